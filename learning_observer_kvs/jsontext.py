@@ -1,0 +1,138 @@
+"""Value ⇄ JSON text: strict, fast, the only place that knows the codec.
+
+``encode`` gives what the standard ``json`` would give (tuples become lists, numbers as keys become text, ``Counter``
+a plain object), but refuses what has no JSON form, instead of changing it, and says where in the value it stands.
+
+orjson encodes the common case. It would silently turn NaN into ``null`` and accept enums and UUIDs, so two cheap
+proofs stand beside it: ``marshal`` knows nothing but the plain built-in types (what both accept is plain JSON), and a
+``null`` in the text is the only trace that a NaN can leave. Whatever the proofs do not clear takes the exact path.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import math
+from typing import Any, TypeAlias
+
+import msgspec
+import orjson
+
+from learning_observer_kvs.errors import CorruptValue, InvalidValue
+
+JSON: TypeAlias = Any
+"""Any JSON value: dict with text keys, list, str, int, float, bool, None."""
+
+MAX_DEPTH = 254
+"""How deep lists and objects may nest, on every backend alike: where orjson, the strictest of the codecs, ends."""
+
+_PLAIN_ONLY = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_decode = msgspec.json.Decoder().decode
+
+
+def encode(value: JSON) -> bytes:
+    """The JSON text of a value, UTF-8, compact.
+
+    Args:
+        value: any JSON value; what ``json.dumps`` flattens (tuples, subclasses, non-text keys) is flattened alike.
+
+    Raises:
+        InvalidValue: something in it has no JSON form (NaN, sets, circular references, …), nests deeper than
+            ``MAX_DEPTH``, or two keys of one object would become the same text. The message names its path.
+    """
+    try:
+        text = orjson.dumps(value, option=_PLAIN_ONLY)
+        marshal.dumps(value)
+    except (TypeError, ValueError):
+        return _encode_exactly(value)
+    if b'null' in text and _decode(text) != value:
+        return _encode_exactly(value)
+    return text
+
+
+def indented(text: bytes) -> bytes:
+    """The same JSON text for people to read: indented by two, ending in a newline."""
+    return msgspec.json.format(text, indent=2) + b'\n'
+
+
+def decode(text: bytes | str) -> JSON:
+    """The value of a JSON text, always a fresh one.
+
+    Integers stay exact whatever their size. What Python's ``json`` writes is read too: ``NaN``, lone surrogates.
+
+    Raises:
+        CorruptValue: it is not JSON; the caller adds the key and the place.
+    """
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptValue(f'is not JSON: {error}') from None
+
+
+def _encode_exactly(value: JSON) -> bytes:
+    plain = _plain(value, (), set())
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can hold it, but only escaped
+        return json.dumps(plain, allow_nan=False, separators=(',', ':')).encode()
+
+
+Path: TypeAlias = tuple[str | int, ...]
+
+
+def _plain(value: Any, path: Path, inside: set[int]) -> JSON:
+    """The value as plain built-in types, or InvalidValue with the path to the fault."""
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(int.__repr__(value)) if type(value) is not int else value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _refusal(path, f'{float.__repr__(value)} has no JSON form', 'use None, or leave it out')
+        return float.__float__(value)
+    if not isinstance(value, (dict, list, tuple)):
+        raise _refusal(
+            path, f'{type(value).__name__} has no JSON form', 'use dict, list, text, numbers, booleans or None'
+        )
+    if len(path) >= MAX_DEPTH:
+        raise _refusal((), f'it nests deeper than {MAX_DEPTH} levels', 'store a flatter value')
+    if id(value) in inside:
+        raise _refusal(path, 'it contains itself', 'store a value without circular references')
+    inside.add(id(value))
+    plain: JSON
+    if isinstance(value, dict):
+        plain = {}
+        for key, item in value.items():
+            name = _key_text(key, path)
+            if name in plain:
+                raise _refusal(path, f'two keys become the same text {name!r}', 'use text keys that differ')
+            plain[name] = _plain(item, (*path, name), inside)
+    else:
+        plain = [_plain(item, (*path, index), inside) for index, item in enumerate(value)]
+    inside.discard(id(value))
+    return plain
+
+
+def _key_text(key: Any, path: Path) -> str:
+    """What ``json`` makes of a key that is not text."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or key is True or key is False:
+        return {None: 'null', True: 'true', False: 'false'}[key]
+    if isinstance(key, int):
+        return int.__repr__(key)
+    if isinstance(key, float) and math.isfinite(key):
+        return float.__repr__(key)
+    raise _refusal(path, f'the key {key!r} has no JSON form', 'use text as keys')
+
+
+def _refusal(path: Path, fault: str, cure: str) -> InvalidValue:
+    place = 'value' + ''.join(f'[{step!r}]' for step in path)
+    return InvalidValue(f'{place}: {fault}; {cure}.')

@@ -1,0 +1,127 @@
+"""The aiohttp door: start-up checks, ``app['kvs']``, debug routes, clean-up.
+
+    app = web.Application()
+    learning_observer_kvs.setup(app, 'creds.yaml', authorize=is_admin)
+
+or, where the program loads its settings itself:
+
+    settings.load_settings('creds.yaml')
+    app.on_startup.append(learning_observer_kvs.startup_hook)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from learning_observer_kvs import debug, settings
+from learning_observer_kvs.debug.access import Authorize
+from learning_observer_kvs.errors import StartupCheck, StartupFailed
+from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.prestartup import run_startup_checks_and_init
+
+KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
+"""``app[KVS_KEY]``: the router, typed; the same as ``app['kvs']``."""
+
+AUTHORIZE_KEY: web.AppKey[Authorize] = web.AppKey('learning_observer_kvs_authorize')
+"""``app[AUTHORIZE_KEY]``: who may look at ``/debug/kvs``, where :func:`startup_hook` is used."""
+
+
+def setup(
+    app: web.Application,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    authorize: Authorize | None = None,
+) -> None:
+    """Make an application start with the key-value store, and stop with it closed.
+
+    At start-up the settings are loaded and every registered check runs; contexts and start-up handlers that were added
+    after this call find the stores ready, handlers anywhere find them in ``request.config_dict['kvs']``.
+
+    Args:
+        app: the application; not started yet.
+        config: the path of a ``creds.yaml`` or settings as a mapping; ``None`` if they are loaded already.
+        authorize: ``authorize(request, action, store, key)``, a plain or coroutine function that says who may see
+            ``/debug/kvs``. Without one the pages are there in ``run_mode: dev`` only, for this machine only.
+
+    Raises:
+        RuntimeError: the application has the store already.
+
+    A wrong configuration ends ``web.run_app`` with one screen of text and exit status 1.
+    """
+    _attach(app)
+    if authorize is not None:
+        app[AUTHORIZE_KEY] = authorize
+
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
+        try:
+            await _start(app, config)
+            yield
+        finally:
+            await KVS.close()
+
+    app.cleanup_ctx.append(lifetime)
+
+
+async def startup_hook(app: web.Application) -> None:
+    """The same as a start-up handler, ``app.on_startup.append(startup_hook)``, for settings that are loaded already.
+
+    Who may see ``/debug/kvs`` is said by ``app[AUTHORIZE_KEY]``, or by ``kvs_debug: {authorize: 'module:function'}``
+    in the settings.
+    """
+    _attach(app)
+
+    async def close(app: web.Application) -> None:
+        await KVS.close()
+
+    try:
+        await _start(app, None)
+    except BaseException:
+        await KVS.close()
+        raise
+    app.on_cleanup.append(close)
+
+
+def _attach(app: web.Application) -> None:
+    if KVS_KEY in app:
+        raise RuntimeError('This application has the key-value store already: call setup() or add the hook once.')
+    app[KVS_KEY] = KVS
+    with warnings.catch_warnings():
+        # The documented name is a string; aiohttp warns about those when they are set.
+        warnings.simplefilter('ignore', web.NotAppKeyWarning)
+        app['kvs'] = KVS
+
+
+async def _start(app: web.Application, config: str | os.PathLike[str] | Mapping[str, Any] | None) -> None:
+    try:
+        if config is not None:
+            settings.load_settings(config)
+        await run_startup_checks_and_init()
+        authorize = app.get(AUTHORIZE_KEY) or _authorize_of(settings.settings)
+    except StartupCheck as failure:
+        print(failure, file=sys.stderr)
+        raise StartupFailed(str(failure), problems=failure.problems) from failure
+    debug.register(app, KVS, authorize, settings.settings)
+
+
+def _authorize_of(configuration: settings.Settings) -> Authorize | None:
+    """The function that ``kvs_debug.authorize`` names, as ``module:function``."""
+    block = configuration.get('kvs_debug')
+    name = block.get('authorize') if isinstance(block, Mapping) else None
+    if name is None:
+        return None
+    try:
+        module, _, function = str(name).partition(':')
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise StartupCheck(
+            f'{configuration.place("kvs_debug", "authorize")}  kvs_debug.authorize is {name!r}, which cannot be '
+            f'imported: {error}. Write it as package.module:function.'
+        ) from None
+    return found

@@ -1,0 +1,1 @@
+"""The stores: one promise (``base``), a file for each place that can keep it."""

@@ -1,0 +1,356 @@
+"""The promise of every store: each public method, written once.
+
+A backend adds where the text lives: the seven methods that begin with an underscore. They move JSON text (UTF-8
+bytes) and never see a value; what they are given is valid already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import inspect
+import os
+import random
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Final, NamedTuple, Self
+
+from learning_observer_kvs import jsontext
+from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidKey, InvalidValue
+from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.stores.locks import KeyLocks
+from learning_observer_kvs.stores.options import Option
+
+MAX_KEY_BYTES = 1 << 20
+"""How long a key may be in UTF-8; memoization keys hold whole essays."""
+
+MAX_TRIES = 1000
+"""How often a read-modify-write is tried again before it gives up with ``Conflict``."""
+
+PAGE = 1000
+"""How many keys whole-store walks (``keys``, ``dump``) take at a time."""
+
+
+class Missing(enum.Enum):
+    """The type of :data:`MISSING`."""
+
+    MISSING = 'MISSING'
+
+    def __repr__(self) -> str:
+        return 'MISSING'
+
+
+MISSING: Final = Missing.MISSING
+"""Stands for "no such key" where ``None`` would mean a stored ``null``."""
+
+
+class Page(NamedTuple):
+    """A page of keys, and the cursor of the next one; ``None`` ends the walk. A page may be empty before that."""
+
+    keys: list[str]
+    cursor: str | None
+
+
+class Description(NamedTuple):
+    """What a backend knows of a key: bytes stored, seconds until it expires, when it was last written (Unix time)."""
+
+    bytes: int
+    expires_in: float | None = None
+    written: float | None = None
+
+
+class Store(ABC):
+    """A key-value store of JSON values.
+
+    Args:
+        name: its name in the configuration, for messages.
+    """
+
+    TYPE: ClassVar[str]
+    """The word for ``type:`` in the configuration."""
+    OPTIONS: ClassVar[tuple[Option, ...]] = ()
+    """The settings it takes; each is a keyword argument of its constructor."""
+
+    # ``await store[key]`` reads; iterating or asking ``in`` would fall back on it and never end.
+    __iter__ = None
+    __contains__ = None
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = name or self.TYPE
+        self.locks = KeyLocks()
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self.name!r} at {self.place()}>'
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Reading
+
+    async def __getitem__(self, key: str) -> JSON:
+        """``await store[key]``: the value, a fresh copy of the caller's own; ``None`` when missing.
+
+        Raises:
+            CorruptValue: what is stored is not JSON.
+        """
+        [text] = await self._read([check_key(key)])
+        return None if text is None else self.decode(key, text)
+
+    async def multiget(self, keys: Iterable[str]) -> list[JSON]:
+        """The values of many keys in their order, ``None`` for missing ones, in one round trip."""
+        wanted = [check_key(key) for key in keys]
+        texts = await self._read(wanted) if wanted else []
+        return [None if text is None else self.decode(key, text) for key, text in zip(wanted, texts, strict=True)]
+
+    async def keys(self, prefix: str = '') -> list[str]:
+        """All keys that begin with a prefix, in no order."""
+        found: dict[str, None] = {}
+        async for page in self._pages(prefix):
+            found.update(dict.fromkeys(page))
+        return list(found)
+
+    async def scan(self, prefix: str = '', cursor: str | None = None, limit: int = 100) -> Page:
+        """A page of keys that begin with a prefix.
+
+        Args:
+            prefix: any text; no character has a special meaning.
+            cursor: of the page before; ``None`` for the first.
+            limit: about how many keys to look at. A page may hold fewer or none, and some backends a few more.
+        """
+        if limit < 1:
+            raise ValueError(f'limit is {limit}; it must be 1 or more.')
+        return Page(*await self._scan(prefix, cursor, limit))
+
+    async def describe(self, key: str) -> Description | None:
+        """What the backend knows of a key; ``None`` when missing."""
+        return await self._describe(check_key(key))
+
+    async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
+        """Everything, or all below a prefix.
+
+        Args:
+            filename: where to write it as one JSON object. The file appears whole or not at all, and memory stays
+                bounded whatever its size.
+            prefix: only keys that begin with it.
+
+        Returns:
+            Without a file a dict; with one the number of entries written.
+        """
+        from learning_observer_kvs.stores import dumpfile
+
+        if filename is None:
+            return {key: value async for key, value in self._entries(prefix)}
+        return await dumpfile.write(filename, self._entries(prefix))
+
+    # Writing
+
+    async def set(self, key: str, value: JSON) -> None:
+        """Store a value: readers and crashes see the old one or the new one.
+
+        Raises:
+            InvalidKey, InvalidValue: before anything is touched.
+        """
+        await self._commit({check_key(key): self.encode(key, value)}, {})
+
+    async def multiset(self, mapping: Mapping[str, JSON]) -> None:
+        """Store many values, all or none."""
+        writes = {check_key(key): self.encode(key, value) for key, value in mapping.items()}
+        if writes:
+            await self._commit(writes, {})
+
+    async def remove(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+        return await self._remove(check_key(key))
+
+    async def commit(self, writes: Mapping[str, JSON], expected: Mapping[str, JSON] | None = None) -> bool:
+        """Write several keys at once, on condition.
+
+        Args:
+            writes: values by key; ``MISSING`` removes the key.
+            expected: what other keys (or the same) must hold for that; ``MISSING`` for "not there".
+
+        Returns:
+            Whether the condition held and everything was written; otherwise nothing was.
+        """
+        texts = {check_key(key): None if value is MISSING else self.encode(key, value) for key, value in writes.items()}
+        wanted = {
+            check_key(key): None if value is MISSING else self.encode(key, value)
+            for key, value in (expected or {}).items()
+        }
+        for attempt in range(MAX_TRIES):
+            stored = dict(zip(wanted, await self._read(list(wanted)), strict=True)) if wanted else {}
+            if any(not self._same(key, stored[key], text) for key, text in wanted.items()):
+                return False
+            # The condition is put in the bytes that are stored: equal values may be written differently.
+            if await self._commit(texts, stored):
+                return True
+            await pause(attempt)
+        raise Conflict(f'{self._at(next(iter(wanted)))}: others kept writing it; tried {MAX_TRIES} times.')
+
+    async def compare_and_set(self, key: str, expected: JSON, value: JSON) -> bool:
+        """Store a value if the key holds the expected one (``MISSING``: if it is not there); whether it did."""
+        return await self.commit({key: value}, {key: expected})
+
+    async def update(self, key: str, fn: Callable[[JSON], JSON | Awaitable[JSON]]) -> JSON:
+        """Read, modify and write without losing an update of anybody else, in this process or another.
+
+        Args:
+            fn: takes the value (``None`` when missing) and gives the new one, or a coroutine of it; ``MISSING``
+                removes the key. It may run more than once, each time with a fresh copy: no side effects.
+
+        Returns:
+            The new value.
+
+        Raises:
+            Conflict: others wrote in between ``MAX_TRIES`` times.
+        """
+        check_key(key)
+        async with self.locks.holding(key):
+            for attempt in range(MAX_TRIES):
+                [text] = await self._read([key])
+                value = fn(None if text is None else self.decode(key, text))
+                if inspect.isawaitable(value):
+                    value = await value
+                new = None if value is MISSING else self.encode(key, value)
+                if await self._commit({key: new}, {key: text}):
+                    return value
+                await pause(attempt)
+        raise Conflict(f'{self._at(key)}: others kept writing it; tried {MAX_TRIES} times.')
+
+    async def load(self, filename: str | os.PathLike[str]) -> int:
+        """Store every entry of a file that :meth:`dump` wrote.
+
+        Returns:
+            The number of entries.
+
+        Raises:
+            DumpFileError: the file is no such file; it is read through before anything is stored.
+        """
+        from learning_observer_kvs.stores import dumpfile
+
+        return await dumpfile.read(filename, self.multiset)
+
+    async def clear(self) -> None:
+        """Remove everything that belongs to this store, and nothing else."""
+        await self._clear()
+
+    async def close(self) -> None:
+        """Let go of files and connections. What was written is safe without it; the store can be used again."""
+        await self._close()
+
+    # Text
+
+    def encode(self, key: str, value: JSON) -> bytes:
+        """A value's JSON text; the error names the key."""
+        try:
+            return jsontext.encode(value)
+        except InvalidValue as error:
+            raise InvalidValue(f'{self._at(key)}: {error}') from None
+
+    def decode(self, key: str, text: bytes) -> JSON:
+        """The value of a stored text; the error names the key and the place."""
+        try:
+            return jsontext.decode(text)
+        except CorruptValue as error:
+            raise CorruptValue(
+                f'{self._at(key)}: what is stored {error}. Nothing was overwritten; remove the key or repair it.'
+            ) from None
+
+    def _same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
+        if stored is None or wanted is None or stored == wanted:
+            return stored == wanted
+        return jsontext.encode(self.decode(key, stored)) == wanted
+
+    def _at(self, key: str) -> str:
+        return f'{shown(key)} in store {self.name!r} ({self.place()})'
+
+    # Walking
+
+    async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        cursor: str | None = None
+        while True:
+            keys, cursor = await self._scan(prefix, cursor, PAGE)
+            yield keys
+            if cursor is None:
+                return
+
+    async def _entries(self, prefix: str) -> AsyncIterator[tuple[str, JSON]]:
+        seen: set[str] = set()
+        async for page in self._pages(prefix):
+            fresh = [key for key in dict.fromkeys(page) if key not in seen]
+            seen.update(fresh)
+            texts = await self._read(fresh) if fresh else []
+            for key, text in zip(fresh, texts, strict=True):
+                if text is not None:  # gone since the page was read
+                    yield key, self.decode(key, text)
+
+    # What a backend adds
+
+    @abstractmethod
+    def place(self) -> str:
+        """Where the data lives, for messages: a path, an address without its password."""
+
+    @abstractmethod
+    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The stored bytes of each key in order, ``None`` for missing ones."""
+
+    @abstractmethod
+    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        """Atomically: if every expected key holds exactly these bytes (``None``: is missing), write everything
+        (``None``: remove) and return True; else touch nothing and return False. Either may be empty."""
+
+    @abstractmethod
+    async def _remove(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+
+    @abstractmethod
+    async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        """A page of keys with a prefix and the next cursor. A key there throughout the walk comes at least once."""
+
+    @abstractmethod
+    async def _describe(self, key: str) -> Description | None:
+        """What is known of a key; ``None`` when missing."""
+
+    @abstractmethod
+    async def _clear(self) -> None:
+        """Remove what belongs to this store."""
+
+    async def _close(self) -> None:
+        """Let go of files and connections; a later call opens them again."""
+        return None
+
+
+def check_key(key: str) -> str:
+    """The key, if every store can take it.
+
+    Raises:
+        InvalidKey: it is not text, empty, over ``MAX_KEY_BYTES`` long, or not valid Unicode.
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(f'A key is text; this one is {type(key).__name__}: {key!r}.')
+    if not key:
+        raise InvalidKey('A key is text of one character or more; this one is empty.')
+    if len(key) * 4 > MAX_KEY_BYTES or not key.isascii():
+        try:
+            size = len(key.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidKey(f'{shown(key)} is no valid Unicode at character {error.start}.') from None
+        if size > MAX_KEY_BYTES:
+            raise InvalidKey(f'{shown(key)} has {size:,} bytes; a key has {MAX_KEY_BYTES:,} at most.')
+    return key if type(key) is str else str.__str__(key)
+
+
+def shown(key: str) -> str:
+    """A key as messages show it: quoted, and cut where it is very long."""
+    return repr(key) if len(key) <= 200 else f'{key[:150]!r}… ({len(key):,} characters)'
+
+
+async def pause(attempt: int) -> None:
+    """Between two tries of a write that lost against others: longer with each, up to 10 ms, and never in step."""
+    await asyncio.sleep(random.random() * min(attempt, 10) / 1000)

@@ -1,0 +1,1 @@
+"""Reducers and the keys of their state."""

@@ -1,0 +1,81 @@
+"""What values become what text; that every backend keeps it is the promise's matter."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import sys
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learning_observer_kvs import jsontext
+from learning_observer_kvs.errors import CorruptValue, InvalidValue
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+
+
+@given(JSON_VALUES)
+def test_every_json_value_survives(value: Any) -> None:
+    assert repr(jsontext.decode(jsontext.encode(value))) == repr(value)
+
+
+@given(JSON_VALUES)
+def test_the_text_means_the_same_to_the_standard_json(value: Any) -> None:
+    assert repr(json.loads(jsontext.encode(value))) == repr(value)
+
+
+@given(JSON_VALUES)
+def test_text_of_the_standard_json_is_read(value: Any) -> None:
+    assert repr(jsontext.decode(json.dumps(value).encode())) == repr(value)
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    'value',
+    [Point(1), datetime.date(2020, 1, 1), decimal.Decimal(1), uuid.UUID(int=1), orjson.Fragment(b'1'), 1j, ..., Point],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_only_the_fast_codec_would_take_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidValue, match=r"value\['a'\]\[0\]"):
+        jsontext.encode({'a': [value]})
+
+
+def test_a_nan_that_another_program_stored_can_be_read() -> None:
+    assert str(jsontext.decode(b'{"a": [NaN, -Infinity]}')) == "{'a': [nan, -inf]}"
+
+
+@pytest.mark.parametrize('text', [b'', b'{', b'nul', b'{"a": 1} x', b'\xff', b'[' * 100_000])
+def test_what_is_not_json_is_corrupt(text: bytes) -> None:
+    with pytest.raises(CorruptValue, match='is not JSON'):
+        jsontext.decode(text)
+
+
+def test_deep_nesting_is_refused_also_near_the_interpreters_own_limit() -> None:
+    value: Any = []
+    for _ in range(sys.getrecursionlimit() * 10):
+        value = [value]
+    with pytest.raises(InvalidValue, match='deeper'):
+        jsontext.encode(value)
+
+
+def test_indented_text_means_the_same_and_keeps_big_integers() -> None:
+    text = jsontext.encode({'n': 2**70, 'é': [1.0, 'a"b']})
+    assert (
+        jsontext.indented(text).decode()
+        == '{\n  "n": 1180591620717411303424,\n  "é": [\n    1.0,\n    "a\\"b"\n  ]\n}\n'
+    )

@@ -1,0 +1,62 @@
+"""The promise, on every backend. What is special to one stands in its own file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
+from learning_observer_kvs.stores.sqlite import SQLiteKVS
+
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from learning_observer_kvs.testing import StorePromise
+
+
+class TestMemory(StorePromise):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[Store]:
+        async with InMemoryKVS() as store:
+            yield store
+
+
+class TestFilesystem(StorePromise):
+    @pytest.fixture(params=[False, True], ids=['flat', 'subdirs'])
+    async def store(self, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+        async with FilesystemKVS(tmp_path / 'store', request.param) as store:
+            yield store
+
+
+class TestSQLite(StorePromise):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
+        async with SQLiteKVS(tmp_path / 'store.sqlite3') as store:
+            yield store
+
+
+class TestRedis(StorePromise):
+    @pytest.fixture(params=['', 'lo*:'], ids=['bare', 'prefix'])
+    async def store(self, redis: RedisConnection, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+        async with PersistentRedisKVS(prefix=request.param, connection=redis) as store:
+            yield store
+
+
+class TestEphemeralRedis(StorePromise):
+    @pytest.fixture
+    async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
+        async with EphemeralRedisKVS(600, connection=redis) as store:
+            yield store
+
+
+class TestFakeRedis(StorePromise):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[Store]:
+        connection = RedisConnection()
+        async with fakeredis.FakeAsyncRedis() as client:
+            connection.use(client)
+            async with PersistentRedisKVS(connection=connection) as store:
+                yield store
