@@ -10,23 +10,20 @@ import asyncio
 import enum
 import inspect
 import os
-import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 from learning_observer_kvs import jsontext
-from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidKey, InvalidValue
+from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.stores.folding import MAX_TRIES, Folder, Step, pause
+from learning_observer_kvs.stores.guesses import Guesses
+from learning_observer_kvs.stores.key import check_key, shown
 from learning_observer_kvs.stores.locks import KeyLocks
 from learning_observer_kvs.stores.options import Option
-
-MAX_KEY_BYTES = 1 << 20
-"""How long a key may be in UTF-8; memoization keys hold whole essays."""
-
-MAX_TRIES = 1000
-"""How often a read-modify-write is tried again before it gives up with ``Conflict``."""
 
 PAGE = 1000
 """How many keys whole-store walks (``keys``, ``dump``) take at a time."""
@@ -72,6 +69,9 @@ class Store(ABC):
     OPTIONS: ClassVar[tuple[Option, ...]] = ()
     """The settings it takes; each is a keyword argument of its constructor."""
 
+    HOT_BYTES: ClassVar[int] = 64 << 20
+    """How much text of hot keys is kept in the process, so that reducers need not read it again."""
+
     # ``await store[key]`` reads; iterating or asking ``in`` would fall back on it and never end.
     __iter__ = None
     __contains__ = None
@@ -79,6 +79,9 @@ class Store(ABC):
     def __init__(self, *, name: str | None = None) -> None:
         self.name = name or self.TYPE
         self.locks = KeyLocks()
+        self._guesses = Guesses(self.HOT_BYTES)
+        self._folders: WeakKeyDictionary[asyncio.AbstractEventLoop, Folder] = WeakKeyDictionary()
+        self._last_folder: Folder | None = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.name!r} at {self.place()}>'
@@ -156,17 +159,20 @@ class Store(ABC):
         Raises:
             InvalidKey, InvalidValue: before anything is touched.
         """
-        await self._commit({check_key(key): self.encode(key, value)}, {})
+        await self._write({check_key(key): self.encode(key, value)}, {})
 
     async def multiset(self, mapping: Mapping[str, JSON]) -> None:
         """Store many values, all or none."""
         writes = {check_key(key): self.encode(key, value) for key, value in mapping.items()}
         if writes:
-            await self._commit(writes, {})
+            await self._write(writes, {})
 
     async def remove(self, key: str) -> bool:
         """Remove a key; whether it was there."""
-        return await self._remove(check_key(key))
+        try:
+            return await self._remove(check_key(key))
+        finally:
+            self._guesses.forget(key)
 
     async def commit(self, writes: Mapping[str, JSON], expected: Mapping[str, JSON] | None = None) -> bool:
         """Write several keys at once, on condition.
@@ -188,7 +194,7 @@ class Store(ABC):
             if any(not self._same(key, stored[key], text) for key, text in wanted.items()):
                 return False
             # The condition is put in the bytes that are stored: equal values may be written differently.
-            if await self._commit(texts, stored):
+            if await self._write(texts, stored):
                 return True
             await pause(attempt)
         raise Conflict(f'{self._at(next(iter(wanted)))}: others kept writing it; tried {MAX_TRIES} times.')
@@ -218,7 +224,7 @@ class Store(ABC):
                 if inspect.isawaitable(value):
                     value = await value
                 new = None if value is MISSING else self.encode(key, value)
-                if await self._commit({key: new}, {key: text}):
+                if await self._write({key: new}, {key: text}):
                     return value
                 await pause(attempt)
         raise Conflict(f'{self._at(key)}: others kept writing it; tried {MAX_TRIES} times.')
@@ -238,11 +244,58 @@ class Store(ABC):
 
     async def clear(self) -> None:
         """Remove everything that belongs to this store, and nothing else."""
-        await self._clear()
+        try:
+            await self._clear()
+        finally:
+            self._guesses.clear()
 
     async def close(self) -> None:
         """Let go of files and connections. What was written is safe without it; the store can be used again."""
         await self._close()
+
+    # Reducers
+
+    async def fold(self, internal_key: str, external_key: str, step: Step, null_text: bytes = b'null') -> JSON:
+        """Fold one event into a reducer's pair of states; what the decorators of reducers use.
+
+        Events of one key in this loop run one after the other, in order. Both states are written at once, on the
+        condition that nobody wrote the internal one in between; otherwise the reducer runs again on what is there.
+
+        Args:
+            internal_key, external_key: the keys of the two states.
+            step: the reducer with its event filled in: takes the internal state (a fresh copy), gives
+                ``(internal_state, external_state)``, ``False`` for one that is not to be written. It may run more
+                than once: no side effects.
+            null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
+                the reducer declines to write.
+
+        Returns:
+            The external state, as the reducer gave it.
+
+        Raises:
+            ReducerError: it gave something else than a pair, or waits for its own key.
+            InvalidValue: a state that JSON cannot hold.
+            Conflict: other processes wrote the key ``MAX_TRIES`` times in between.
+            Overloaded: too many events wait for the key.
+
+        Whatever is raised, by the reducer too, its event has changed neither state.
+        """
+        return await self._folder().fold(internal_key, external_key, step, null_text)
+
+    def busy_keys(self) -> int:
+        """How many keys have an event or an update under way; 0 when the store is at rest."""
+        return len(self.locks) + sum(len(folder.lanes) for folder in self._folders.values())
+
+    def _folder(self) -> Folder:
+        loop = asyncio.get_running_loop()
+        last = self._last_folder
+        if last is not None and last.loop is loop:
+            return last
+        folder = self._folders.get(loop)
+        if folder is None:
+            folder = self._folders[loop] = Folder(self, self._guesses)
+        self._last_folder = folder
+        return folder
 
     # Text
 
@@ -266,6 +319,14 @@ class Store(ABC):
         if stored is None or wanted is None or stored == wanted:
             return stored == wanted
         return jsontext.encode(self.decode(key, stored)) == wanted
+
+    async def _write(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        try:
+            return await self._commit(writes, expected)
+        finally:
+            # Also after a failure: who knows what is there now.
+            for key in writes:
+                self._guesses.forget(key)
 
     def _at(self, key: str) -> str:
         return f'{shown(key)} in store {self.name!r} ({self.place()})'
@@ -305,6 +366,20 @@ class Store(ABC):
         """Atomically: if every expected key holds exactly these bytes (``None``: is missing), write everything
         (``None``: remove) and return True; else touch nothing and return False. Either may be empty."""
 
+    def _hot(self, key: str) -> tuple[bytes | None, bool]:
+        """A key's text as far as it is known without waiting, and whether it is a guess; ``(None, True)`` if not."""
+        return self._guesses.get(key), True
+
+    def _begin_commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
+    ) -> bool | asyncio.Future[bool]:
+        """:meth:`_commit` for reducers: its outcome if that is known at once, else a future of it.
+
+        What has begun is carried through whatever becomes of the caller. A backend that can do this without a task
+        for each commit overrides it.
+        """
+        return asyncio.get_running_loop().create_task(self._commit(writes, expected))
+
     @abstractmethod
     async def _remove(self, key: str) -> bool:
         """Remove a key; whether it was there."""
@@ -324,33 +399,3 @@ class Store(ABC):
     async def _close(self) -> None:
         """Let go of files and connections; a later call opens them again."""
         return None
-
-
-def check_key(key: str) -> str:
-    """The key, if every store can take it.
-
-    Raises:
-        InvalidKey: it is not text, empty, over ``MAX_KEY_BYTES`` long, or not valid Unicode.
-    """
-    if not isinstance(key, str):
-        raise InvalidKey(f'A key is text; this one is {type(key).__name__}: {key!r}.')
-    if not key:
-        raise InvalidKey('A key is text of one character or more; this one is empty.')
-    if len(key) * 4 > MAX_KEY_BYTES or not key.isascii():
-        try:
-            size = len(key.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidKey(f'{shown(key)} is no valid Unicode at character {error.start}.') from None
-        if size > MAX_KEY_BYTES:
-            raise InvalidKey(f'{shown(key)} has {size:,} bytes; a key has {MAX_KEY_BYTES:,} at most.')
-    return key if type(key) is str else str.__str__(key)
-
-
-def shown(key: str) -> str:
-    """A key as messages show it: quoted, and cut where it is very long."""
-    return repr(key) if len(key) <= 200 else f'{key[:150]!r}… ({len(key):,} characters)'
-
-
-async def pause(attempt: int) -> None:
-    """Between two tries of a write that lost against others: longer with each, up to 10 ms, and never in step."""
-    await asyncio.sleep(random.random() * min(attempt, 10) / 1000)

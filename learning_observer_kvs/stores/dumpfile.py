@@ -12,6 +12,7 @@ from typing import BinaryIO
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidKey, InvalidValue
 from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.stores.key import check_key
 
 _BLOCK = 1 << 20
 """Bytes gathered before the disk is touched."""
@@ -71,8 +72,6 @@ def _finish(handle: BinaryIO, rest: bytes) -> None:
 
 
 def _verify(source: Path) -> None:
-    from learning_observer_kvs.stores.base import check_key
-
     for number, (key, value) in enumerate(_entries(source), 1):
         try:
             check_key(key)

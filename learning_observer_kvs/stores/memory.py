@@ -17,6 +17,7 @@ class InMemoryKVS(Store):
     """
 
     TYPE: ClassVar[str] = 'stub'
+    HOT_BYTES: ClassVar[int] = 0  # reading costs nothing here
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -31,6 +32,9 @@ class InMemoryKVS(Store):
         return [self._texts.get(key) for key in keys]
 
     async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        return self._begin_commit(writes, expected)
+
+    def _begin_commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         texts = self._texts
         for key, text in expected.items():
             if texts.get(key) != text:
@@ -43,6 +47,9 @@ class InMemoryKVS(Store):
                     self._sorted = None
                 texts[key] = text
         return True
+
+    def _hot(self, key: str) -> tuple[bytes | None, bool]:
+        return self._texts.get(key), False
 
     async def _remove(self, key: str) -> bool:
         return self._drop(key)

@@ -15,7 +15,6 @@ from typing import Any
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.stores.folding import fold
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope, ScopeFieldError
 from learning_observer_kvs.stream_analytics.keys import (
     fully_qualified_function_name,
@@ -102,12 +101,11 @@ def kvs_pipeline(
                 }
                 if by_student:
                     key_dict[KeyField.STUDENT] = student
-                return await fold(
-                    store,
+                return await store.fold(
                     make_key(func, key_dict, KeyStateType.INTERNAL),
                     make_key(func, key_dict, KeyStateType.EXTERNAL),
                     lambda state: func(event, state),
-                    jsontext.decode(null_text),
+                    null_text,
                 )
 
             return process_event
