@@ -11,6 +11,7 @@ KVSError
 ├── CrossSlot                          keys of one write live on several servers of a cluster; nothing was written
 ├── ReducerError                       a reducer broke its contract: wrong return value, re-entry of its own key
 ├── DumpFileError                      a file that ``load`` refuses; nothing was loaded
+├── StudyLogError                      a study log that cannot be read
 ├── KVSNotConfigured (AttributeError)  a store that the configuration does not name
 └── StartupCheck                       the configuration or a server it names is wrong
     └── StartupFailed (SystemExit)     the same, ending the process with exit status 1
@@ -63,6 +64,10 @@ class ReducerError(KVSError):
 
 class DumpFileError(KVSError):
     """A file that is not a dump. Nothing was loaded."""
+
+
+class StudyLogError(KVSError):
+    """A study log that cannot be read, with the line."""
 
 
 class KVSNotConfigured(KVSError, AttributeError):

@@ -52,7 +52,10 @@ def encode(value: JSON) -> bytes:
 
 def indented(text: bytes) -> bytes:
     """The same JSON text for people to read: indented by two, ending in a newline."""
-    return msgspec.json.format(text, indent=2) + b'\n'
+    try:
+        return msgspec.json.format(text, indent=2) + b'\n'
+    except msgspec.DecodeError:  # a lone surrogate
+        return json.dumps(json.loads(text), indent=2).encode() + b'\n'
 
 
 def decode(text: bytes | str) -> JSON:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import fakeredis
 import pytest
+
 from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
-
-from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.testing import StorePromise
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-
 from devdata.reducers import reconstruct
+
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key

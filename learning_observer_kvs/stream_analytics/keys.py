@@ -106,6 +106,11 @@ def register_reducer(name: str) -> None:
     _REDUCERS.add(name)
 
 
+def is_reducer(name: str) -> bool:
+    """Whether a reducer of this fully qualified name was decorated in this process."""
+    return name in _REDUCERS
+
+
 class ReducerKey(NamedTuple):
     """A reducer key taken apart: ``fields`` maps field names (``STUDENT``, ``EventField.doc_id``) to values."""
 

@@ -1,0 +1,53 @@
+"""What several commands share: the options that name a store, and progress."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stores.base import Store
+
+T = TypeVar('T')
+
+config_option = click.option(
+    '--config',
+    '-c',
+    default='creds.yaml',
+    envvar='LO_KVS_CONFIG',
+    show_default=True,
+    show_envvar=True,
+    help='The settings.',
+)
+store_option = click.option('--store', '-s', 'name', default='default', show_default=True, help='Which store.')
+json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
+
+
+def with_store(config: str, name: str, act: Callable[[Store], Awaitable[T]]) -> T:
+    """Run something on a store of a configuration, in a loop of its own."""
+
+    async def run() -> T:
+        async with KVSRouter.from_settings(config) as router:
+            return await act(getattr(router, name)())
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; nothing where there is none. Gives a function that moves it on."""
+    if not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda steps: bar.advance(task, steps)

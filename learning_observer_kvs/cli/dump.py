@@ -1,0 +1,34 @@
+"""``lo-kvs dump``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.stores.base import Store
+
+
+@click.command('dump')
+@click.argument('file', required=False)
+@click.option('--prefix', default='', help='Only keys that begin with it.')
+@config_option
+@store_option
+def command(file: str | None, prefix: str, config: str, name: str) -> None:
+    """Write a store to FILE as one JSON object, or print it.
+
+    The file appears whole or not at all; it may be larger than memory.
+
+    \b
+    Example:
+      lo-kvs dump backup.json
+    """
+
+    async def act(store: Store) -> None:
+        if file is None:
+            click.echo(json.dumps(await store.dump(prefix=prefix), indent=2, ensure_ascii=False))
+        else:
+            click.echo(f'{await store.dump(file, prefix):,} entries written to {file}', err=True)
+
+    with_store(config, name, act)

@@ -1,0 +1,34 @@
+"""``lo-kvs get``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.stores.base import Store
+
+
+@click.command('get')
+@click.argument('key')
+@config_option
+@store_option
+def command(key: str, config: str, name: str) -> None:
+    """Print the value of KEY as JSON. A key that is not there ends with status 1.
+
+    \b
+    Example:
+      lo-kvs get External,writing.reconstruct,EventField.doc_id:1AbC,STUDENT:ls-17
+    """
+
+    async def act(store: Store) -> tuple[bool, JSON]:
+        return await store.describe(key) is not None, await store[key]
+
+    there, value = with_store(config, name, act)
+    if not there:
+        click.echo(f'There is no key {key!r} in store {name!r}.', err=True)
+        sys.exit(1)
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

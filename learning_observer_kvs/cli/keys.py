@@ -1,0 +1,39 @@
+"""``lo-kvs keys``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from learning_observer_kvs.cli.common import config_option, json_option, store_option, with_store
+from learning_observer_kvs.stores.base import Store
+
+
+@click.command('keys')
+@click.argument('prefix', default='')
+@click.option('--limit', type=click.IntRange(1), help='Stop after so many.')
+@config_option
+@store_option
+@json_option
+def command(prefix: str, limit: int | None, config: str, name: str, as_json: bool) -> None:
+    """Print the keys that begin with PREFIX, one a line; with --json as JSON texts.
+
+    \b
+    Example:
+      lo-kvs keys Internal,writing.reconstruct, --limit 20
+    """
+
+    async def act(store: Store) -> None:
+        left, cursor = limit, None
+        while True:
+            page = await store.scan(prefix, cursor, 1000)
+            for key in page.keys[:left]:
+                click.echo(json.dumps(key, ensure_ascii=False) if as_json else key)
+            if left is not None:
+                left -= len(page.keys)
+            cursor = page.cursor
+            if cursor is None or (left is not None and left <= 0):
+                return
+
+    with_store(config, name, act)

@@ -1,0 +1,26 @@
+"""``lo-kvs load``."""
+
+from __future__ import annotations
+
+import click
+
+from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.stores.base import Store
+
+
+@click.command('load')
+@click.argument('file')
+@config_option
+@store_option
+def command(file: str, config: str, name: str) -> None:
+    """Store every entry of FILE, which dump wrote. A file with a fault is refused before anything is stored.
+
+    \b
+    Example:
+      lo-kvs load backup.json --store archive
+    """
+
+    async def act(store: Store) -> int:
+        return await store.load(file)
+
+    click.echo(f'{with_store(config, name, act):,} entries loaded from {file}', err=True)

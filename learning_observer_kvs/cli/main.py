@@ -1,0 +1,48 @@
+"""``lo-kvs``: its commands, and how their errors end it. Nothing else of the package ends the process here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from learning_observer_kvs._version import __version__
+from learning_observer_kvs.errors import KVSError
+
+COMMANDS = ('check', 'dump', 'get', 'keys', 'load', 'replay')
+
+
+class Commands(click.Group):
+    """Loads a command when it is asked for, and says errors in words."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f'learning_observer_kvs.cli.{name}').command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KVSError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(1)
+        except BrokenPipeError:
+            # Whoever read our output has enough; nothing more can be said there.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
+@click.version_option(__version__, prog_name='lo-kvs')
+def main() -> None:
+    """Look into the key-value store of Learning Observer, check its configuration, and feed it.
+
+    Every command reads the settings that --config names, creds.yaml in the working directory by default.
+    """

@@ -1,0 +1,95 @@
+"""``lo-kvs replay``."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from learning_observer_kvs import study_log
+from learning_observer_kvs.cli.common import config_option, json_option, progress
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.replay import FILES_AT_ONCE, Report, replay
+from learning_observer_kvs.stream_analytics.helpers import Pipeline
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, is_reducer
+
+
+@click.command('replay')
+@click.argument('paths', nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option('--reducer', '-r', 'names', multiple=True, required=True, help='package.module:function; repeatable.')
+@click.option('--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Sessions at once.')
+@config_option
+@json_option
+def command(paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: str, as_json: bool) -> None:
+    """Feed study logs (.study.log, .study.log.gz, or folders of them) through reducers.
+
+    The states go to the default store of the settings. A failing event is reported, and the rest goes on; the status
+    is 1 then.
+
+    \b
+    Example:
+      lo-kvs replay devdata/sample --reducer devdata.reducers:reconstruct --config devdata/creds.yaml
+    """
+    reducers = [reducer(name) for name in names]
+    files = study_log.find(paths)
+
+    async def run() -> Report:
+        async with KVSRouter.from_settings(config) as router:
+            with progress('Replaying', total=None, unit='events') as advance:
+                return await replay(files, reducers, router=router, at_once=at_once, progress=advance)
+
+    report = asyncio.run(run())
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    'files': report.files,
+                    'events': report.events,
+                    'seconds': round(report.seconds, 3),
+                    'events_per_second': round(report.events_per_second),
+                    'failures': report.failures,
+                },
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
+    else:
+        for failure in report.failures:
+            click.echo(failure, err=True)
+        click.echo(
+            f'{report.files:,} files, {report.events:,} events through {len(reducers)} '
+            f'reducer{"s" * (len(reducers) > 1)} in {report.seconds:.1f} s: '
+            f'{report.events_per_second:,.0f} events/s, {len(report.failures):,} failures'
+        )
+    if report.failures:
+        sys.exit(1)
+
+
+def reducer(name: str) -> Pipeline:
+    """The reducer that ``package.module:function`` names; the working directory is searched too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    module_name, colon, function = name.partition(':')
+    if not colon:
+        raise click.BadParameter(f'{name!r}: write it as package.module:function.', param_hint='--reducer')
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise click.BadParameter(f'{name!r}: {error}.', param_hint='--reducer') from None
+    found = getattr(module, function, None)
+    if found is None:
+        close = difflib.get_close_matches(function, dir(module), 1)
+        hint = f' Did you mean {close[0]!r}?' if close else ''
+        raise click.BadParameter(f'{module_name} has no {function!r}.{hint}', param_hint='--reducer')
+    if not callable(found) or not is_reducer(fully_qualified_function_name(found)):
+        raise click.BadParameter(
+            f'{name!r} is no reducer: decorate it with student_event_reducer or kvs_pipeline.', param_hint='--reducer'
+        )
+    pipeline: Pipeline = found
+    return pipeline

@@ -1,0 +1,6 @@
+"""``/debug/kvs``: looking at stores, keys and values in a browser or as JSON."""
+
+from learning_observer_kvs.debug.access import Authorize
+from learning_observer_kvs.debug.routes import register
+
+__all__ = ['Authorize', 'register']

@@ -1,0 +1,204 @@
+"""``type: sqlite``: one file, durable when acknowledged, no server.
+
+One thread writes: all writes that wait become one transaction, and each caller is answered after its COMMIT. Reads run
+on the event loop, where they take microseconds; what is large is read by a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from learning_observer_kvs.stores.base import Description, Store
+from learning_observer_kvs.stores.options import Option
+from learning_observer_kvs.stores.sqlite_file import Database, as_bytes
+from learning_observer_kvs.stores.writer import Request, WriterThread
+
+T = TypeVar('T')
+
+READ_HERE = 256 << 10
+"""A value over this many bytes is not read on the event loop."""
+
+KEYS_HERE = 50
+"""Nor are more keys at once than this."""
+
+
+class SQLiteKVS(Store):
+    """A table of one SQLite file, named as the store.
+
+    Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
+
+    Args:
+        path: the file; a relative one is taken from the working directory of now. Made when first used, with the
+            folders above it.
+        synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
+            process; a loss of power may undo the last of it, never in part.
+    """
+
+    TYPE: ClassVar[str] = 'sqlite'
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option('path', 'path', required=True, doc='the database file, such as .lo_kvs/state.sqlite3.'),
+        Option(
+            'synchronous',
+            'choice',
+            default='full',
+            choices=('full', 'normal'),
+            doc='whether an acknowledged write survives a loss of power, too.',
+        ),
+    )
+
+    def __init__(self, path: str | os.PathLike[str], synchronous: str = 'full', *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.path = Path(os.path.abspath(path))
+        self._database = Database(self.path, f'kvs {self.name}', synchronous)
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._connections = Connections(self._database)
+        self._writer = WriterThread(self._connections.write, str(self.path), self._connections.close_here)
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix='kvs-sqlite-reader')
+        self._end = weakref.finalize(self, _end, self._writer, self._readers, self._connections)
+
+    def _own(self) -> None:
+        """A forked child must not touch the connections of its parent."""
+        if self._pid != os.getpid():
+            self._end.detach()
+            self._start()
+
+    def place(self) -> str:
+        return str(self.path)
+
+    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+        self._own()
+        if not self._connections.is_open_here():
+            await self._in_thread(self._connections.here)  # the first one may have to make the file
+        if len(keys) <= KEYS_HERE:
+            found = self._try_here(keys)
+            if found is not None:
+                return found
+        return await self._in_thread(self._read_all, keys)
+
+    def _try_here(self, keys: Sequence[str]) -> list[bytes | None] | None:
+        """Read on the event loop: WAL readers are never locked out. ``None`` if something is large."""
+        connection = self._connections.here()
+        try:
+            if len(keys) == 1:
+                rows = connection.execute(self._database.one, (READ_HERE, *keys)).fetchall()
+            else:
+                marks = ','.join('?' * len(keys))
+                rows = connection.execute(f'{self._database.several} ({marks})', (READ_HERE, *keys)).fetchall()
+        except sqlite3.Error as error:
+            raise self._database.unavailable(error) from None
+        found: dict[str, bytes] = {}
+        for key, value in rows:
+            if value is None:
+                return None
+            found[key] = as_bytes(value)
+        return [found.get(key) for key in keys]
+
+    def _read_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        connection = self._connections.here()
+        found: dict[str, bytes] = {}
+        connection.execute('BEGIN')  # one snapshot: never half of a commit
+        try:
+            for start in range(0, len(keys), 500):
+                some = keys[start : start + 500]
+                marks = ','.join('?' * len(some))
+                for key, value in connection.execute(f'{self._database.several} ({marks})', (1 << 62, *some)):
+                    found[key] = as_bytes(value)
+        finally:
+            connection.execute('COMMIT')
+        return [found.get(key) for key in keys]
+
+    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        return await asyncio.shield(self._begin_commit(writes, expected))
+
+    def _begin_commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
+    ) -> asyncio.Future[bool]:
+        self._own()
+        return self._writer.submit(Request(writes, expected))
+
+    async def _remove(self, key: str) -> bool:
+        return await asyncio.shield(self._begin_commit({key: None}, {}))
+
+    async def _clear(self) -> None:
+        self._own()
+        await asyncio.shield(self._writer.submit(Request({}, {}, clear=True)))
+
+    async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        self._own()
+        keys = await self._in_thread(self._keys, prefix, cursor, limit)
+        return keys, keys[-1] if len(keys) == limit else None
+
+    def _keys(self, prefix: str, cursor: str | None, limit: int) -> list[str]:
+        return self._database.keys(self._connections.here(), prefix, cursor, limit)
+
+    async def _describe(self, key: str) -> Description | None:
+        self._own()
+        row = await self._in_thread(self._row, key)
+        return None if row is None else Description(row[0], written=row[1])
+
+    def _row(self, key: str) -> tuple[int, float] | None:
+        return self._database.describe(self._connections.here(), key)
+
+    async def _close(self) -> None:
+        self._own()
+        self._end.detach()
+        ended = (self._writer, self._readers, self._connections)
+        self._start()
+        await asyncio.get_running_loop().run_in_executor(None, _end, *ended)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+        except sqlite3.Error as error:
+            raise self._database.unavailable(error) from None
+
+
+class Connections:
+    """A connection for each thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_thread: dict[int, sqlite3.Connection] = {}
+
+    def is_open_here(self) -> bool:
+        """Whether this thread has one."""
+        return threading.get_ident() in self._by_thread
+
+    def here(self) -> sqlite3.Connection:
+        """The one of this thread."""
+        connection = self._by_thread.get(threading.get_ident())
+        if connection is None:
+            connection = self._by_thread[threading.get_ident()] = self._database.connect()
+        return connection
+
+    def write(self, requests: list[Request]) -> None:
+        """In the writing thread."""
+        self._database.write(self.here(), requests)
+
+    def close_here(self) -> None:
+        """Close the one of this thread."""
+        connection = self._by_thread.pop(threading.get_ident(), None)
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all; nobody reads any more."""
+        while self._by_thread:
+            self._by_thread.popitem()[1].close()
+
+
+def _end(writer: WriterThread, readers: ThreadPoolExecutor, connections: Connections) -> None:
+    writer.close()
+    readers.shutdown(wait=True)
+    connections.close()

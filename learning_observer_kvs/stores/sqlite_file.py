@@ -1,0 +1,187 @@
+"""The SQLite file of a store: its table, its statements, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.writer import Request
+
+APPLICATION_ID = 0x4C4F4B56
+"""Marks a file as ours (``LOKV``); a database of another program is never touched."""
+
+BUSY_MS = 10_000
+"""How long a write waits for another process's transaction."""
+
+_CURES = {
+    sqlite3.SQLITE_FULL: 'Make room on the disk.',
+    sqlite3.SQLITE_READONLY: 'Make the file and its folder writable for this user.',
+    sqlite3.SQLITE_CANTOPEN: 'Make its folder writable for this user, or choose another path.',
+    sqlite3.SQLITE_PERM: 'Make the file and its folder writable for this user.',
+    sqlite3.SQLITE_BUSY: 'Another process held it for too long; look for a transaction left open.',
+    sqlite3.SQLITE_NOTADB: 'This is no SQLite file; choose another path.',
+    sqlite3.SQLITE_CORRUPT: 'The file is damaged; restore it from a copy, or try sqlite3 with ".recover".',
+    sqlite3.SQLITE_IOERR: 'The disk reports an error; look at the system log.',
+}
+
+
+class Database:
+    """Where one store's rows are.
+
+    Args:
+        path: the file.
+        table: the table of this store, any text.
+        synchronous: ``full`` or ``normal``.
+    """
+
+    def __init__(self, path: Path, table: str, synchronous: str) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._table = quoted = '"' + table.replace('"', '""') + '"'
+        # What is larger than the first parameter is not read here: its value comes as NULL.
+        select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
+        self.one = f'{select} = ?'
+        self.several = f'{select} IN'
+        self._value = f'SELECT value FROM {quoted} WHERE key = ?'
+        self._put = (
+            f'INSERT INTO {quoted} (key, value, written) VALUES (?, ?, ?) '
+            'ON CONFLICT (key) DO UPDATE SET value = excluded.value, written = excluded.written'
+        )
+        self._delete = f'DELETE FROM {quoted} WHERE key = ?'
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection, in autocommit, to the file that is made if need be.
+
+        Raises:
+            StoreUnavailable: the path cannot be used, or another program's data is there; then nothing was touched.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refused(f'its folder cannot be made: {error.strerror}', 'Choose another path.') from None
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise self.unavailable(error) from None
+        try:
+            connection.execute(f'PRAGMA busy_timeout = {BUSY_MS}')
+            self._claim(connection)
+            connection.execute(f'PRAGMA synchronous = {self._synchronous.upper()}')
+        except sqlite3.Error as error:
+            connection.close()
+            raise self.unavailable(error) from None
+        except StoreUnavailable:
+            connection.close()
+            raise
+        return connection
+
+    def _claim(self, connection: sqlite3.Connection) -> None:
+        """Make sure that the file is ours and the table is there."""
+        if self._owner(connection) != APPLICATION_ID:
+            connection.execute('PRAGMA journal_mode = WAL')
+            connection.execute('BEGIN IMMEDIATE')
+            if self._owner(connection) == 0:
+                connection.execute(f'PRAGMA application_id = {APPLICATION_ID}')
+            connection.execute('COMMIT')
+        known = connection.execute(
+            'SELECT 1 FROM sqlite_master WHERE name = ?', (self._table[1:-1].replace('""', '"'),)
+        )
+        if known.fetchone() is None:
+            connection.execute(
+                f'CREATE TABLE IF NOT EXISTS {self._table} '
+                '(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, written REAL NOT NULL)'
+            )
+
+    def _owner(self, connection: sqlite3.Connection) -> int:
+        owner: int = connection.execute('PRAGMA application_id').fetchone()[0]
+        foreign = owner not in (0, APPLICATION_ID)
+        if foreign or (owner == 0 and connection.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]):
+            raise self._refused('it is the database of another program', 'Choose another path; it was not touched.')
+        return owner
+
+    def write(self, connection: sqlite3.Connection, requests: list[Request]) -> None:
+        """All requests in one transaction, in order; one whose condition fails is left out and told so.
+
+        Raises:
+            StoreUnavailable: nothing of all was written.
+            WriteUnclear: the disk failed in the COMMIT.
+        """
+        try:
+            connection.execute('BEGIN IMMEDIATE')
+            for request in requests:
+                request.result = self._apply(connection, request)
+            try:
+                connection.execute('COMMIT')
+            except sqlite3.Error as error:
+                if not connection.in_transaction and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                    unclear = WriteUnclear(
+                        f'{self.path}: the disk failed while a write was made durable ({error}); it may be there or '
+                        'not. Read the key again.'
+                    )
+                    for request in requests:
+                        request.error = unclear
+                    return
+                raise
+        except sqlite3.Error as error:
+            raise self.unavailable(error) from None
+        finally:
+            if connection.in_transaction:
+                connection.execute('ROLLBACK')
+
+    def _apply(self, connection: sqlite3.Connection, request: Request) -> bool:
+        if request.clear:
+            connection.execute(f'DELETE FROM {self._table}')
+            return True
+        for key, text in request.expected.items():
+            row = connection.execute(self._value, (key,)).fetchone()
+            if (None if row is None else as_bytes(row[0])) != text:
+                return False
+        now, changed = time.time(), 0
+        for key, text in request.writes.items():
+            if text is None:
+                changed += connection.execute(self._delete, (key,)).rowcount
+            else:
+                changed += connection.execute(self._put, (key, text, now)).rowcount
+        return changed > 0 or bool(request.expected)
+
+    def keys(self, connection: sqlite3.Connection, prefix: str, cursor: str | None, limit: int) -> list[str]:
+        """A page of keys in their order, by the index."""
+        beyond = after_prefix(prefix)
+        clauses = ['key >= ?' if cursor is None else 'key > ?'] + ['key < ?'] * (beyond is not None)
+        parameters = [prefix if cursor is None else cursor] + [beyond] * (beyond is not None)
+        statement = f'SELECT key FROM {self._table} WHERE {" AND ".join(clauses)} ORDER BY key LIMIT ?'
+        return [row[0] for row in connection.execute(statement, (*parameters, limit))]
+
+    def describe(self, connection: sqlite3.Connection, key: str) -> tuple[int, float] | None:
+        """Bytes and time of writing."""
+        statement = f'SELECT length(CAST(value AS BLOB)), written FROM {self._table} WHERE key = ?'
+        row: tuple[int, float] | None = connection.execute(statement, (key,)).fetchone()
+        return row
+
+    def unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
+        """What an error of SQLite means to the caller."""
+        code = getattr(error, 'sqlite_errorcode', 0) & 0xFF
+        cure = _CURES.get(code, 'Nothing was written.')
+        if os.path.isdir(self.path):
+            return self._refused('it is a folder', 'Give the path of a file.')
+        return self._refused(str(error), cure)
+
+    def _refused(self, fault: str, cure: str) -> StoreUnavailable:
+        return StoreUnavailable(f'{self.path} cannot be used: {fault}. {cure}')
+
+
+def as_bytes(value: bytes | str) -> bytes:
+    """A stored value; one that was put in by hand may be text."""
+    return value if type(value) is bytes else str(value).encode()
+
+
+def after_prefix(prefix: str) -> str | None:
+    """The first text in the order of code points that is beyond every text with the prefix; ``None`` if none is."""
+    kept = prefix.rstrip('\U0010ffff')
+    if not kept:
+        return None
+    following = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
