@@ -154,5 +154,7 @@ def shown(name: object, value: object) -> str:
     """A setting's value as messages show it: quoted, cut where it is long, and never a secret."""
     if isinstance(name, str) and _SECRET.search(name):
         return '(hidden)'
+    if value is None or isinstance(value, bool):
+        return {None: 'null', True: 'true', False: 'false'}[value]
     text = _IN_URL.sub(r'\1:(hidden)@', repr(value))
     return text if len(text) <= 100 else text[:100] + '…'

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from learning_observer_kvs.redis_connection import RedisConnection
-from tests.redis_server import RedisServer
 
 from learning_observer_kvs import prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
+from learning_observer_kvs.redis_connection import RedisConnection
+from tests.redis_server import RedisServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -80,7 +80,11 @@ async def test_the_tutorials_server_counts_keys(
 
 
 def test_the_five_lines_are_a_server(beside_the_examples: Path) -> None:
-    run(beside_the_examples, '-c', 'import asyncio, five_lines; asyncio.run(five_lines.app.startup())')
+    run(
+        beside_the_examples,
+        '-c',
+        'import asyncio, five_lines\nfrom aiohttp.web import AppRunner\nasyncio.run(AppRunner(five_lines.app).setup())',
+    )
 
 
 @pytest.mark.parametrize('name', [path.name for path in EXAMPLES if path.suffix == '.yaml'])

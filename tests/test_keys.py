@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from learning_observer_kvs.errors import InvalidKey
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
+    Fields,
     escape,
     fully_qualified_function_name,
     make_key,
@@ -29,7 +30,7 @@ NAME = f'{__name__}.reconstruct'
 
 
 def test_a_key_is_scope_reducer_and_fields_sorted_by_name() -> None:
-    fields = {KeyField.STUDENT: 'bob', EventField('doc_id'): '1AbC'}
+    fields: Fields = {KeyField.STUDENT: 'bob', EventField('doc_id'): '1AbC'}
     assert make_key(reconstruct, fields, KeyStateType.EXTERNAL) == f'External,{NAME},EventField.doc_id:1AbC,STUDENT:bob'
     assert make_key('a.b', {KeyField.STUDENT: 123}, KeyStateType.INTERNAL) == 'Internal,a.b,STUDENT:123'
 

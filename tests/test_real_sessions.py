@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from devdata.reducers import reconstruct
 
+from devdata.reducers import reconstruct
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.replay import replay
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key
+from learning_observer_kvs.stream_analytics.keys import Fields
 from tests.redis_server import RedisServer
 from tests.sessions import FOLDER, expected, texts
 
@@ -52,37 +55,30 @@ def test_replayed_sessions_end_in_the_expected_text(
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report['events'] == sum(expected()[name]['events'] for name in files)
-    assert wrong(KVSRouter.from_settings(settings_of(backend)), files) == []
-
-
-def wrong(router: KVSRouter, files: list[str]) -> list[str]:
-    """The files whose documents do not end in the expected text."""
-    import asyncio
 
     async def compare() -> list[str]:
-        failures = []
-        async with router:
-            for name in files:
-                entry = expected()[name]
-                for doc_id, text in texts(entry).items():
-                    fields = {KeyField.STUDENT: entry['student'], EventField('doc_id'): doc_id}
-                    found = await router()[make_key(reconstruct, fields, KeyStateType.EXTERNAL)]
-                    if found is None or found['text'] != text:
-                        failures.append(name)
-        return failures
+        async with KVSRouter.from_settings(creds) as router:
+            return await wrong(router, files)
 
-    return asyncio.run(compare())
+    assert asyncio.run(compare()) == []
+
+
+async def wrong(router: KVSRouter, files: list[str]) -> list[str]:
+    """The files whose documents do not end in the expected text."""
+    failures = []
+    for name in files:
+        entry = expected()[name]
+        for doc_id, text in texts(entry).items():
+            fields: Fields = {KeyField.STUDENT: entry['student'], EventField('doc_id'): doc_id}
+            found = await router()[make_key(reconstruct, fields, KeyStateType.EXTERNAL)]
+            if found is None or found['text'] != text:
+                failures.append(name)
+    return failures
 
 
 @pytest.mark.timeout(600)
 async def test_sessions_replayed_in_memory_end_in_the_expected_text() -> None:
-    from learning_observer_kvs.replay import replay
-
     async with KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}}}) as router:
         report = await replay([FOLDER / name for name in ALL], [reconstruct], router=router)
         assert report.failures == []
-        for name in ALL:
-            entry = expected()[name]
-            for doc_id, text in texts(entry).items():
-                fields = {KeyField.STUDENT: entry['student'], EventField('doc_id'): doc_id}
-                assert (await router()[make_key(reconstruct, fields, KeyStateType.EXTERNAL)])['text'] == text
+        assert await wrong(router, ALL) == []
