@@ -11,19 +11,26 @@ import enum
 import inspect
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Final, NamedTuple, Self
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypedDict
 
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.loops import PerLoop
 from learning_observer_kvs.stores.folding import MAX_TRIES, Folder, Step, pause
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import check_key, shown
 from learning_observer_kvs.stores.locks import KeyLocks
 from learning_observer_kvs.stores.options import Option
+from learning_observer_kvs.stores.write_behind import WriteBehind
+
+CLOSING = 5.0
+"""Seconds that closing waits for what is under way."""
+
+_COMMITS: set[asyncio.Task[bool]] = set()
+"""What is under way must be held by somebody."""
 
 PAGE = 1000
 """How many keys whole-store walks (``keys``, ``dump``) take at a time."""
@@ -57,11 +64,28 @@ class Description(NamedTuple):
     written: float | None = None
 
 
+Outcome = bool | BaseException
+"""Of a write: whether its condition held, or what went wrong."""
+
+Tell = Callable[[Outcome], None]
+
+
+class Common(TypedDict, total=False):
+    """The keyword arguments that every store takes; see :class:`Store`."""
+
+    name: str | None
+    flush_interval: float | None
+    cache_bytes: int
+
+
 class Store(ABC):
     """A key-value store of JSON values.
 
     Args:
         name: its name in the configuration, for messages.
+        flush_interval: seconds for which what reducers changed is kept in the process before it is written
+            (:mod:`~learning_observer_kvs.stores.write_behind`); ``None`` writes with every event.
+        cache_bytes: how much text of hot keys is kept in the process, so that reducers need not read it again.
     """
 
     TYPE: ClassVar[str]
@@ -69,19 +93,24 @@ class Store(ABC):
     OPTIONS: ClassVar[tuple[Option, ...]] = ()
     """The settings it takes; each is a keyword argument of its constructor."""
 
-    HOT_BYTES: ClassVar[int] = 64 << 20
-    """How much text of hot keys is kept in the process, so that reducers need not read it again."""
+    COMMON: ClassVar[tuple[Option, ...]] = (
+        Option('flush_interval', 'seconds', doc="write reducers' states every so many seconds, not with every event."),
+        Option('cache_bytes', 'index', default=64 << 20, doc='how much text of hot keys is kept in the process.'),
+    )
+    """What every store takes; a backend begins its ``OPTIONS`` with them and hands them on."""
 
     # ``await store[key]`` reads; iterating or asking ``in`` would fall back on it and never end.
     __iter__ = None
     __contains__ = None
 
-    def __init__(self, *, name: str | None = None) -> None:
+    def __init__(
+        self, *, name: str | None = None, flush_interval: float | None = None, cache_bytes: int = 64 << 20
+    ) -> None:
         self.name = name or self.TYPE
+        self.flush_interval = flush_interval
         self.locks = KeyLocks()
-        self._guesses = Guesses(self.HOT_BYTES)
-        self._folders: WeakKeyDictionary[asyncio.AbstractEventLoop, Folder] = WeakKeyDictionary()
-        self._last_folder: Folder | None = None
+        self._guesses = Guesses(cache_bytes)
+        self._folders: PerLoop[Folder] = PerLoop(self._make_folder)
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.name!r} at {self.place()}>'
@@ -102,13 +131,13 @@ class Store(ABC):
         Raises:
             CorruptValue: what is stored is not JSON.
         """
-        [text] = await self._read([check_key(key)])
+        [text] = await self._newest([check_key(key)])
         return None if text is None else self.decode(key, text)
 
     async def multiget(self, keys: Iterable[str]) -> list[JSON]:
         """The values of many keys in their order, ``None`` for missing ones, in one round trip."""
         wanted = [check_key(key) for key in keys]
-        texts = await self._read(wanted) if wanted else []
+        texts = await self._newest(wanted) if wanted else []
         return [None if text is None else self.decode(key, text) for key, text in zip(wanted, texts, strict=True)]
 
     async def keys(self, prefix: str = '') -> list[str]:
@@ -128,11 +157,14 @@ class Store(ABC):
         """
         if limit < 1:
             raise ValueError(f'limit is {limit}; it must be 1 or more.')
+        if cursor is None:
+            await self.flush()
         return Page(*await self._scan(prefix, cursor, limit))
 
     async def describe(self, key: str) -> Description | None:
         """What the backend knows of a key; ``None`` when missing."""
-        return await self._describe(check_key(key))
+        await self._flush_keys([check_key(key)])
+        return await self._describe(key)
 
     async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
         """Everything, or all below a prefix.
@@ -169,8 +201,9 @@ class Store(ABC):
 
     async def remove(self, key: str) -> bool:
         """Remove a key; whether it was there."""
+        await self._flush_keys([check_key(key)])
         try:
-            return await self._remove(check_key(key))
+            return await self._remove(key)
         finally:
             self._guesses.forget(key)
 
@@ -189,6 +222,7 @@ class Store(ABC):
             check_key(key): None if value is MISSING else self.encode(key, value)
             for key, value in (expected or {}).items()
         }
+        await self._flush_keys(wanted)
         for attempt in range(MAX_TRIES):
             stored = dict(zip(wanted, await self._read(list(wanted)), strict=True)) if wanted else {}
             if any(not self._same(key, stored[key], text) for key, text in wanted.items()):
@@ -218,6 +252,7 @@ class Store(ABC):
         """
         check_key(key)
         async with self.locks.holding(key):
+            await self._flush_keys([key])
             for attempt in range(MAX_TRIES):
                 [text] = await self._read([key])
                 value = fn(None if text is None else self.decode(key, text))
@@ -244,13 +279,30 @@ class Store(ABC):
 
     async def clear(self) -> None:
         """Remove everything that belongs to this store, and nothing else."""
+        await self.flush()
         try:
             await self._clear()
         finally:
             self._guesses.clear()
 
+    async def flush(self) -> None:
+        """Write what ``flush_interval`` has put off in this loop; without that option there is nothing.
+
+        Raises:
+            StoreUnavailable, WriteUnclear, …: it could not be written; it is kept and tried again.
+        """
+        if self.flush_interval is not None and isinstance(folder := self._folders.here(), WriteBehind):
+            await folder.flush()
+
     async def close(self) -> None:
-        """Let go of files and connections. What was written is safe without it; the store can be used again."""
+        """Finish what is under way, and let go of files and connections; the store can be used again.
+
+        What reducers changed is written before, for ``CLOSING`` seconds at most; what could not be is counted in the
+        log. Without ``flush_interval`` whatever was acknowledged is safe without this.
+        """
+        if (folder := self._folders.peek()) is not None:
+            await folder.close(CLOSING)
+            self._folders.pop()
         await self._close()
 
     # Reducers
@@ -280,22 +332,30 @@ class Store(ABC):
 
         Whatever is raised, by the reducer too, its event has changed neither state.
         """
-        return await self._folder().fold(internal_key, external_key, step, null_text)
+        return await self._folders.here().fold(internal_key, external_key, step, null_text)
 
     def busy_keys(self) -> int:
         """How many keys have an event or an update under way; 0 when the store is at rest."""
-        return len(self.locks) + sum(len(folder.lanes) for folder in self._folders.values())
+        return len(self.locks) + sum(len(folder.lanes) for folder in self._folders)
 
-    def _folder(self) -> Folder:
-        loop = asyncio.get_running_loop()
-        last = self._last_folder
-        if last is not None and last.loop is loop:
-            return last
-        folder = self._folders.get(loop)
-        if folder is None:
-            folder = self._folders[loop] = Folder(self, self._guesses)
-        self._last_folder = folder
-        return folder
+    def _make_folder(self) -> Folder:
+        if self.flush_interval is None:
+            return Folder(self, self._guesses)
+        return WriteBehind(self, self._guesses, self.flush_interval)
+
+    async def _newest(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The texts of keys, those that are not flushed yet as this process knows them."""
+        if self.flush_interval is None or not isinstance(folder := self._folders.here(), WriteBehind):
+            return await self._read(keys)
+        known = {key: folder.newest[key] for key in keys if key in folder.newest}
+        rest = [key for key in keys if key not in known]
+        found = known | dict(zip(rest, await self._read(rest), strict=True)) if rest else known
+        return [found[key] for key in keys]
+
+    async def _flush_keys(self, keys: Collection[str]) -> None:
+        """Before a key is written or looked at otherwise than by a reducer: so nothing put off comes after it."""
+        if self.flush_interval is not None and isinstance(folder := self._folders.here(), WriteBehind):
+            await folder.flush(keys)
 
     # Text
 
@@ -321,6 +381,7 @@ class Store(ABC):
         return jsontext.encode(self.decode(key, stored)) == wanted
 
     async def _write(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        await self._flush_keys(writes)
         try:
             return await self._commit(writes, expected)
         finally:
@@ -371,14 +432,21 @@ class Store(ABC):
         return self._guesses.get(key), True
 
     def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
-    ) -> bool | asyncio.Future[bool]:
-        """:meth:`_commit` for reducers: its outcome if that is known at once, else a future of it.
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell
+    ) -> None:
+        """:meth:`_commit` for reducers: ``tell`` is called once with the outcome, in this loop, perhaps at once.
 
         What has begun is carried through whatever becomes of the caller. A backend that can do this without a task
         for each commit overrides it.
         """
-        return asyncio.get_running_loop().create_task(self._commit(writes, expected))
+
+        def done(task: asyncio.Task[bool]) -> None:
+            _COMMITS.discard(task)
+            tell(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())
+
+        task = asyncio.get_running_loop().create_task(self._commit(writes, expected))
+        _COMMITS.add(task)
+        task.add_done_callback(done)
 
     @abstractmethod
     async def _remove(self, key: str) -> bool:

@@ -8,18 +8,19 @@ import os
 import stat
 import weakref
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.base import Description, Store
+from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.filenames import DIGESTS, OWN, FileNames, unwrap, wrap
+from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.options import Option
-from learning_observer_kvs.stores.writer import Request, WriterThread
+from learning_observer_kvs.stores.writer import WriterThread
 
 T = TypeVar('T')
 
@@ -36,7 +37,7 @@ _CURES = {
 }
 
 
-class FilesystemKVS(Store):
+class FilesystemKVS(GatheringStore):
     """One JSON file a key, indented for people; for workshops, debugging and small caches.
 
     What is acknowledged survives a crash of the process; a loss of power may undo the last seconds, as the file system
@@ -49,12 +50,14 @@ class FilesystemKVS(Store):
 
     TYPE: ClassVar[str] = 'filesystem'
     OPTIONS: ClassVar[tuple[Option, ...]] = (
+        *Store.COMMON,
         Option('path', 'path', required=True, doc='the folder, such as .lo_kvs.'),
         Option('subdirs', 'boolean', default=False, doc='whether slashes in keys become sub-folders.'),
     )
 
-    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, *, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
+        self._start_gathering()
         self.path = os.path.abspath(path)
         self.subdirs = subdirs
         self._files = Files(Folder(self.path), subdirs)
@@ -62,7 +65,7 @@ class FilesystemKVS(Store):
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._writer = WriterThread(self._files.write, self.path, lambda: None)
+        self._writer = WriterThread(self._files.write, lambda: None)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix='kvs-files-reader')
         self._end = weakref.finalize(self, _end, self._writer, self._readers)
 
@@ -78,21 +81,12 @@ class FilesystemKVS(Store):
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         return await self._in_thread(self._files.read, keys)
 
-    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
-        return await asyncio.shield(self._begin_commit(writes, expected))
-
-    def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
-    ) -> asyncio.Future[bool]:
+    def _carry(self, load: Load, answer: Answer) -> None:
         self._own()
-        return self._writer.submit(Request(writes, expected))
-
-    async def _remove(self, key: str) -> bool:
-        return await asyncio.shield(self._begin_commit({key: None}, {}))
+        self._writer.submit(load, answer)
 
     async def _clear(self) -> None:
-        self._own()
-        await asyncio.shield(self._writer.submit(Request({}, {}, clear=True)))
+        await self._outcome({}, {}, clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         return await self._in_thread(self._files.scan, prefix, cursor, limit)
@@ -101,6 +95,7 @@ class FilesystemKVS(Store):
         return await self._in_thread(self._files.describe, key)
 
     async def _close(self) -> None:
+        await self._drain()
         self._own()
         self._end.detach()
         ended = (self._writer, self._readers)

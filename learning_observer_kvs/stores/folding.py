@@ -4,26 +4,37 @@ Events of one key in this loop stand in one lane. The first runs its reducer in 
 while its commit is under way are reduced together when it is there, in order, and committed once. Every commit writes
 the internal and the external state at once, on the condition that the internal state still is what the first reducer
 was given; if another process wrote in between, it is read again and the reducers run again.
+
+Nothing here waits where it need not: outcomes of commits come as calls, and a lane is served in that very call unless
+a reducer waits for something or a state must be read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dis
+import functools
+import inspect
+import logging
 import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context, ContextVar, copy_context
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from learning_observer_kvs import jsontext
-from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError
+from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import check_key, shown
 
 if TYPE_CHECKING:
     from learning_observer_kvs.stores.base import Store
+
+log = logging.getLogger('learning_observer_kvs')
 
 Step = Callable[[JSON], Awaitable[Any]]
 """A reducer with its event filled in: takes the internal state, gives ``(internal_state, external_state)``."""
@@ -40,52 +51,85 @@ MAX_BATCH = 100
 TURN = 0.002
 """Seconds of reducing after which the loop gets its turn."""
 
+LARGE = 16 << 10
+"""Bytes of text from which a state counts as large."""
+
+LARGE_AT_ONCE = 64
+"""How many large states may be decoded at once, while their reducers wait for something."""
+
 _FOLDING: ContextVar[Any] = ContextVar('learning_observer_kvs_folding', default=None)
 """What this context is reducing: ``(store, internal key, what it was reducing before)``."""
 
 
 class Event:
-    """One event that waits, or whose commit is under way: whom to tell, and how to run its reducer again."""
+    """One event: how to run its reducer (again), what came of it, and whom to tell."""
 
     __slots__ = ('context', 'done', 'error', 'external_key', 'null_text', 'result', 'step')
 
-    def __init__(
-        self, external_key: str, step: Step, null_text: bytes, loop: asyncio.AbstractEventLoop, result: JSON = None
-    ) -> None:
+    def __init__(self, external_key: str, step: Step, null_text: bytes) -> None:
         self.external_key = external_key
         self.step = step
         self.null_text = null_text
-        self.result = result
-        self.error: BaseException | None = None
+        self.result: JSON = None
+        self.error: Exception | None = None
+        self.context: Context | None = None
+        self.done: asyncio.Future[JSON] | None = None
+
+    def wait(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[JSON]:
+        """The caller's future; whoever reduces the event from now on does it in the caller's context."""
         self.context = copy_context()
-        self.done: asyncio.Future[JSON] = loop.create_future()
+        self.done = loop.create_future()
+        return self.done
+
+    def withdrawn(self) -> bool:
+        """Whether its caller was cancelled while it waited."""
+        return self.done is not None and self.done.cancelled()
+
+    def tell(self, error: BaseException | None) -> None:
+        """Answer the caller: its own result or error, unless something befell all events of the commit."""
+        done = self.done
+        if done is None or done.done():
+            return
+        error = error or self.error
+        if error is None:
+            done.set_result(self.result)
+        elif isinstance(error, asyncio.CancelledError):
+            done.cancel()
+        else:
+            done.set_exception(error)
 
 
 class Batch:
     """The events of one commit: what they start from, and what they come to."""
 
-    __slots__ = ('base', 'events', 'guessed', 'text', 'writes')
+    __slots__ = ('attempt', 'base', 'events', 'guessed', 'outcome', 'text', 'writes')
 
-    def __init__(self, base: bytes | None, guessed: bool) -> None:
+    def __init__(self, base: bytes | None, guessed: bool, attempt: int = 0) -> None:
         self.base = base
         self.guessed = guessed
+        self.attempt = attempt
         self.text = base
         self.writes: dict[str, bytes | None] = {}
         self.events: list[Event] = []
+        self.outcome: bool | BaseException | None = None
 
-    def take(self, store: Store, internal_key: str, external_key: str, null_text: bytes, result: Any) -> JSON:
-        """Note what a reducer gave; both states are encoded before anything of it counts. The external state."""
+    def state(self, event: Event) -> JSON:
+        """What an event's reducer is given."""
+        return jsontext.decode(event.null_text if self.text is None else self.text)
+
+    def take(self, store: Store, internal_key: str, event: Event, result: Any) -> None:
+        """Note what a reducer gave; both states are encoded before anything of it counts."""
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ReducerError(
                 f'The reducer of {shown(internal_key)} returned {type(result).__name__}; it must return '
                 '(internal_state, external_state), with False for one that is not to be written.'
             )
         internal, external = result
-        text = self.text
+        text, external_key = self.text, event.external_key
         if internal is not False:
             text = store.encode(internal_key, internal)
         elif text is None:
-            text = null_text  # a fresh key is there from its first event on; the roster finds students by it
+            text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
         if self.base is None:
             check_key(internal_key)
             check_key(external_key)
@@ -93,7 +137,7 @@ class Batch:
             self.writes[external_key] = store.encode(external_key, external)
         if text is not self.text:
             self.writes[internal_key] = self.text = text
-        return external
+        event.result = external
 
 
 class Folder:
@@ -111,52 +155,45 @@ class Folder:
         self.lanes: dict[str, deque[Event] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn_ends: float | None = None
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._rests: asyncio.Future[None] | None = None
+        self.full = self.closing = False
 
     async def fold(self, key: str, external_key: str, step: Step, null_text: bytes) -> JSON:
         """Fold one event in; the external state, as its reducer gave it."""
-        if self._turn_ends is None or time.monotonic() > self._turn_ends:
-            await self._give_turn()
-        lanes = self.lanes
-        if key in lanes:
-            return await self._wait(key, external_key, step, null_text)
-        lanes[key] = None
+        if self._turn_is_over():
+            await asyncio.sleep(0)
+        if self.full:
+            await self._room()
+        event = Event(external_key, step, null_text)
+        if key in self.lanes:
+            return await self._wait(key, event)
         # Its turn is now: it runs in its caller's own task.
-        token = _FOLDING.set((self._store, key, _FOLDING.get()))
-        error: Exception | None = None
-        result: JSON = None
+        self.lanes[key] = None
         try:
-            text, guessed = self._store._hot(key)
-            batch = Batch(text, guessed) if text is not None or not guessed else await self._start(key)
-            try:
-                state = jsontext.decode(null_text if batch.text is None else batch.text)
-                result = batch.take(self._store, key, external_key, null_text, await step(state))
-            except Exception as raised:
-                error = raised
-            commit = self._commit(key, batch)
+            batch = self._open(key) or await self._read(key)
+            if ends_at_once(step):
+                try:
+                    batch.take(self._store, key, event, await step(batch.state(event)))
+                except Exception as error:
+                    event.error = error
+            else:
+                await self._reduce_waiting(key, batch, event)
         except BaseException:
             self._next(key)
             raise
-        finally:
-            _FOLDING.reset(token)
-        if commit is not True:
-            # It goes on whatever becomes of the caller: its outcome must be known before the key's next event.
-            event = Event(external_key, step, null_text, self.loop, result)
-            event.error = error
-            batch.events.append(event)
-            if commit is False:
-                self._work_on(key, batch.events)
-            else:
-                commit.add_done_callback(lambda outcome: self._committed(key, batch, outcome))
-            return await event.done
-        if lanes[key] is None:
-            del lanes[key]
-        else:
-            self._next(key)
-        if error is not None:
-            raise error
-        return result
+        batch.events.append(event)
+        self._commit(key, batch)
+        if batch.outcome is True:
+            if event.error is not None:
+                raise event.error
+            return event.result
+        if isinstance(batch.outcome, BaseException):
+            raise batch.outcome
+        # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
+        return await event.wait(self.loop)
 
-    async def _wait(self, key: str, external_key: str, step: Step, null_text: bytes) -> JSON:
+    async def _wait(self, key: str, event: Event) -> JSON:
         inside = _FOLDING.get()
         while inside is not None:
             if inside[0] is self._store and inside[1] == key:
@@ -172,162 +209,220 @@ class Folder:
                 f'{len(lane):,} events wait for {shown(key)} already; this one was not taken. '
                 'Send it again later, or send slower.'
             )
-        event = Event(external_key, step, null_text, self.loop)
         lane.append(event)
-        return await event.done  # cancelled here, it withdraws the event if its turn has not come
+        return await event.wait(self.loop)  # cancelled here, it withdraws the event if its turn has not come
 
-    async def _start(self, key: str, *, anew: bool = False) -> Batch:
-        if not anew:
-            text, guessed = self._store._hot(key)
-            if text is not None or not guessed:
-                return Batch(text, guessed)
+    # Serving a lane
+
+    def _next(self, key: str) -> None:
+        """A lane is free: whoever waits is served; the lane of a key that nobody wants is gone."""
+        lane = self.lanes[key]
+        if not lane:
+            self._forget(key)
+        elif self._turn_is_over():
+            self.loop.call_soon(self._serve, key)
+        else:
+            self._serve(key)
+
+    def _serve(self, key: str) -> None:
+        """Reduce the events that wait, and commit once: in this very call, if no reducer waits for anything."""
+        lane = self.lanes[key]
+        assert lane is not None
+        batch = self._open(key)
+        if batch is not None:
+            taken = 0
+            while lane and taken < MAX_BATCH and ends_at_once(lane[0].step):
+                taken += self._reduce_at_once(key, batch, lane.popleft())
+                if self._turn_is_over():
+                    break
+            if taken:
+                self._commit(key, batch)
+                return
+        if lane:
+            self._spawn(self._work(key, [lane.popleft() for _ in range(min(len(lane), MAX_BATCH))], 0), key)
+        else:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        del self.lanes[key]
+        if self._rests is not None and not self.lanes:
+            if not self._rests.done():
+                self._rests.set_result(None)
+            self._rests = None
+
+    async def _work(self, key: str, events: list[Event], attempt: int) -> None:
+        """The same with everything that may wait; ``attempt`` counts how often others wrote in between."""
+        try:
+            if attempt:
+                await pause(attempt)
+            batch = await self._read(key, attempt) if attempt else self._open(key) or await self._read(key)
+            for event in events:
+                if ends_at_once(event.step):
+                    self._reduce_at_once(key, batch, event)
+                elif not event.withdrawn():
+                    await self.loop.create_task(self._reduce_waiting(key, batch, event), context=event.context)
+                    batch.events.append(event)
+                if self._turn_is_over():
+                    await asyncio.sleep(0)
+        except Exception as error:
+            self._unreadable(key, events, error)
+            return
+        except BaseException as error:
+            # The loop ends: nobody is left to wait for ever.
+            for event in (*events, *(self.lanes.pop(key) or ())):
+                event.tell(error)
+            raise
+        self._commit(key, batch)
+
+    def _unreadable(self, key: str, events: list[Event], error: Exception) -> None:
+        """What events would be folded into cannot be read: they have changed nothing."""
+        for event in events:
+            event.tell(error)
+        self._next(key)
+
+    def _open(self, key: str) -> Batch | None:
+        """The batch that an event of a free lane joins, if no reading is needed for it."""
+        text, guessed = self._store._hot(key)
+        return None if text is None and guessed else Batch(text, guessed)
+
+    async def _read(self, key: str, attempt: int = 0) -> Batch:
         [text] = await self._store._read([key])
         if text is not None:
             self._store.decode(key, text)  # what is corrupt is told with its key and place
-        return Batch(text, guessed=False)
+        return Batch(text, False, attempt)
 
-    async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
-        """Run a reducer in the context of a caller that waits."""
+    # Reducing
+
+    def _reduce_at_once(self, key: str, batch: Batch, event: Event) -> bool:
+        """Run a reducer that never waits, in the context of its caller who does; whether the event was still there."""
+        if event.withdrawn():
+            return False
         event.error = None
         batch.events.append(event)
-        event.context.run(_FOLDING.set, (self._store, key, event.context.get(_FOLDING)))
-        text = event.null_text if batch.text is None else batch.text
         try:
-            result = await self._run(event, text)
-            event.result = batch.take(self._store, key, event.external_key, event.null_text, result)
+            running: Any = event.step(batch.state(event))
+            event.context.run(running.send, None)  # type: ignore[union-attr]  # it waits, so it has one
+        except StopIteration as end:
+            try:
+                batch.take(self._store, key, event, end.value)
+            except Exception as error:
+                event.error = error
         except Exception as error:
             event.error = error
-
-    async def _run(self, event: Event, text: bytes) -> Any:
-        """A reducer that only computes, as nearly all do, needs no task: it ends at the first step."""
-        step = event.context.run(event.step, jsontext.decode(text))
-        if isinstance(step, Coroutine):
-            try:
-                event.context.run(step.send, None)
-            except StopIteration as end:
-                return end.value
-            step.close()
-            step = event.context.run(event.step, jsontext.decode(text))  # it waits for something: again, in a task
-        return await self.loop.create_task(_awaited(step), context=event.context)
-
-    def _commit(self, key: str, batch: Batch) -> bool | asyncio.Future[bool]:
-        """Begin to write what a batch came to; True if there is nothing to write or it is written already."""
-        if not batch.writes and not batch.guessed:
-            return True
-        # A guess decides nothing alone: without anything to write, the comparison is still made.
-        outcome = self._store._begin_commit(batch.writes, {key: batch.base})
-        if outcome is False:
-            self._guesses.forget(key)
-        return outcome
-
-    def _keep(self, key: str, batch: Batch) -> None:
-        if batch.text is not None:
-            self._guesses.put(key, batch.text)
-
-    def _committed(self, key: str, batch: Batch, outcome: asyncio.Future[bool]) -> None:
-        """Called when a commit's answer is there."""
-        if self._settle(key, batch, outcome):
-            self._next(key)
-        else:
-            self._work_on(key, batch.events)
-
-    def _settle(self, key: str, batch: Batch, outcome: asyncio.Future[bool]) -> bool:
-        """Tell each caller its own result; False if the batch has to be reduced again."""
-        error = asyncio.CancelledError() if outcome.cancelled() else outcome.exception()
-        if error is None and outcome.result():
-            self._keep(key, batch)
-        else:
-            self._guesses.forget(key)
-            if error is None:
-                return False
-        for event in batch.events:
-            _tell(event, error or event.error)
         return True
 
-    def _next(self, key: str) -> None:
-        """Whoever waits is served; the lane of a key that nobody wants is gone."""
-        if self.lanes[key]:
-            self._work_on(key, [])
-        else:
-            del self.lanes[key]
+    async def _reduce_waiting(self, key: str, batch: Batch, event: Event) -> None:
+        """Run any reducer, in this task."""
+        event.error = None
+        text, inside = batch.text, _FOLDING.get()
+        many: AbstractAsyncContextManager[Any] = nullcontext()
+        if text is not None and len(text) > LARGE and inside is None:  # one inside another would wait for itself
+            many = self._large
+        async with many:
+            token = _FOLDING.set((self._store, key, inside))
+            try:
+                batch.take(self._store, key, event, await event.step(batch.state(event)))
+            except Exception as error:
+                event.error = error
+            finally:
+                _FOLDING.reset(token)
 
-    def _work_on(self, key: str, lost: list[Event]) -> None:
-        task = self.loop.create_task(self._work(key, lost), context=Context())
+    # Committing
+
+    def _commit(self, key: str, batch: Batch) -> None:
+        """Begin to write what a batch came to; :meth:`_committed` is called with the outcome, perhaps at once."""
+        if not batch.writes and not batch.guessed:
+            self._committed(key, batch, True)
+            return
+        # A guess decides nothing alone: without anything to write, the comparison is still made.
+        tell = functools.partial(self._committed, key, batch)
+        try:
+            self._store._begin_commit(batch.writes, {key: batch.base}, tell)
+        except Exception as error:  # not taken at all
+            self._committed(key, batch, error)
+
+    def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
+        """A commit's answer is there: tell each caller its own result, or reduce the events again."""
+        batch.outcome = outcome
+        if outcome is True:
+            if batch.text is not None:
+                self._guesses.put(key, batch.text)
+            for event in batch.events:
+                event.tell(None)
+            self._next(key)
+            return
+        self._guesses.forget(key)
+        if outcome is False:
+            attempt = batch.attempt + 1
+            if attempt < MAX_TRIES:
+                self._spawn(self._work(key, batch.events, attempt), key)
+                return
+            outcome = Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
+        for event in batch.events:
+            event.tell(outcome)
+        self._next(key)
+
+    # Closing
+
+    async def close(self, seconds: float) -> None:
+        """Take no more events, and wait until those there are written; those that are not by then are logged."""
+        self.closing = self.full = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.drain()
+        if unsaved := self.unsaved():
+            log.error('%r was closed with %d events not saved.', self._store, unsaved)
+
+    async def drain(self) -> None:
+        """Wait until no event is under way."""
+        while self.lanes:
+            self._rests = self.loop.create_future()
+            await self._rests
+
+    def unsaved(self) -> int:
+        """How many events are under way."""
+        return sum(1 + len(lane or ()) for lane in self.lanes.values())
+
+    async def _room(self) -> None:
+        """Wait while this is full."""
+        if self.closing:
+            raise StoreUnavailable(f'Store {self._store.name!r} is being closed; this event was not taken.')
+
+    # Turns and tasks
+
+    def _turn_is_over(self) -> bool:
+        """Whether reducers have run for ``TURN`` seconds in this turn of the loop, so that others should."""
+        now = time.monotonic()
+        if self._turn_ends is None:
+            self._turn_ends = now + TURN
+            self.loop.call_soon(self._begin_turn)
+            return False
+        return now > self._turn_ends
+
+    def _begin_turn(self) -> None:
+        self._turn_ends = None
+
+    def _spawn(self, work: Coroutine[Any, Any, None], key: str) -> None:
+        task = self.loop.create_task(work, context=Context(), name=f'kvs fold {shown(key)}')
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, key: str, lost: list[Event]) -> None:
-        """Serve a lane until it is empty: first the events whose commit lost against another process, if any."""
-        events = lost
-        try:
-            if lost:
-                await self._serve(key, lost, lost=True)
-            while lane := self.lanes[key]:
-                events = [lane.popleft() for _ in range(min(len(lane), MAX_BATCH))]
-                await self._serve(key, events, lost=False)
-        except BaseException as error:
-            # The loop ends, or a fault of ours: nobody is left to wait for ever.
-            for event in (*events, *(self.lanes[key] or ())):
-                _tell(event, error)
-            if not isinstance(error, asyncio.CancelledError):
-                raise
-        finally:
-            del self.lanes[key]
 
-    async def _serve(self, key: str, events: list[Event], *, lost: bool) -> None:
-        """Reduce events together and commit once; again and again until no other process was faster."""
-        for attempt in range(MAX_TRIES):
-            if lost:
-                await pause(attempt)
-            try:
-                batch = await self._start(key, anew=lost)
-            except Exception as error:
-                for event in events:
-                    _tell(event, error)
-                return
-            for event in events:
-                if not event.done.done():
-                    await self._reduce(key, batch, event)
-                    await self._give_turn()
-            commit = self._commit(key, batch)
-            if commit is True:
-                for event in batch.events:
-                    _tell(event, event.error)
-                return
-            if commit is not False:
-                await asyncio.wait([commit])
-                if self._settle(key, batch, commit):
-                    return
-            lost = True
-        for event in events:
-            _tell(event, Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.'))
+def ends_at_once(step: Step) -> bool:
+    """Whether a reducer cannot wait for anything: it is a coroutine function without an ``await``, as most are.
 
-    async def _give_turn(self) -> None:
-        """Let the loop go on if reducers have run for ``TURN`` seconds in this turn of it."""
-        now = time.monotonic()
-        if self._turn_ends is not None and now > self._turn_ends:
-            await asyncio.sleep(0)
-        if self._turn_ends is None:
-            self._turn_ends = now + TURN
-            self.loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._turn_ends = None
+    Such a one ends at its first step, and so needs no task of its own.
+    """
+    func = step.func if type(step) is functools.partial else step
+    code = getattr(func, '__code__', None)
+    return code is not None and _never_waits(code)
 
 
-async def _awaited(step: Awaitable[Any]) -> Any:
-    return await step
-
-
-def _tell(event: Event, error: BaseException | None) -> None:
-    if event.done.done():
-        return
-    if error is None:
-        event.done.set_result(event.result)
-    elif isinstance(error, asyncio.CancelledError):
-        event.done.cancel()
-    else:
-        event.done.set_exception(error)
+@functools.lru_cache(maxsize=4096)
+def _never_waits(code: CodeType) -> bool:
+    if not code.co_flags & inspect.CO_COROUTINE:
+        return False
+    return not any(operation.opname in ('SEND', 'YIELD_VALUE') for operation in dis.get_instructions(code))
 
 
 async def pause(attempt: int) -> None:

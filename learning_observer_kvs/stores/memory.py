@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 from weakref import WeakSet
 
-from learning_observer_kvs.stores.base import Description, Store
+from learning_observer_kvs.stores.base import Common, Description, Store, Tell
+from learning_observer_kvs.stores.options import Option
 
 
 class InMemoryKVS(Store):
@@ -17,10 +18,10 @@ class InMemoryKVS(Store):
     """
 
     TYPE: ClassVar[str] = 'stub'
-    HOT_BYTES: ClassVar[int] = 0  # reading costs nothing here
+    OPTIONS: ClassVar[tuple[Option, ...]] = Store.COMMON
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, **common: Unpack[Common]) -> None:
+        super().__init__(**common | {'cache_bytes': 0})  # reading costs nothing here
         self._texts: dict[str, bytes] = {}
         self._sorted: list[str] | None = None
         _LIVE.add(self)
@@ -32,9 +33,14 @@ class InMemoryKVS(Store):
         return [self._texts.get(key) for key in keys]
 
     async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
-        return self._begin_commit(writes, expected)
+        return self._write_now(writes, expected)
 
-    def _begin_commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+    def _begin_commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell
+    ) -> None:
+        tell(self._write_now(writes, expected))
+
+    def _write_now(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         texts = self._texts
         for key, text in expected.items():
             if texts.get(key) != text:

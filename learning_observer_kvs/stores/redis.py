@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-from weakref import WeakKeyDictionary
+from collections.abc import Sequence
+from typing import ClassVar, Unpack
 
 from learning_observer_kvs import redis_connection
+from learning_observer_kvs.loops import PerLoop
 from learning_observer_kvs.redis_connection import RedisConnection, as_text, wrong_type
-from learning_observer_kvs.stores.base import Description, Store
+from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
 from learning_observer_kvs.stores.options import Option
-from learning_observer_kvs.stores.redis_batches import HIDDEN, Batches
+from learning_observer_kvs.stores.redis_batches import HIDDEN, PATIENCE, Reading, Writing
 
 _ESCAPED = HIDDEN + 'key:'
 """A key of a user's that begins like our records gets this before it."""
@@ -22,7 +22,7 @@ _GLOB = re.compile(r'[*?\[\]\\^-]')
 _UNLINK_AT_ONCE = 500
 
 
-class RedisKVS(Store):
+class RedisKVS(GatheringStore):
     """What both Redis stores share.
 
     Args:
@@ -31,14 +31,31 @@ class RedisKVS(Store):
         connection: the way to the server; the program's shared one, if not given.
     """
 
+    MAX_REQUESTS = 128  # other clients of the server wait that long
+    MAX_BYTES = 1 << 20
+
     def __init__(
-        self, expiry: float | None, prefix: str, connection: RedisConnection | None, *, name: str | None
+        self,
+        expiry: float | None,
+        prefix: str,
+        connection: RedisConnection | None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(**common)
         self.expiry = expiry
         self.prefix = prefix
         self._connection = connection
-        self._roads: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches] = WeakKeyDictionary()
+        self._writings = PerLoop(self._make_writing)
+        self._readings = PerLoop(lambda: Reading(self.connection))
+        self._start_gathering()
+
+    def _make_writing(self) -> Writing:
+        expiry_ms = 0 if self.expiry is None else max(1, round(self.expiry * 1000))
+        # What is put off has nobody to be told that it is unclear.
+        patience = PATIENCE if self.flush_interval is None else None
+        return Writing(
+            self.connection, self._physical, lambda key: wrong_type(self._at(key)), expiry_ms, patience=patience
+        )
 
     @property
     def connection(self) -> RedisConnection:
@@ -47,14 +64,6 @@ class RedisKVS(Store):
 
     def place(self) -> str:
         return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
-
-    def _road(self) -> Batches:
-        loop = asyncio.get_running_loop()
-        road = self._roads.get(loop)
-        if road is None:
-            expiry_ms = 0 if self.expiry is None else max(1, round(self.expiry * 1000))
-            road = self._roads[loop] = Batches(self.connection, expiry_ms)
-        return road
 
     def _physical(self, key: str) -> str:
         name = self.prefix + key
@@ -71,44 +80,15 @@ class RedisKVS(Store):
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
-        for key, text in zip(keys, await self._road().read([self._physical(key) for key in keys]), strict=True):
+        names = [self._physical(key) for key in keys]
+        for key, text in zip(keys, await self._readings.here().read(names), strict=True):
             if isinstance(text, Exception):
                 raise wrong_type(self._at(key))
             found.append(text)
         return found
 
-    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
-        return await asyncio.shield(self._begin_commit(writes, expected))
-
-    def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
-    ) -> asyncio.Future[bool]:
-        letter = self._begin(writes, expected)
-        outcome: asyncio.Future[bool] = letter.get_loop().create_future()
-
-        def answer(letter: asyncio.Future[str]) -> None:
-            if outcome.done():
-                return
-            if letter.cancelled():
-                outcome.cancel()
-            elif error := letter.exception():
-                outcome.set_exception(error)
-            elif letter.result() == 'T':
-                outcome.set_exception(wrong_type(self._at(next(iter(expected)))))
-            else:
-                outcome.set_result(letter.result() != '0')
-
-        letter.add_done_callback(answer)
-        return outcome
-
-    def _begin(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> asyncio.Future[str]:
-        return self._road().commit(
-            {self._physical(key): text for key, text in writes.items()},
-            {self._physical(key): text for key, text in expected.items()},
-        )
-
-    async def _remove(self, key: str) -> bool:
-        return await asyncio.shield(self._begin({key: None}, {})) == '1'
+    def _carry(self, load: Load, answer: Answer) -> None:
+        self._writings.here().carry(load, answer)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         pattern = _GLOB.sub(r'\\\g<0>', self._physical(prefix)) + '*'
@@ -131,14 +111,16 @@ class RedisKVS(Store):
         while True:
             keys, cursor = await self._scan('', cursor, 1000)
             for start in range(0, len(keys), _UNLINK_AT_ONCE):
-                await asyncio.shield(self._begin(dict.fromkeys(keys[start : start + _UNLINK_AT_ONCE]), {}))
+                await self._outcome(dict.fromkeys(keys[start : start + _UNLINK_AT_ONCE]), {})
             if cursor is None:
                 return
 
     async def _close(self) -> None:
-        road = self._roads.pop(asyncio.get_running_loop(), None)
-        if road is not None:
-            await road.drain()
+        await self._drain()
+        if (reading := self._readings.pop()) is not None:
+            await reading.drain()
+        if (writing := self._writings.pop()) is not None:
+            await writing.close()
 
 
 _PREFIX = Option('prefix', 'text', default='', doc='put before every key, so that stores share no keys.')
@@ -148,10 +130,12 @@ class PersistentRedisKVS(RedisKVS):
     """In Redis, without an expiry; what survives a restart of Redis is a matter of its own settings."""
 
     TYPE: ClassVar[str] = 'redis'
-    OPTIONS: ClassVar[tuple[Option, ...]] = (_PREFIX,)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX)
 
-    def __init__(self, *, prefix: str = '', connection: RedisConnection | None = None, name: str | None = None) -> None:
-        super().__init__(None, prefix, connection, name=name)
+    def __init__(
+        self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(None, prefix, connection, **common)
 
 
 class EphemeralRedisKVS(RedisKVS):
@@ -159,6 +143,7 @@ class EphemeralRedisKVS(RedisKVS):
 
     TYPE: ClassVar[str] = 'redis_ephemeral'
     OPTIONS: ClassVar[tuple[Option, ...]] = (
+        *Store.COMMON,
         Option('expiry', 'seconds', required=True, doc='seconds that a key lives after its last write.'),
         _PREFIX,
     )
@@ -169,6 +154,6 @@ class EphemeralRedisKVS(RedisKVS):
         *,
         prefix: str = '',
         connection: RedisConnection | None = None,
-        name: str | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(expiry, prefix, connection, name=name)
+        super().__init__(expiry, prefix, connection, **common)

@@ -1,9 +1,9 @@
 """The road to Redis: what is asked in one tick of the loop travels together.
 
-Commits go in batches, one after the other, each a single script call. A batch carries its writer's name and a number;
-the script keeps the number and the outcome of the writer's last batch. So a batch whose reply was lost is sent again,
-and is answered without being applied twice, whatever other writers did in between; and an old copy that was held up
-somewhere is known to be late. Reads are scripts too, several at a time.
+Writes go in batches over one connection, each batch a single script call. A batch carries its writer's name and a
+number; the script keeps the number and the outcome of the writer's last batch. So a batch whose reply was lost is sent
+again, and is answered without being applied twice, whatever other writers did in between; and an old copy that was
+held up somewhere is known to be late. Reads are scripts too, several at a time.
 """
 
 from __future__ import annotations
@@ -13,25 +13,17 @@ import hashlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.redis_connection import Command, RedisConnection, ReplyLost
+from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.redis_connection import Command, Line, RedisConnection, ReplyLost
+from learning_observer_kvs.stores.gathering import Answer, Load
 from learning_observer_kvs.stores.redis_scripts import COMMIT, READ, Script
 
-MAX_COMMITS = 64
-"""How many commits one script call makes: other clients of the server wait that long."""
-
-MAX_BYTES = 1 << 20
-"""How many bytes of text it carries, unless a single commit has more."""
-
-MAX_WAITING = 100_000
-"""How many commits may wait."""
-
-MAX_COMPARED = 1024
+MAX_COMPARED = 8 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its digest is."""
 
 READ_KEYS = 20
@@ -50,213 +42,223 @@ HIDDEN = '\x00lo-kvs:'
 """How the names of our own records begin in Redis."""
 
 
-class Commit:
-    """One commit on its way."""
-
-    __slots__ = ('arguments', 'future', 'keys', 'size')
-
-    def __init__(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        future: asyncio.Future[str],
-    ) -> None:
-        self.keys = [*expected, *writes]
-        self.arguments: list[bytes | str | int] = [len(expected), len(writes)]
-        self.arguments += [_proof(text) for text in expected.values()]
-        self.arguments += [b'-' if text is None else b'=' + text for text in writes.values()]
-        self.size = sum(len(text) for text in writes.values() if text is not None)
-        self.future = future
-
-
-def _proof(text: bytes | None) -> bytes:
-    """What the script compares a stored text with: the text itself if it is short, else its digest."""
-    if text is None:
-        return b''
-    return b'=' + text if len(text) <= MAX_COMPARED else b'#' + hashlib.sha1(text).hexdigest().encode()
-
-
-class Batches:
-    """The road of one store in one event loop. Keys here are physical ones.
+class Writing:
+    """Where a store's writes leave one event loop.
 
     Args:
         connection: the way to the server.
+        physical: the name in Redis of a key.
+        wrong_type: the error for a key that holds no text.
         expiry_ms: how long what is written lives; 0 for ever.
+        patience: seconds for which a batch whose reply was lost is sent again; ``None`` for as long as it takes.
         now: the clock.
     """
 
-    def __init__(self, connection: RedisConnection, expiry_ms: int, now: Any = time.monotonic) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        physical: Callable[[str], str],
+        wrong_type: Callable[[str], Exception],
+        expiry_ms: int,
+        patience: float | None = PATIENCE,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._connection = connection
+        self._physical = physical
+        self._wrong_type = wrong_type
         self._expiry_ms = expiry_ms
+        self._patience = patience
         self._now = now
-        self._loop = asyncio.get_running_loop()
         self._record = f'{HIDDEN}writer:{uuid.uuid4().hex}'
         self._number = 0
-        self._commits: deque[Commit] = deque()
-        self._writer: asyncio.Task[None] | None = None
-        self._reads: deque[tuple[list[str], asyncio.Future[list[Any]]]] = deque()
-        self._readers: set[asyncio.Task[None]] = set()
+        self._line: Line = connection.line()
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    def carry(self, load: Load, answer: Answer) -> None:
+        """Begin to write a load; only one at a time."""
+        self._task = self._loop.create_task(self._write(load, answer))
+
+    async def close(self) -> None:
+        """Give the connection back; nothing is under way."""
+        await self._line.close()
+
+    async def _write(self, load: Load, answer: Answer) -> None:
+        self._number += 1
+        try:
+            letters = await self._until_answered(self._arguments(load))
+        except Exception as error:
+            for request in load:
+                request.error = error
+        except BaseException:
+            unclear = WriteUnclear(f'Redis at {self._connection.address()}: the event loop ended during a write.')
+            for request in load:
+                request.error = unclear
+            answer(load)
+            raise
+        else:
+            for request, letter in zip(load, letters, strict=True):
+                if letter == 49:  # '1'
+                    request.result = True
+                elif letter == 84:  # 'T'
+                    request.error = self._wrong_type(next(iter(request.expected)))
+        answer(load)
+
+    def _arguments(self, load: Load) -> list[str | bytes | int]:
+        """What the script is called with: how many keys, the keys, the arguments."""
+        physical = self._physical
+        keys: list[str | bytes | int] = [self._record]
+        arguments: list[str | bytes | int] = [self._number, self._expiry_ms]
+        for request in load:
+            writes, expected = request.writes, request.expected
+            words, wanted = '', list[bytes]()
+            coming = list[bytes]()
+            for key, text in expected.items():
+                keys.append(physical(key))
+                if text is None:
+                    words += '0'
+                elif len(text) <= MAX_COMPARED:
+                    words += '='
+                    wanted.append(text)
+                else:
+                    words += '#'
+                    wanted.append(hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+                words += self._act(writes, key, coming) if key in writes else '*'
+            for key in writes:
+                if key not in expected:
+                    keys.append(physical(key))
+                    words += '*' + self._act(writes, key, coming)
+            arguments.append(words)
+            arguments += wanted
+            arguments += coming
+        return [len(keys), *keys, *arguments]
+
+    @staticmethod
+    def _act(writes: Any, key: str, coming: list[bytes]) -> str:
+        text = writes[key]
+        if text is None:
+            return '-'
+        coming.append(text)
+        return 'S'
+
+    async def _until_answered(self, arguments: list[Any]) -> bytes:
+        """The same batch, again while its reply is lost: the script knows it by its number."""
+        lost: Exception | None = None
+        started, pause = self._now(), 0.0
+        while True:
+            try:
+                [reply] = await run(self._line, COMMIT, [arguments])
+            except ReplyLost as error:
+                lost = error
+            except KVSError:
+                if lost is None:
+                    raise  # never sent
+            else:
+                if not isinstance(reply, Exception):
+                    return reply  # type: ignore[no-any-return]
+                if lost is None or not isinstance(refusal := self._connection.unavailable(reply), StoreUnavailable):
+                    raise self._connection.unavailable(reply)
+                if not is_passing(reply):
+                    raise refusal
+            if self._patience is not None and self._now() - started > self._patience:
+                raise WriteUnclear(
+                    f'Redis at {lost}: the reply to a write was lost, and no answer came for {self._patience:g} s '
+                    'since. It was carried out or not; read the key again.'
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2 + 0.02, 1.0)
+
+
+def is_passing(reply: Exception) -> bool:
+    """Whether a refusal says nothing of what became of an earlier copy: the server is loading, or fails over."""
+    return any(word in str(reply) for word in ('LOADING', 'READONLY', 'MASTERDOWN', 'UNKILLABLE', 'BUSY'))
+
+
+class Reading:
+    """Where a store's reads leave one event loop.
+
+    Args:
+        connection: the way to the server.
+    """
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[Sequence[str], asyncio.Future[list[Any]]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
-    def commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> asyncio.Future[str]:
-        """Begin a commit; the future is its letter in the reply of the script.
-
-        Raises:
-            Overloaded: too many wait.
-        """
-        if len(self._commits) >= MAX_WAITING:
-            raise Overloaded(
-                f'{MAX_WAITING:,} writes wait for Redis at {self._connection.address()} already; this one was not '
-                'taken. Send it again later.'
-            )
-        future: asyncio.Future[str] = self._loop.create_future()
-        self._commits.append(Commit(writes, expected, future))
-        self._schedule()
-        return future
-
-    def read(self, keys: Sequence[str]) -> asyncio.Future[list[Any]]:
-        """Begin to read keys; the future is their bytes, ``None``s and errors, in order."""
+    def read(self, names: Sequence[str]) -> asyncio.Future[list[Any]]:
+        """Begin to read; the future is the bytes of each name, ``None``s and errors, in order."""
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._reads.append((list(keys), future))
-        self._schedule()
+        self._waiting.append((names, future))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._go)
         return future
 
     async def drain(self) -> None:
         """Wait until nothing is under way."""
-        while self._scheduled or self._writer or self._readers:
-            tasks = [*self._readers, *([self._writer] if self._writer else [])]
-            await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._go)
+        while self._tasks or self._waiting:
+            await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
 
     def _go(self) -> None:
         """The tick ends: send what has gathered, unless enough is under way."""
         self._scheduled = False
-        if self._commits and self._writer is None:
-            self._writer = self._loop.create_task(self._write())
-        while self._reads and len(self._readers) < READERS:
-            packet = [self._reads.popleft()]
+        while self._waiting and len(self._tasks) < READERS:
+            packet = [self._waiting.popleft()]
             room = READ_KEYS * READ_CALLS - len(packet[0][0])
-            while self._reads and len(self._reads[0][0]) <= room:
-                packet.append(self._reads.popleft())
+            while self._waiting and len(self._waiting[0][0]) <= room:
+                packet.append(self._waiting.popleft())
                 room -= len(packet[-1][0])
             task = self._loop.create_task(self._fetch(packet))
-            self._readers.add(task)
-            task.add_done_callback(self._readers.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._fetched)
 
-    # Writing
+    def _fetched(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._go()
 
-    async def _write(self) -> None:
-        """Send batch after batch until nobody waits."""
-        batch: list[Commit] = []
-        try:
-            while self._commits:
-                batch, size = [self._commits.popleft()], 0
-                size = batch[0].size
-                while self._commits and len(batch) < MAX_COMMITS and size + self._commits[0].size <= MAX_BYTES:
-                    size += self._commits[0].size
-                    batch.append(self._commits.popleft())
-                await self._send(batch)
-        except BaseException as error:
-            for commit in (*batch, *self._commits):
-                if not commit.future.done():
-                    commit.future.cancel() if isinstance(
-                        error, asyncio.CancelledError
-                    ) else commit.future.set_exception(error)
-            self._commits.clear()
-            raise
-        finally:
-            self._writer = None
-
-    async def _send(self, batch: list[Commit]) -> None:
-        self._number += 1
-        keys = [self._record, *(key for commit in batch for key in commit.keys)]
-        arguments = [
-            self._number,
-            self._expiry_ms,
-            len(batch),
-            *(part for commit in batch for part in commit.arguments),
-        ]
-        try:
-            outcomes = await self._until_answered(keys, arguments)
-        except (StoreUnavailable, Overloaded, WriteUnclear) as error:
-            for commit in batch:
-                if not commit.future.done():
-                    commit.future.set_exception(error)
-            return
-        for commit, outcome in zip(batch, outcomes, strict=True):
-            if not commit.future.done():
-                commit.future.set_result(outcome)
-
-    async def _until_answered(self, keys: list[str], arguments: list[Any]) -> str:
-        """The same batch, again while its reply is lost: the script knows it by its number."""
-        lost: Exception | None = None
-        started, pause = self._now(), 0.02
-        while True:
-            try:
-                return str((await self._call(COMMIT, [(keys, arguments)]))[0], 'ascii')
-            except ReplyLost as error:
-                lost = error
-            except (StoreUnavailable, Overloaded):
-                if lost is None:
-                    raise  # never sent, or refused
-            if self._now() - started > PATIENCE:
-                raise WriteUnclear(
-                    f'Redis at {lost}: the reply to a write was lost, and no answer came for {PATIENCE:g} s since. '
-                    'It was carried out or not; read the key again.'
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
-
-    # Reading
-
-    async def _fetch(self, packet: list[tuple[list[str], asyncio.Future[list[Any]]]]) -> None:
-        keys = [key for some, _ in packet for key in some]
-        error: Exception | None = None
+    async def _fetch(self, packet: list[tuple[Sequence[str], asyncio.Future[list[Any]]]]) -> None:
+        names = [name for some, _ in packet for name in some]
         found: list[Any] = []
+        error: Exception | None = None
         try:
-            for start in range(0, len(keys), READ_KEYS * READ_CALLS):
-                some = keys[start : start + READ_KEYS * READ_CALLS]
-                calls: list[tuple[list[str], list[Any]]] = [
-                    (some[i : i + READ_KEYS], []) for i in range(0, len(some), READ_KEYS)
-                ]
-                try:
-                    replies = await self._call(READ, calls)
-                except ReplyLost:
-                    replies = await self._call(READ, calls)  # reading twice does no harm
-                found += [text for reply in replies for text in reply]
+            for start in range(0, len(names), READ_KEYS * READ_CALLS):
+                found += await self._texts(names[start : start + READ_KEYS * READ_CALLS])
         except ReplyLost as lost:
             error = self._connection.unavailable(lost)
         except Exception as raised:
             error = raised
         finally:
-            if self._reads:
-                self._schedule()
             position = 0
             for some, future in packet:
                 if not future.done():
                     if error is not None:
                         future.set_exception(error)
                     elif position + len(some) > len(found):
-                        future.cancel()
+                        future.cancel()  # the loop ends
                     else:
                         future.set_result(found[position : position + len(some)])
                 position += len(some)
 
-    async def _call(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """Run a script with each of these keys and arguments."""
-        commands: list[Command] = [
-            ('EVALSHA', script.digest, len(keys), *keys, *arguments) for keys, arguments in calls
-        ]
-        replies = await self._connection.exchange(commands)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            # The server does not know it yet, so none of the calls has run.
-            commands = [('EVAL', script.text, len(keys), *keys, *arguments) for keys, arguments in calls]
-            replies = await self._connection.exchange(commands)
+    async def _texts(self, names: list[str]) -> list[Any]:
+        calls = [[len(some := names[i : i + READ_KEYS]), *some] for i in range(0, len(names), READ_KEYS)]
+        try:
+            replies = await run(self._connection, READ, calls)
+        except ReplyLost:
+            replies = await run(self._connection, READ, calls)  # reading twice does no harm
         for reply in replies:
             if isinstance(reply, Exception):
                 raise self._connection.unavailable(reply)
-        return replies
+        return [text for reply in replies for text in reply]
+
+
+async def run(way: Line | RedisConnection, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
+    """Run a script with each of these numbers of keys, keys and arguments; the replies, errors in their places."""
+    commands: list[Command] = [('EVALSHA', script.digest, *call) for call in calls]
+    replies = await way.exchange(commands)
+    if any(isinstance(reply, NoScriptError) for reply in replies):
+        # The server does not know it yet, so none of the calls has run.
+        replies = await way.exchange([('EVAL', script.text, *call) for call in calls])
+    return replies

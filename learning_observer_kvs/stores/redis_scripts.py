@@ -34,59 +34,66 @@ return found
 
 COMMIT = Script(f"""
 -- A batch of commits of one writer, applied once however often it arrives.
--- KEYS: the writer's record, then the keys of each commit: first those compared, then those written.
--- ARGV: the batch's number, milliseconds to live (0: for ever), how many commits; then for each commit how many keys
--- are compared and written; what is expected of each ('' for a missing key, '=' and its text, '#' and its SHA-1); and
--- what is written to each ('=' and its text, '-' to remove it).
--- The reply has a letter a commit: 1 done, 0 the condition failed, 2 done, but nothing was there to remove,
--- T a key to compare holds no text.
-local number = tonumber(ARGV[1])
+-- KEYS: the writer's record, then the keys of each commit, each once.
+-- ARGV: the batch's number, milliseconds to live (0: for ever); then for each commit a word with two letters a key,
+-- and the texts that its letters ask for, in order. The first letter says what the key must hold: * anything, 0
+-- nothing, = this text, # a text of this SHA-1. The second says what becomes of it: * nothing, S it is set to this
+-- text, - it is removed. The texts come after the word.
+-- The reply has a letter a commit: 1 done, 0 not done (the condition failed, or nothing was there to remove), T a key
+-- to compare holds no text.
+local number, expiry = ARGV[1], ARGV[2]
 local record = redis.call('GET', KEYS[1])
 if record then
     local last, reply = string.match(record, '^(%d+) (.*)$')
-    if tonumber(last) == number then return reply end
-    if tonumber(last) > number then return 'late' end
+    if last == number then return reply end
+    if tonumber(last) > tonumber(number) then return redis.error_reply('LATE a newer batch was applied') end
 end
-local outcomes, k, a = {{}}, 2, 4
-for commit = 1, tonumber(ARGV[3]) do
-    local compared, written = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
-    a = a + 2
-    local outcome = '1'
-    for _ = 1, compared do
-        if outcome == '1' then
-            local text = redis.pcall('GET', KEYS[k])
+local call, byte = redis.call, string.byte
+local outcomes, k, a, count = {{}}, 2, 3, #ARGV
+while a <= count do
+    local word = ARGV[a]
+    a = a + 1
+    local letters = #word
+    local outcome, compared = '1', false
+    for i = 1, letters, 2 do
+        local wanted = byte(word, i)
+        if wanted ~= 42 then
+            compared = true
+            local text = redis.pcall('GET', KEYS[k + (i - 1) / 2])
             if type(text) == 'table' then
-                outcome = 'T'
-            else
-                local mark, rest = string.sub(ARGV[a], 1, 1), string.sub(ARGV[a], 2)
-                local same = not text
-                if mark == '=' then same = text == rest end
-                if mark == '#' then same = text and redis.sha1hex(text) == rest end
-                if not same then outcome = '0' end
+                if outcome == '1' then outcome = 'T' end
+            elseif wanted == 48 then
+                if text then outcome = '0' end
+            elseif wanted == 61 then
+                if text ~= ARGV[a] then outcome = '0' end
+            elseif not text or redis.sha1hex(text) ~= ARGV[a] then
+                outcome = '0'
             end
+            if wanted ~= 48 then a = a + 1 end
         end
-        k, a = k + 1, a + 1
     end
-    local stored, removed = 0, 0
-    for _ = 1, written do
-        if outcome == '1' then
-            local text = ARGV[a]
-            if text == '-' then
-                removed = removed + redis.call('UNLINK', KEYS[k])
-            elseif ARGV[2] == '0' then
-                redis.call('SET', KEYS[k], string.sub(text, 2))
-                stored = stored + 1
-            else
-                redis.call('SET', KEYS[k], string.sub(text, 2), 'PX', ARGV[2])
-                stored = stored + 1
+    local there = compared
+    for i = 1, letters, 2 do
+        local act = byte(word, i + 1)
+        if act == 83 then
+            if outcome == '1' then
+                if expiry == '0' then
+                    call('SET', KEYS[k], ARGV[a])
+                else
+                    call('SET', KEYS[k], ARGV[a], 'PX', expiry)
+                end
+                there = true
             end
+            a = a + 1
+        elseif act == 45 and outcome == '1' and call('UNLINK', KEYS[k]) == 1 then
+            there = true
         end
-        k, a = k + 1, a + 1
+        k = k + 1
     end
-    if outcome == '1' and written > 0 and stored + removed == 0 then outcome = '2' end
-    outcomes[commit] = outcome
+    if outcome == '1' and not there then outcome = '0' end
+    outcomes[#outcomes + 1] = outcome
 end
 local reply = table.concat(outcomes)
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. reply, 'PX', {RECORD_MS})
+redis.call('SET', KEYS[1], number .. ' ' .. reply, 'PX', {RECORD_MS})
 return reply
 """)

@@ -11,15 +11,16 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, Unpack
 
-from learning_observer_kvs.stores.base import Description, Store
+from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.sqlite_file import Database, as_bytes
-from learning_observer_kvs.stores.writer import Request, WriterThread
+from learning_observer_kvs.stores.writer import WriterThread
 
 T = TypeVar('T')
 
@@ -30,7 +31,7 @@ KEYS_HERE = 50
 """Nor are more keys at once than this."""
 
 
-class SQLiteKVS(Store):
+class SQLiteKVS(GatheringStore):
     """A table of one SQLite file, named as the store.
 
     Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
@@ -44,6 +45,7 @@ class SQLiteKVS(Store):
 
     TYPE: ClassVar[str] = 'sqlite'
     OPTIONS: ClassVar[tuple[Option, ...]] = (
+        *Store.COMMON,
         Option('path', 'path', required=True, doc='the database file, such as .lo_kvs/state.sqlite3.'),
         Option(
             'synchronous',
@@ -54,8 +56,9 @@ class SQLiteKVS(Store):
         ),
     )
 
-    def __init__(self, path: str | os.PathLike[str], synchronous: str = 'full', *, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[Common]) -> None:
+        super().__init__(**common)
+        self._start_gathering()
         self.path = Path(os.path.abspath(path))
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
         self._start()
@@ -63,7 +66,7 @@ class SQLiteKVS(Store):
     def _start(self) -> None:
         self._pid = os.getpid()
         self._connections = Connections(self._database)
-        self._writer = WriterThread(self._connections.write, str(self.path), self._connections.close_here)
+        self._writer = WriterThread(self._connections.write, self._connections.close_here)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix='kvs-sqlite-reader')
         self._end = weakref.finalize(self, _end, self._writer, self._readers, self._connections)
 
@@ -118,21 +121,12 @@ class SQLiteKVS(Store):
             connection.execute('COMMIT')
         return [found.get(key) for key in keys]
 
-    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
-        return await asyncio.shield(self._begin_commit(writes, expected))
-
-    def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
-    ) -> asyncio.Future[bool]:
+    def _carry(self, load: Load, answer: Answer) -> None:
         self._own()
-        return self._writer.submit(Request(writes, expected))
-
-    async def _remove(self, key: str) -> bool:
-        return await asyncio.shield(self._begin_commit({key: None}, {}))
+        self._writer.submit(load, answer)
 
     async def _clear(self) -> None:
-        self._own()
-        await asyncio.shield(self._writer.submit(Request({}, {}, clear=True)))
+        await self._outcome({}, {}, clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         self._own()
@@ -151,6 +145,7 @@ class SQLiteKVS(Store):
         return self._database.describe(self._connections.here(), key)
 
     async def _close(self) -> None:
+        await self._drain()
         self._own()
         self._end.detach()
         ended = (self._writer, self._readers, self._connections)

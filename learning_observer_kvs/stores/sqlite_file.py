@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.writer import Request
+from learning_observer_kvs.stores.gathering import Request
 
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as ours (``LOKV``); a database of another program is never touched."""

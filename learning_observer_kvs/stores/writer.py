@@ -1,85 +1,50 @@
-"""A thread that writes: whatever waits is processed together, and each caller is told its own outcome."""
+"""A thread that writes: whatever waits is processed together, also what comes from several event loops."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
-from learning_observer_kvs.errors import Overloaded
+from learning_observer_kvs.stores.gathering import Answer, Load, Request
 
 MAX_TOGETHER = 1000
-"""How many requests are processed at once."""
-
-MAX_WAITING = 100_000
-"""How many may wait."""
+"""About how many requests are processed at once."""
 
 
-class Request:
-    """Something to be written, and whom to tell of it.
-
-    Attributes:
-        writes: text by key; ``None`` removes the key.
-        expected: the bytes that keys must hold for that; ``None`` for a key that is not there.
-        clear: everything is to be removed.
-        result, error: set by who processes it; the result of a removal is whether something was there.
-    """
-
-    __slots__ = ('clear', 'error', 'expected', 'future', 'loop', 'result', 'writes')
-
-    def __init__(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        *,
-        clear: bool = False,
-    ) -> None:
-        self.writes = writes
-        self.expected = expected
-        self.clear = clear
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[bool] = self.loop.create_future()
-        self.result = False
-        self.error: Exception | None = None
+class _Job(NamedTuple):
+    load: Load
+    answer: Answer
+    loop: asyncio.AbstractEventLoop
 
 
 class WriterThread:
-    """Begins with the first request, and ends when it is closed.
+    """Begins with the first load, and ends when it is closed.
 
     Args:
         process: writes a list of requests and sets the result or error of each.
-        place: where, for messages.
         end: called in the thread when it ends.
     """
 
-    def __init__(self, process: Callable[[list[Request]], None], place: str, end: Callable[[], None]) -> None:
+    def __init__(self, process: Callable[[list[Request]], None], end: Callable[[], None]) -> None:
         self._process = process
-        self._place = place
         self._end = end
-        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def submit(self, request: Request) -> asyncio.Future[bool]:
-        """Have a request written; the future is answered when it is.
-
-        Raises:
-            Overloaded: too many wait.
-        """
-        if self._queue.qsize() >= MAX_WAITING:
-            raise Overloaded(
-                f'{MAX_WAITING:,} writes wait for {self._place} already; this one was not taken. Send it again later.'
-            )
-        self._queue.put(request)
+    def submit(self, load: Load, answer: Answer) -> None:
+        """Have a load written; ``answer`` is called in this loop when it is."""
+        self._queue.put(_Job(load, answer, asyncio.get_running_loop()))
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
                     # A daemon: the interpreter may end without close(); the store's finalizer drains the queue then.
                     self._thread = threading.Thread(target=self._run, name='kvs-writer', daemon=True)
                     self._thread.start()
-        return request.future
 
     def close(self) -> None:
         """Write what waits, and end the thread; blocks until it is done."""
@@ -92,16 +57,18 @@ class WriterThread:
     def _run(self) -> None:
         going = True
         while going:
-            requests = [self._queue.get()]
+            jobs = [self._queue.get()]
             with suppress(queue.Empty):
-                while requests[-1] is not None and len(requests) < MAX_TOGETHER:
-                    requests.append(self._queue.get_nowait())
-            going = requests[-1] is not None
-            together = [request for request in requests if request is not None]
-            requests.clear()
+                while jobs[-1] is not None and sum(len(job.load) for job in jobs if job) < MAX_TOGETHER:
+                    jobs.append(self._queue.get_nowait())
+            going = jobs[-1] is not None
+            together = [job for job in jobs if job is not None]
+            jobs.clear()
             if together:
-                self._write(together)
-                _answer(together)
+                self._write([request for job in together for request in job.load])
+            for job in together:
+                with suppress(RuntimeError):  # the loop has ended; nobody waits any more
+                    job.loop.call_soon_threadsafe(job.answer, job.load)
         self._end()
 
     def _write(self, requests: list[Request]) -> None:
@@ -114,23 +81,3 @@ class WriterThread:
             else:
                 for request in requests:
                     self._write([request])
-
-
-def _answer(requests: list[Request]) -> None:
-    """One call into each loop, for all of its requests."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Request]] = {}
-    for request in requests:
-        by_loop.setdefault(request.loop, []).append(request)
-    for loop, answered in by_loop.items():
-        with suppress(RuntimeError):  # the loop has ended; nobody waits any more
-            loop.call_soon_threadsafe(_resolve, answered)
-
-
-def _resolve(requests: list[Request]) -> None:
-    for request in requests:
-        if request.future.done():
-            continue
-        if request.error is None:
-            request.future.set_result(request.result)
-        else:
-            request.future.set_exception(request.error)

@@ -1,0 +1,66 @@
+"""What belongs to one event loop each: connections, queues, locks. A program may run several, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class PerLoop(Generic[T]):
+    """A thing for each event loop, made when it is first asked for in a loop; those of closed loops are let go.
+
+    A forked child starts with none: it must not use what its parent has open.
+
+    Args:
+        make: makes one, inside the running loop.
+    """
+
+    __slots__ = ('_by_loop', '_last', '_last_loop', '_make', '_pid')
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
+        self._last_loop: asyncio.AbstractEventLoop | None = None
+        self._last: T
+        self._pid = os.getpid()
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._by_loop.values()))
+
+    def here(self) -> T:
+        """The one of the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop is self._last_loop and self._pid == _pid:
+            return self._last
+        if self._pid != _pid:
+            self._pid, self._by_loop = _pid, {}
+        if loop not in self._by_loop:
+            for other in [other for other in self._by_loop if other.is_closed()]:
+                del self._by_loop[other]
+            self._by_loop[loop] = self._make()
+        self._last_loop, self._last = loop, self._by_loop[loop]
+        return self._last
+
+    def peek(self) -> T | None:
+        """The one of the running loop, if it was made."""
+        return self._by_loop.get(asyncio.get_running_loop()) if self._pid == _pid else None
+
+    def pop(self) -> T | None:
+        """Let go of the one of the running loop, and give it back to be closed; ``None`` if there is none."""
+        loop = asyncio.get_running_loop()
+        if loop is self._last_loop:
+            self._last_loop = None
+        return self._by_loop.pop(loop, None) if self._pid == _pid else None
+
+
+def _note_pid() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+_pid = os.getpid()
+os.register_at_fork(after_in_child=_note_pid)

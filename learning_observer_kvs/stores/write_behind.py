@@ -1,0 +1,234 @@
+"""``flush_interval``: states are kept in the process and written every so many seconds, not with every event.
+
+The process keeps, for each key, the text its events started from, what they came to, and the events themselves. The
+flush is the same conditional commit as ever; if another process wrote in between, the events are folded again onto
+what is there. Until then reads in this process see the newest state, others the one of the last flush, and results
+that reducers gave are provisional. A crash loses what was not flushed: at most what one interval held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from learning_observer_kvs.errors import Overloaded
+from learning_observer_kvs.stores.folding import Batch, Event, Folder
+from learning_observer_kvs.stores.guesses import Guesses
+from learning_observer_kvs.stores.key import shown
+
+if TYPE_CHECKING:
+    from learning_observer_kvs.stores.base import Store
+
+log = logging.getLogger('learning_observer_kvs')
+
+PAUSE = 0.05
+"""Seconds between two tries to write all before closing."""
+
+MAX_OF_KEY = 1000
+"""How many unflushed events a key may have; then it is flushed early."""
+
+MAX_EVENTS = 100_000
+"""How many unflushed events there may be in all; then everything is flushed early, and new events wait for that."""
+
+MAX_BYTES = 256 << 20
+"""How many bytes of unflushed states there may be, likewise."""
+
+
+class WriteBehind(Folder):
+    """Lanes whose commits are put off.
+
+    Args:
+        store, guesses: as for :class:`Folder`.
+        interval: seconds after which what an event changed is written.
+
+    Attributes:
+        newest: unflushed text by key, of internal and external states.
+    """
+
+    def __init__(self, store: Store, guesses: Guesses, interval: float) -> None:
+        super().__init__(store, guesses)
+        self._interval = interval
+        self.newest: dict[str, bytes] = {}
+        self._unflushed: dict[str, Batch] = {}
+        self._due: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
+        self._events = 0
+        self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._failure: BaseException | None = None
+
+    async def flush(self, keys: Collection[str] | None = None) -> None:
+        """Write now what is not written yet, of some keys or of all.
+
+        Raises:
+            Whatever keeps it from being written; it is kept, and tried again after the interval.
+        """
+        waiting = []
+        for key in list(self._counts):
+            if keys is None or key in keys or self._touches(key, keys):
+                waiting.append(self._flushed(key))
+                self._due.add(key)
+                self._flush_if_free(key)
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+    def unsaved(self) -> int:
+        """How many events are not written yet."""
+        return self._events + sum(len(lane or ()) for lane in self.lanes.values())
+
+    async def drain(self) -> None:
+        """Wait until all events are written."""
+        await super().drain()
+        while self._counts:
+            try:
+                await self.flush()
+            except Exception:
+                await asyncio.sleep(PAUSE)  # whoever waits sets how long this may go on
+
+    # What is put off
+
+    def _open(self, key: str) -> Batch | None:
+        return self._unflushed.get(key) or super()._open(key)
+
+    def _commit(self, key: str, batch: Batch) -> None:
+        if batch.attempt or not (batch.writes or batch.guessed):
+            super()._commit(key, batch)
+        else:
+            self._hold(key, batch)
+
+    def _hold(self, key: str, batch: Batch) -> None:
+        """Tell the callers, and keep the batch open for the events that follow."""
+        batch.outcome = True
+        known = self._counts.get(key, 0)
+        for event in batch.events[known:]:
+            if event.context is None:
+                event.context = copy_context()
+            event.tell(None)
+        self._unflushed[key] = batch
+        self.newest.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
+        self._count(key, batch)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._interval, self._flush_all)
+        if len(batch.events) >= MAX_OF_KEY and self._failure is None:
+            self._due.add(key)
+        self._next(key)
+
+    def _count(self, key: str, batch: Batch | None) -> None:
+        """Keep account of what is unflushed of a key; ``None`` when nothing is."""
+        if batch is None:
+            self._events -= self._counts.pop(key, 0)
+            self._bytes -= self._sizes.pop(key, 0)
+        else:
+            count, size = len(batch.events), len(batch.base or b'')
+            for text in batch.writes.values():
+                size += len(text or b'')
+            self._events += count - self._counts.get(key, 0)
+            self._bytes += size - self._sizes.get(key, 0)
+            self._counts[key], self._sizes[key] = count, size
+        self.full = self.closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
+
+    async def _room(self) -> None:
+        while self.full:
+            await super()._room()
+            if self._failure is not None:
+                raise Overloaded(
+                    f'{self._events:,} events wait to be written to {self._store.place()}, which fails: '
+                    f'{self._failure} This one was not taken; send it again later.'
+                )
+            try:
+                await self.flush()
+            except Exception as error:
+                log.debug('No room was made: %s', error)
+
+    # Flushing
+
+    def _flush_all(self) -> None:
+        self._timer = None
+        self._due.update(self._unflushed)
+        self._flush_free(iter(list(self._due)))
+
+    def _flush_free(self, keys: Iterator[str]) -> None:
+        """Begin to flush what is free, in turns of the loop; what is busy is flushed when it gets free."""
+        for key in keys:
+            self._flush_if_free(key)
+            if self._turn_is_over():
+                self.loop.call_soon(self._flush_free, keys)
+                return
+
+    def _flush_if_free(self, key: str) -> None:
+        if key not in self.lanes:
+            self.lanes[key] = None
+            self._next(key)
+
+    def _next(self, key: str) -> None:
+        if key in self._due:
+            self._due.discard(key)
+            batch = self._unflushed.pop(key, None)
+            if batch is not None:
+                super()._commit(key, batch)  # the lane is kept until the outcome is there
+                return
+        super()._next(key)
+
+    def _flushed(self, key: str) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._waiters.setdefault(key, []).append(future)
+        return future
+
+    def _touches(self, key: str, keys: Collection[str]) -> bool:
+        batch = self._unflushed.get(key)
+        # One whose flush is under way may touch any; waiting for it does no harm.
+        return batch is None or not batch.writes.keys().isdisjoint(keys)
+
+    def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
+        for written, text in batch.writes.items():
+            if self.newest.get(written) is text:
+                del self.newest[written]
+        if outcome is False:
+            super()._committed(key, batch, outcome)
+            return
+        if outcome is True:
+            self._failure = None
+            self._count(key, None)
+        elif key in self._counts:
+            self._put_back(key, batch, outcome)
+        for future in self._waiters.pop(key, ()):
+            if not future.done():
+                future.set_result(None) if outcome is True else future.set_exception(outcome)
+        super()._committed(key, batch, outcome)
+
+    def _put_back(self, key: str, batch: Batch, error: BaseException) -> None:
+        """It could not be written: kept, and tried again after the interval."""
+        self._failed(key, error)
+        batch.attempt = 0
+        self._unflushed[key] = batch
+        self._count(key, batch)
+        self.newest.update(batch.writes)  # type: ignore[arg-type]
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._interval, self._flush_all)
+
+    def _unreadable(self, key: str, events: list[Event], error: Exception) -> None:
+        if key not in self._counts:
+            super()._unreadable(key, events, error)
+            return
+        # Its events were told already, so they are kept until they can be folded again; the lane waits meanwhile.
+        self._failed(key, error)
+        for future in self._waiters.pop(key, ()):
+            if not future.done():
+                future.set_exception(error)
+        self.loop.call_later(self._interval, lambda: self._spawn(self._work(key, events, 1), key))
+
+    def _failed(self, key: str, error: BaseException) -> None:
+        if self._failure is None:
+            log.error(
+                '%s cannot be written: %s Its events are kept and tried again every %g s.',
+                shown(key),
+                error,
+                self._interval,
+            )
+        self._failure = error
