@@ -3,19 +3,21 @@
 ``encode`` gives what the standard ``json`` would give (tuples become lists, numbers as keys become text, ``Counter``
 a plain object), but refuses what has no JSON form, instead of changing it, and says where in the value it stands.
 
-orjson encodes the common case. It would silently turn NaN into ``null`` and accept enums and UUIDs, so two cheap
-proofs stand beside it: ``marshal`` knows nothing but the plain built-in types (what both accept is plain JSON), and a
-``null`` in the text is the only trace that a NaN can leave. Whatever the proofs do not clear takes the exact path.
+orjson encodes the common case. It would silently turn NaN into ``null`` and accept enums and UUIDs, so a cheap proof
+stands beside it: ormsgpack packs the value too. It refuses the types that only orjson takes (what both accept is plain
+JSON), and its packing shows whether there is any float in the value: without one there is no NaN, and without a
+``null`` in the text none was lost. Whatever this does not clear takes the exact path. msgspec decodes, because orjson
+would turn integers beyond 64 bits into floats.
 """
 
 from __future__ import annotations
 
 import json
-import marshal
 import math
 from typing import Any, TypeAlias
 
 import msgspec
+import ormsgpack
 import orjson
 
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
@@ -27,6 +29,16 @@ MAX_DEPTH = 254
 """How deep lists and objects may nest, on every backend alike: where orjson, the strictest of the codecs, ends."""
 
 _PLAIN_ONLY = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_PLAIN_ONLY_TOO = (
+    ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
+_FLOAT = b'\xcb'
+"""How every float begins in MessagePack; the byte may stand elsewhere, too."""
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -42,10 +54,10 @@ def encode(value: JSON) -> bytes:
     """
     try:
         text = orjson.dumps(value, option=_PLAIN_ONLY)
-        marshal.dumps(value)
-    except (TypeError, ValueError):
+        packed = ormsgpack.packb(value, option=_PLAIN_ONLY_TOO)
+    except TypeError:
         return _encode_exactly(value)
-    if b'null' in text and _decode(text) != value:
+    if _FLOAT in packed and b'null' in text and _decode(text) != value:
         return _encode_exactly(value)
     return text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from typing import Generic, TypeVar
 
 T = TypeVar('T')
@@ -33,9 +34,11 @@ class PerLoop(Generic[T]):
 
     def here(self) -> T:
         """The one of the running loop."""
-        loop = asyncio.get_running_loop()
-        if loop is self._last_loop and self._pid == _pid:
+        # A loop that runs in this thread is the running one. This is asked with every event, and get_running_loop()
+        # asks the system for the process id each time (until Python 3.12). Loops of other makers have no such mark.
+        if get_ident() == getattr(self._last_loop, '_thread_id', None) and self._pid == _pid:
             return self._last
+        loop = asyncio.get_running_loop()
         if self._pid != _pid:
             self._pid, self._by_loop = _pid, {}
         if loop not in self._by_loop:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import inspect
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypedDict
 
@@ -68,6 +69,8 @@ Outcome = bool | BaseException
 """Of a write: whether its condition held, or what went wrong."""
 
 Tell = Callable[[Outcome], None]
+
+Committer = Callable[[Mapping[str, bytes | None], Mapping[str, bytes | None], Tell], None]
 
 
 class Common(TypedDict, total=False):
@@ -307,7 +310,9 @@ class Store(ABC):
 
     # Reducers
 
-    async def fold(self, internal_key: str, external_key: str, step: Step, null_text: bytes = b'null') -> JSON:
+    def fold(
+        self, internal_key: str, external_key: str, step: Step, null_text: bytes = b'null'
+    ) -> Coroutine[Any, Any, JSON]:
         """Fold one event into a reducer's pair of states; what the decorators of reducers use.
 
         Events of one key in this loop run one after the other, in order. Both states are written at once, on the
@@ -332,7 +337,7 @@ class Store(ABC):
 
         Whatever is raised, by the reducer too, its event has changed neither state.
         """
-        return await self._folders.here().fold(internal_key, external_key, step, null_text)
+        return self._folders.here().fold(internal_key, external_key, step, null_text)
 
     def busy_keys(self) -> int:
         """How many keys have an event or an update under way; 0 when the store is at rest."""
@@ -431,22 +436,20 @@ class Store(ABC):
         """A key's text as far as it is known without waiting, and whether it is a guess; ``(None, True)`` if not."""
         return self._guesses.get(key), True
 
-    def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell
-    ) -> None:
-        """:meth:`_commit` for reducers: ``tell`` is called once with the outcome, in this loop, perhaps at once.
+    def _committer(self) -> Committer:
+        """How reducers begin a :meth:`_commit` in the running loop: ``commit(writes, expected, tell)``.
 
-        What has begun is carried through whatever becomes of the caller. A backend that can do this without a task
-        for each commit overrides it.
+        ``tell`` is called once with the outcome, in this loop, perhaps at once. What has begun is carried through
+        whatever becomes of the caller. A backend that can do this without a task for each commit overrides it.
         """
+        loop = asyncio.get_running_loop()
 
-        def done(task: asyncio.Task[bool]) -> None:
-            _COMMITS.discard(task)
-            tell(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())
+        def begin(writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell) -> None:
+            task = loop.create_task(self._commit(writes, expected))
+            _COMMITS.add(task)
+            task.add_done_callback(functools.partial(_commit_done, tell))
 
-        task = asyncio.get_running_loop().create_task(self._commit(writes, expected))
-        _COMMITS.add(task)
-        task.add_done_callback(done)
+        return begin
 
     @abstractmethod
     async def _remove(self, key: str) -> bool:
@@ -467,3 +470,8 @@ class Store(ABC):
     async def _close(self) -> None:
         """Let go of files and connections; a later call opens them again."""
         return None
+
+
+def _commit_done(tell: Tell, task: asyncio.Task[bool]) -> None:
+    _COMMITS.discard(task)
+    tell(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())

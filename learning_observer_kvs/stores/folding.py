@@ -151,18 +151,21 @@ class Folder:
     def __init__(self, store: Store, guesses: Guesses) -> None:
         self._store = store
         self._guesses = guesses
+        self._begin_commit = store._committer()
         self.loop = asyncio.get_running_loop()
         self.lanes: dict[str, deque[Event] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn_ends: float | None = None
+        self._taken = 0
+        self._parked: deque[asyncio.Future[None]] = deque()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._rests: asyncio.Future[None] | None = None
         self.full = self.closing = False
 
     async def fold(self, key: str, external_key: str, step: Step, null_text: bytes) -> JSON:
         """Fold one event in; the external state, as its reducer gave it."""
-        if self._turn_is_over():
-            await asyncio.sleep(0)
+        if self._parked or self._turn_is_over():
+            await self._turn()
         if self.full:
             await self._room()
         event = Event(external_key, step, null_text)
@@ -337,7 +340,7 @@ class Folder:
         # A guess decides nothing alone: without anything to write, the comparison is still made.
         tell = functools.partial(self._committed, key, batch)
         try:
-            self._store._begin_commit(batch.writes, {key: batch.base}, tell)
+            self._begin_commit(batch.writes, {key: batch.base}, tell)
         except Exception as error:  # not taken at all
             self._committed(key, batch, error)
 
@@ -394,13 +397,29 @@ class Folder:
         """Whether reducers have run for ``TURN`` seconds in this turn of the loop, so that others should."""
         now = time.monotonic()
         if self._turn_ends is None:
-            self._turn_ends = now + TURN
+            self._turn_ends, self._taken = now + TURN, 0
             self.loop.call_soon(self._begin_turn)
-            return False
-        return now > self._turn_ends
+        elif now > self._turn_ends:
+            return True
+        self._taken += 1
+        return False
+
+    async def _turn(self) -> None:
+        """Wait for a turn of the loop that is not over yet: first come, first served."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._parked.append(future)
+        await future
+        self._turn_is_over()  # it counts in the turn it was given
 
     def _begin_turn(self) -> None:
         self._turn_ends = None
+        if self._parked:
+            # As many as the last turn took; if they all woke up, most would only wait again.
+            for _ in range(min(len(self._parked), self._taken + 1)):
+                future = self._parked.popleft()
+                if not future.done():
+                    future.set_result(None)
+            self.loop.call_soon(self._begin_turn)
 
     def _spawn(self, work: Coroutine[Any, Any, None], key: str) -> None:
         task = self.loop.create_task(work, context=Context(), name=f'kvs fold {shown(key)}')

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from learning_observer_kvs.errors import Overloaded
 from learning_observer_kvs.loops import PerLoop
-from learning_observer_kvs.stores.base import Outcome, Store, Tell
+from learning_observer_kvs.stores.base import Committer, Outcome, Store, Tell
 
 MAX_WAITING = 100_000
 """How many requests may wait."""
@@ -144,10 +144,13 @@ class GatheringStore(Store):
     def _carry(self, load: Load, answer: Answer) -> None:
         """Begin to process a load; see :class:`Gatherer`."""
 
-    def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell
-    ) -> None:
-        self._gatherers.here().submit(Request(writes, expected, tell))
+    def _committer(self) -> Committer:
+        submit = self._gatherers.here().submit
+
+        def begin(writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell) -> None:
+            submit(Request(writes, expected, tell))
+
+        return begin
 
     async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         return await self._outcome(writes, expected)

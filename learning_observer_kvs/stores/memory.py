@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 from weakref import WeakSet
 
-from learning_observer_kvs.stores.base import Common, Description, Store, Tell
+from learning_observer_kvs.stores.base import Committer, Common, Description, Store, Tell
 from learning_observer_kvs.stores.options import Option
 
 
@@ -35,10 +35,11 @@ class InMemoryKVS(Store):
     async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         return self._write_now(writes, expected)
 
-    def _begin_commit(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell
-    ) -> None:
-        tell(self._write_now(writes, expected))
+    def _committer(self) -> Committer:
+        def begin(writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell) -> None:
+            tell(self._write_now(writes, expected))
+
+        return begin
 
     def _write_now(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         texts = self._texts

@@ -66,7 +66,7 @@ class RedisKVS(GatheringStore):
         return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
 
     def _physical(self, key: str) -> str:
-        name = self.prefix + key
+        name = self.prefix + key if self.prefix else key
         return _ESCAPED + name if name.startswith(HIDDEN) else name
 
     def _logical(self, name: bytes) -> str | None:

@@ -107,39 +107,42 @@ class Writing:
     def _arguments(self, load: Load) -> list[str | bytes | int]:
         """What the script is called with: how many keys, the keys, the arguments."""
         physical = self._physical
-        keys: list[str | bytes | int] = [self._record]
+        keys: list[str | bytes | int] = [0, self._record]
         arguments: list[str | bytes | int] = [self._number, self._expiry_ms]
         for request in load:
-            writes, expected = request.writes, request.expected
-            words, wanted = '', list[bytes]()
-            coming = list[bytes]()
-            for key, text in expected.items():
+            writes, word = request.writes, b''
+            place = len(arguments)
+            arguments.append(word)
+            coming: list[bytes] = []
+            for key, text in request.expected.items():
                 keys.append(physical(key))
                 if text is None:
-                    words += '0'
+                    word += b'0'
                 elif len(text) <= MAX_COMPARED:
-                    words += '='
-                    wanted.append(text)
+                    word += b'='
+                    arguments.append(text)
                 else:
-                    words += '#'
-                    wanted.append(hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
-                words += self._act(writes, key, coming) if key in writes else '*'
-            for key in writes:
-                if key not in expected:
+                    word += b'#'
+                    arguments.append(hashlib.sha1(text, usedforsecurity=False).hexdigest())
+                if key in writes:
+                    word += self._act(writes[key], coming)
+                else:
+                    word += b'*'
+            for key, text in writes.items():
+                if key not in request.expected:
                     keys.append(physical(key))
-                    words += '*' + self._act(writes, key, coming)
-            arguments.append(words)
-            arguments += wanted
+                    word += b'*' + self._act(text, coming)
+            arguments[place] = word
             arguments += coming
-        return [len(keys), *keys, *arguments]
+        keys[0] = len(keys) - 1
+        return keys + arguments
 
     @staticmethod
-    def _act(writes: Any, key: str, coming: list[bytes]) -> str:
-        text = writes[key]
+    def _act(text: bytes | None, coming: list[bytes]) -> bytes:
         if text is None:
-            return '-'
+            return b'-'
         coming.append(text)
-        return 'S'
+        return b'S'
 
     async def _until_answered(self, arguments: list[Any]) -> bytes:
         """The same batch, again while its reply is lost: the script knows it by its number."""

@@ -79,6 +79,7 @@ def kvs_pipeline(
         if not isinstance(field, EventField) and field is not KeyField.STUDENT:
             raise ScopeFieldError(f'{field!r} cannot be filled in from an event; KeyField.STUDENT and EventFields can.')
     event_fields_of_scope = [field for field in fields if isinstance(field, EventField)]
+    names = [field.event for field in event_fields_of_scope]
     by_student = KeyField.STUDENT in fields
     null_text = jsontext.encode(null_state)
 
@@ -94,19 +95,26 @@ def kvs_pipeline(
             store = router()
             student = metadata['auth']['safe_user_id'] if metadata is not None and 'auth' in metadata else GUEST
 
-            async def process_event(event: Any, event_fields: Mapping[str, Any] | None = None) -> JSON:
-                values = event_fields or {}
-                key_dict: dict[KeyField | EventField, Any] = {
-                    field: values.get(field.event) for field in event_fields_of_scope
-                }
+            def keys_of(values: tuple[str, ...]) -> tuple[str, str]:
+                key_dict: dict[KeyField | EventField, Any] = dict(zip(event_fields_of_scope, values, strict=True))
                 if by_student:
                     key_dict[KeyField.STUDENT] = student
-                return await store.fold(
+                return (
                     make_key(func, key_dict, KeyStateType.INTERNAL),
                     make_key(func, key_dict, KeyStateType.EXTERNAL),
-                    lambda state: func(event, state),
-                    null_text,
                 )
+
+            # Nearly all events of a connection are of one document, so its last keys are kept.
+            last_values = ('None',) * len(names)
+            last_keys = keys_of(last_values)
+
+            async def process_event(event: Any, event_fields: Mapping[str, Any] | None = None) -> JSON:
+                nonlocal last_values, last_keys
+                if names:
+                    values = tuple([str((event_fields or {}).get(name)) for name in names])
+                    if values != last_values:
+                        last_values, last_keys = values, keys_of(values)
+                return await store.fold(*last_keys, functools.partial(func, event), null_text)
 
             return process_event
 
