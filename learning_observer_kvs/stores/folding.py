@@ -156,21 +156,22 @@ class Folder:
         self.lanes: dict[str, deque[Event] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn_ends: float | None = None
-        self._taken = 0
-        self._parked: deque[asyncio.Future[None]] = deque()
+        self._ready: deque[str] = deque()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._rests: asyncio.Future[None] | None = None
         self.full = self.closing = False
 
     async def fold(self, key: str, external_key: str, step: Step, null_text: bytes) -> JSON:
         """Fold one event in; the external state, as its reducer gave it."""
-        if self._parked or self._turn_is_over():
-            await self._turn()
         if self.full:
             await self._room()
         event = Event(external_key, step, null_text)
         if key in self.lanes:
             return await self._wait(key, event)
+        if self._turn_is_over():
+            self.lanes[key] = deque((event,))
+            self._ready.append(key)
+            return await event.wait(self.loop)
         # Its turn is now: it runs in its caller's own task.
         self.lanes[key] = None
         try:
@@ -223,7 +224,7 @@ class Folder:
         if not lane:
             self._forget(key)
         elif self._turn_is_over():
-            self.loop.call_soon(self._serve, key)
+            self._ready.append(key)
         else:
             self._serve(key)
 
@@ -397,29 +398,16 @@ class Folder:
         """Whether reducers have run for ``TURN`` seconds in this turn of the loop, so that others should."""
         now = time.monotonic()
         if self._turn_ends is None:
-            self._turn_ends, self._taken = now + TURN, 0
+            self._turn_ends = now + TURN
             self.loop.call_soon(self._begin_turn)
-        elif now > self._turn_ends:
-            return True
-        self._taken += 1
-        return False
-
-    async def _turn(self) -> None:
-        """Wait for a turn of the loop that is not over yet: first come, first served."""
-        future: asyncio.Future[None] = self.loop.create_future()
-        self._parked.append(future)
-        await future
-        self._turn_is_over()  # it counts in the turn it was given
+            return False
+        return now > self._turn_ends
 
     def _begin_turn(self) -> None:
+        """The loop has had its turn: lanes that were ready are served, first come, first served."""
         self._turn_ends = None
-        if self._parked:
-            # As many as the last turn took; if they all woke up, most would only wait again.
-            for _ in range(min(len(self._parked), self._taken + 1)):
-                future = self._parked.popleft()
-                if not future.done():
-                    future.set_result(None)
-            self.loop.call_soon(self._begin_turn)
+        while self._ready and not self._turn_is_over():
+            self._serve(self._ready.popleft())
 
     def _spawn(self, work: Coroutine[Any, Any, None], key: str) -> None:
         task = self.loop.create_task(work, context=Context(), name=f'kvs fold {shown(key)}')
