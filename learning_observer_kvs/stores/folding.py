@@ -102,7 +102,7 @@ class Event:
 class Batch:
     """The events of one commit: what they start from, and what they come to."""
 
-    __slots__ = ('attempt', 'base', 'events', 'guessed', 'outcome', 'text', 'writes')
+    __slots__ = ('attempt', 'base', 'events', 'guessed', 'outcome', 'text', 'unclear', 'writes')
 
     def __init__(self, base: bytes | None, guessed: bool, attempt: int = 0) -> None:
         self.base = base
@@ -112,6 +112,7 @@ class Batch:
         self.writes: dict[str, bytes | None] = {}
         self.events: list[Event] = []
         self.outcome: bool | BaseException | None = None
+        self.unclear = False
 
     def state(self, event: Event) -> JSON:
         """What an event's reducer is given."""
@@ -126,13 +127,13 @@ class Batch:
             )
         internal, external = result
         text, external_key = self.text, event.external_key
+        if self.base is None:
+            check_key(internal_key)
+            check_key(external_key)
         if internal is not False:
             text = store.encode(internal_key, internal)
         elif text is None:
             text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
-        if self.base is None:
-            check_key(internal_key)
-            check_key(external_key)
         if external is not False:
             self.writes[external_key] = store.encode(external_key, external)
         if text is not self.text:
@@ -352,7 +353,8 @@ class Folder:
             if batch.text is not None:
                 self._guesses.put(key, batch.text)
             for event in batch.events:
-                event.tell(None)
+                if event.done is not None:
+                    event.tell(None)
             self._next(key)
             return
         self._guesses.forget(key)

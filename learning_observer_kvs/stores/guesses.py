@@ -39,6 +39,8 @@ class Guesses:
 
     def put(self, key: str, text: bytes) -> None:
         """Keep what was committed."""
+        if not self._limit:
+            return
         before = self._young.get(key)
         self._held += len(text) - len(before) if before is not None else len(text) + len(key)
         if self._held > self._limit:

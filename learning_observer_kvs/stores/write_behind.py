@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from learning_observer_kvs.errors import Overloaded
+from learning_observer_kvs.errors import Overloaded, WriteUnclear
 from learning_observer_kvs.stores.folding import Batch, Event, Folder
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import shown
@@ -37,6 +37,16 @@ MAX_BYTES = 256 << 20
 """How many bytes of unflushed states there may be, likewise."""
 
 
+class _Counted:
+    """What is unflushed of a key."""
+
+    __slots__ = ('bytes', 'events')
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.bytes = 0
+
+
 class WriteBehind(Folder):
     """Lanes whose commits are put off.
 
@@ -54,8 +64,7 @@ class WriteBehind(Folder):
         self.newest: dict[str, bytes] = {}
         self._unflushed: dict[str, Batch] = {}
         self._due: set[str] = set()
-        self._counts: dict[str, int] = {}
-        self._sizes: dict[str, int] = {}
+        self._counted: dict[str, _Counted] = {}
         self._events = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -69,7 +78,7 @@ class WriteBehind(Folder):
             Whatever keeps it from being written; it is kept, and tried again after the interval.
         """
         waiting = []
-        for key in list(self._counts):
+        for key in list(self._counted):
             if keys is None or key in keys or self._touches(key, keys):
                 waiting.append(self._flushed(key))
                 self._due.add(key)
@@ -85,7 +94,7 @@ class WriteBehind(Folder):
     async def drain(self) -> None:
         """Wait until all events are written."""
         await super().drain()
-        while self._counts:
+        while self._counted:
             try:
                 await self.flush()
             except Exception:
@@ -105,33 +114,45 @@ class WriteBehind(Folder):
     def _hold(self, key: str, batch: Batch) -> None:
         """Tell the callers, and keep the batch open for the events that follow."""
         batch.outcome = True
-        known = self._counts.get(key, 0)
-        for event in batch.events[known:]:
+        counted = self._counted.get(key) or _Counted()
+        new, failed = batch.events[counted.events :], False
+        for event in new:
+            failed = failed or event.error is not None
             if event.context is None:
                 event.context = copy_context()
-            event.tell(None)
-        self._unflushed[key] = batch
-        self.newest.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
-        self._count(key, batch)
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._interval, self._flush_all)
-        if len(batch.events) >= MAX_OF_KEY and self._failure is None:
-            self._due.add(key)
+            else:
+                event.tell(None)
+        if failed:  # they changed nothing, and must not when the others are folded again
+            batch.events[counted.events :] = [event for event in new if event.error is None]
+        if batch.events:
+            self._counted[key] = counted
+            self._unflushed[key] = batch
+            self.newest.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
+            self._count(counted, batch)
+            if self._timer is None:
+                self._timer = self.loop.call_later(self._interval, self._flush_all)
+            if counted.events >= MAX_OF_KEY and self._failure is None:
+                self._due.add(key)
         self._next(key)
 
-    def _count(self, key: str, batch: Batch | None) -> None:
-        """Keep account of what is unflushed of a key; ``None`` when nothing is."""
-        if batch is None:
-            self._events -= self._counts.pop(key, 0)
-            self._bytes -= self._sizes.pop(key, 0)
-        else:
-            count, size = len(batch.events), len(batch.base or b'')
-            for text in batch.writes.values():
-                size += len(text or b'')
-            self._events += count - self._counts.get(key, 0)
-            self._bytes += size - self._sizes.get(key, 0)
-            self._counts[key], self._sizes[key] = count, size
-        self.full = self.closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
+    def _count(self, counted: _Counted, batch: Batch) -> None:
+        """Keep account of what is unflushed of a key."""
+        events, size = len(batch.events), len(batch.base or b'')
+        for text in batch.writes.values():
+            size += len(text)  # type: ignore[arg-type]
+        self._events += events - counted.events
+        self._bytes += size - counted.bytes
+        counted.events, counted.bytes = events, size
+        if self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES:
+            self.full = True
+
+    def _discount(self, key: str) -> None:
+        """Nothing of a key is unflushed any more."""
+        counted = self._counted.pop(key, None)
+        if counted is not None:
+            self._events -= counted.events
+            self._bytes -= counted.bytes
+            self.full = self.closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
 
     async def _room(self) -> None:
         while self.full:
@@ -190,30 +211,55 @@ class WriteBehind(Folder):
             if self.newest.get(written) is text:
                 del self.newest[written]
         if outcome is False:
-            super()._committed(key, batch, outcome)
+            if batch.unclear:
+                self._spawn(self._settle(key, batch), key)
+            else:
+                super()._committed(key, batch, outcome)
             return
         if outcome is True:
             self._failure = None
-            self._count(key, None)
-        elif key in self._counts:
+            self._discount(key)
+            self._tell_of_late_errors(key, batch)
+        elif key in self._counted:
+            batch.unclear = isinstance(outcome, WriteUnclear)
             self._put_back(key, batch, outcome)
         for future in self._waiters.pop(key, ()):
             if not future.done():
                 future.set_result(None) if outcome is True else future.set_exception(outcome)
         super()._committed(key, batch, outcome)
 
+    async def _settle(self, key: str, batch: Batch) -> None:
+        """A flush that may have been written the first time does not fit any more: if its text is there, it was."""
+        try:
+            found = await self._read(key)
+        except Exception as error:
+            self._committed(key, batch, error if isinstance(error, WriteUnclear) else WriteUnclear(str(error)))
+            return
+        batch.unclear = False
+        self._committed(key, batch, found.text == batch.text)
+
+    def _tell_of_late_errors(self, key: str, batch: Batch) -> None:
+        for event in batch.events:
+            if event.error is not None and batch.attempt:
+                log.error(
+                    '%s: a reducer that had taken an event raised when it was folded again onto what another process '
+                    'wrote; the event is left out.',
+                    shown(key),
+                    exc_info=event.error,
+                )
+
     def _put_back(self, key: str, batch: Batch, error: BaseException) -> None:
         """It could not be written: kept, and tried again after the interval."""
         self._failed(key, error)
         batch.attempt = 0
         self._unflushed[key] = batch
-        self._count(key, batch)
+        self._count(self._counted[key], batch)
         self.newest.update(batch.writes)  # type: ignore[arg-type]
         if self._timer is None:
             self._timer = self.loop.call_later(self._interval, self._flush_all)
 
     def _unreadable(self, key: str, events: list[Event], error: Exception) -> None:
-        if key not in self._counts:
+        if key not in self._counted:
             super()._unreadable(key, events, error)
             return
         # Its events were told already, so they are kept until they can be folded again; the lane waits meanwhile.
