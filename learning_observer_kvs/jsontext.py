@@ -17,8 +17,8 @@ import math
 from typing import Any, TypeAlias
 
 import msgspec
-import ormsgpack
 import orjson
+import ormsgpack
 
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
 

@@ -400,6 +400,7 @@ class Store(ABC):
     # Walking
 
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        await self.flush()
         cursor: str | None = None
         while True:
             keys, cursor = await self._scan(prefix, cursor, PAGE)

@@ -199,13 +199,10 @@ class Folder:
         return await event.wait(self.loop)
 
     async def _wait(self, key: str, event: Event) -> JSON:
-        inside = _FOLDING.get()
-        while inside is not None:
-            if inside[0] is self._store and inside[1] == key:
-                raise ReducerError(
-                    f'The reducer of {shown(key)} sent an event to its own key; it would wait for itself for ever.'
-                )
-            inside = inside[2]
+        if self.is_inside(key):
+            raise ReducerError(
+                f'The reducer of {shown(key)} sent an event to its own key; it would wait for itself for ever.'
+            )
         lane = self.lanes[key]
         if lane is None:
             lane = self.lanes[key] = deque()
@@ -216,6 +213,15 @@ class Folder:
             )
         lane.append(event)
         return await event.wait(self.loop)  # cancelled here, it withdraws the event if its turn has not come
+
+    def is_inside(self, key: str) -> bool:
+        """Whether the caller is the reducer of this key: it must not wait for its own lane."""
+        inside = _FOLDING.get()
+        while inside is not None:
+            if inside[0] is self._store and inside[1] == key:
+                return True
+            inside = inside[2]
+        return False
 
     # Serving a lane
 

@@ -63,6 +63,7 @@ class WriteBehind(Folder):
         self._interval = interval
         self.newest: dict[str, bytes] = {}
         self._unflushed: dict[str, Batch] = {}
+        self._flushing: dict[str, Batch] = {}
         self._due: set[str] = set()
         self._counted: dict[str, _Counted] = {}
         self._events = 0
@@ -79,7 +80,7 @@ class WriteBehind(Folder):
         """
         waiting = []
         for key in list(self._counted):
-            if keys is None or key in keys or self._touches(key, keys):
+            if self._touches(key, keys) and not self.is_inside(key):
                 waiting.append(self._flushed(key))
                 self._due.add(key)
                 self._flush_if_free(key)
@@ -192,6 +193,7 @@ class WriteBehind(Folder):
             self._due.discard(key)
             batch = self._unflushed.pop(key, None)
             if batch is not None:
+                self._flushing[key] = batch
                 super()._commit(key, batch)  # the lane is kept until the outcome is there
                 return
         super()._next(key)
@@ -201,10 +203,9 @@ class WriteBehind(Folder):
         self._waiters.setdefault(key, []).append(future)
         return future
 
-    def _touches(self, key: str, keys: Collection[str]) -> bool:
-        batch = self._unflushed.get(key)
-        # One whose flush is under way may touch any; waiting for it does no harm.
-        return batch is None or not batch.writes.keys().isdisjoint(keys)
+    def _touches(self, key: str, keys: Collection[str] | None) -> bool:
+        batch = self._unflushed.get(key) or self._flushing.get(key)
+        return keys is None or key in keys or batch is None or not batch.writes.keys().isdisjoint(keys)
 
     def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
         for written, text in batch.writes.items():
@@ -216,6 +217,7 @@ class WriteBehind(Folder):
             else:
                 super()._committed(key, batch, outcome)
             return
+        self._flushing.pop(key, None)
         if outcome is True:
             self._failure = None
             self._discount(key)
