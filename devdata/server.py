@@ -102,7 +102,7 @@ class Intake:
             if client['event'] == 'lock_fields':
                 locked = {**client.get('fields', {}), **locked}
                 continue
-            event = protocol.full_event({**client, **locked}, request)
+            event = protocol.full_event({**client, **locked, 'event': client['event']}, request)
             if student != (student := protocol.student_of(event)):
                 processes = [await reducer(event['metadata']) for reducer in self._reducers]
             await self._process(event, student, processes)
