@@ -9,11 +9,27 @@ const students = new Map(); // by id: the row as the server tells it, and what t
 
 // What the server tells
 
-const source = new EventSource('class/changes');
-source.addEventListener('open', () => link('live', 'live'));
-source.addEventListener('error', () => link('waiting', 'reconnecting'));
-source.addEventListener('everything', (event) => {
-  const rows = JSON.parse(event.data);
+listen();
+
+function listen() {
+  const source = new EventSource('class/changes');
+  source.addEventListener('open', () => link('live', 'live'));
+  source.addEventListener('everything', (event) => everything(JSON.parse(event.data)));
+  source.addEventListener('changed', (event) => news(JSON.parse(event.data)));
+  source.addEventListener('error', () => {
+    link('waiting', 'reconnecting');
+    if (source.readyState === EventSource.CLOSED) {
+      setTimeout(listen, 1000); // the browser gives up where nobody answers
+    }
+  });
+}
+
+function link(state, words) {
+  $('#link').dataset.link = state;
+  $('#link').textContent = words;
+}
+
+function everything(rows) {
   const here = new Set(rows.map((row) => row.student));
   for (const [id, student] of students) {
     if (!here.has(id)) {
@@ -21,24 +37,16 @@ source.addEventListener('everything', (event) => {
       students.delete(id);
     }
   }
-  for (const row of rows) {
-    take(row, false);
-  }
+  rows.forEach((row) => take(row, false));
   arrange();
-});
-source.addEventListener('changed', (event) => {
+}
+
+function news(rows) {
   const before = students.size;
-  for (const row of JSON.parse(event.data)) {
-    take(row, true);
-  }
+  rows.forEach((row) => take(row, true));
   if (students.size !== before) {
     arrange();
   }
-});
-
-function link(state, words) {
-  $('#link').dataset.link = state;
-  $('#link').textContent = words;
 }
 
 function take(row, now) {

@@ -37,6 +37,9 @@ PACE = 0.2
 QUIET = 15.0
 """Seconds after which a page is sent an empty line, so that one that is gone is noticed."""
 
+RETRY = b'retry: 1000\n\n'
+"""Tells a browser to come back a second after it lost the stream."""
+
 Row = dict[str, Any]
 """A student: ``{'student', 'seconds', 'current': doc_id, 'documents': {doc_id: {'title', 'text', 'words'}}}``."""
 
@@ -79,6 +82,7 @@ class ClassPage:
         try:
             stream = web.StreamResponse(headers={**HEADERS, 'Content-Type': 'text/event-stream'})
             await stream.prepare(request)
+            await stream.write(RETRY)
             seen = {row['student']: row for row in await rows(store, await students(store))}
             await _send(stream, 'everything', list(seen.values()))
             while not self._stopped:
