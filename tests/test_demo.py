@@ -370,6 +370,7 @@ async def test_the_page_comes_back_when_the_server_does(
 ) -> None:
     config = settings(tmp_path)
     first = await aiohttp_server(make_app(config))
+    port = first.port
     await sent(first, browser, typed('kept'), END)
     async with chromium() as program:
         page = await program.new_page()
@@ -377,7 +378,8 @@ async def test_the_page_comes_back_when_the_server_does(
         await expect(page.locator('#link')).to_have_text('live')
         await first.close()
         await expect(page.locator('#link')).to_have_text('reconnecting')
-        async with TestServer(make_app(config), port=first.port) as again:
+        again = TestServer(make_app(config), port=port)
+        async with again:
             await sent(again, browser, typed(' and more', at=5), END)
             await expect(page.locator('#link')).to_have_text('live', timeout=20_000)
             await expect(page.locator('.card .text')).to_have_text('kept and more')
