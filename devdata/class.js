@@ -52,6 +52,9 @@ function news(rows) {
 function take(row, now) {
   const student = students.get(row.student) ?? meet(row);
   const before = current(student);
+  if (student.current !== row.current) {
+    student.curve = [];
+  }
   student.seconds = row.seconds;
   student.current = row.current;
   for (const [id, document] of Object.entries(row.documents)) {
@@ -114,8 +117,8 @@ function draw(student) {
   const box = $('.text', card);
   $('.title', card).textContent = document?.title || 'Untitled';
   facts(card, student, document);
-  const others = student.documents.size - 1;
-  $('.more', card).textContent = others > 0 ? `+ ${others} document${others > 1 ? 's' : ''}` : '';
+  const many = student.documents.size;
+  $('.more', card).textContent = many > 1 ? ` · ${many} docs` : '';
   if (document && (document !== student.drawn)) {
     const caret = write(box, document);
     box.scrollTop = Math.max(0, caret.offsetTop - box.clientHeight * 0.66);
@@ -129,7 +132,9 @@ function draw(student) {
 function facts(place, student, document) {
   place.dataset.state = state(student);
   $('.state', place).textContent = state(student);
-  $('.words', place).textContent = (document?.words ?? 0).toLocaleString('en');
+  const words = document?.words ?? 0;
+  $('.words', place).textContent = words.toLocaleString('en');
+  $('.words', place).nextSibling.data = words === 1 ? ' word' : ' words';
   $('.time', place).textContent = clock(student.seconds);
 }
 

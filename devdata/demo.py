@@ -69,7 +69,9 @@ async def serve(listener: socket.socket, count: int, speed: float) -> None:
 
 def main() -> None:
     """Serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(description='A class that writes, and the server that it writes to.')
+    parser = argparse.ArgumentParser(
+        'demo.sh [FOLDER]', description='A class that writes, and the server that it writes to.'
+    )
     parser.add_argument('--students', type=int, default=12, help='how many write (12)')
     parser.add_argument('--speed', type=float, default=1.0, help='2 for twice as fast as people are (1)')
     parser.add_argument('--port', type=int, default=FIRST_PORT, help=f'the first port to try ({FIRST_PORT})')

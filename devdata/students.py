@@ -18,7 +18,7 @@ import aiohttp
 from devdata.essays import ESSAYS
 from devdata.sessions import SOURCE, write_session
 
-LONGEST_PAUSE = 6.0
+LONGEST_PAUSE = 15.0
 """Seconds; whoever watches a demo does not want to wait longer for a student to come back."""
 
 Message = Mapping[str, Any]
