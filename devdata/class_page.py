@@ -53,7 +53,11 @@ class Watcher:
 
 
 class ClassPage:
-    """The page and its data, as routes of an application that has the key-value store."""
+    """The page and its data, as routes of an application that has the key-value store.
+
+    Pages that are open are told what this process takes in; what other processes write to the same store is there when
+    a page is loaded.
+    """
 
     def __init__(self, app: web.Application) -> None:
         self._watchers: set[Watcher] = set()

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 QUIET = [
     '--no-sandbox',
@@ -17,6 +17,10 @@ QUIET = [
     '--disable-component-update',
     '--disable-sync',
 ]
+
+
+expect.set_options(timeout=20_000)
+"""Milliseconds until a page that does not come to show something is taken to be wrong; machines may be busy."""
 
 
 @asynccontextmanager

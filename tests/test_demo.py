@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -325,11 +326,30 @@ async def test_the_page_shows_the_text_growing_while_a_student_writes(
             written += piece
             await expect(page.locator('.card .text')).to_have_text(written)
     await expect(page.get_by_role('button', name='bob')).to_be_visible()
-    await expect(page.locator('.card .state')).to_have_text('writing')
     await expect(page.locator('.card .title')).to_have_text('Essay')
     await expect(page.locator('.card .words')).to_have_text('7')
     await expect(page.locator('.card .time')).to_have_text('0:29')
     await expect(page.locator('#sum-students')).to_have_text('1')
+
+
+async def test_the_page_tells_who_writes_who_pauses_and_who_is_away(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    await page.clock.set_fixed_time(now)
+    await sent(server, browser, typed('a'), END)
+    for seconds, state, writing in [(0, 'writing', 1), (5, 'pausing', 0), (61, 'away', 0)]:
+        await page.clock.set_fixed_time(now + timedelta(seconds=seconds))
+        await expect(page.locator('.card .state')).to_have_text(state)
+        await expect(page.locator('#sum-writing')).to_have_text(str(writing))
+
+
+async def test_the_page_sorts_by_what_is_chosen(server: TestServer, browser: aiohttp.ClientSession, page: Page) -> None:
+    await sent(server, browser, typed('a b'), typed('a b c', student='cleo'), typed('a', student='ann'), END)
+    names = page.locator('.card .open')
+    await expect(names).to_have_text(['ann', 'bob', 'cleo'])
+    await page.get_by_label('Sort by').select_option('words')
+    await expect(names).to_have_text(['cleo', 'bob', 'ann'])
 
 
 HOSTILE = '<img src=x onerror=alert(1)><script>alert(2)</script>\u2028</textarea>"\'`${alert(3)}'
@@ -381,7 +401,7 @@ async def test_the_page_comes_back_when_the_server_does(
         again = TestServer(make_app(config), port=port)
         async with again:
             await sent(again, browser, typed(' and more', at=5), END)
-            await expect(page.locator('#link')).to_have_text('live', timeout=20_000)
+            await expect(page.locator('#link')).to_have_text('live')
             await expect(page.locator('.card .text')).to_have_text('kept and more')
 
 
