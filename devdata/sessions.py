@@ -196,7 +196,7 @@ def write_session(student: str, seed: int, essay: Essay, *, with_notes: bool = F
             session.type(paragraph)
         if number % 2 == 0:
             session.look_away()
-            session.insert_a_word(session.chance.choice(('really', 'often', 'still', 'aussi')))
+            session.insert_a_word(session.chance.choice(essay.afterthoughts))
         else:
             session.write_a_sentence_again()
     return session

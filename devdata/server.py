@@ -1,0 +1,127 @@
+"""The demo server: folds what students write into state, and shows it to their teacher.
+
+    python -m devdata.server
+
+Browsers send events to ``/wsapi/in/``; the class page is at ``/``, every key at ``/debug/kvs``. What is kept lies in
+``.lo_kvs`` in the working directory. There is no log-in, so it answers this machine only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+from aiohttp.typedefs import Handler
+
+import learning_observer_kvs
+from devdata import protocol
+from devdata.class_page import ClassPage
+from devdata.failures import Failures
+from devdata.reducers import REDUCERS
+from learning_observer_kvs.debug.access import is_local
+from learning_observer_kvs.replay import event_fields
+from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
+
+log = logging.getLogger(__name__)
+
+CREDS = Path(__file__).with_name('creds.yaml')
+STATE = Path('.lo_kvs')
+"""Where ``creds.yaml`` keeps everything, seen from the working directory."""
+
+MAX_MESSAGE = 32 << 20
+"""Bytes of one message; the whole history of a document comes in one."""
+
+
+def make_app(
+    config: str | os.PathLike[str] | Mapping[str, Any] = CREDS,
+    *,
+    reducers: Sequence[Pipeline] = REDUCERS,
+    failed: Path = STATE / 'failed',
+) -> web.Application:
+    """The server.
+
+    Args:
+        config: the settings of the key-value store.
+        reducers: what events are folded with.
+        failed: the folder for events that a reducer failed on.
+    """
+    app = web.Application(middlewares=[this_machine_only])
+    learning_observer_kvs.setup(app, config)
+    page = ClassPage(app)
+    intake = Intake(reducers, Failures(failed), page)
+    app.router.add_get('/wsapi/in/', intake.connection)
+    app.on_shutdown.append(intake.close)
+    return app
+
+
+@web.middleware
+async def this_machine_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nobody else may see or write anything."""
+    if not is_local(request):
+        raise web.HTTPForbidden(text='The demo answers this machine only.')
+    return await handler(request)
+
+
+class Intake:
+    """Takes what browsers send."""
+
+    def __init__(self, reducers: Sequence[Pipeline], failures: Failures, page: ClassPage) -> None:
+        self._reducers = reducers
+        self._failures = failures
+        self._page = page
+        self._open: set[web.WebSocketResponse] = set()
+
+    async def connection(self, request: web.Request) -> web.WebSocketResponse:
+        """``/wsapi/in/``: the events of one browser, one after the other."""
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE)
+        await socket.prepare(request)
+        self._open.add(socket)
+        try:
+            await self._listen(socket, request)
+            await socket.close()
+        except protocol.BadMessage as error:
+            log.warning('A browser was sent away: %s', error)
+            await socket.close(code=WSCloseCode.INVALID_TEXT, message=str(error).encode()[:120])
+        finally:
+            self._open.discard(socket)
+        return socket
+
+    async def _listen(self, socket: web.WebSocketResponse, request: web.Request) -> None:
+        locked: dict[str, Any] = {}
+        student: str | None = None
+        processes: list[ProcessEvent] = []
+        async for message in socket:
+            client = protocol.read(message)
+            if client['event'] == 'terminate':
+                return
+            if client['event'] == 'lock_fields':
+                locked = {**client.get('fields', {}), **locked}
+                continue
+            event = protocol.full_event({**client, **locked, 'event': client['event']}, request)
+            if student != (student := protocol.student_of(event)):
+                processes = [await reducer(event['metadata']) for reducer in self._reducers]
+            await self._process(event, student, processes)
+
+    async def _process(self, event: dict[str, Any], student: str, processes: list[ProcessEvent]) -> None:
+        """Give an event to every reducer; where one fails, the event is kept for a replay, and the rest goes on."""
+        fields = event_fields(event)
+        outcomes = await asyncio.gather(*(process(event, fields) for process in processes), return_exceptions=True)
+        for reducer, outcome in zip(self._reducers, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._failures.keep(reducer, student, event, outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        self._page.changed(student)
+
+    async def close(self, app: web.Application) -> None:
+        """The server stops: browsers are told."""
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._open))
+
+
+if __name__ == '__main__':
+    web.run_app(make_app(), host='127.0.0.1', port=8888)

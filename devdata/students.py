@@ -1,0 +1,93 @@
+"""Students who write: sends writing sessions to a server over its websocket, at the pace of people.
+
+python -m devdata.students http://127.0.0.1:8888 --students 12
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+
+from devdata.essays import ESSAYS
+from devdata.sessions import SOURCE, write_session
+
+LONGEST_PAUSE = 15.0
+"""Seconds; whoever watches a demo does not want to wait longer for a student to come back."""
+
+Message = Mapping[str, Any]
+
+
+async def send(url: str, messages: AsyncIterator[Message], *, client: aiohttp.ClientSession) -> None:
+    """One student's connection: the fields that stay, the events, the end; returns when the server has done them all.
+
+    Args:
+        url: of the server, such as ``http://127.0.0.1:8888``.
+        messages: what a browser sends, the ``client`` part of events.
+        client: opens the connection.
+
+    Raises:
+        aiohttp.ClientError: the server cannot be reached, or went away.
+    """
+    async with client.ws_connect(f'{url}/wsapi/in/') as socket:
+        await socket.send_json({'event': 'lock_fields', 'fields': {'source': SOURCE}})
+        try:
+            async for message in messages:
+                await socket.send_json(message)
+        finally:
+            if not socket.closed:
+                await socket.send_json({'event': 'terminate'})
+                await socket.receive()  # the server closes when it has done the last event
+
+
+async def writing(number: int, seed: int, speed: float) -> AsyncIterator[Message]:
+    """What a student sends who writes one essay after the other, each in a new document, as it happens.
+
+    Args:
+        number: which student of the class, from 0; says with which essay it begins.
+        seed: whatever is left to chance comes from it.
+        speed: 2 for a student twice as fast as people are.
+    """
+    student = f'ls-student-{number + 1:02d}'
+    for lesson in itertools.count():
+        essay = ESSAYS[(number + lesson) % len(ESSAYS)]
+        session = write_session(student, hash((seed, number, lesson)), essay, with_notes=(number + lesson) % 6 == 0)
+        before = session.events[0]['client']['timestamp']
+        for event in session.events:
+            client = event['client']
+            await asyncio.sleep(min((client['timestamp'] - before) / 1000, LONGEST_PAUSE) / speed)
+            before = client['timestamp']
+            now = round(time.time() * 1000)
+            yield {**client, 'timestamp': now, 'metadata': {'ts': now}}
+
+
+async def write(url: str, students: int, *, seed: int | None = None, speed: float = 1.0) -> None:
+    """A class that writes until it is cancelled; then every student says good-bye.
+
+    Args:
+        url: of the server.
+        students: how many.
+        seed: the same one gives the same documents, so one that was used before types into them again; a new one
+            each time, if not given.
+        speed: 2 for students twice as fast as people are.
+    """
+    seed = time.time_ns() if seed is None else seed
+    async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as group:
+        for number in range(students):
+            group.create_task(send(url, writing(number, seed, speed), client=client))
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description='Students who write.')
+    parser.add_argument('url', nargs='?', default='http://127.0.0.1:8888')
+    parser.add_argument('--students', type=int, default=12)
+    parser.add_argument('--speed', type=float, default=1.0)
+    arguments = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(write(arguments.url, arguments.students, speed=arguments.speed))

@@ -1,0 +1,41 @@
+"""A real Chromium for the tests of pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import Browser, async_playwright, expect
+
+QUIET = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+]
+
+
+expect.set_options(timeout=20_000)
+"""Milliseconds until a page that does not come to show something is taken to be wrong; machines may be busy."""
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Starts it and ends it.
+
+    Raises:
+        RuntimeError: there is no ``chromium``.
+    """
+    program = shutil.which('chromium')
+    if program is None:
+        raise RuntimeError('chromium was not found on the path; "sh tests/run.sh" installs it.')
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=QUIET)
+        try:
+            yield browser
+        finally:
+            await browser.close()
