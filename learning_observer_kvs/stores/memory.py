@@ -59,7 +59,7 @@ class InMemoryKVS(Store):
             else:
                 if key not in texts:
                     self._order.add(key)
-                texts[key] = text
+                texts[key] = bytes(memoryview(text))  # the codec's own bytes hold on to a buffer many times as large
         return True
 
     def _hot(self, key: str) -> tuple[bytes | None, bool]:
