@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from learning_observer_kvs.stores.memory import GONE_AT_ONCE, InMemoryKVS, clear
+from learning_observer_kvs.stores.memory import GONE_AT_ONCE, KEYS_AT_ONCE, InMemoryKVS, clear
 
 
 @pytest.fixture
@@ -85,3 +85,15 @@ async def test_small_keys_take_little_memory(store: InMemoryKVS) -> None:
 async def test_a_million_small_keys_take_little_memory(store: InMemoryKVS) -> None:
     taken, allowed = await bytes_a_key(store, 1_000_000)
     assert taken < allowed
+
+
+async def test_a_walk_gives_the_loop_its_turn_with_every_page(store: InMemoryKVS) -> None:
+    await store.multiset({str(number): number for number in range(KEYS_AT_ONCE * 5)})
+    walk = asyncio.ensure_future(store.keys())
+    turns = 0
+    while not walk.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 5
+    assert len(await walk) == KEYS_AT_ONCE * 5
+    assert len((await store.scan(limit=10**6)).keys) == KEYS_AT_ONCE

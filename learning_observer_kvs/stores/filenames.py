@@ -29,6 +29,7 @@ MAX_PATH = 1024
 _ESCAPE = re.compile(r'-([0-9]+)-')
 _DIGEST = re.compile(re.escape(DIGESTS) + '/[0-9a-f]{64}')
 _SPECIAL = re.compile(r'[^A-Za-z0-9_]')
+_ASCII_CODES = {str(code): chr(code) for code in range(128) if _SPECIAL.match(chr(code))}
 
 _HEAD, _BETWEEN, _END = b'{"key": ', b',\n"value": ', b'}\n'
 
@@ -52,6 +53,8 @@ class FileNames:
 
     def key_of(self, path: str) -> str | None:
         """The key of a file by its path below the folder; ``None`` if the file is none of ours."""
+        if self._exact and not self._subdirs and (key := _plain_key(path)) is not None:
+            return key
         *folders, name = path.split('/')
         if any(not folder.startswith('_') for folder in folders):
             return None
@@ -118,6 +121,19 @@ def unwrap(key: str, content: bytes) -> bytes | None:
 def _file_name(last: str) -> str:
     """Of the part of a key after its last slash. ``_a`` would be the folder of ``a/b``."""
     return f'-{ord("_")}-{_escape(last[1:])}' if last.startswith('_') else _escape(last)
+
+
+def _plain_key(name: str) -> str | None:
+    """The key of an ordinary name of ASCII characters, for walks over a million of them; ``None`` for all others."""
+    parts = name.split('-')  # text and code points in turns
+    texts = ''.join(parts[::2])
+    if not texts.isascii() or not texts.replace('_', '0').isalnum() or len(name) > MAX_NAME:
+        return None
+    try:
+        parts[1::2] = [_ASCII_CODES[code] for code in parts[1::2]]
+    except KeyError:
+        return None
+    return ''.join(parts) if len(parts) % 2 else None
 
 
 def _escape(text: str) -> str:

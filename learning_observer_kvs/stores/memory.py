@@ -13,6 +13,9 @@ from sortedcontainers import SortedList
 from learning_observer_kvs.stores.base import Committer, Common, Description, Store, Tell
 from learning_observer_kvs.stores.options import Option
 
+KEYS_AT_ONCE = 1000
+"""How many keys a page has at most."""
+
 GONE_AT_ONCE = 10_000
 """How many texts are let go of before the loop has its turn."""
 
@@ -69,7 +72,8 @@ class InMemoryKVS(Store):
         return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        start = prefix if cursor is None else cursor
+        await asyncio.sleep(0)  # a walk is one call after the other; the loop has its turn in between
+        start, limit = prefix if cursor is None else cursor, min(limit, KEYS_AT_ONCE)
         page: list[str] = []
         for key in islice(self._order.irange(start, inclusive=(cursor is None, True)), limit):
             if not key.startswith(prefix):
