@@ -10,7 +10,7 @@ KVSError
 ├── Overloaded                         a queue is at its bound; nothing was taken
 ├── CrossSlot                          keys of one write live on several servers of a cluster; nothing was written
 ├── ReducerError                       a reducer broke its contract: wrong return value, re-entry of its own key
-├── DumpFileError                      a file that ``load`` refuses; nothing was loaded
+├── DumpFileError                      a file that ``load`` refuses, or that cannot be read or written
 ├── StudyLogError                      a study log that cannot be read
 ├── KVSNotConfigured (AttributeError)  a store that the configuration does not name
 └── StartupCheck                       the configuration or a server it names is wrong
@@ -63,7 +63,7 @@ class ReducerError(KVSError):
 
 
 class DumpFileError(KVSError):
-    """A file that is not a dump. Nothing was loaded."""
+    """A file that is not a dump, or that cannot be read or written. Nothing was loaded."""
 
 
 class StudyLogError(KVSError):

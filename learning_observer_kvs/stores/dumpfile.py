@@ -6,62 +6,78 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidKey, InvalidValue
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.stores.key import check_key
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 """Bytes gathered before the disk is touched."""
 
-_AT_ONCE = 500
-"""Entries stored in one write by :func:`read`."""
+PORTION = 500
+"""Entries that :func:`read` hands on at once, at most."""
+
+PORTION_BYTES = 256 << 10
+"""Bytes of lines after which it hands on fewer."""
+
+Entries: TypeAlias = dict[str, JSON]
+
+
+class _OtherForm(Exception):
+    """A file that :func:`write` did not write; it may be a dump all the same."""
 
 
 async def write(filename: str | os.PathLike[str], entries: AsyncIterator[tuple[str, JSON]]) -> int:
-    """Write entries to a file that appears whole or not at all; their number."""
+    """Write entries to a file that appears whole or not at all, readable for this user alone; their number.
+
+    Raises:
+        DumpFileError: it cannot be written there.
+    """
     target = Path(filename)
-    number, unfinished = await asyncio.to_thread(tempfile.mkstemp, dir=target.parent, prefix=f'.{target.name}.')
     try:
-        with os.fdopen(number, 'wb') as handle:
-            count, block = 0, bytearray(b'{')
-            async for key, value in entries:
-                block += b'\n' if not count else b',\n'
-                block += jsontext.encode(key) + b': ' + jsontext.encode(value)
-                count += 1
-                if len(block) > _BLOCK:
-                    await asyncio.to_thread(handle.write, bytes(block))
-                    block.clear()
-            block += b'\n}\n'
-            await asyncio.to_thread(_finish, handle, bytes(block))
-        await asyncio.to_thread(os.replace, unfinished, target)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+        number, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
+        try:
+            with os.fdopen(number, 'wb') as handle:
+                count, block = 0, bytearray(b'{')
+                async for key, value in entries:
+                    block += b',\n' if count else b'\n'
+                    block += jsontext.encode(key) + b': ' + jsontext.encode(value)
+                    count += 1
+                    if len(block) > BLOCK:
+                        await asyncio.to_thread(handle.write, bytes(block))
+                        block.clear()
+                block += b'\n}\n'
+                await asyncio.to_thread(_finish, handle, bytes(block))
+            await asyncio.to_thread(os.replace, unfinished, target)
+        except BaseException:
+            with suppress(FileNotFoundError):  # cancelled while it was put in its place
+                os.unlink(unfinished)
+            raise
+    except OSError as error:
+        raise DumpFileError(f'{target} cannot be written: {error.strerror}. Choose another place.') from None
     return count
 
 
-async def read(filename: str | os.PathLike[str], store: Callable[[dict[str, JSON]], Awaitable[None]]) -> int:
+async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awaitable[None]]) -> int:
     """Read a file through, and only if all of it is right hand its entries to ``store``; their number.
 
     Raises:
-        DumpFileError: it is not one JSON object of valid keys and values, with the line where that shows.
+        DumpFileError: it cannot be read, or is not one JSON object of valid keys and values; with the place where that
+            shows.
     """
     source = Path(filename)
-    await asyncio.to_thread(_verify, source)
-    count, portion = 0, dict[str, JSON]()
-    entries = _entries(source)
-    while (entry := await asyncio.to_thread(next, entries, None)) is not None:
-        portion[entry[0]] = entry[1]
-        count += 1
-        if len(portion) == _AT_ONCE:
-            await store(portion)
-            portion = {}
-    if portion:
+    try:
+        portions = await asyncio.to_thread(_verified, source)
+    except OSError as error:
+        raise DumpFileError(f'{source} cannot be read: {error.strerror}. Nothing was loaded.') from None
+    count = 0
+    while portion := await asyncio.to_thread(next, portions, None):
         await store(portion)
+        count += len(portion)
     return count
 
 
@@ -71,23 +87,42 @@ def _finish(handle: BinaryIO, rest: bytes) -> None:
     os.fsync(handle.fileno())
 
 
-def _verify(source: Path) -> None:
-    for number, (key, value) in enumerate(_entries(source), 1):
-        try:
-            check_key(key)
-            jsontext.encode(value)
-        except (InvalidKey, InvalidValue) as error:
-            raise DumpFileError(f'{source}, entry {number} ({key[:100]!r}): {error} Nothing was loaded.') from None
+def _verified(source: Path) -> Iterator[Entries]:
+    """The entries of a file in portions, when all were read once and found right."""
+    try:
+        _verify(source, _lines(source))
+    except _OtherForm:
+        everything = _whole(source)
+        _verify(source, iter([everything]))
+        return _portions(({key: value}, 0) for key, value in everything.items())
+    return _portions(_sized_lines(source))
 
 
-def _entries(source: Path) -> Iterator[tuple[str, JSON]]:
-    """The entries of a file: line by line where it is written so, else of the whole of it."""
-    if _entry_a_line(source):
-        with source.open('rb') as lines:
-            for line in lines:
-                if line.strip() not in (b'{', b'}'):
-                    yield from _entry(line).items()
-        return
+def _verify(source: Path, portions: Iterator[Entries]) -> None:
+    number = 0
+    for portion in portions:
+        for key, value in portion.items():
+            number += 1
+            try:
+                check_key(key)
+                jsontext.encode(value)
+            except (InvalidKey, InvalidValue) as error:
+                raise DumpFileError(f'{source}, entry {number} ({key[:100]!r}): {error} Nothing was loaded.') from None
+
+
+def _portions(sized: Iterator[tuple[Entries, int]]) -> Iterator[Entries]:
+    portion, size = Entries(), 0
+    for entries, more in sized:
+        portion |= entries
+        size += more
+        if len(portion) >= PORTION or size >= PORTION_BYTES:
+            yield portion
+            portion, size = {}, 0
+    if portion:
+        yield portion
+
+
+def _whole(source: Path) -> Entries:
     try:
         everything = jsontext.decode(source.read_bytes())
     except CorruptValue as error:
@@ -97,26 +132,32 @@ def _entries(source: Path) -> Iterator[tuple[str, JSON]]:
             f'{source} holds a JSON {type(everything).__name__}; a dump is one object of keys and values. '
             'Nothing was loaded.'
         )
-    yield from everything.items()
+    return everything
 
 
-def _entry_a_line(source: Path) -> bool:
-    """Whether a file has the form that :func:`write` gives it, to the last line."""
+def _lines(source: Path) -> Iterator[Entries]:
+    return (entries for entries, _ in _sized_lines(source))
+
+
+def _sized_lines(source: Path) -> Iterator[tuple[Entries, int]]:
+    """The entries of a file that is written as :func:`write` does it, each with the bytes of its line.
+
+    Raises:
+        _OtherForm: it is not, from some line on.
+    """
     with source.open('rb') as lines:
         if next(lines, b'') != b'{\n':
-            return False
-        after_comma = True
+            raise _OtherForm
+        comma = None
         for line in lines:
-            if line == b'}\n':
-                return next(lines, None) is None
+            if line == b'}\n' and not comma and next(lines, None) is None:
+                return
+            if comma is False:
+                raise _OtherForm
+            comma = line.endswith(b',\n')
             try:
-                if not after_comma or len(_entry(line)) != 1:
-                    return False
+                entries = jsontext.decode(b'{' + line.strip().removesuffix(b',') + b'}')
             except CorruptValue:
-                return False
-            after_comma = line.endswith(b',\n')
-    return False
-
-
-def _entry(line: bytes) -> dict[str, JSON]:
-    return jsontext.decode(b'{' + line.strip().removesuffix(b',') + b'}')  # type: ignore[no-any-return]
+                raise _OtherForm from None
+            yield entries, len(line)
+    raise _OtherForm

@@ -1,95 +1,150 @@
 """Several files changed at once: all or none, whoever is killed when, and however many processes take part.
 
 Under a lock of the whole folder the new contents are written beside the old ones, then a journal appears that names
-them all. From there on the change has happened: whoever finds a journal without its writer finishes it.
+them all. From there on the change has happened: whoever finds a journal without its writer finishes it. Who reads
+several files takes no lock: each change is counted, and what was read while the count stood still is of one moment.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+import random
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
-from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.filenames import OWN
+from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.filenames import DIGESTS, OWN
+
+LOCK_SECONDS = 10.0
+"""How long the lock is waited for; whoever holds it needs milliseconds."""
+
+READS_WITHOUT_LOCK = 5
+"""How often several files are read again because something changed meanwhile, before the lock is taken for it."""
 
 _JOURNAL = f'{OWN}/journal'
 _LOCK = f'{OWN}/lock'
-_STAGED = 'new-'
+_STAGED = f'{OWN}/new-'
+_COUNT_BYTES = 8
+_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Step(Protocol):
+    """Called with a word before each step that changes something; tests stop there."""
+
+    def __call__(self, word: str, /) -> None: ...
 
 
 class Folder:
-    """A folder whose files change together. All paths are below it, with ``/``.
+    """A folder whose files change together. All paths are below it, with ``/``. Links in it are not followed.
 
     Args:
         root: its absolute path; made, with those above it, at the first change.
-        step: called with a word before each step that changes something; tests stop there.
+        step: called before each step.
+        lock_seconds: how long to wait for the lock.
     """
 
-    def __init__(self, root: str, step: Callable[[str], None] = lambda word: None) -> None:
+    def __init__(self, root: str, step: Step = lambda word: None, lock_seconds: float = LOCK_SECONDS) -> None:
         self.root = root
         self._step = step
+        self._lock_seconds = lock_seconds
 
     def absolute(self, path: str) -> str:
         """The whole path."""
         return f'{self.root}/{path}'
 
+    # Reading
+
     def read(self, path: str) -> bytes | None:
-        """The content of a file; ``None`` if there is none. Links are not followed."""
-        if '/' in path:
-            self._refuse_links(path)
-        try:
-            number = os.open(self.absolute(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            if os.path.exists(self.root) and not os.path.isdir(self.root):
-                raise
+        """The content of a file; ``None`` if there is none."""
+        number = self._open(path)
+        if number is None:
             return None
-        with open(number, 'rb') as file:
+        with open(number, 'rb', buffering=0) as file:
             return file.read()
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """No change happens meanwhile, and none is left half-done."""
+    def first_line(self, path: str) -> bytes | None:
+        """The first line of a file; ``None`` if there is no file."""
+        number = self._open(path)
+        if number is None:
+            return None
+        with open(number, 'rb') as file:
+            return file.readline()
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """What is known of a file; ``None`` if there is none."""
+        self._refuse_links(path)
         try:
-            lock = os.open(self.absolute(_LOCK), os.O_RDONLY | os.O_CLOEXEC)
+            found = os.lstat(self.absolute(path))
         except (FileNotFoundError, NotADirectoryError):
-            yield  # nobody has changed anything yet
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            while os.path.exists(self.absolute(_JOURNAL)):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                self._recover()
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(lock)
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
+
+    def read_together(self, paths: Sequence[str]) -> list[bytes | None]:
+        """The contents of several files, all as of one moment."""
+        for _ in range(READS_WITHOUT_LOCK):
+            count = self._count()
+            if self.is_half_done():
+                break
+            contents = [self.read(path) for path in paths]
+            if self._count() == count:
+                return contents
+        with self.still():
+            return [self.read(path) for path in paths]
 
     def is_half_done(self) -> bool:
         """Whether a change is under way, or was left by a process that ended in it."""
-        return os.path.exists(self.absolute(_JOURNAL))
+        return os.path.lexists(self.absolute(_JOURNAL))
+
+    def tells_cases_apart(self) -> bool | None:
+        """Whether names that differ in case only are different files here; ``None``: not known before a change."""
+        try:
+            ours = os.lstat(self.absolute(OWN))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return not os.path.samestat(ours, os.lstat(self.absolute(OWN.upper())))
+        except FileNotFoundError:
+            return True
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing changes meanwhile, and nothing is left half-done."""
+        self._refuse_links(_LOCK)
+        try:
+            lock = os.open(self.absolute(_LOCK), _TO_READ)
+        except (FileNotFoundError, NotADirectoryError):
+            yield  # nobody has changed anything yet
+            return
+        with self._holding(lock):
+            if self.is_half_done():
+                self._recover()
+            yield
+
+    # Changing
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Nobody else changes or reads several files meanwhile; what was left half-done is finished first."""
-        os.makedirs(self.absolute(OWN), exist_ok=True)
-        # A lock belongs to the open file, so each opens its own: threads of one process exclude one another, too.
-        lock = os.open(self.absolute(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Nobody else changes files meanwhile; what was left half-done is finished first."""
+        if not os.path.isdir(self.absolute(OWN)):
+            os.makedirs(self.absolute(OWN), exist_ok=True)
+        self._refuse_links(_LOCK)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._holding(os.open(self.absolute(_LOCK), flags, 0o666)):
             self._recover()
             yield
-        finally:
-            os.close(lock)
 
     def change(self, contents: Mapping[str, bytes | None]) -> None:
         """Inside :meth:`changing`: give all files their new contents (``None`` removes one), or none of them.
 
         Raises:
             OSError, StoreUnavailable: nothing was changed.
+            WriteUnclear: the change is decided and begun, but the disk refused to go on. Who comes next finishes it.
         """
         staged: dict[str, str | None] = {}
         try:
@@ -98,68 +153,217 @@ class Folder:
                 if content is None:
                     staged[path] = None
                     continue
-                staged[path] = name = f'{OWN}/{_STAGED}{uuid.uuid4().hex}'
+                staged[path] = name = f'{_STAGED}{len(staged)}'
                 self._step('stage')
-                with open(self.absolute(name), 'wb', buffering=0) as file:
-                    rest = memoryview(content)
-                    while rest:
-                        rest = rest[file.write(rest) :]
+                self._create(name, content)
             if len(staged) > 1:
-                self._step('journal')
                 self._write_journal(staged)
+            self._step('count')
+            self._count_change()
         except BaseException:
-            for new in staged.values():
+            for new in (*staged.values(), f'{_STAGED}journal', _JOURNAL):
                 if new is not None:
                     with suppress(OSError):
                         os.unlink(self.absolute(new))
             raise
-        self._apply(staged)
+        try:
+            self._apply(staged)
+        except OSError as error:
+            if len(staged) == 1:
+                raise
+            raise WriteUnclear(
+                f'{error.filename or self.root}: {error.strerror}, when a write of several keys was half done. It is '
+                'finished as soon as the disk lets it be; read the keys again then.'
+            ) from error
+
+    def _create(self, path: str, content: bytes) -> None:
+        with open(self.absolute(path), 'xb', buffering=0) as file:  # never through a link
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
 
     def _write_journal(self, staged: Mapping[str, str | None]) -> None:
-        new = self.absolute(f'{OWN}/{_STAGED}journal')
-        try:
-            with open(new, 'w', encoding='utf-8') as file:
-                json.dump(dict(staged), file)
-            os.rename(new, self.absolute(_JOURNAL))
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(new)
-            raise
+        new = f'{_STAGED}journal'
+        self._create(new, json.dumps(staged).encode())
+        self._step('journal')
+        os.rename(self.absolute(new), self.absolute(_JOURNAL))
 
     def _apply(self, staged: Mapping[str, str | None]) -> None:
         for path, new in staged.items():
             self._step('rename')
-            with suppress(FileNotFoundError):  # done already, by the one that was killed
-                if new is None:
+            if new is None:
+                with suppress(FileNotFoundError):
                     os.unlink(self.absolute(path))
-                else:
-                    os.rename(self.absolute(new), self.absolute(path))
+            else:
+                self._move(new, path)
         if len(staged) > 1:
             self._step('forget')
             os.unlink(self.absolute(_JOURNAL))
+        for path, new in staged.items():
+            if new is None:
+                self._prune(path)
+
+    def _move(self, new: str, path: str) -> None:
+        try:
+            os.rename(self.absolute(new), self.absolute(path))
+        except FileNotFoundError:
+            if not os.path.lexists(self.absolute(new)):
+                return  # done already, by the one that was killed
+            os.makedirs(os.path.dirname(self.absolute(path)), exist_ok=True)
+            os.rename(self.absolute(new), self.absolute(path))
+
+    def _prune(self, path: str) -> None:
+        """Folders are named by keys, too: where the last one is gone, its folder goes."""
+        while path := path.rpartition('/')[0]:
+            if path in (OWN, DIGESTS):
+                return
+            try:
+                os.rmdir(self.absolute(path))
+            except OSError:
+                return  # something is in it
 
     def _recover(self) -> None:
         """Finish what a killed process left, and remove what it only began."""
+        if self.is_half_done():
+            staged = self._read_journal()
+            for path in staged:
+                self._refuse_links(path)
+            self._apply(staged)
+        with os.scandir(self.absolute(OWN)) as entries:
+            left = [entry.path for entry in entries if f'{OWN}/{entry.name}'.startswith(_STAGED)]
+        for whole in left:
+            os.unlink(whole)
+
+    def _read_journal(self) -> dict[str, str | None]:
         try:
-            with open(self.absolute(_JOURNAL), encoding='utf-8') as file:
-                self._apply(json.load(file))
-        except FileNotFoundError:
+            staged = json.loads(self.read(_JOURNAL) or b'')
+            if all(_is_below(path) and (new is None or new.startswith(_STAGED)) for path, new in staged.items()):
+                return staged  # type: ignore[no-any-return]
+        except (ValueError, AttributeError, TypeError):
             pass
-        for entry in os.scandir(self.absolute(OWN)):
-            if entry.name.startswith(_STAGED):
-                os.unlink(entry.path)
+        raise StoreUnavailable(
+            f'{self.absolute(_JOURNAL)} is damaged, as by a loss of power; it lists the last write of several keys, '
+            'which may be there in part. Remove that file when you have looked at them. Nothing was touched.'
+        )
+
+    # Counting
+
+    def _count(self) -> bytes:
+        """How many changes there have been; another one at each change."""
+        try:
+            lock = os.open(self.absolute(_LOCK), _TO_READ)
+        except (FileNotFoundError, NotADirectoryError):
+            return b''
+        try:
+            return os.pread(lock, _COUNT_BYTES, 0)
+        finally:
+            os.close(lock)
+
+    def _count_change(self) -> None:
+        lock = os.open(self.absolute(_LOCK), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            count = int.from_bytes(os.pread(lock, _COUNT_BYTES, 0), 'big') + 1
+            os.pwrite(lock, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
+        finally:
+            os.close(lock)
+
+    # Locking
+
+    @contextmanager
+    def _holding(self, lock: int) -> Iterator[None]:
+        # A lock belongs to the open file, so each opens its own: threads of one process exclude one another, too.
+        _LOCKS.add(lock)
+        try:
+            self._acquire(lock)
+            yield
+        finally:
+            _LOCKS.discard(lock)
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was just forked may have the file open, too
+            os.close(lock)
+
+    def _acquire(self, lock: int) -> None:
+        """Take the lock; never wait for ever for a process that was stopped while it held it."""
+        deadline = time.monotonic() + self._lock_seconds
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        f'{self.absolute(_LOCK)} has been held by another process for {self._lock_seconds:g} seconds. '
+                        'Look for one that is stopped. Nothing was written.'
+                    ) from None
+            time.sleep(random.random() / 1000)
+
+    # Safety
+
+    def _open(self, path: str) -> int | None:
+        """Open a regular file for reading; anything else is no file of ours."""
+        self._refuse_links(path)
+        try:
+            number = os.open(self.absolute(path), _TO_READ)
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            if os.path.exists(self.root) and not os.path.isdir(self.root):
+                raise
+            return None
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a socket, or a pipe
+                return None
+            raise
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return number
+        os.close(number)
+        return None
 
     def _make_way(self, path: str, content: bytes | None) -> None:
         """Everything that could fail after the journal is tried before it."""
+        self._refuse_links(path)
         whole = self.absolute(path)
-        if '/' in path:
-            self._refuse_links(path)
-            if content is not None:
+        try:
+            mode = os.lstat(whole).st_mode
+        except FileNotFoundError:
+            if content is not None and '/' in path:
                 os.makedirs(os.path.dirname(whole), exist_ok=True)
-        if os.path.isdir(whole) and not os.path.islink(whole):
-            raise StoreUnavailable(f'{whole} is a folder, where a file is wanted. Move it away. Nothing was written.')
+            return
+        except NotADirectoryError:
+            if content is None:
+                return
+            raise
+        if not stat.S_ISREG(mode):
+            raise StoreUnavailable(
+                f'{whole} is no regular file, and a key wants to be there. Move it away. Nothing was written.'
+            )
 
     def _refuse_links(self, path: str) -> None:
-        parent = self.absolute(path).rpartition('/')[0]
-        if os.path.realpath(parent) != f'{os.path.realpath(self.root)}/{path.rpartition("/")[0]}':
-            raise StoreUnavailable(f'{parent} leads out of the folder by a link. Remove the link. Nothing was touched.')
+        """No folder on the way to a file may be a link."""
+        end = path.find('/')
+        while end > 0:
+            above = self.absolute(path[:end])
+            try:
+                if stat.S_ISLNK(os.lstat(above).st_mode):
+                    raise StoreUnavailable(
+                        f'{above} is a link, which may lead out of the folder. Remove it. Nothing was touched.'
+                    )
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            end = path.find('/', end + 1)
+
+
+def _is_below(path: str) -> bool:
+    return not path.startswith('/') and not {'', '.', '..'} & set(path.split('/'))
+
+
+_LOCKS: set[int] = set()
+"""The lock files that are open now. A child that is forked meanwhile would keep its parent's lock alive."""
+
+
+def _let_go() -> None:
+    while _LOCKS:
+        os.close(_LOCKS.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import ClassVar, Unpack
 from weakref import WeakSet
 
+from sortedcontainers import SortedList
+
 from learning_observer_kvs.stores.base import Committer, Common, Description, Store, Tell
 from learning_observer_kvs.stores.options import Option
+
+KEYS_AT_ONCE = 1000
+"""How many keys a page has at most."""
+
+GONE_AT_ONCE = 10_000
+"""How many texts are let go of before the loop has its turn."""
 
 
 class InMemoryKVS(Store):
     """A dictionary of JSON text; each instance has its own.
 
-    Text and not objects, so that what a caller does to a value never changes the store.
+    Text and not objects, so that what a caller does to a value never changes the store. The keys stand in order
+    besides, so that a page of them costs the same among a hundred and among a million.
     """
 
     TYPE: ClassVar[str] = 'stub'
@@ -23,7 +33,7 @@ class InMemoryKVS(Store):
     def __init__(self, **common: Unpack[Common]) -> None:
         super().__init__(**common | {'cache_bytes': 0})  # reading costs nothing here
         self._texts: dict[str, bytes] = {}
-        self._sorted: list[str] | None = None
+        self._order: SortedList[str] = SortedList()
         _LIVE.add(self)
 
     def place(self) -> str:
@@ -51,8 +61,8 @@ class InMemoryKVS(Store):
                 self._drop(key)
             else:
                 if key not in texts:
-                    self._sorted = None
-                texts[key] = text
+                    self._order.add(key)
+                texts[key] = bytes(memoryview(text))  # the codec's own bytes hold on to a buffer many times as large
         return True
 
     def _hot(self, key: str) -> tuple[bytes | None, bool]:
@@ -62,12 +72,13 @@ class InMemoryKVS(Store):
         return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        # Sorted once for all pages of a walk; a key that comes or goes in between asks for a new order only.
-        if self._sorted is None:
-            self._sorted = sorted(self._texts)
-        keys = self._sorted
-        start = bisect_left(keys, prefix) if cursor is None else bisect_right(keys, cursor)
-        page = [key for key in keys[start : start + limit] if key.startswith(prefix)]
+        await asyncio.sleep(0)  # a walk is one call after the other; the loop has its turn in between
+        start, limit = prefix if cursor is None else cursor, min(limit, KEYS_AT_ONCE)
+        page: list[str] = []
+        for key in islice(self._order.irange(start, inclusive=(cursor is None, True)), limit):
+            if not key.startswith(prefix):
+                return page, None
+            page.append(key)
         return page, page[-1] if len(page) == limit else None
 
     async def _describe(self, key: str) -> Description | None:
@@ -75,17 +86,22 @@ class InMemoryKVS(Store):
         return None if text is None else Description(len(text))
 
     async def _clear(self) -> None:
+        texts = self._texts
         self.wipe()
+        while len(texts) > GONE_AT_ONCE:  # a million at once would take a while
+            for _ in range(GONE_AT_ONCE):
+                texts.popitem()
+            await asyncio.sleep(0)
 
     def wipe(self) -> None:
         """Forget everything, now."""
-        self._texts.clear()
-        self._sorted = None
+        self._texts = {}
+        self._order = SortedList()
 
     def _drop(self, key: str) -> bool:
         if self._texts.pop(key, None) is None:
             return False
-        self._sorted = None
+        self._order.remove(key)
         return True
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.options import Option
@@ -25,7 +26,7 @@ from learning_observer_kvs.stores.writer import WriterThread
 T = TypeVar('T')
 
 READ_HERE = 256 << 10
-"""A value over this many bytes is not read on the event loop."""
+"""More bytes than this are not read on the event loop."""
 
 KEYS_HERE = 50
 """Nor are more keys at once than this."""
@@ -71,9 +72,10 @@ class SQLiteKVS(GatheringStore):
         self._end = weakref.finalize(self, _end, self._writer, self._readers, self._connections)
 
     def _own(self) -> None:
-        """A forked child must not touch the connections of its parent."""
+        """A forked child must not use the connections of its parent, nor close them."""
         if self._pid != os.getpid():
             self._end.detach()
+            _INHERITED.append(self._connections)
             self._start()
 
     def place(self) -> str:
@@ -82,7 +84,7 @@ class SQLiteKVS(GatheringStore):
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         self._own()
         if not self._connections.is_open_here():
-            await self._in_thread(self._connections.here)  # the first one may have to make the file
+            await self._in_thread(self._connections.here)  # this may have to make the file
         if len(keys) <= KEYS_HERE:
             found = self._try_here(keys)
             if found is not None:
@@ -90,15 +92,21 @@ class SQLiteKVS(GatheringStore):
         return await self._in_thread(self._read_all, keys)
 
     def _try_here(self, keys: Sequence[str]) -> list[bytes | None] | None:
-        """Read on the event loop: WAL readers are never locked out. ``None`` if something is large."""
-        connection = self._connections.here()
+        """Read on the event loop; ``None`` if something is large, or it would have to wait.
+
+        Writers lock no reader out, but another process that repairs the file after a crash does.
+        """
+        each = READ_HERE // len(keys)
         try:
+            connection = self._connections.here_without_waiting()
             if len(keys) == 1:
-                rows = connection.execute(self._database.one, (READ_HERE, *keys)).fetchall()
+                rows = connection.execute(self._database.one, (each, *keys)).fetchall()
             else:
                 marks = ','.join('?' * len(keys))
-                rows = connection.execute(f'{self._database.several} ({marks})', (READ_HERE, *keys)).fetchall()
+                rows = connection.execute(f'{self._database.several} ({marks})', (each, *keys)).fetchall()
         except sqlite3.Error as error:
+            if getattr(error, 'sqlite_errorcode', 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                return None
             raise self._database.unavailable(error) from None
         found: dict[str, bytes] = {}
         for key, value in rows:
@@ -118,7 +126,8 @@ class SQLiteKVS(GatheringStore):
                 for key, value in connection.execute(f'{self._database.several} ({marks})', (1 << 62, *some)):
                     found[key] = as_bytes(value)
         finally:
-            connection.execute('COMMIT')
+            if connection.in_transaction:
+                connection.execute('COMMIT')
         return [found.get(key) for key in keys]
 
     def _carry(self, load: Load, answer: Answer) -> None:
@@ -170,6 +179,13 @@ class Connections:
         """Whether this thread has one."""
         return threading.get_ident() in self._by_thread
 
+    def here_without_waiting(self) -> sqlite3.Connection:
+        """The one of this thread, an event loop's; another one must have been made before."""
+        connection = self._by_thread.get(threading.get_ident())
+        if connection is None:
+            connection = self._by_thread[threading.get_ident()] = self._database.connect_again()
+        return connection
+
     def here(self) -> sqlite3.Connection:
         """The one of this thread."""
         connection = self._by_thread.get(threading.get_ident())
@@ -179,7 +195,13 @@ class Connections:
 
     def write(self, requests: list[Request]) -> None:
         """In the writing thread."""
-        self._database.write(self.here(), requests)
+        try:
+            connection = self.here()
+        except StoreUnavailable as refusal:
+            for request in requests:
+                request.error = refusal
+        else:
+            self._database.write(connection, requests)
 
     def close_here(self) -> None:
         """Close the one of this thread."""
@@ -191,6 +213,10 @@ class Connections:
         """Close all; nobody reads any more."""
         while self._by_thread:
             self._by_thread.popitem()[1].close()
+
+
+_INHERITED: list[Connections] = []
+"""Connections of the parent of this process. They are kept, because dropping one would close it."""
 
 
 def _end(writer: WriterThread, readers: ThreadPoolExecutor, connections: Connections) -> None:
