@@ -74,10 +74,9 @@ def new_state(size: int) -> dict[str, Any]:
                 'first': first,
                 'last': first + dice.randrange(600_000),
             }
-        if len(state['paragraphs']) < 1 + len(state['words']) // 60:
-            state['paragraphs'].append(
-                {'chars': dice.randrange(200, 900), 'edits': dice.randrange(100, 900), 'pace': 1.0}
-            )
+        while len(state['paragraphs']) < 1 + len(state['words']) // 60:
+            paragraph = {'chars': dice.randrange(200, 900), 'edits': dice.randrange(100, 900), 'pace': 1.0}
+            state['paragraphs'].append(paragraph)
         if room() < 80:
             return state
 

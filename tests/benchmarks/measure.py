@@ -40,8 +40,8 @@ class Plan:
 SMALL_TO_LARGE = ('0.3 KB', '3 KB', '50 KB')
 
 PLANS = {
-    'default': Plan(0.3, 3, 1000, SMALL_TO_LARGE, (100_000,), 10_000, 50, 200),
-    'quick': Plan(0.1, 1, 1000, SMALL_TO_LARGE, (20_000,), 2_000, 20, 50),
+    'default': Plan(0.25, 3, 1000, SMALL_TO_LARGE, (100_000,), 10_000, 50, 100),
+    'quick': Plan(0.1, 1, 1000, SMALL_TO_LARGE[:2], (20_000,), 2_000, 20, 50),
     'full': Plan(0.5, 5, 1000, SMALL_TO_LARGE, (100_000, 1_000_000), 100_000, 10_000, 100_000),
     'tiny': Plan(0.001, 1, 5, ('0.3 KB',), (50,), 20, 1, 5),
 }
@@ -60,16 +60,18 @@ async def interleaved(
         load: how many students, how much queued; how many events each is found out from how fast the contender is.
     """
     contenders = [kind(place) for kind in kinds]
-    loads: dict[str, Load] = {}
+    loads: dict[str, tuple[Load, int]] = {}
     found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     try:
         for contender in contenders:
             await contender.open(state)
             loads[contender.name] = await warm(contender, load, plan)
-        for _ in range(plan.repeats):
+        for turn in range(plan.repeats):
             for contender in contenders:
-                done = await contender.run(loads[contender.name])
-                found[contender.name].append(done.events / done.seconds)
+                load, repeats = loads[contender.name]
+                if turn < repeats:
+                    done = await contender.run(load)
+                    found[contender.name].append(done.events / done.seconds)
     finally:
         for contender in contenders:
             await contender.close()
@@ -79,15 +81,20 @@ async def interleaved(
     return [Rates(name, rates) for name, rates in found.items()]
 
 
-async def warm(contender: Contender, load: Load, plan: Plan) -> Load:
-    """Warm up, until every key is there and it is known how many events each take as long as the plan says."""
+async def warm(contender: Contender, load: Load, plan: Plan) -> tuple[Load, int]:
+    """Warm up, until every key is there and it is known how many events each take as long as the plan says.
+
+    Returns:
+        The load, and how often to measure: less often where a single event each takes long already.
+    """
     seconds = (await contender.run(load)).seconds
     while seconds < plan.seconds and load.each < MAX_EACH:
         seconds = (await contender.run(load)).seconds
         if seconds > plan.seconds / 4:
             break
         load = replace(load, each=min(MAX_EACH, load.each * 4))
-    return replace(load, each=min(MAX_EACH, max(1, round(load.each * plan.seconds / seconds))))
+    repeats = max(1, round(plan.repeats * min(1.0, 4 * plan.seconds / seconds)))
+    return replace(load, each=min(MAX_EACH, max(1, round(load.each * plan.seconds / seconds)))), repeats
 
 
 def empty_redis(place: Place) -> None:

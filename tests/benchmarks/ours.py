@@ -52,7 +52,7 @@ class Ours(ByEvent):
 
     async def settle(self) -> None:
         if 'flush_interval' in self.options:
-            await self.store.flush()  # type: ignore[attr-defined]
+            await self.store.flush()
 
     async def close(self) -> None:
         await self.router.close()

@@ -156,7 +156,7 @@ async def _profiled(environment: Environment, kind: type[ours.Ours], load: Load,
     await contender.open(state_of(label))
     sampler, events, seconds = Sampler(), 0, 0.0
     try:
-        load = await warm(contender, load, environment.plan)
+        load, _ = await warm(contender, load, environment.plan)
         while not events or seconds < SECONDS * environment.plan.seconds / 0.3:
             with sampler:
                 done = await contender.run(load)

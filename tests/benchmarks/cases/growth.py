@@ -57,7 +57,9 @@ def _table(environment: Environment, title: str, text: str, points: dict[str, tu
         costs = {}
         with environment.pinned(to_redis=kind.type == 'redis'):
             for label, (load, size, others) in points.items():
-                if kind is not ours.Filesystem or others <= environment.plan.files:
+                if kind is not ours.Filesystem or (
+                    others <= environment.plan.files and load.students <= environment.plan.students
+                ):
                     costs[label] = asyncio.run(_cost(environment, kind, load, size, others))
         environment.say(f'  {kind.name}: ' + ', '.join(f'{label}: {cost:.1f}' for label, cost in costs.items()) + ' µs')
         table.add(
@@ -69,7 +71,7 @@ def _table(environment: Environment, title: str, text: str, points: dict[str, tu
 
 
 async def _cost(environment: Environment, kind: type[ours.Ours], load: Load, size: str, others: int) -> float:
-    plan: Plan = replace(environment.plan, seconds=environment.plan.seconds / 2)
+    plan: Plan = replace(environment.plan, seconds=environment.plan.seconds / 3)
     contender = kind(environment.place)
     await contender.open(state_of(size))
     try:
@@ -77,9 +79,9 @@ async def _cost(environment: Environment, kind: type[ours.Ours], load: Load, siz
             await contender.store.multiset(
                 {f'External,other,STUDENT:ls-{n:07}': VALUE for n in range(start, min(others, start + AT_ONCE))}
             )
-        load = await warm(contender, load, plan)
+        load, repeats = await warm(contender, load, plan)
         costs = []
-        for _ in range(plan.repeats):
+        for _ in range(repeats):
             done = await contender.run(load)
             costs.append(done.seconds / done.events * 1e6)
         return statistics.median(costs)
