@@ -23,7 +23,7 @@ AT_ONCE = 1000
 TICK = 0.0005
 """Seconds between two looks at the clock."""
 
-VALUE = {'total': 1234, 'seconds': 345.678, 'last': 1_700_000_000_000, 'words': 310, 'chars': 1877, 'pace': 0.4321}
+VALUE = {'total': 1234, 'words': 310, 'worked': 345_678, 'last': 1_700_000_000_000, 'word': {'count': 12, 'first': 1}}
 
 
 @dataclass
