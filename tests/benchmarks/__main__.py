@@ -33,23 +33,22 @@ CASES: dict[str, Callable[[Environment], list[Table]]] = {
 @click.option('--full', 'plan', flag_value='full', help='A million keys, whole sessions, five repeats.')
 @click.option('--tiny', 'plan', flag_value='tiny', hidden=True)
 @click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Also write every figure there.')
+@click.option('--page', type=click.Path(path_type=Path, exists=True), help='Also put the tables in this page.')
 @click.option(
     '--profile', 'profiled', type=click.Choice(list(LOADS)), help='Where the time goes in this case, instead.'
 )
-def main(cases: Sequence[str], plan: str | None, json_file: Path | None, profiled: str | None) -> None:
+def main(
+    cases: Sequence[str], plan: str | None, json_file: Path | None, page: Path | None, profiled: str | None
+) -> None:
     """Measure CASES (all, if none is named) and print the tables as Markdown; how far it is goes to stderr."""
     started = time.monotonic()
 
     def say(line: str) -> None:
         print(f'{time.monotonic() - started:6.0f} s  {line}', file=sys.stderr, flush=True)
 
-    missing = [
-        kind.package
-        for kind in (peers.Aiocache, peers.Cashews, peers.PyKeyValue, peers.Diskcache)
-        if not peers.installed(kind)
-    ]
-    if missing:
-        say(f'Left out: {", ".join(missing)}. "pip install .[benchmark]" installs them.')
+    for kind in (peers.Aiocache, peers.Cashews, peers.PyKeyValue, peers.Diskcache):
+        if not peers.installed(kind):
+            say(f'Left out: {kind.package}. "pip install .[benchmark]" installs it.')
     tables: list[Table] = []
     with environment(PLANS[plan or 'default'], say) as surroundings:
         described = machine.description()
@@ -59,10 +58,12 @@ def main(cases: Sequence[str], plan: str | None, json_file: Path | None, profile
             for case in cases or CASES:
                 tables += CASES[case](surroundings)
     described['taken in'] = f'{time.monotonic() - started:.0f} s, plan `{plan or "default"}`'
-    print('\n'.join(f'- {word}: {what}' for word, what in described.items()) + '\n')
-    print('\n'.join(table.markdown() for table in tables))
+    text = results.markdown(described, tables)
+    print(text)
     if json_file is not None:
         results.write_json(json_file, described, tables)
+    if page is not None:
+        results.put_in_page(page, 'profile' if profiled else 'figures', text)
 
 
 if __name__ == '__main__':

@@ -113,6 +113,23 @@ def number(value: float) -> str:
     return f'{value:.0f}' if value >= 100 else f'{value:.1f}' if value >= 10 else f'{value:.2f}'
 
 
+def markdown(machine: dict[str, str], tables: Sequence[Table]) -> str:
+    """The machine as a list, then the tables."""
+    lines = [f'- {word}: {what}' for word, what in machine.items()]
+    return '\n'.join(lines) + '\n\n' + '\n'.join(table.markdown() for table in tables)
+
+
+def put_in_page(path: Path, section: str, text: str) -> None:
+    """Replace what stands between the two comments that name a section of a page."""
+    begin, end = f'<!-- {section} -->\n', f'<!-- end of {section} -->'
+    page = path.read_text()
+    before, found, rest = page.partition(begin)
+    _, found_too, after = rest.partition(end)
+    if not (found and found_too):
+        raise ValueError(f'{path} has no place for figures: it needs {begin.strip()} and {end}.')
+    path.write_text(f'{before}{begin}\n{text}\n{end}{after}')
+
+
 def write_json(path: Path, machine: dict[str, str], tables: Sequence[Table]) -> None:
     """Everything that was measured, each repeat too."""
     found = {
