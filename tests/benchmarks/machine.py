@@ -13,7 +13,17 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-LIBRARIES = ('redis', 'hiredis', 'orjson', 'msgspec', 'aiocache', 'cashews', 'py-key-value-aio', 'diskcache')
+LIBRARIES = (
+    'redis',
+    'hiredis',
+    'orjson',
+    'ormsgpack',
+    'msgspec',
+    'aiocache',
+    'cashews',
+    'py-key-value-aio',
+    'diskcache',
+)
 
 
 def description() -> dict[str, str]:

@@ -26,7 +26,7 @@ INTERVAL = 0.001
 SECONDS = 2.0
 
 LINES = (
-    ('codec', ('encode(', 'decode(', '_decode', 'orjson.', 'marshal.', 'msgspec.')),
+    ('codec', ('encode(', 'decode(', '_decode', 'orjson.', 'ormsgpack.', 'msgspec.')),
     ('digest', ('sha1(', 'blake2', 'sha256(')),
 )
 """What words in the line that ran mean, where the line is the package's own."""
