@@ -10,9 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from learning_observer_kvs import jsontext
+from tests.benchmarks import results
 from tests.benchmarks.__main__ import CASES, main
 from tests.benchmarks.load import EVENTS, SIZES, new_state, write
 from tests.benchmarks.profiler import LOADS
+
+PAGE = Path(__file__).parent.parent / 'docs' / 'reference' / 'performance.md'
 
 
 def run(*arguments: str) -> str:
@@ -31,6 +34,31 @@ def test_a_case_ends_in_tables_of_equally_long_rows(case: str, tmp_path: Path) -
     figures: dict[str, Any] = json.loads((tmp_path / 'figures.json').read_text())
     assert figures['machine']['Python']
     assert all(table['rows'] for table in figures['tables'])
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_a_case_is_in_the_reference(case: str) -> None:
+    assert f'| `{case}` |' in PAGE.read_text()
+
+
+@pytest.mark.parametrize('option', [option.opts[0] for option in main.params if not getattr(option, 'hidden', False)])
+def test_an_option_is_in_the_reference(option: str) -> None:
+    assert option == 'cases' or option in PAGE.read_text()
+
+
+def test_tables_take_the_place_of_earlier_ones_in_the_page(tmp_path: Path) -> None:
+    page = tmp_path / 'page.md'
+    page.write_text('before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n')
+    results.put_in_page(page, 'figures', 'new\n')
+    assert page.read_text() == 'before\n<!-- figures -->\n\nnew\n\n<!-- end of figures -->\nafter\n'
+
+
+def test_a_page_without_a_place_for_figures_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / 'page.md'
+    page.write_text('nothing')
+    with pytest.raises(ValueError, match='has no place for figures'):
+        results.put_in_page(page, 'figures', 'new')
+    assert page.read_text() == 'nothing'
 
 
 @pytest.mark.parametrize('case', LOADS)

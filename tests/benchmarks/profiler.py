@@ -12,7 +12,7 @@ import linecache
 import os
 import signal
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 
 from tests.benchmarks import ours
 from tests.benchmarks.contender import Load
@@ -54,11 +54,10 @@ FILES = (
 """Which room a file is in; the first that fits."""
 
 
-def room_of(frame: FrameType) -> str:
-    """What a frame is busy with."""
-    code = frame.f_code
+def room_of(code: CodeType, line_number: int) -> str:
+    """What a line is busy with."""
     if 'learning_observer_kvs' in code.co_filename:
-        line = linecache.getline(code.co_filename, frame.f_lineno)
+        line = linecache.getline(code.co_filename, line_number)
         for room, words in LINES:
             if any(word in line for word in words):
                 return room
@@ -69,16 +68,10 @@ def room_of(frame: FrameType) -> str:
 
 
 class Sampler:
-    """Samples the main thread while it is entered.
-
-    Attributes:
-        rooms: samples by room.
-        places: samples by ``file:function``.
-    """
+    """Samples the main thread while it is entered."""
 
     def __init__(self) -> None:
-        self.rooms: collections.Counter[str] = collections.Counter()
-        self.places: collections.Counter[str] = collections.Counter()
+        self._lines: collections.Counter[tuple[CodeType, int]] = collections.Counter()
 
     def __enter__(self) -> Sampler:
         self._before = signal.signal(signal.SIGALRM, self._sample)
@@ -91,9 +84,23 @@ class Sampler:
 
     def _sample(self, number: int, frame: FrameType | None) -> None:
         if frame is not None:
-            self.rooms[room_of(frame)] += 1
-            path = frame.f_code.co_filename.split(f'site-packages{os.sep}')[-1]
-            self.places[f'{os.sep.join(path.split(os.sep)[-2:])}:{frame.f_code.co_name}'] += 1
+            line_number: int | None = frame.f_lineno  # none before the first line of a function
+            self._lines[frame.f_code, line_number or frame.f_code.co_firstlineno] += 1
+
+    def rooms(self) -> dict[str, float]:
+        """The share of each room."""
+        return self._shares(room_of)
+
+    def places(self) -> dict[str, float]:
+        """The share of each function, as ``file:function``, the largest first."""
+        return self._shares(lambda code, _: f'{os.sep.join(code.co_filename.split(os.sep)[-2:])}:{code.co_name}')
+
+    def _shares(self, name: Callable[[CodeType, int], str]) -> dict[str, float]:
+        found: collections.Counter[str] = collections.Counter()
+        for (code, line_number), count in self._lines.items():
+            found[name(code, line_number)] += count
+        total = found.total() or 1
+        return {what: count / total for what, count in found.most_common()}
 
 
 LOADS: dict[str, Callable[[int], Load]] = {
@@ -135,19 +142,18 @@ def profile(environment: Environment, case: str) -> list[Table]:
                     sampler, cost = asyncio.run(
                         _profiled(environment, kind, LOADS[case](environment.plan.students), label)
                     )
-                total = sampler.rooms.total() or 1
-                shares = {room: sampler.rooms[room] / total for room in rooms}
+                shares, places = sampler.rooms(), sampler.places()
                 table.add(
-                    [kind.name, label, f'{cost:.3g}', *(f'{share:.0%}' for share in shares.values())],
+                    [kind.name, label, f'{cost:.3g}', *(f'{shares.get(room, 0):.0%}' for room in rooms)],
                     contender=kind.name,
                     state=label,
                     microseconds=cost,
                     shares=shares,
-                    places=dict(sampler.places.most_common(25)),
+                    places=places,
                 )
                 environment.say(f'{kind.name}, {label}: {cost:.3g} µs an event')
-                for place, count in sampler.places.most_common(12):
-                    environment.say(f'  {count / total:6.1%}  {place}')
+                for place, share in list(places.items())[:15]:
+                    environment.say(f'  {share:6.1%}  {place}')
     return tables
 
 
