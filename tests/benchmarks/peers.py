@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -22,6 +22,10 @@ from tests.benchmarks.load import Apply, State, write
 from tests.benchmarks.today import CONNECTIONS, client
 
 
+Get = Callable[[str], Awaitable[Any]]
+Put = Callable[[JSON, JSON], Awaitable[Any]]
+
+
 class Peer(ByEvent):
     """A library that may not be there."""
 
@@ -31,6 +35,18 @@ class Peer(ByEvent):
     def load(self, module: str) -> Any:
         """A module of it."""
         return importlib.import_module(module)
+
+    def folding(self, internal_key: str, get: Get, put: Put) -> Apply:
+        """The way all of them go: get the internal state, run the reducer, put both."""
+        state = self.state
+
+        async def apply(event: Any) -> JSON:
+            found = await get(internal_key)
+            internal, external = write(event, state.null_state() if found is None else found)
+            await put(internal, external)
+            return external
+
+        return apply
 
 
 def installed(contender: type[Contender]) -> bool:
@@ -66,16 +82,13 @@ class Aiocache(Peer):
         )
 
     async def socket(self, name: str, reducer: int = 0) -> Apply:
-        cache, state = self.cache, self.state
-        internal_key, external_key = state.keys(name, reducer)
-
-        async def apply(event: Any) -> JSON:
-            found = await cache.get(internal_key)
-            internal, external = write(event, state.null_state() if found is None else found)
-            await cache.multi_set([(internal_key, internal), (external_key, external)])
-            return external
-
-        return apply
+        cache = self.cache
+        internal_key, external_key = self.state.keys(name, reducer)
+        return self.folding(
+            internal_key,
+            cache.get,
+            lambda internal, external: cache.multi_set([(internal_key, internal), (external_key, external)]),
+        )
 
     async def read(self, keys: Sequence[str]) -> list[JSON]:
         found: list[JSON] = await self.cache.multi_get(list(keys))
@@ -152,16 +165,13 @@ class Cashews(Peer):
         await self.cache.init()
 
     async def socket(self, name: str, reducer: int = 0) -> Apply:
-        cache, state = self.cache, self.state
-        internal_key, external_key = (self.prefix + key for key in state.keys(name, reducer))
-
-        async def apply(event: Any) -> JSON:
-            found = await cache.get(internal_key)
-            internal, external = write(event, state.null_state() if found is None else found)
-            await cache.set_many({internal_key: internal, external_key: external})
-            return external
-
-        return apply
+        cache = self.cache
+        internal_key, external_key = (self.prefix + key for key in self.state.keys(name, reducer))
+        return self.folding(
+            internal_key,
+            cache.get,
+            lambda internal, external: cache.set_many({internal_key: internal, external_key: external}),
+        )
 
     async def read(self, keys: Sequence[str]) -> list[JSON]:
         return list(await self.cache.get_many(*(self.prefix + key for key in keys)))
@@ -201,17 +211,9 @@ class PyKeyValue(Peer):
         self.store = self.load('key_value.aio.stores.redis').RedisStore(client=self.client)
 
     async def socket(self, name: str, reducer: int = 0) -> Apply:
-        store, state = self.store, self.state
-        keys = [self.prefix + key for key in state.keys(name, reducer)]
-        internal_key = keys[0]
-
-        async def apply(event: Any) -> JSON:
-            found = await store.get(internal_key)
-            internal, external = write(event, state.null_state() if found is None else found)
-            await store.put_many(keys, [internal, external])
-            return external
-
-        return apply
+        store = self.store
+        keys = [self.prefix + key for key in self.state.keys(name, reducer)]
+        return self.folding(keys[0], store.get, lambda internal, external: store.put_many(keys, [internal, external]))
 
     async def read(self, keys: Sequence[str]) -> list[JSON]:
         found: list[JSON] = await self.store.get_many([self.prefix + key for key in keys])
