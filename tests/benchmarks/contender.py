@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import time
 from abc import ABC, abstractmethod
@@ -13,6 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from learning_observer_kvs.jsontext import JSON
 from tests.benchmarks.load import EVENTS, Apply, State, student
+
+VERIFIED = 20
+"""For how many students it is looked up afterwards whether every event is there."""
 
 
 class Promise(NamedTuple):
@@ -94,6 +98,10 @@ class Contender(ABC):
     async def run(self, load: Load) -> Done:
         """Fold events; how many, and the seconds until all of them were kept."""
 
+    async def verify(self) -> None:
+        """Raise if an event that was acknowledged is not there."""
+        return None
+
     async def close(self) -> None:
         """End, and leave nothing behind."""
         return None
@@ -105,10 +113,12 @@ class ByEvent(Contender):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._sockets: dict[tuple[str, int], Apply] = {}
+        self._sent: collections.Counter[str] = collections.Counter()
 
     async def open(self, state: State) -> None:
         self.state = state
         self._sockets.clear()
+        self._sent.clear()
 
     @abstractmethod
     async def socket(self, name: str, reducer: int = 0) -> Apply:
@@ -136,7 +146,17 @@ class ByEvent(Contender):
         started = time.perf_counter()
         await asyncio.gather(*(send(apply, number * 13, load.each) for number, apply in enumerate(senders)))
         await self.settle()
-        return Done(len(senders) * load.each, time.perf_counter() - started)
+        done = Done(len(senders) * load.each, time.perf_counter() - started)
+        for number in range(load.students):
+            self._sent[student(number)] += done.events // load.students
+        return done
+
+    async def verify(self) -> None:
+        some = list(self._sent)[:VERIFIED]
+        states = await self.read([self.state.keys(name)[0] for name in some])
+        for name, state in zip(some, states, strict=True):
+            if state['total'] != self._sent[name]:
+                raise RuntimeError(f'{self.name}: {state["total"]} of {self._sent[name]} events of {name} were kept.')
 
 
 async def send(apply: Apply, first: int, count: int) -> None:

@@ -72,6 +72,8 @@ async def interleaved(
                 if turn < repeats:
                     done = await contender.run(load)
                     found[contender.name].append(done.events / done.seconds)
+        for contender in contenders:
+            await contender.verify()
     finally:
         for contender in contenders:
             await contender.close()

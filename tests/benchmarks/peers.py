@@ -21,7 +21,6 @@ from tests.benchmarks.contender import ByEvent, Contender, Promise
 from tests.benchmarks.load import Apply, State, write
 from tests.benchmarks.today import CONNECTIONS, client
 
-
 Get = Callable[[str], Awaitable[Any]]
 Put = Callable[[JSON, JSON], Awaitable[Any]]
 
