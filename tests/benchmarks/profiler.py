@@ -1,0 +1,172 @@
+"""Where the time of an event goes: a sample of the stack every millisecond, sorted into rooms.
+
+The innermost frame of each sample says what ran. What C code does counts for the line that called it, so a few words
+in that line tell the codec from the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import linecache
+import os
+import signal
+from collections.abc import Callable
+from types import CodeType, FrameType
+
+from tests.benchmarks import ours
+from tests.benchmarks.contender import Load
+from tests.benchmarks.environment import Environment
+from tests.benchmarks.load import state_of
+from tests.benchmarks.measure import warm
+from tests.benchmarks.results import Table
+
+INTERVAL = 0.001
+
+SECONDS = 2.0
+
+LINES = (
+    ('codec', ('encode(', 'decode(', '_decode', 'orjson.', 'ormsgpack.', 'msgspec.')),
+    ('digest', ('sha1(', 'blake2', 'sha256(')),
+)
+"""What words in the line that ran mean, where the line is the package's own."""
+
+FILES = (
+    ('the reducer', (f'benchmarks{os.sep}load.py',)),
+    ('the benchmark', (f'{os.sep}benchmarks{os.sep}',)),
+    ('codec', ('jsontext', f'{os.sep}json{os.sep}', 'msgspec', 'orjson')),
+    (
+        'transport',
+        (
+            'redis_batches',
+            'redis_connection',
+            f'{os.sep}redis{os.sep}',
+            'hiredis',
+            'redis_scripts',
+            'writer.py',
+            'sqlite',
+        ),
+    ),
+    ('waiting for an answer', ('selectors.py',)),
+    ('asyncio', (f'{os.sep}asyncio{os.sep}', 'async_timeout', 'contextvars')),
+    ('ours', ('learning_observer_kvs',)),
+)
+"""Which room a file is in; the first that fits."""
+
+
+def room_of(code: CodeType, line_number: int) -> str:
+    """What a line is busy with."""
+    if 'learning_observer_kvs' in code.co_filename:
+        line = linecache.getline(code.co_filename, line_number)
+        for room, words in LINES:
+            if any(word in line for word in words):
+                return room
+    for room, parts in FILES:
+        if any(part in code.co_filename for part in parts):
+            return room
+    return 'the rest'
+
+
+class Sampler:
+    """Samples the main thread while it is entered."""
+
+    def __init__(self) -> None:
+        self._lines: collections.Counter[tuple[CodeType, int]] = collections.Counter()
+
+    def __enter__(self) -> Sampler:
+        self._before = signal.signal(signal.SIGALRM, self._sample)
+        signal.setitimer(signal.ITIMER_REAL, INTERVAL, INTERVAL)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+
+    def _sample(self, number: int, frame: FrameType | None) -> None:
+        if frame is not None:
+            line_number: int | None = frame.f_lineno  # none before the first line of a function
+            self._lines[frame.f_code, line_number or frame.f_code.co_firstlineno] += 1
+
+    def rooms(self) -> dict[str, float]:
+        """The share of each room."""
+        return self._shares(room_of)
+
+    def places(self) -> dict[str, float]:
+        """The share of each function, as ``file:function``, the largest first."""
+        return self._shares(lambda code, _: f'{os.sep.join(code.co_filename.split(os.sep)[-2:])}:{code.co_name}')
+
+    def _shares(self, name: Callable[[CodeType, int], str]) -> dict[str, float]:
+        found: collections.Counter[str] = collections.Counter()
+        for (code, line_number), count in self._lines.items():
+            found[name(code, line_number)] += count
+        total = found.total() or 1
+        return {what: count / total for what, count in found.most_common()}
+
+
+LOADS: dict[str, Callable[[int], Load]] = {
+    'one': lambda students: Load(1),
+    'class': lambda students: Load(students),
+    'queued': lambda students: Load(students, queued=10),
+}
+"""Which cases can be profiled."""
+
+
+def profile(environment: Environment, case: str) -> list[Table]:
+    """For each store and size, what share of an event is codec, transport, asyncio, ours.
+
+    Args:
+        case: one of ``LOADS``.
+    """
+    rooms = [
+        'codec',
+        'digest',
+        'transport',
+        'asyncio',
+        'ours',
+        'the reducer',
+        'waiting for an answer',
+        'the benchmark',
+        'the rest',
+    ]
+    table = Table(
+        f'Where the time of an event goes: {case}',
+        'Shares of the main thread, sampled every millisecond; `sqlite` and `filesystem` write in threads of their '
+        'own.',
+        ['', 'state', 'µs an event', *rooms],
+    )
+    tables = [table]
+    for kind in (ours.Redis, ours.RedisBehind, ours.SQLite, ours.Filesystem, ours.Stub):
+        if ours.known(kind):
+            for label in environment.plan.sizes:
+                with environment.pinned(to_redis=kind.type == 'redis'):
+                    sampler, cost = asyncio.run(
+                        _profiled(environment, kind, LOADS[case](environment.plan.students), label)
+                    )
+                shares, places = sampler.rooms(), sampler.places()
+                table.add(
+                    [kind.name, label, f'{cost:.3g}', *(f'{shares.get(room, 0):.0%}' for room in rooms)],
+                    contender=kind.name,
+                    state=label,
+                    microseconds=cost,
+                    shares=shares,
+                    places=places,
+                )
+                environment.say(f'{kind.name}, {label}: {cost:.3g} µs an event')
+                for place, share in list(places.items())[:15]:
+                    environment.say(f'  {share:6.1%}  {place}')
+    return tables
+
+
+async def _profiled(environment: Environment, kind: type[ours.Ours], load: Load, label: str) -> tuple[Sampler, float]:
+    contender = kind(environment.place)
+    await contender.open(state_of(label))
+    sampler, events, seconds = Sampler(), 0, 0.0
+    try:
+        load, _ = await warm(contender, load, environment.plan)
+        while not events or seconds < SECONDS * environment.plan.seconds / 0.3:
+            with sampler:
+                done = await contender.run(load)
+            events, seconds = events + done.events, seconds + done.seconds
+        return sampler, seconds / events * 1e6
+    finally:
+        await contender.close()
