@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from learning_observer_kvs import redis_settings
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.settings import Settings, StoreEntry, shown, store_entries
 from learning_observer_kvs.stores.base import Store
@@ -85,21 +86,6 @@ class Problem:
         return f'{self.place}  {self.subject} {self.fault}. {self.cure}  [{self.id}]'
 
 
-REDIS_OPTIONS = (
-    Option('redis_host', 'text', default='localhost'),
-    Option('redis_port', 'port', default=6379),
-    Option('redis_password', 'text or null'),
-    Option('redis_username', 'text or null'),
-    Option('redis_db', 'index', default=0),
-    Option('redis_ssl', 'boolean', default=False),
-    Option('redis_url', 'text or null'),
-    Option('redis_socket', 'text or null'),
-    Option('redis_connect_timeout', 'seconds', default=2),
-    Option('redis_timeout', 'seconds', default=5),
-    Option('redis_max_connections', 'count', default=20),
-)
-"""What the ``redis_connection`` block takes."""
-
 DEBUG_OPTIONS = (Option('authorize', 'text'), Option('writable', 'boolean', default=False))
 """What the ``kvs_debug`` block takes."""
 
@@ -131,7 +117,8 @@ def check_settings(
         if path[0] in ('kvs', 'redis_connection', 'kvs_debug')
     ]
     problems += _check_stores(settings, types, reserved, default_required)
-    problems += _check_block(settings, 'redis_connection', REDIS_OPTIONS, 'KVS.E014', 'KVS.W002')
+    problems += _check_block(settings, 'redis_connection', redis_settings.OPTIONS, 'KVS.E014', 'KVS.W002')
+    problems += _check_places(settings)
     problems += _check_block(settings, 'kvs_debug', DEBUG_OPTIONS, 'KVS.E015', 'KVS.E015')
     return sorted(problems, key=lambda problem: _line(problem.place))
 
@@ -184,6 +171,10 @@ def fault_of(option: Option, value: Any) -> tuple[str, str] | None:
         case 'port':
             good = is_number and isinstance(value, int) and 0 < value < 65536
             wanted = 'Write a whole number from 1 to 65535' + _unquote(value)
+        case 'addresses':
+            listed = value.split(',') if isinstance(value, str) else value
+            good = isinstance(listed, (list, tuple)) and all(_is_address(item) for item in listed)
+            wanted = 'Write a list of addresses, each as host:port.'
         case 'choice':
             good = value in option.choices
             wanted = f'Write {" or ".join(option.choices)}.'
@@ -283,7 +274,9 @@ def _check_options(settings: Settings, entry: StoreEntry, types: Mapping[str, ty
 
 def _check_sharing(settings: Settings, entries: Iterable[StoreEntry]) -> Iterator[Problem]:
     paths: dict[tuple[str, str], str] = {}
-    prefixes: dict[str, str] = {}
+    keyspaces: dict[tuple[str, ...], str] = {}
+    block = settings.get('redis_connection')
+    shared = block if isinstance(block, Mapping) else {}
     for name, options, path in entries:
         if not isinstance(options, Mapping):
             continue
@@ -294,8 +287,9 @@ def _check_sharing(settings: Settings, entries: Iterable[StoreEntry]) -> Iterato
                 place, subject = settings.place(*path, 'path'), f'kvs.{name}.path'
                 yield Problem('KVS.E012', place, subject, f'is also the path of kvs.{other}', CATALOGUE['KVS.E012'][1])
         if kind in ('redis', 'redis_ephemeral'):
-            prefix = options.get('prefix') or ''
-            other = prefixes.setdefault(str(prefix), name)
+            whole = redis_settings.overriding(shared, options)
+            keyspace = (*redis_settings.place_of(whole), str(options.get('prefix') or ''))
+            other = keyspaces.setdefault(keyspace, name)
             if other != name:
                 fault = f'shares all its keys with kvs.{other}'
                 cure = 'Give one of them a prefix of its own.'
@@ -323,6 +317,27 @@ def _check_block(
             yield Problem(
                 wrong if hint else unknown, place, subject, 'is unknown', hint or f'There are: {", ".join(known)}.'
             )
+
+
+def _check_places(settings: Settings) -> Iterator[Problem]:
+    """Settings of Redis that cannot hold together, in the shared block and in stores that have their own."""
+    shared = settings.get('redis_connection')
+    shared = shared if isinstance(shared, Mapping) else {}
+    blocks: list[tuple[Mapping[str, Any], tuple[Any, ...], str]] = [(shared, ('redis_connection',), 'redis_connection')]
+    for entry in store_entries(settings):
+        if isinstance(entry.options, Mapping) and any(str(word).startswith('redis_') for word in entry.options):
+            whole = redis_settings.overriding(shared, entry.options)
+            blocks.append((whole, entry.path, f'kvs.{entry.name}'))
+    for block, path, name in blocks:
+        if any(fault_of(option, block[option.name]) for option in redis_settings.OPTIONS if option.name in block):
+            continue  # told already
+        for word, fault, cure in redis_settings.contradictions(block):
+            yield Problem('KVS.E014', settings.place(*path, word), f'{name}.{word}', fault, cure)
+
+
+def _is_address(item: object) -> bool:
+    host, _, port = item.strip().rpartition(':') if isinstance(item, str) else ('', '', '')
+    return bool(host) and port.isdigit() and 0 < int(port) < 65536
 
 
 def _did_you_mean(word: object, known: Iterable[str]) -> str | None:

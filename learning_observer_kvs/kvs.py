@@ -19,7 +19,7 @@ from typing import Any, Self
 from learning_observer_kvs import checks, redis_connection, settings
 from learning_observer_kvs.errors import KVSNotConfigured
 from learning_observer_kvs.prestartup import register_startup_check
-from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.redis_connection import OPTIONS, RedisConnection
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
@@ -70,6 +70,7 @@ class KVSRouter:
         self._connection = connection
         self._stores: dict[str, Store | Factory] = {}
         self._made_from: dict[str, dict[str, Any]] = {}
+        self._own_connections: dict[str, RedisConnection] = {}
         if items is not None:
             block = dict(items) if isinstance(items, Mapping) else list(items)
             self._fill(settings.read_settings({'kvs': block}), default_required=False)
@@ -145,7 +146,8 @@ class KVSRouter:
         """
         stores = [store for store in self._stores.values() if isinstance(store, Store)]
         outcomes = await asyncio.gather(*(store.close() for store in stores), return_exceptions=True)
-        await self._redis().close()
+        for connection in (*self._own_connections.values(), self._redis()):
+            await connection.close()
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -193,7 +195,10 @@ class KVSRouter:
         known = {option.name for option in cls.OPTIONS}
         arguments = {word: value for word, value in options.items() if word in known}
         if issubclass(cls, RedisKVS):
+            own = {option.name: arguments.pop(option.name) for option in OPTIONS if option.name in arguments}
             arguments['connection'] = self._connection
+            if own:
+                arguments['connection'] = self._own_connections[name] = RedisConnection(own, base=self._redis())
         return cls(**arguments, name=name)
 
     def _not_configured(self, name: str) -> KVSNotConfigured:

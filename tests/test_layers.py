@@ -41,6 +41,7 @@ FLOORS = {
     'stores.memory': 2,
     'stores.filesystem': 2,
     'stores.sqlite': 2,
+    'redis_settings': 1,
     'redis_connection': 2,
     'stores.redis_scripts': 2,
     'stores.redis_batches': 2.5,

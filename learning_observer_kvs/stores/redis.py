@@ -130,7 +130,7 @@ class PersistentRedisKVS(RedisKVS):
     """In Redis, without an expiry; what survives a restart of Redis is a matter of its own settings."""
 
     TYPE: ClassVar[str] = 'redis'
-    OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX, *redis_connection.OPTIONS)
 
     def __init__(
         self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[Common]
@@ -146,6 +146,7 @@ class EphemeralRedisKVS(RedisKVS):
         *Store.COMMON,
         Option('expiry', 'seconds', required=True, doc='seconds that a key lives after its last write.'),
         _PREFIX,
+        *redis_connection.OPTIONS,
     )
 
     def __init__(
