@@ -31,6 +31,7 @@ class Fate(NamedTuple):
 
     fault: Fault
     happened: asyncio.Event
+    pause: bool
 
 
 class Proxy:
@@ -47,18 +48,19 @@ class Proxy:
         """How many have happened."""
         self._armed: deque[tuple[Callable[[bytes], bool], Fate]] = deque()
         self._released = asyncio.Event()
-        self._open = asyncio.Event()
-        self._open.set()
+        self._gates: set[asyncio.Event] = set()
+        self._closed_to_new = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._listener: asyncio.Server | None = None
 
-    def inject(self, fault: Fault, hits: Callable[[bytes], bool] | bytes) -> asyncio.Event:
+    def inject(self, fault: Fault, hits: Callable[[bytes], bool] | bytes, *, pause: bool = False) -> asyncio.Event:
         """Let a fault befall the next command that is meant.
 
         Args:
             fault: what.
             hits: whether a command, as it is sent, is meant; or some bytes in it.
+            pause: whether nothing more is passed on once it has happened.
 
         Returns:
             An event: it has happened.
@@ -66,7 +68,7 @@ class Proxy:
         if isinstance(hits, bytes):
             part = hits
             hits = lambda command: part in command  # noqa: E731
-        fate = Fate(fault, asyncio.Event())
+        fate = Fate(fault, asyncio.Event(), pause)
         self._armed.append((hits, fate))
         return fate.happened
 
@@ -74,13 +76,21 @@ class Proxy:
         """Let replies go that are held."""
         self._released.set()
 
-    def pause(self) -> None:
-        """Pass nothing on, with all connections open."""
-        self._open.clear()
+    def pause(self, *, new_too: bool = True) -> None:
+        """Pass nothing on, with all connections open.
+
+        Args:
+            new_too: also on connections that are opened after this.
+        """
+        self._closed_to_new = new_too
+        for gate in self._gates:
+            gate.clear()
 
     def resume(self) -> None:
-        """Pass on again, also what came in between."""
-        self._open.set()
+        """Pass on again, also what came in between, and on connections that were closed since."""
+        self._closed_to_new = False
+        for gate in self._gates:
+            gate.set()
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, '127.0.0.1', 0)
@@ -110,10 +120,14 @@ class Proxy:
             return
         self._writers |= {writer, server_writer}
         fates: deque[Fate | None] = deque()
+        gate = asyncio.Event()
+        if not self._closed_to_new:
+            gate.set()
+        self._gates.add(gate)
         try:
             pumps = [
-                asyncio.create_task(self._requests(reader, server_writer, fates)),
-                asyncio.create_task(self._replies(server_reader, writer, fates)),
+                asyncio.create_task(self._requests(reader, server_writer, fates, gate)),
+                asyncio.create_task(self._replies(server_reader, writer, fates, gate)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -122,6 +136,7 @@ class Proxy:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
         finally:
+            self._gates.discard(gate)
             for end in (writer, server_writer):
                 end.close()
                 self._writers.discard(end)
@@ -131,9 +146,10 @@ class Proxy:
         reader: asyncio.StreamReader,
         server: asyncio.StreamWriter,
         fates: deque[Fate | None],
+        gate: asyncio.Event,
     ) -> None:
         async for command in _messages(reader):
-            await self._open.wait()
+            await gate.wait()
             fate = None
             if self._armed and self._armed[0][0](command):
                 _, fate = self._armed.popleft()
@@ -149,9 +165,10 @@ class Proxy:
         server: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         fates: deque[Fate | None],
+        gate: asyncio.Event,
     ) -> None:
         async for reply in _messages(server):
-            await self._open.wait()
+            await gate.wait()
             fate = fates.popleft()
             if fate is not None:
                 self._happened(fate)
@@ -177,6 +194,8 @@ class Proxy:
     def _happened(self, fate: Fate) -> None:
         self.faults += 1
         fate.happened.set()
+        if fate.pause:
+            self.pause()
 
 
 async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
