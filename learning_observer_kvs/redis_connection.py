@@ -232,8 +232,8 @@ class Line:
             ReplyLost: all was sent, perhaps, and not all replies came.
         """
         pool = self._owner.client().connection_pool
-        if self._taken is not None and self._taken[0] is not pool:
-            await self.close()  # the settings have changed
+        if self._taken is not None and (self._taken[0] is not pool or await _is_spoilt(self._taken[1])):
+            await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
             try:
                 self._taken = pool, await pool.get_connection()  # type: ignore[no-untyped-call]
@@ -262,10 +262,18 @@ class Line:
         return replies
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; the pool looks whether it can still be used."""
         if self._taken is not None:
             (pool, connection), self._taken = self._taken, None
             await pool.release(connection)
+
+
+async def _is_spoilt(connection: Any) -> bool:
+    """Whether something is there to be read though nothing was asked, be it the end."""
+    try:
+        return bool(await connection.can_read())
+    except (exceptions.RedisError, OSError):
+        return True
 
 
 def _cure(error: BaseException, text: str) -> str:
