@@ -7,7 +7,6 @@ would send a write again whose reply was lost, up to ten times, and give up over
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlparse
@@ -26,6 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 
+from learning_observer_kvs.masking import HIDDEN, without_credentials
 from learning_observer_kvs.stores.options import Option
 
 OPTIONS: tuple[Option, ...] = (
@@ -182,7 +182,7 @@ def place_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def address(settings: Mapping[str, Any]) -> str:
     """Where the server is, for messages; no password in it."""
     if url := _given(settings, 'redis_url'):
-        return re.sub(r'(?<=://)[^/@]*@', '', str(url))
+        return without_credentials(str(url)).replace(f'{HIDDEN}@', '')
     if path := _given(settings, 'redis_socket'):
         return str(path)
     if hosts := _sentinels(settings):
