@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from learning_observer_kvs import checks, redis_connection, settings
+from learning_observer_kvs import checks, live_checks, problems, redis_connection, settings
 from learning_observer_kvs.errors import KVSNotConfigured
 from learning_observer_kvs.prestartup import register_startup_check
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.redis_connection import OPTIONS, RedisConnection
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
@@ -37,7 +38,9 @@ __all__ = [
     'PersistentRedisKVS',
     'SQLiteKVS',
     'clear',
+    'kvs_live_check',
     'kvs_startup_check',
+    'live_problems',
 ]
 
 KVS_MAP: dict[str, type[Store]] = {
@@ -118,6 +121,23 @@ class KVSRouter:
             raise self._not_configured(name)
         return functools.partial(self._store, name)
 
+    def __getitem__(self, name: str) -> Store:
+        """``router[name]``: the store of a name that is known when the program runs only.
+
+        Raises:
+            KVSNotConfigured: there is none; the message names those there are.
+        """
+        return self._store(name)
+
+    async def examine(self, configuration: Settings) -> list[Problem]:
+        """What is wrong with the files, folders and servers behind the stores that are there.
+
+        Args:
+            configuration: what they were made from, for the places.
+        """
+        stores = {name: store for name, store in self._stores.items() if isinstance(store, Store)}
+        return await live_checks.check_stores(stores, configuration)
+
     def add_item(self, name: str, value: Store | Factory) -> None:
         """Add a store, or a callable without arguments that makes it when it is first asked for."""
         self._stores[name] = value
@@ -176,8 +196,11 @@ class KVSRouter:
         return store
 
     def _fill(self, configuration: Settings, *, default_required: bool) -> None:
-        problems = checks.check_settings(configuration, KVS_MAP, reserved_names(), default_required=default_required)
-        checks.raise_on_errors(problems)
+        found = checks.check_settings(configuration, KVS_MAP, reserved_names(), default_required=default_required)
+        problems.raise_on_errors(found)
+        self._take(configuration)
+
+    def _take(self, configuration: Settings) -> None:
         stores, made_from = dict[str, Store | Factory](), dict[str, dict[str, Any]]()
         for entry in settings.store_entries(configuration):
             options = dict(entry.options)
@@ -213,6 +236,13 @@ class KVSRouter:
         )
 
 
+async def live_problems(configuration: Settings) -> list[Problem]:
+    """What is wrong with the files, folders and servers that a configuration names, which has no error by itself."""
+    async with KVSRouter(connection=RedisConnection()) as router:
+        router._take(configuration)
+        return await router.examine(configuration)
+
+
 def reserved_names() -> list[str]:
     """What a store cannot be called, because ``KVS.<name>`` means something else."""
     return [name for name in dir(KVSRouter) if not name.startswith('_')]
@@ -231,3 +261,13 @@ def kvs_startup_check() -> bool:
     """
     KVS.configure(settings.settings)
     return True
+
+
+@register_startup_check
+async def kvs_live_check() -> None:
+    """Try whether the files, folders and servers behind the stores of ``KVS`` can be used.
+
+    Raises:
+        StartupCheck: with every fault, the stores it concerns, the address and the cure. Warnings are logged.
+    """
+    problems.raise_on_errors(await KVS.examine(settings.settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -33,9 +34,24 @@ def with_store(config: str, name: str, act: Callable[[Store], Awaitable[T]]) -> 
 
     async def run() -> T:
         async with KVSRouter.from_settings(config) as router:
-            return await act(getattr(router, name)())
+            return await act(router[name])
 
     return asyncio.run(run())
+
+
+def echo_json(value: Any, indent: int | None = 2) -> None:
+    """Print a value as JSON; what the terminal cannot show, such as half of an emoji, is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or 'utf-8')
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    click.echo(text)
+
+
+def printable(text: str) -> str:
+    """A text of others for a line of the terminal: what would move its cursor or end the line is escaped."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.filenames import DIGESTS, OWN, FileNames, unwrap, wrap
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.options import Option
@@ -78,6 +79,10 @@ class FilesystemKVS(GatheringStore):
     def place(self) -> str:
         return self.path
 
+    async def examine(self) -> list[Finding]:
+        await self._in_thread(self._files.probe)
+        return []
+
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         return await self._in_thread(self._files.read, keys)
 
@@ -128,6 +133,14 @@ class Files:
                 return [self._text(keys[0])]
             with self._folder.reading():
                 return [self._text(key) for key in keys]
+        except OSError as error:
+            raise self._unavailable(error) from None
+
+    def probe(self) -> None:
+        """Make the folder if need be, and try to write into it."""
+        try:
+            with self._folder.changing():
+                self._folder.probe()
         except OSError as error:
             raise self._unavailable(error) from None
 

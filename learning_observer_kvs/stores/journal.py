@@ -115,6 +115,20 @@ class Folder:
             raise
         self._apply(staged)
 
+    def probe(self) -> None:
+        """Inside :meth:`changing`: try to write a file.
+
+        Raises:
+            OSError: it cannot be.
+        """
+        name = self.absolute(f'{OWN}/{_STAGED}probe')
+        try:
+            with open(name, 'wb') as file:
+                file.write(b'probe')
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+
     def _write_journal(self, staged: Mapping[str, str | None]) -> None:
         new = self.absolute(f'{OWN}/{_STAGED}journal')
         try:

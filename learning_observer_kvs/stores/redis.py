@@ -9,7 +9,9 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.loops import PerLoop
 from learning_observer_kvs.redis_connection import RedisConnection, as_text, wrong_type
+from learning_observer_kvs.stores import redis_health
 from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.redis_batches import HIDDEN, PATIENCE, Reading, Writing
@@ -77,6 +79,9 @@ class RedisKVS(GatheringStore):
         if text is None or not text.startswith(self.prefix) or len(text) == len(self.prefix):
             return None
         return text[len(self.prefix) :]
+
+    async def examine(self) -> list[Finding]:
+        return await redis_health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []

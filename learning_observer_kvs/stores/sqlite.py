@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.sqlite_file import Database, as_bytes
@@ -78,6 +79,13 @@ class SQLiteKVS(GatheringStore):
 
     def place(self) -> str:
         return str(self.path)
+
+    async def examine(self) -> list[Finding]:
+        self._own()
+        return await self._in_thread(self._probe)
+
+    def _probe(self) -> list[Finding]:
+        return self._database.probe(self._connections.here())
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         self._own()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Request
 
 APPLICATION_ID = 0x4C4F4B56
@@ -15,6 +16,9 @@ APPLICATION_ID = 0x4C4F4B56
 
 BUSY_MS = 10_000
 """How long a write waits for another process's transaction."""
+
+PROBE_MS = 1_000
+"""How long the start waits for it, only to try."""
 
 _CURES = {
     sqlite3.SQLITE_FULL: 'Make room on the disk.',
@@ -101,6 +105,28 @@ class Database:
         if foreign or (owner == 0 and connection.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]):
             raise self._refused('it is the database of another program', 'Choose another path; it was not touched.')
         return owner
+
+    def probe(self, connection: sqlite3.Connection) -> list[Finding]:
+        """Try to write; while another process writes, that is all that can be said.
+
+        Raises:
+            sqlite3.Error: it cannot be written.
+        """
+        connection.execute(f'PRAGMA busy_timeout = {PROBE_MS}')
+        try:
+            connection.execute('BEGIN IMMEDIATE')
+            try:
+                connection.execute(f'DELETE FROM {self._table} WHERE key = ?', ('',))
+            finally:
+                connection.execute('ROLLBACK')
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            fault = f'could not be tried: another process has been writing to {self.path} for {PROBE_MS / 1000:g} s'
+            return [Finding('KVS.W010', fault, 'If that goes on, look for a transaction left open.', 'path')]
+        finally:
+            connection.execute(f'PRAGMA busy_timeout = {BUSY_MS}')
+        return []
 
     def write(self, connection: sqlite3.Connection, requests: list[Request]) -> None:
         """All requests in one transaction, in order; one whose condition fails is left out and told so.
