@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -81,14 +80,14 @@ class KVSRouter:
             self.add_item('default', default)
 
     @classmethod
-    def from_settings(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
+    def from_settings(cls, source: settings.Source) -> Self:
         """A router of one's own, with a Redis connection of its own, for scripts and tests.
 
             async with KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}}}) as router:
                 await router().set('key', 'value')
 
         Args:
-            source: the path of a ``creds.yaml``, or settings as a mapping.
+            source: as for :func:`~learning_observer_kvs.settings.load_settings`.
 
         Raises:
             StartupCheck: the configuration is wrong; all faults at once.

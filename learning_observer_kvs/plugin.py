@@ -12,7 +12,6 @@ or, where the program loads its settings itself:
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,7 +34,7 @@ AUTHORIZE_KEY: web.AppKey[Authorize] = web.AppKey('learning_observer_kvs_authori
 
 def setup(
     app: web.Application,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    config: settings.Source | None = None,
     *,
     authorize: Authorize | None = None,
 ) -> None:
@@ -46,7 +45,7 @@ def setup(
 
     Args:
         app: the application; not started yet.
-        config: the path of a ``creds.yaml`` or settings as a mapping; ``None`` if they are loaded already.
+        config: as for :func:`~learning_observer_kvs.settings.load_settings`; ``None`` if they are loaded already.
         authorize: ``authorize(request, action, store, key)``, a plain or coroutine function that says who may see
             ``/debug/kvs``. Without one the pages are there in ``run_mode: dev`` only, for this machine only.
 
@@ -109,9 +108,7 @@ def _attach(app: web.Application) -> None:
         app['kvs'] = KVS
 
 
-async def _start(
-    app: web.Application, config: str | os.PathLike[str] | Mapping[str, Any] | None, pages: debug.Pages
-) -> None:
+async def _start(app: web.Application, config: settings.Source | None, pages: debug.Pages) -> None:
     try:
         if config is not None:
             settings.load_settings(config)

@@ -54,6 +54,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     'KVS.W004': ('An unknown run mode', 'Write dev, deploy or interactive.'),
     'KVS.W005': ('A block that looks like one of ours, misspelled', 'Correct the word.'),
+    'KVS.W006': ('A value is hidden by another file', 'Take one of the two out, or change the order of the files.'),
     'KVS.W007': ('A Redis keeps its data in memory alone', 'Switch on its append-only file, or snapshots.'),
     'KVS.W008': ('A Redis removes any key when its memory is full', 'Give it another maxmemory-policy.'),
     'KVS.W009': ('The last save of a Redis failed', 'Look at its log, and at the disk it saves to.'),

@@ -31,7 +31,7 @@ def pages() -> pytest.MarkDecorator:
 
 @pages()
 def test_every_example_stands_in_a_file_that_runs(page: Path) -> None:
-    for language, block in re.findall(r'^```(python|yaml)\n(.*?)^```$', page.read_text(), re.M | re.S):
+    for language, block in re.findall(r'^```(python|yaml|css)\n(.*?)^```$', page.read_text(), re.M | re.S):
         assert any(block in text for text in EXAMPLES.values()), f'a {language} example of {page.name}:\n{block}'
 
 
@@ -137,6 +137,13 @@ def test_the_tutorial_prints_what_it_says(beside_the_examples: Path) -> None:
 
 def test_the_calls_of_the_store_page_hold(beside_the_examples: Path) -> None:
     run(beside_the_examples, 'store_calls.py')
+
+
+def test_the_overlay_of_the_configuration_page_overrides(beside_the_examples: Path) -> None:
+    (beside_the_examples / 'creds.yaml').write_text(EXAMPLES[ROOT / 'docs/examples/files_and_redis.yaml'])
+    shown = run(beside_the_examples, '-c', 'import overlay; print(overlay.settings.settings)')
+    assert "'expiry': '60'" in shown
+    assert "'redis_host': 'redis.example'" in shown
 
 
 async def test_the_tutorials_server_counts_keys(

@@ -40,6 +40,8 @@ FLOORS = {
     'prestartup': 1,
     'settings': 1,
     'problems': 0.5,
+    'setting_files': 0.6,
+    'pmss_overlay': 0.7,
     'study_log': 1,
     'stores.memory': 2,
     'stores.filesystem': 2,

@@ -15,7 +15,7 @@ from learning_observer_kvs.settings import Settings, read_settings, store_entrie
 
 
 @click.command('check')
-@click.argument('creds', default='creds.yaml', envvar='LO_KVS_CONFIG')
+@click.argument('creds', nargs=-1, type=click.Path(), envvar='LO_KVS_CONFIG')
 @click.option('--live', is_flag=True, help='Also try the files, folders and servers.')
 @click.option(
     '--fail-level',
@@ -25,9 +25,10 @@ from learning_observer_kvs.settings import Settings, read_settings, store_entrie
     help='From which level on the status is 1.',
 )
 @json_option
-def command(creds: str, live: bool, fail_level: str, as_json: bool) -> None:
-    """Find every fault of a configuration; with --live also of what it names.
+def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) -> None:
+    """Find every fault of a configuration, creds.yaml if no file is given; with --live also of what it names.
 
+    Of several files the first that has a value wins, as local.pmss creds.yaml.
     Without --live no store is opened. With it folders and files that a server would make are made, nothing else.
     Ends with status 1 if the server would not start.
 
@@ -36,7 +37,7 @@ def command(creds: str, live: bool, fail_level: str, as_json: bool) -> None:
       lo-kvs check creds.yaml --live
     """
     try:
-        settings = read_settings(creds)
+        settings = read_settings(creds or 'creds.yaml')
     except StartupCheck as failure:
         if not as_json:
             raise
@@ -51,6 +52,6 @@ def command(creds: str, live: bool, fail_level: str, as_json: bool) -> None:
         click.echo(report(found))
     else:
         stores = ', '.join(f'{entry.name} ({entry.options["type"]})' for entry in store_entries(settings))
-        click.echo(f'{creds}: no problems. Stores: {stores}')
+        click.echo(f'{settings.source}: no problems. Stores: {stores}')
     if any(problem.level >= Level[fail_level.upper()] for problem in found):
         raise SystemExit(1)

@@ -19,17 +19,19 @@ T = TypeVar('T')
 config_option = click.option(
     '--config',
     '-c',
-    default='creds.yaml',
+    multiple=True,
+    type=click.Path(),
+    default=['creds.yaml'],
     envvar='LO_KVS_CONFIG',
     show_default=True,
     show_envvar=True,
-    help='The settings.',
+    help='The settings; of several files the first that has a value wins.',
 )
 store_option = click.option('--store', '-s', 'name', default='default', show_default=True, help='Which store.')
 json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
 
 
-def with_store(config: str, name: str, act: Callable[[Store], Awaitable[T]]) -> T:
+def with_store(config: tuple[str, ...], name: str, act: Callable[[Store], Awaitable[T]]) -> T:
     """Run something on a store of a configuration, in a loop of its own."""
 
     async def run() -> T:

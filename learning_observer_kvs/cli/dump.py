@@ -13,7 +13,7 @@ from learning_observer_kvs.stores.base import Store
 @click.option('--prefix', default='', help='Only keys that begin with it.')
 @config_option
 @store_option
-def command(file: str | None, prefix: str, config: str, name: str) -> None:
+def command(file: str | None, prefix: str, config: tuple[str, ...], name: str) -> None:
     """Write a store to FILE as one JSON object, or print it.
 
     The file appears whole or not at all; it may be larger than memory.

@@ -15,7 +15,7 @@ from learning_observer_kvs.stores.base import Store
 @click.argument('key')
 @config_option
 @store_option
-def command(key: str, config: str, name: str) -> None:
+def command(key: str, config: tuple[str, ...], name: str) -> None:
     """Print the value of KEY as JSON. A key that is not there ends with status 1.
 
     \b

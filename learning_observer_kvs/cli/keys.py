@@ -14,7 +14,7 @@ from learning_observer_kvs.stores.base import Store
 @config_option
 @store_option
 @json_option
-def command(prefix: str, limit: int | None, config: str, name: str, as_json: bool) -> None:
+def command(prefix: str, limit: int | None, config: tuple[str, ...], name: str, as_json: bool) -> None:
     """Print the keys that begin with PREFIX, one a line.
 
     With --json each is a JSON text; without, control characters are escaped.

@@ -25,7 +25,9 @@ from learning_observer_kvs.stream_analytics.keys import fully_qualified_function
 @click.option('--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Sessions at once.')
 @config_option
 @json_option
-def command(paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: str, as_json: bool) -> None:
+def command(
+    paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: tuple[str, ...], as_json: bool
+) -> None:
     """Feed study logs (.study.log, .study.log.gz, or folders of them) through reducers.
 
     The states go to the default store of the settings. A failing event is reported, and the rest goes on; the status
