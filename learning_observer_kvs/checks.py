@@ -1,107 +1,23 @@
-"""Static checks: settings → every problem at once, each with its place, its fault and its cure. No I/O.
-
-Each problem has an id that never changes its meaning (``CATALOGUE``). An error stops the start; a warning is logged.
-"""
+"""Static checks: settings → every problem at once, each with its place, its fault and its cure. No I/O."""
 
 from __future__ import annotations
 
 import difflib
-import enum
-import logging
-import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.settings import Settings, StoreEntry, shown, store_entries
+from learning_observer_kvs import redis_settings
+from learning_observer_kvs.masking import Unset, shown
+from learning_observer_kvs.problems import CATALOGUE, Problem
+from learning_observer_kvs.settings import BLOCKS, Settings, StoreEntry, store_entries
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.options import Option
-
-log = logging.getLogger('learning_observer_kvs')
-
-
-class Level(enum.IntEnum):
-    """How bad a problem is."""
-
-    WARNING = 1
-    ERROR = 2
-
-
-CATALOGUE: dict[str, tuple[str, str]] = {
-    'KVS.E001': ('There is no kvs block', 'Add a kvs block with a default store.'),
-    'KVS.E002': (
-        'The kvs block has the wrong shape',
-        'Write it as a mapping, or as an array of [name, options] pairs.',
-    ),
-    'KVS.E003': ('There is no default store', 'Add kvs.default; reducers keep their state there.'),
-    'KVS.E004': ('An unknown type of store', 'Use one of the types that are listed.'),
-    'KVS.E005': ('A store without a type', 'Add a type.'),
-    'KVS.E006': ('The options of a store are no mapping', 'Write the options below the name, one a line.'),
-    'KVS.E007': ('A required option is missing', 'Add it.'),
-    'KVS.E008': ('An option no type knows', 'Correct the word, or take it out.'),
-    'KVS.E009': ('An option has a value of the wrong kind', 'Write the value as it is described.'),
-    'KVS.E010': (
-        'A store has a name it cannot have',
-        'Choose a name that is a plain word and no method of the router.',
-    ),
-    'KVS.E011': ('Two stores have the same name', 'Give each its own name.'),
-    'KVS.E012': ('Two stores would share their data', 'Give each its own path.'),
-    'KVS.E013': ('A key is written twice', 'Take one of the two out.'),
-    'KVS.E014': ('A setting of redis_connection is wrong', 'Write the value as it is described.'),
-    'KVS.E015': ('A setting of kvs_debug is wrong', 'Write the value as it is described.'),
-    'KVS.W001': ('An option that this type does not use', 'Take it out, or choose the type it belongs to.'),
-    'KVS.W002': ('An unknown setting of redis_connection', 'Take it out, or correct the word.'),
-    'KVS.W003': ('Two Redis stores share one keyspace', 'Give one of them a prefix.'),
-}
-"""id: (what it is, what cures it)."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One finding.
-
-    Args:
-        id: its entry in the catalogue.
-        place: where in the settings, as ``creds.yaml:57``.
-        subject: the setting, dotted: ``kvs.default.type``.
-        fault: what is wrong with it, as the rest of a sentence that begins with the subject.
-        cure: what to do, as a sentence.
-    """
-
-    id: str
-    place: str
-    subject: str
-    fault: str
-    cure: str
-
-    @property
-    def level(self) -> Level:
-        """An error stops the start."""
-        return Level.ERROR if self.id.startswith('KVS.E') else Level.WARNING
-
-    def __str__(self) -> str:
-        return f'{self.place}  {self.subject} {self.fault}. {self.cure}  [{self.id}]'
-
-
-REDIS_OPTIONS = (
-    Option('redis_host', 'text', default='localhost'),
-    Option('redis_port', 'port', default=6379),
-    Option('redis_password', 'text or null'),
-    Option('redis_username', 'text or null'),
-    Option('redis_db', 'index', default=0),
-    Option('redis_ssl', 'boolean', default=False),
-    Option('redis_url', 'text or null'),
-    Option('redis_socket', 'text or null'),
-    Option('redis_connect_timeout', 'seconds', default=2),
-    Option('redis_timeout', 'seconds', default=5),
-    Option('redis_max_connections', 'count', default=20),
-)
-"""What the ``redis_connection`` block takes."""
+from learning_observer_kvs.stores.options import Option, fault_of, taken
 
 DEBUG_OPTIONS = (Option('authorize', 'text'), Option('writable', 'boolean', default=False))
 """What the ``kvs_debug`` block takes."""
+
+RUN_MODES = ('dev', 'deploy', 'interactive')
 
 
 def check_settings(
@@ -113,81 +29,49 @@ def check_settings(
 ) -> list[Problem]:
     """Every problem of the settings, in the order of the file.
 
+    Text from outside, such as a variable of the environment, becomes the number or boolean that its option takes.
+
     Args:
         settings: what was read.
         types: the store types there are, by their word.
         reserved: names a store cannot have.
         default_required: whether a configuration without a default store is one of them.
     """
-    problems = [
-        Problem(
-            'KVS.E013',
-            settings.place(*path),
-            _dotted(path),
-            f'is written twice, on lines {first} and {second}',
-            'Take one of the two out.',
-        )
-        for path, first, second in settings.duplicates
-        if path[0] in ('kvs', 'redis_connection', 'kvs_debug')
-    ]
+    _take_text(settings, types)
+    problems = list(settings.problems)
+    problems += _check_words(settings)
     problems += _check_stores(settings, types, reserved, default_required)
-    problems += _check_block(settings, 'redis_connection', REDIS_OPTIONS, 'KVS.E014', 'KVS.W002')
+    problems += _check_block(settings, 'redis_connection', redis_settings.OPTIONS, 'KVS.E014', 'KVS.W002')
+    problems += _check_places(settings)
     problems += _check_block(settings, 'kvs_debug', DEBUG_OPTIONS, 'KVS.E015', 'KVS.E015')
-    return sorted(problems, key=lambda problem: _line(problem.place))
+    return sorted(problems, key=lambda problem: _file_and_line(problem.place))
 
 
-def report(problems: Iterable[Problem]) -> str:
-    """One screen of text that says it all."""
-    listed = sorted(problems, key=lambda problem: -problem.level)
-    errors = sum(problem.level is Level.ERROR for problem in listed)
-    many = f'{errors} faults have' if errors > 1 else 'One fault has'
-    head = (
-        f'The key-value store cannot start. {many} to be mended:' if errors else 'The key-value store can start, but:'
-    )
-    return '\n'.join([head, '', *(f'  {problem}' for problem in listed)])
+def _take_text(settings: Settings, types: Mapping[str, type[Store]]) -> None:
+    blocks: list[tuple[Any, Iterable[Option]]] = [
+        (settings.get('redis_connection'), redis_settings.OPTIONS),
+        (settings.get('kvs_debug'), DEBUG_OPTIONS),
+    ]
+    for entry in store_entries(settings):
+        if known := _type_of(entry.options, types):
+            blocks += [(entry.options, known.OPTIONS)]
+    for block, options in blocks:
+        for option in options:
+            if isinstance(block, dict) and option.name in block:
+                block[option.name] = taken(option, block[option.name])
 
 
-def raise_on_errors(problems: Iterable[Problem]) -> None:
-    """Stop the start if there is an error; log the warnings.
-
-    Raises:
-        StartupCheck: with the report as its text and the findings as ``problems``.
-    """
-    listed = list(problems)
-    if any(problem.level is Level.ERROR for problem in listed):
-        raise StartupCheck(report(listed), problems=listed)
-    for problem in listed:
-        log.warning('%s', problem)
-
-
-def fault_of(option: Option, value: Any) -> tuple[str, str] | None:
-    """What is wrong with a value and its cure; ``None`` if nothing is."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    given = f'is {shown(option.name, value)}'
-    match option.kind:
-        case 'path' | 'text':
-            good = isinstance(value, str) and bool(value) and '\0' not in value
-            wanted = 'Write a path.' if option.kind == 'path' else 'Write text that is not empty.'
-        case 'text or null':
-            good, wanted = value is None or isinstance(value, str), 'Write text, or null; put numbers in quotes.'
-        case 'boolean':
-            good, wanted = isinstance(value, bool), 'Write true or false, without quotes.'
-        case 'seconds':
-            good = is_number and math.isfinite(value) and value > 0
-            wanted = 'Write a positive number of seconds' + _unquote(value)
-        case 'count':
-            good = is_number and isinstance(value, int) and value > 0
-            wanted = 'Write a whole number above 0' + _unquote(value)
-        case 'index':
-            good = is_number and isinstance(value, int) and value >= 0
-            wanted = 'Write 0 or a whole number above' + _unquote(value)
-        case 'port':
-            good = is_number and isinstance(value, int) and 0 < value < 65536
-            wanted = 'Write a whole number from 1 to 65535' + _unquote(value)
-        case 'choice':
-            good = value in option.choices
-            wanted = f'Write {" or ".join(option.choices)}.'
-    return None if good else (given, wanted)
+def _check_words(settings: Settings) -> Iterator[Problem]:
+    for word in settings:
+        close = difflib.get_close_matches(str(word).lower(), BLOCKS, 1, 0.8)
+        if word not in BLOCKS and close and close[0] not in settings:
+            yield Problem('KVS.W005', settings.place(word), str(word), 'is not read', f'Did you mean {close[0]!r}?')
+    block = settings.get('config')
+    mode = block.get('run_mode') if isinstance(block, Mapping) else None
+    if mode is not None and mode not in RUN_MODES:
+        place, fault = settings.place('config', 'run_mode'), f'is {shown("run_mode", mode)}'
+        cure = _did_you_mean(mode, RUN_MODES) or CATALOGUE['KVS.W004'][1]
+        yield Problem('KVS.W004', place, 'config.run_mode', fault, cure)
 
 
 def _check_stores(
@@ -198,8 +82,10 @@ def _check_stores(
         if not settings and settings.source is None:
             cure = 'Load settings first: settings.load_settings("creds.yaml").'
         else:
-            cure = 'Add:  kvs: {default: {type: sqlite, path: .lo_kvs/state.sqlite3}}'
+            cure = 'Add "kvs: {default: {type: sqlite, path: .lo_kvs/state.sqlite3}}".'
         yield Problem('KVS.E001', place, 'kvs', 'is not there', cure)
+        return
+    if isinstance(block, Unset):
         return
     if not isinstance(block, (Mapping, list, tuple)):
         yield Problem('KVS.E002', place, 'kvs', f'is {shown("kvs", block)}', CATALOGUE['KVS.E002'][1])
@@ -236,77 +122,111 @@ def _check_name(
 
 
 def _check_options(settings: Settings, entry: StoreEntry, types: Mapping[str, type[Store]]) -> Iterator[Problem]:
-    options, path = entry.options, entry.path
-    if entry.name is None:
+    options, path, subject = entry.options, entry.path, f'kvs.{entry.name}'
+    if entry.name is None or isinstance(options, Unset):
         return
-    subject = f'kvs.{entry.name}'
     if not isinstance(options, Mapping):
         fault = f'is {shown(entry.name, options)}, which is no mapping'
         cure = 'Write its options below it, one a line, beginning with type:.'
         yield Problem('KVS.E006', settings.place(*path), subject, fault, cure)
         return
+    word, known = options.get('type'), _type_of(options, types)
     all_types = f'There are: {", ".join(types)}.'
     if 'type' not in options:
         yield Problem('KVS.E005', settings.place(*path), f'{subject}.type', 'is missing', all_types)
-        known = None
-    else:
-        known = types.get(options['type']) if isinstance(options['type'], str) else None
-        if known is None:
-            fault = f'is {shown("type", options["type"])}, which is no type of store'
-            hint = _did_you_mean(options['type'], types)
-            yield Problem('KVS.E004', settings.place(*path, 'type'), f'{subject}.type', fault, hint or all_types)
-    everywhere = {option.name for cls in types.values() for option in cls.OPTIONS}
+    elif known is None and not isinstance(word, Unset):
+        fault = f'is {shown("type", word)}, which is no type of store'
+        cure = _did_you_mean(word, types) or all_types
+        yield Problem('KVS.E004', settings.place(*path, 'type'), f'{subject}.type', fault, cure)
+    yield from _check_words_of(
+        settings, entry, known, {option.name for cls in types.values() for option in cls.OPTIONS}
+    )
+
+
+def _type_of(options: Any, types: Mapping[str, type[Store]]) -> type[Store] | None:
+    word = options.get('type') if isinstance(options, Mapping) else None
+    return types.get(word) if isinstance(word, str) else None
+
+
+def _check_words_of(
+    settings: Settings, entry: StoreEntry, known: type[Store] | None, everywhere: Collection[str]
+) -> Iterator[Problem]:
     own = {option.name: option for option in known.OPTIONS} if known else {}
-    for word, value in options.items():
-        place, subject_of_word = settings.place(*path, word), f'{subject}.{word}'
+    missing = {option.name for option in own.values() if option.required} - set(entry.options)
+    for word, value in entry.options.items():
+        place, subject = settings.place(*entry.path, word), f'kvs.{entry.name}.{word}'
         if word == 'type':
             continue
         if word in own:
             if fault_and_cure := fault_of(own[word], value):
-                yield Problem('KVS.E009', place, subject_of_word, *fault_and_cure)
+                yield Problem('KVS.E009', place, subject, *fault_and_cure)
         elif word not in everywhere:
-            hint = _did_you_mean(word, own or everywhere)
-            cure = hint or (f'{known.TYPE} takes: {", ".join(own) or "no options"}.' if known else 'Take it out.')
-            yield Problem('KVS.E008', place, subject_of_word, 'is an option no type of store knows', cure)
+            close = difflib.get_close_matches(str(word), own or everywhere, 1)
+            missing -= set(close)  # one fault, not two
+            listed = f'{known.TYPE} takes: {", ".join(own)}.' if known else 'Take it out.'
+            cure = f'Did you mean {close[0]!r}?' if close else listed
+            yield Problem('KVS.E008', place, subject, 'is an option no type of store knows', cure)
         elif known:
-            yield Problem(
-                'KVS.W001', place, subject_of_word, f'is not used by type {known.TYPE}', CATALOGUE['KVS.W001'][1]
-            )
-    for option in own.values():
-        if option.required and option.name not in options:
-            cure = f'Add {option.name}: {option.doc}'
-            place = settings.place(*path)
-            yield Problem(
-                'KVS.E007', place, f'{subject}.{option.name}', f'is missing; {known and known.TYPE} needs it', cure
-            )
+            yield Problem('KVS.W001', place, subject, f'is not used by type {known.TYPE}', CATALOGUE['KVS.W001'][1])
+    for name in own:
+        if name in missing and known:
+            place, fault = settings.place(*entry.path), f'is missing; {known.TYPE} needs it'
+            cure = f'Add {name}: {own[name].doc}'
+            yield Problem('KVS.E007', place, f'kvs.{entry.name}.{name}', fault, cure)
 
 
 def _check_sharing(settings: Settings, entries: Iterable[StoreEntry]) -> Iterator[Problem]:
-    paths: dict[tuple[str, str], str] = {}
-    prefixes: dict[str, str] = {}
+    placed: list[tuple[str, str, str, str]] = []
+    prefixed: list[tuple[str, str, tuple[str, ...]]] = []
     for name, options, path in entries:
         if not isinstance(options, Mapping):
             continue
-        kind, folder = options.get('type'), options.get('path')
-        if kind == 'filesystem' and isinstance(folder, str) and folder:
-            other = paths.setdefault((kind, os.path.abspath(folder)), name)
-            if other != name:
-                place, subject = settings.place(*path, 'path'), f'kvs.{name}.path'
-                yield Problem('KVS.E012', place, subject, f'is also the path of kvs.{other}', CATALOGUE['KVS.E012'][1])
-        if kind in ('redis', 'redis_ephemeral'):
-            prefix = options.get('prefix') or ''
-            other = prefixes.setdefault(str(prefix), name)
-            if other != name:
-                fault = f'shares all its keys with kvs.{other}'
-                cure = 'Give one of them a prefix of its own.'
-                yield Problem('KVS.W003', settings.place(*path), f'kvs.{name}', fault, cure)
+        kind, where, prefix = options.get('type'), options.get('path'), options.get('prefix') or ''
+        if kind in ('filesystem', 'sqlite') and isinstance(where, str) and where:
+            # Stores of one SQLite file have a table each; SQLite takes names that differ in case only for the same.
+            folder, table = os.path.abspath(where), name.lower() if kind == 'sqlite' else ''
+            for other, other_folder, other_kind, other_table in placed:
+                if other_folder == folder and (other_kind != kind or other_table == table):
+                    fault, cure = f'is also the path of kvs.{other}', CATALOGUE['KVS.E012'][1]
+                    yield Problem('KVS.E012', settings.place(*path, 'path'), f'kvs.{name}.path', fault, cure)
+                    break
+            placed.append((name, folder, kind, table))
+        if kind in ('redis', 'redis_ephemeral') and isinstance(prefix, str):
+            server = redis_settings.place_of(redis_settings.overriding(_shared_redis(settings), options))
+            for other, taken, its_server in prefixed:
+                if its_server == server and (prefix.startswith(taken) or taken.startswith(prefix)):
+                    fault = f'and kvs.{other} share keys: their prefixes are {prefix!r} and {taken!r}'
+                    yield Problem('KVS.W003', settings.place(*path), f'kvs.{name}', fault, CATALOGUE['KVS.W003'][1])
+                    break
+            prefixed.append((name, prefix, server))
+
+
+def _shared_redis(settings: Settings) -> Mapping[str, Any]:
+    block = settings.get('redis_connection')
+    return block if isinstance(block, Mapping) else {}
+
+
+def _check_places(settings: Settings) -> Iterator[Problem]:
+    """Settings of Redis that cannot hold together, in the shared block and in stores that have their own."""
+    shared = _shared_redis(settings)
+    blocks: list[tuple[Mapping[str, Any], tuple[Any, ...], str]] = [(shared, ('redis_connection',), 'redis_connection')]
+    for entry in store_entries(settings):
+        if isinstance(entry.options, Mapping) and any(str(word).startswith('redis_') for word in entry.options):
+            whole = redis_settings.overriding(shared, entry.options)
+            blocks.append((whole, entry.path, f'kvs.{entry.name}'))
+    for block, path, name in blocks:
+        given = {option: block[option.name] for option in redis_settings.OPTIONS if option.name in block}
+        if any(isinstance(value, Unset) or fault_of(option, value) for option, value in given.items()):
+            continue  # told already
+        for word, fault, cure in redis_settings.contradictions(block):
+            yield Problem('KVS.E014', settings.place(*path, word), f'{name}.{word}', fault, cure)
 
 
 def _check_block(
     settings: Settings, name: str, options: Collection[Option], wrong: str, unknown: str
 ) -> Iterator[Problem]:
     block = settings.get(name)
-    if block is None:
+    if block is None or isinstance(block, Unset):
         return
     if not isinstance(block, Mapping):
         cure = 'Write it as a mapping, one setting a line.'
@@ -330,20 +250,10 @@ def _did_you_mean(word: object, known: Iterable[str]) -> str | None:
     return f'Did you mean {close[0]!r}?' if close else None
 
 
-def _unquote(value: object) -> str:
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return '.'
-        return ', without quotes.'
-    return '.'
-
-
 def _dotted(path: Iterable[object]) -> str:
     return '.'.join(map(str, path))
 
 
-def _line(place: str) -> int:
-    line = place.rpartition(':')[2]
-    return int(line) if line.isdigit() else 0
+def _file_and_line(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(':')
+    return (file, int(line)) if line.isdigit() else (place, 0)

@@ -20,6 +20,7 @@ KVSError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class KVSError(Exception):
@@ -82,12 +83,12 @@ class StartupCheck(KVSError):
 
     Args:
         message: the whole text for people, several lines if need be.
-        problems: the single findings behind it (``checks.Problem``), for programs.
+        problems: the single findings behind it (``problems.Problem``), for programs.
     """
 
-    def __init__(self, message: str = '', *, problems: Sequence[object] = ()) -> None:
+    def __init__(self, message: str = '', *, problems: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
+        self.problems: tuple[Any, ...] = tuple(problems)
 
 
 class StartupFailed(StartupCheck, SystemExit):

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from learning_observer_kvs import checks, redis_connection, settings
+from learning_observer_kvs import checks, live_checks, problems, redis_connection, settings
 from learning_observer_kvs.errors import KVSNotConfigured
 from learning_observer_kvs.prestartup import register_startup_check
-from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.redis_connection import OPTIONS, RedisConnection
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
@@ -37,7 +37,9 @@ __all__ = [
     'PersistentRedisKVS',
     'SQLiteKVS',
     'clear',
+    'kvs_live_check',
     'kvs_startup_check',
+    'live_problems',
 ]
 
 KVS_MAP: dict[str, type[Store]] = {
@@ -70,6 +72,7 @@ class KVSRouter:
         self._connection = connection
         self._stores: dict[str, Store | Factory] = {}
         self._made_from: dict[str, dict[str, Any]] = {}
+        self._own_connections: dict[str, RedisConnection] = {}
         if items is not None:
             block = dict(items) if isinstance(items, Mapping) else list(items)
             self._fill(settings.read_settings({'kvs': block}), default_required=False)
@@ -77,14 +80,14 @@ class KVSRouter:
             self.add_item('default', default)
 
     @classmethod
-    def from_settings(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
+    def from_settings(cls, source: settings.Source) -> Self:
         """A router of one's own, with a Redis connection of its own, for scripts and tests.
 
             async with KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}}}) as router:
                 await router().set('key', 'value')
 
         Args:
-            source: the path of a ``creds.yaml``, or settings as a mapping.
+            source: as for :func:`~learning_observer_kvs.settings.load_settings`.
 
         Raises:
             StartupCheck: the configuration is wrong; all faults at once.
@@ -117,6 +120,23 @@ class KVSRouter:
             raise self._not_configured(name)
         return functools.partial(self._store, name)
 
+    def __getitem__(self, name: str) -> Store:
+        """``router[name]``: the store of a name that is known when the program runs only.
+
+        Raises:
+            KVSNotConfigured: there is none; the message names those there are.
+        """
+        return self._store(name)
+
+    async def examine(self, configuration: Settings) -> list[Problem]:
+        """What is wrong with the files, folders and servers behind the stores that are there.
+
+        Args:
+            configuration: what they were made from, for the places.
+        """
+        stores = {name: store for name, store in self._stores.items() if isinstance(store, Store)}
+        return await live_checks.check_stores(stores, configuration)
+
     def add_item(self, name: str, value: Store | Factory) -> None:
         """Add a store, or a callable without arguments that makes it when it is first asked for."""
         self._stores[name] = value
@@ -145,7 +165,8 @@ class KVSRouter:
         """
         stores = [store for store in self._stores.values() if isinstance(store, Store)]
         outcomes = await asyncio.gather(*(store.close() for store in stores), return_exceptions=True)
-        await self._redis().close()
+        for connection in (*self._own_connections.values(), self._redis()):
+            await connection.close()
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -174,8 +195,11 @@ class KVSRouter:
         return store
 
     def _fill(self, configuration: Settings, *, default_required: bool) -> None:
-        problems = checks.check_settings(configuration, KVS_MAP, reserved_names(), default_required=default_required)
-        checks.raise_on_errors(problems)
+        found = checks.check_settings(configuration, KVS_MAP, reserved_names(), default_required=default_required)
+        problems.raise_on_errors(found)
+        self._take(configuration)
+
+    def _take(self, configuration: Settings) -> None:
         stores, made_from = dict[str, Store | Factory](), dict[str, dict[str, Any]]()
         for entry in settings.store_entries(configuration):
             options = dict(entry.options)
@@ -193,7 +217,10 @@ class KVSRouter:
         known = {option.name for option in cls.OPTIONS}
         arguments = {word: value for word, value in options.items() if word in known}
         if issubclass(cls, RedisKVS):
+            own = {option.name: arguments.pop(option.name) for option in OPTIONS if option.name in arguments}
             arguments['connection'] = self._connection
+            if own:
+                arguments['connection'] = self._own_connections[name] = RedisConnection(own, base=self._redis())
         return cls(**arguments, name=name)
 
     def _not_configured(self, name: str) -> KVSNotConfigured:
@@ -206,6 +233,13 @@ class KVSRouter:
             f'There is no store {name!r}; configured are: {", ".join(self._stores)}. '
             f'Add kvs.{name} to the settings, or use one of those.'
         )
+
+
+async def live_problems(configuration: Settings) -> list[Problem]:
+    """What is wrong with the files, folders and servers that a configuration names, which has no error by itself."""
+    async with KVSRouter(connection=RedisConnection()) as router:
+        router._take(configuration)
+        return await router.examine(configuration)
 
 
 def reserved_names() -> list[str]:
@@ -226,3 +260,13 @@ def kvs_startup_check() -> bool:
     """
     KVS.configure(settings.settings)
     return True
+
+
+@register_startup_check
+async def kvs_live_check() -> None:
+    """Try whether the files, folders and servers behind the stores of ``KVS`` can be used.
+
+    Raises:
+        StartupCheck: with every fault, the stores it concerns, the address and the cure. Warnings are logged.
+    """
+    problems.raise_on_errors(await KVS.examine(settings.settings))

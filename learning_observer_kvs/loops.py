@@ -20,7 +20,7 @@ class PerLoop(Generic[T]):
         make: makes one, inside the running loop.
     """
 
-    __slots__ = ('_by_loop', '_last', '_last_loop', '_make', '_pid')
+    __slots__ = ('_by_loop', '_last', '_last_loop', '_make', '_of_parent', '_pid')
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -28,6 +28,7 @@ class PerLoop(Generic[T]):
         self._last_loop: asyncio.AbstractEventLoop | None = None
         self._last: T
         self._pid = os.getpid()
+        self._of_parent: object = None
 
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._by_loop.values()))
@@ -40,6 +41,8 @@ class PerLoop(Generic[T]):
             return self._last
         loop = asyncio.get_running_loop()
         if self._pid != _pid:
+            # What the parent has open is kept: closing it here would take its sockets out of the parent's loop.
+            self._of_parent = self._by_loop
             self._pid, self._by_loop = _pid, {}
         if loop not in self._by_loop:
             for other in [other for other in self._by_loop if other.is_closed()]:

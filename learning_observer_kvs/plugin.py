@@ -12,7 +12,6 @@ or, where the program loads its settings itself:
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,7 +34,7 @@ AUTHORIZE_KEY: web.AppKey[Authorize] = web.AppKey('learning_observer_kvs_authori
 
 def setup(
     app: web.Application,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    config: settings.Source | None = None,
     *,
     authorize: Authorize | None = None,
 ) -> None:
@@ -46,7 +45,7 @@ def setup(
 
     Args:
         app: the application; not started yet.
-        config: the path of a ``creds.yaml`` or settings as a mapping; ``None`` if they are loaded already.
+        config: as for :func:`~learning_observer_kvs.settings.load_settings`; ``None`` if they are loaded already.
         authorize: ``authorize(request, action, store, key)``, a plain or coroutine function that says who may see
             ``/debug/kvs``. Without one the pages are there in ``run_mode: dev`` only, for this machine only.
 
@@ -58,10 +57,11 @@ def setup(
     _attach(app)
     if authorize is not None:
         app[AUTHORIZE_KEY] = authorize
+    pages = debug.Pages(app, KVS)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         try:
-            await _start(app, config)
+            await _start(app, config, pages)
             yield
         finally:
             await KVS.close()
@@ -74,14 +74,24 @@ async def startup_hook(app: web.Application) -> None:
 
     Who may see ``/debug/kvs`` is said by ``app[AUTHORIZE_KEY]``, or by ``kvs_debug: {authorize: 'module:function'}``
     in the settings.
+
+    Raises:
+        RuntimeError: the application has the store already, or is mounted below another one.
     """
     _attach(app)
+    try:
+        pages = debug.Pages(app, KVS)
+    except RuntimeError:
+        raise RuntimeError(
+            'startup_hook is for the outermost application. For one that is mounted below another call '
+            'learning_observer_kvs.setup(app, ...) before it is mounted.'
+        ) from None
 
     async def close(app: web.Application) -> None:
         await KVS.close()
 
     try:
-        await _start(app, None)
+        await _start(app, None, pages)
     except BaseException:
         await KVS.close()
         raise
@@ -98,7 +108,7 @@ def _attach(app: web.Application) -> None:
         app['kvs'] = KVS
 
 
-async def _start(app: web.Application, config: str | os.PathLike[str] | Mapping[str, Any] | None) -> None:
+async def _start(app: web.Application, config: settings.Source | None, pages: debug.Pages) -> None:
     try:
         if config is not None:
             settings.load_settings(config)
@@ -107,7 +117,7 @@ async def _start(app: web.Application, config: str | os.PathLike[str] | Mapping[
     except StartupCheck as failure:
         print(failure, file=sys.stderr)
         raise StartupFailed(str(failure), problems=failure.problems) from failure
-    debug.register(app, KVS, authorize, settings.settings)
+    pages.open(authorize, settings.settings)
 
 
 def _authorize_of(configuration: settings.Settings) -> Authorize | None:

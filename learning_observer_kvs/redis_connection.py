@@ -1,28 +1,74 @@
 """The Redis connection: settings in, clients out, and the one place that exchanges commands with a server.
 
-redis-py's defaults are wrong for a store: it sends a write again whose reply was lost, up to ten times, and gives up
-over 100 commands at once. So nothing here is sent twice without its sender's knowledge, and bursts wait.
+Nothing here is sent twice without its sender's knowledge, and bursts wait. What the settings mean is said in
+``redis_settings``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from hiredis import pack_command
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import MasterNotFoundError
 
+from learning_observer_kvs import redis_settings
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.loops import PerLoop
+from learning_observer_kvs.redis_settings import OPTIONS
+
+__all__ = [
+    'OPTIONS',
+    'RedisConnection',
+    'ReplyLost',
+    'as_text',
+    'connect',
+    'connection',
+    'delete',
+    'get',
+    'keys',
+    'mget',
+    'set',
+    'shared',
+]
 
 Command = Sequence[str | bytes | int]
 
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, asyncio.TimeoutError, EOFError)
+
+_PASSWORD = 'Set redis_connection.redis_password (and redis_username) as the server expects them.'
+
+_CURES = {
+    'NOAUTH': _PASSWORD,
+    'WRONGPASS': _PASSWORD,
+    'invalid username-password': _PASSWORD,
+    'Authentication required': _PASSWORD,
+    'invalid password': _PASSWORD,
+    'NOPERM': 'Allow this user the commands and keys of the store: +@all ~* for all of them.',
+    'LOADING': 'It is still loading its data; try again in a moment.',
+    'READONLY': 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.',
+    'read only replica': 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.',
+    'OOM': 'It is at its memory limit; raise maxmemory, or remove data.',
+    'maxmemory': 'It is at its memory limit; raise maxmemory, or remove data.',
+    'MISCONF': 'It cannot save to its disk; look at its log.',
+    'DB index': 'The server has fewer databases; see redis_connection.redis_db.',
+    'CERTIFICATE_VERIFY_FAILED': (
+        'Name the authority that signed its certificate in redis_connection.redis_ssl_ca_certs, and connect to the '
+        'host the certificate is for.'
+    ),
+    'WRONG_VERSION_NUMBER': 'The server does not speak TLS there; see redis_connection.redis_ssl and redis_port.',
+}
+"""What is in an error's text, and what cures it."""
+
+
+_REFUSALS: dict[type, str] = {exceptions.BusyLoadingError: 'LOADING', exceptions.AuthenticationError: 'NOAUTH'}
+"""Replies that redis-py treats as a broken connection, and how they begin on the wire."""
 
 
 class ReplyLost(Exception):
@@ -34,82 +80,58 @@ class RedisConnection:
 
     Args:
         settings: the ``redis_connection`` block; see :meth:`configure`.
+        base: another connection, whose settings hold where these say nothing.
     """
 
-    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        self._settings: dict[str, Any] = {}
-        self._clients = PerLoop(self._make)
+    def __init__(self, settings: Mapping[str, Any] | None = None, *, base: RedisConnection | None = None) -> None:
+        self._own = dict(settings or {})
+        self._base = base
+        self._clients: PerLoop[list[_Made]] = PerLoop(list)
+        self._asking: PerLoop[builtins.set[asyncio.Task[Any]]] = PerLoop(builtins.set)
         self._handed_in: Redis | None = None
-        self.configure(settings or {})
 
     def configure(self, settings: Mapping[str, Any]) -> None:
-        """Fill it in place; clients made so far keep what they were made with until it is closed.
+        """Fill it in place. What is under way goes on with the settings it began with.
 
         Args:
-            settings: ``redis_host`` (localhost), ``redis_port`` (6379), ``redis_password``, ``redis_username``,
-                ``redis_db`` (0), ``redis_ssl`` (false), ``redis_socket`` (the path of a unix socket), ``redis_url``
-                (instead of all these), ``redis_connect_timeout`` (2 seconds), ``redis_timeout`` (5 seconds for an
-                answer), ``redis_max_connections`` (20).
+            settings: see :data:`OPTIONS`; the checks have found them right.
         """
-        changed = dict(settings)
-        if changed != self._settings:
-            self._clients = PerLoop(self._make)
-        self._settings = changed
+        self._own = dict(settings)
 
     def use(self, client: Redis) -> None:
         """Use a client of the caller's own, with bytes as replies; it is never closed here."""
         self._handed_in = client
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that hold."""
+        return redis_settings.overriding(self._base.settings, self._own) if self._base else self._own
+
+    @property
     def timeout(self) -> float:
         """Seconds to wait for an answer."""
-        return float(self._settings.get('redis_timeout') or 5)
+        return float(redis_settings.value(self.settings, 'redis_timeout'))
 
     def address(self) -> str:
         """Where the server is, for messages; no password in it."""
-        get = self._settings.get
-        if get('redis_url'):
-            return re.sub(r'(?<=://)[^/@]*@', '', str(get('redis_url')))
-        if get('redis_socket'):
-            return str(get('redis_socket'))
-        return f'{get("redis_host") or "localhost"}:{get("redis_port") or 6379}'
+        if self._handed_in is not None:
+            options = self._handed_in.connection_pool.connection_kwargs
+            names = {'redis_host': 'host', 'redis_port': 'port', 'redis_socket': 'path'}
+            return redis_settings.address({word: options.get(name) for word, name in names.items()})
+        return redis_settings.address(self.settings)
 
     def client(self) -> Redis:
         """The client of the running event loop."""
         if self._handed_in is not None:
             return self._handed_in
-        return self._clients.here()
-
-    def _make(self) -> Redis:
-        return Redis.from_pool(self._pool())
-
-    def _pool(self) -> BlockingConnectionPool:
-        get = self._settings.get
-        options: dict[str, Any] = {
-            'max_connections': get('redis_max_connections') or 20,
-            'timeout': self.timeout,
-            'socket_timeout': None,  # each exchange has a deadline of its own
-            'socket_connect_timeout': float(get('redis_connect_timeout') or 2),
-            'retry': Retry(NoBackoff(), 0),
-            'protocol': 2,
-        }
-        password = get('redis_password')
-        options['password'] = None if password in (None, '', 'None') else password
-        options['username'] = get('redis_username') or None
-        if get('redis_url'):
-            url = {key: value for key, value in options.items() if value is not None}
-            return BlockingConnectionPool.from_url(str(get('redis_url')), **url)
-        options['db'] = get('redis_db') or 0
-        if get('redis_socket'):
-            return BlockingConnectionPool(
-                connection_class=UnixDomainSocketConnection, path=str(get('redis_socket')), **options
-            )
-        return BlockingConnectionPool(
-            connection_class=SSLConnection if get('redis_ssl') else Connection,
-            host=str(get('redis_host') or 'localhost'),
-            port=int(get('redis_port') or 6379),
-            **options,
-        )
+        if self._base is not None and self._base._handed_in is not None and not self._own:
+            return self._base._handed_in
+        made = self._clients.here()
+        settings = self.settings
+        if not made or made[-1].settings != settings:
+            client = redis_settings.client_of(settings)
+            made.append(_Made(dict(settings), client, _closed_at_the_end_of_the_loop(client)))
+        return made[-1].client
 
     def line(self) -> Line:
         """A connection of the caller's own, in this loop: what is sent on it arrives in order."""
@@ -130,32 +152,65 @@ class RedisConnection:
             StoreUnavailable: no answer, or the server refuses.
         """
         try:
-            replies = await self.exchange(commands)
+            replies = await self.carry_through(commands)
         except ReplyLost:
             try:
-                replies = await self.exchange(commands)
+                replies = await self.carry_through(commands)
             except ReplyLost as lost:
                 raise self.unavailable(lost) from None
         for reply in replies:
-            if isinstance(reply, exceptions.ResponseError) and not str(reply).startswith('WRONGTYPE'):
+            if isinstance(reply, Exception) and not str(reply).startswith('WRONGTYPE'):
                 raise self.unavailable(reply)
         return replies
+
+    async def carry_through(self, commands: Sequence[Command]) -> list[Any]:
+        """Exchange commands to the end, also if the caller is cancelled; arguments and errors as for an exchange."""
+        task = asyncio.get_running_loop().create_task(self.exchange(commands))
+        asking = self._asking.here()
+        asking.add(task)
+        task.add_done_callback(asking.discard)
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody else looks at it
+        return await asyncio.shield(task)
 
     def unavailable(self, error: BaseException) -> KVSError:
         """What an error of redis-py means to the caller: the address, the fault, the cure."""
         text = re.sub(r'\s+', ' ', str(error)) or type(error).__name__
         if 'No connection available' in text:
             return Overloaded(
-                f'Redis at {self.address()}: all {self._settings.get("redis_max_connections") or 20} connections were '
-                f'busy for {self.timeout:g} s. Ask for less at once, or raise redis_connection.redis_max_connections.'
+                f'Redis at {self.address()}: all its connections were busy for {self.timeout:g} s. '
+                'Ask for less at once, or raise redis_connection.redis_max_connections.'
             )
         return StoreUnavailable(f'Redis at {self.address()} cannot be used: {text}. {_cure(error, text)}')
 
     async def close(self) -> None:
         """Close the running loop's connections; they are opened again when asked for."""
-        client = self._clients.pop()
-        if client is not None:
+        if asking := self._asking.pop():
+            await asyncio.wait(asking)
+        for made in self._clients.pop() or ():
+            await made.lifetime.aclose()
+
+
+class _Made(NamedTuple):
+    """A client, what it was made with, and what closes it."""
+
+    settings: dict[str, Any]
+    client: Redis
+    lifetime: AsyncGenerator[None, None]
+
+
+def _closed_at_the_end_of_the_loop(client: Redis) -> AsyncGenerator[None, None]:
+    """A generator that closes a client when it is closed itself; a loop that ends does that to all it has begun."""
+
+    async def lifetime() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
             await client.aclose(close_connection_pool=True)
+
+    generator = lifetime()
+    with contextlib.suppress(StopIteration):
+        generator.__anext__().send(None)  # to its yield; nothing is awaited before
+    return generator
 
 
 class Line:
@@ -176,8 +231,10 @@ class Line:
             StoreUnavailable, Overloaded: nothing was sent.
             ReplyLost: all was sent, perhaps, and not all replies came.
         """
+        pool = self._owner.client().connection_pool
+        if self._taken is not None and (self._taken[0] is not pool or await _is_spoilt(self._taken[1])):
+            await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
-            pool = self._owner.client().connection_pool
             try:
                 self._taken = pool, await pool.get_connection()  # type: ignore[no-untyped-call]
             except (exceptions.RedisError, *_LOST) as error:
@@ -197,29 +254,34 @@ class Line:
         except BaseException as error:
             await connection.disconnect(nowait=True)
             await self.close()
+            if len(commands) == 1 and isinstance(error, tuple(_REFUSALS)):
+                return [exceptions.ResponseError(f'{_REFUSALS[type(error)]} {error}')]
             if isinstance(error, _LOST):
                 raise ReplyLost(f'{self._owner.address()}: {error or type(error).__name__}') from None
             raise
         return replies
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; the pool looks whether it can still be used."""
         if self._taken is not None:
             (pool, connection), self._taken = self._taken, None
             await pool.release(connection)
 
 
+async def _is_spoilt(connection: Any) -> bool:
+    """Whether something is there to be read though nothing was asked, be it the end."""
+    try:
+        return bool(await connection.can_read())
+    except (exceptions.RedisError, OSError):
+        return True
+
+
 def _cure(error: BaseException, text: str) -> str:
-    if isinstance(error, exceptions.AuthenticationError) or 'NOAUTH' in text or 'WRONGPASS' in text:
-        return 'Set redis_connection.redis_password (and redis_username) as the server expects them.'
-    if isinstance(error, exceptions.BusyLoadingError) or 'LOADING' in text:
-        return 'It is still loading its data; try again in a moment.'
-    if isinstance(error, exceptions.ReadOnlyError) or 'READONLY' in text:
-        return 'This is a replica; name the master in redis_connection.redis_host.'
-    if 'OOM' in text:
-        return 'It is at its memory limit; raise maxmemory, or remove data.'
-    if 'MISCONF' in text:
-        return 'It cannot save to its disk; look at its log.'
+    for sign, cure in _CURES.items():
+        if sign in text:
+            return cure
+    if isinstance(error, MasterNotFoundError):
+        return 'See redis_connection.redis_sentinels and redis_service_name, and whether the Sentinels have a master.'
     if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError, ReplyLost)):
         return 'Is it running there? See redis_connection.redis_host and redis_port.'
     return 'Look at its log.'
@@ -301,7 +363,7 @@ def as_text(key: bytes) -> str | None:
 
 async def _change(command: Command) -> Any:
     try:
-        [reply] = await shared.exchange([command])
+        [reply] = await shared.carry_through([command])
     except ReplyLost as lost:
         raise WriteUnclear(
             f'Redis at {lost}: the reply to {command[0]!r} was lost; it was carried out or not.'

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
-from learning_observer_kvs import yaml_places
+from learning_observer_kvs import pmss_overlay, yaml_places
 from learning_observer_kvs.errors import StartupCheck
+from learning_observer_kvs.masking import Text, Unset, masked
+from learning_observer_kvs.pmss_overlay import PmssSettings
+from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.setting_files import read_text, unreadable
+from learning_observer_kvs.yaml_places import Path
 
-Source = str | os.PathLike[str] | Mapping[str, Any]
+Source = str | os.PathLike[str] | Mapping[str, Any] | PmssSettings | Sequence[Any]
+"""Where settings come from: the path of a YAML or ``.pmss`` file, a mapping, a settings object of PMSS, or several of
+these, the first of which wins."""
+
+BLOCKS = ('kvs', 'redis_connection', 'kvs_debug')
+"""The blocks that are ours; the rest of the settings is the server's."""
 
 
 class Settings(dict[str, Any]):
@@ -25,28 +34,30 @@ class Settings(dict[str, Any]):
 
     Attributes:
         source: the file they were read from, as its reader named it; ``None`` for a mapping.
-        duplicates: keys written twice in one mapping of the file: ``(path, first line, second line)``.
+        places: where each entry stands, by its path: ``{('kvs', 'default', 'type'): 'creds.yaml:57'}``.
+        problems: what was found wrong while they were read.
     """
 
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data or {})
         self.source: str | None = None
-        self.lines: dict[yaml_places.Path, int] = {}
-        self.duplicates: list[tuple[yaml_places.Path, int, int]] = []
+        self.places: dict[Path, str] = {}
+        self.problems: list[Problem] = []
 
-    def place(self, *path: str | int) -> str:
+    def __repr__(self) -> str:
+        return repr(masked(dict(self)))
+
+    def place(self, *path: Hashable) -> str:
         """Where an entry stands, as ``creds.yaml:57``; for what is not written, the line of the block it belongs in."""
-        if self.source is None:
-            return 'settings'
-        while path and path not in self.lines:
+        while path and path not in self.places:
             path = path[:-1]
-        return f'{self.source}:{self.lines[path]}' if path else self.source
+        return self.places[path] if path else self.source or 'settings'
 
     def take(self, other: Settings) -> None:
         """Become the same as another, in place."""
         self.clear()
         self.update(other)
-        self.source, self.lines, self.duplicates = other.source, other.lines, other.duplicates
+        self.source, self.places, self.problems = other.source, other.places, other.problems
 
 
 settings = Settings()
@@ -54,53 +65,133 @@ settings = Settings()
 
 
 def load_settings(source: Source) -> Settings:
-    """Fill the program's settings from a file or a mapping.
+    """Fill the program's settings.
 
     Args:
-        source: the path of a YAML file, or the settings as a mapping.
+        source: the path of a YAML file, or the settings as a mapping; a ``.pmss`` file or a settings object of PMSS; or
+            several of these, where the first that has a value wins: ``['local.pmss', 'creds.yaml']``. In our blocks
+            ``${NAME}`` stands for a variable of the environment, and ``$${`` for ``${`` itself.
 
     Returns:
         The same object as :data:`settings`.
 
     Raises:
-        StartupCheck: the file cannot be read or is not YAML; the settings are as they were.
+        StartupCheck: a file cannot be read; the settings are as they were.
     """
     settings.take(read_settings(source))
     return settings
 
 
-def read_settings(source: Source) -> Settings:
-    """Settings of one's own from a file or a mapping; arguments and errors as for :func:`load_settings`."""
+def read_settings(source: Source, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings of one's own; arguments and errors as for :func:`load_settings`."""
     if isinstance(source, Settings):
         copy = Settings()
         copy.take(source)
         return copy
+    layers = list(_layers(source))
+    found = layers[0] if len(layers) == 1 else _merged(layers)
+    for block in BLOCKS:
+        if block in found:
+            found[block] = _filled(found[block], (block,), found, environment)
+    return found
+
+
+def _layers(source: Source) -> Iterator[Settings]:
     if isinstance(source, Mapping):
-        return Settings(_plain(source))
-    name = os.fspath(source)
+        yield Settings(_plain(source))
+    elif isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        yield _of_pmss(pmss_overlay.read_file(name)) if name.endswith('.pmss') else _read_yaml(name)
+    elif isinstance(source, Sequence):
+        for inner in source:
+            yield from _layers(inner)
+    elif not hasattr(source, 'ruleset'):
+        raise TypeError(
+            f'Settings are a path, a mapping, a PMSS settings object or several; not {type(source).__name__}.'
+        )
+    else:
+        for layer in pmss_overlay.read_object(source):
+            yield _read_yaml(layer) if isinstance(layer, str) else _of_pmss(layer)
+
+
+def _of_pmss(layer: pmss_overlay.Layer) -> Settings:
+    found = Settings(layer.data)
+    found.source, found.places = layer.name, layer.places
+    return found
+
+
+def _merged(layers: Sequence[Settings]) -> Settings:
+    """One of several; the first that has a value wins, and what that hides is noted among the problems."""
+    found = Settings()
+    found.source = ', '.join(layer.source or 'settings' for layer in layers) or None
+    for layer in layers:
+        found.problems += layer.problems
+        _name_pairs(layer)
+        _lay_under(found, found, layer, layer, ())
+    return found
+
+
+def _lay_under(found: Settings, over: dict[Any, Any], layer: Settings, under: Mapping[Any, Any], at: Path) -> None:
+    for key, value in under.items():
+        path = (*at, key)
+        if key not in over:
+            over[key] = value
+            found.places.setdefault(path, layer.place(*path))
+            found.places |= {inner: place for inner, place in layer.places.items() if inner[: len(path)] == path}
+        elif isinstance(over[key], dict) and isinstance(value, dict):
+            _lay_under(found, over[key], layer, value, path)
+        elif path[0] in (*BLOCKS, 'config'):
+            fault = f'is not used, because {found.place(*path)} comes first'
+            cure = 'Take one of the two out, or put the files in the order that is meant.'
+            found.problems.append(Problem('KVS.W006', layer.place(*path), '.'.join(map(str, path)), fault, cure))
+
+
+def _name_pairs(layer: Settings) -> None:
+    """Make a mapping of an array of ``[name, options]`` pairs, if it is one, so that others can be laid under it."""
+    entries = store_entries(layer)
+    names = {entry.name: index for index, entry in enumerate(entries) if isinstance(entry.name, str)}
+    if not isinstance(layer.get('kvs'), list) or len(names) < len(entries):
+        return
+    layer['kvs'] = {entry.name: entry.options for entry in entries}
+    for name, index in names.items():
+        for path in [path for path in layer.places if path[:3] == ('kvs', index, 1)]:
+            layer.places['kvs', name, *path[3:]] = layer.places.pop(path)
+
+
+def _read_yaml(name: str) -> Settings:
     try:
-        document = yaml_places.Document(Path(name).read_bytes().decode('utf-8-sig'))
-    except FileNotFoundError:
-        raise StartupCheck(f'{name}: there is no such file. Create it, or give the path of your settings.') from None
-    except UnicodeDecodeError as error:
-        raise StartupCheck(f'{name}: byte {error.start} is not UTF-8. Save the file as UTF-8.') from None
-    except OSError as error:
-        raise StartupCheck(f'{name} cannot be read: {error.strerror}. Give the path of a readable file.') from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f'{name}:{mark.line + 1}:{mark.column + 1}' if mark else name
-        raise StartupCheck(
-            f'{place}  this is not YAML: {error.problem or error.context}. '
-            'Look at the indentation and at open quotes and brackets, here or on the lines above.'
-        ) from None
+        document = yaml_places.Document(read_text(name))
+    except RecursionError:
+        raise unreadable(name, 'is nested too deep to be settings', 'Look for open brackets.') from None
     except yaml.YAMLError as error:
-        raise StartupCheck(f'{name}: this is not YAML: {str(error).splitlines()[0]}.') from None
+        raise _no_yaml(name, error) from None
     if not isinstance(document.data, dict):
         kind = 'empty' if document.data is None else f'a {type(document.data).__name__}'
-        raise StartupCheck(f'{name} is {kind}; settings are a mapping that begins with a block such as "kvs:".')
+        raise unreadable(name, f'is {kind}', 'Settings are a mapping that begins with a block such as "kvs:".')
     found = Settings(document.data)
-    found.source, found.lines, found.duplicates = name, document.lines, document.duplicates
+    found.source = name
+    found.places = {path: f'{name}:{line}' for path, line in document.lines.items()}
+    found.problems = [
+        Problem(
+            'KVS.E013',
+            found.place(*path),
+            '.'.join(map(str, path)),
+            f'is written twice, on lines {first} and {second}',
+            'Take one of the two out.',
+        )
+        for path, first, second in document.duplicates
+        if path[0] in BLOCKS
+    ]
     return found
+
+
+def _no_yaml(name: str, error: yaml.YAMLError) -> StartupCheck:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return unreadable(name, f'is not YAML: {str(error).splitlines()[0]}', 'Take out what is no text.')
+    mark = error.problem_mark or error.context_mark
+    place = f'{name}:{mark.line + 1}:{mark.column + 1}' if mark else name
+    cure = 'Look at the indentation and at open quotes and brackets, here or on the lines above.'
+    return unreadable(place, f'is not YAML: {error.problem or error.context}', cure)
 
 
 def _plain(value: Any) -> Any:
@@ -112,12 +203,41 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_VARIABLE = re.compile(r'(\$?)\$\{([^}]*)\}')
+
+
+def _filled(value: Any, path: Path, found: Settings, environment: Mapping[str, str]) -> Any:
+    """The same with every ``${NAME}`` replaced; what cannot be is noted among the problems."""
+    if isinstance(value, dict):
+        return {key: _filled(item, (*path, key), found, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, (*path, index), found, environment) for index, item in enumerate(value)]
+    if not isinstance(value, str) or '${' not in value:
+        return value
+    missing = []
+
+    def replace(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
+        if escaped:
+            return match[0][1:]
+        if name not in environment:
+            missing.append(name)
+        return environment.get(name, '')
+
+    text = _VARIABLE.sub(replace, value)
+    for name in missing:
+        cure = 'Set it before the start, or write the value itself; $${ stands for ${.'
+        fault = f'takes the variable {name!r} of the environment, which is not set'
+        found.problems.append(Problem('KVS.E016', found.place(*path), '.'.join(map(str, path)), fault, cure))
+    return Unset.of(text, value) if missing else Text.of(text, value)
+
+
 class StoreEntry(NamedTuple):
     """One store as the settings write it: the path of its block is for :meth:`Settings.place`."""
 
     name: Any
     options: Any
-    path: yaml_places.Path
+    path: Path
 
 
 def store_entries(configuration: Settings) -> list[StoreEntry]:
@@ -144,17 +264,3 @@ def run_mode(configuration: Settings) -> str | None:
     block = configuration.get('config')
     mode = block.get('run_mode') if isinstance(block, Mapping) else None
     return mode if isinstance(mode, str) else None
-
-
-_SECRET = re.compile(r'password|passwd|secret|token|credential|api_?key', re.IGNORECASE)
-_IN_URL = re.compile(r'(?<=://)([^/@\s]*):([^/@\s]*)@')
-
-
-def shown(name: object, value: object) -> str:
-    """A setting's value as messages show it: quoted, cut where it is long, and never a secret."""
-    if isinstance(name, str) and _SECRET.search(name):
-        return '(hidden)'
-    if value is None or isinstance(value, bool):
-        return {None: 'null', True: 'true', False: 'false'}[value]
-    text = _IN_URL.sub(r'\1:(hidden)@', repr(value))
-    return text if len(text) <= 100 else text[:100] + '…'

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
-Path = tuple[str | int, ...]
+Path = tuple[Hashable, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that looks like a date or a number and is none, such as ``2026-13-45``."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            problem = f'this looks like a date or a number and is none ({error}); put it in quotes if it is text'
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
 class Document:
@@ -26,7 +38,7 @@ class Document:
         """
         self.lines: dict[Path, int] = {}
         self.duplicates: list[tuple[Path, int, int]] = []
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is not None:
@@ -36,18 +48,22 @@ class Document:
         finally:
             loader.dispose()
 
-    def _note(self, loader: yaml.SafeLoader, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> None:
+    def _note(self, loader: _Loader, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> None:
         if node in above:  # an alias of what it stands in
             return
         above = (*above, node)
         if isinstance(node, yaml.MappingNode):
+            first: dict[Path, int] = {}
             for key_node, value_node in node.value:
                 if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == 'tag:yaml.org,2002:merge':
                     continue
                 inner = (*path, loader.construct_object(key_node))
                 line = key_node.start_mark.line + 1
-                if inner in self.lines:
-                    self.duplicates.append((inner, self.lines[inner], line))
+                if inner in first:
+                    self.duplicates.append((inner, first[inner], line))
+                    for stale in [known for known in self.lines if known[: len(inner)] == inner]:
+                        del self.lines[stale]  # the last one holds
+                first.setdefault(inner, line)
                 self.lines[inner] = line
                 self._note(loader, value_node, inner, above)
         elif isinstance(node, yaml.SequenceNode):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
 from learning_observer_kvs import prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
 from learning_observer_kvs.redis_connection import RedisConnection
+from tests.redis_guarded import guarded_server, tls_server
+from tests.redis_nodes import RedisNodes
+from tests.redis_sentinels import Sentinels
 from tests.redis_server import RedisServer
 
 
@@ -28,6 +32,40 @@ def redis_server() -> Iterator[RedisServer]:
     """A real Redis of the tests' own, on a free loopback port."""
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope='session')
+def redis_nodes() -> Iterator[RedisNodes]:
+    """A Redis Cluster of three nodes."""
+    with RedisNodes() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope='session')
+def guarded() -> Iterator[RedisServer]:
+    """A Redis with passwords."""
+    with guarded_server() as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A Redis that speaks TLS only: the settings that reach it."""
+    with tls_server(tmp_path_factory.mktemp('certificates')) as settings:
+        yield settings
+
+
+@pytest.fixture
+def tls_settings(tls: dict[str, Any]) -> dict[str, Any]:
+    """The same, to change."""
+    return dict(tls)
+
+
+@pytest.fixture(scope='session')
+def sentinels() -> Iterator[Sentinels]:
+    """A master, a replica and three Sentinels."""
+    with Sentinels() as sentinels:
+        yield sentinels
 
 
 @pytest.fixture

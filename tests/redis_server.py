@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from redis import Redis
 
 
 class RedisServer:
@@ -17,12 +22,15 @@ class RedisServer:
     Args:
         arguments: options of the server, such as ``'--requirepass', 'x'``; by default nothing is saved to disk.
         port: where it listens on 127.0.0.1; a free one if not given.
+        tls: whether it speaks TLS on that port; the arguments name its certificate.
     """
 
-    def __init__(self, *arguments: str, port: int | None = None) -> None:
+    def __init__(self, *arguments: str, port: int | None = None, tls: bool = False) -> None:
         self.arguments = arguments
-        self.port = port or _free_port()
-        self._folder = tempfile.mkdtemp(prefix='kvs-redis-')
+        self.port = port or free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix='kvs-redis-'))
+        self.socket = self.folder / 'redis.sock'
+        self._ports = ['--port', '0', '--tls-port'] if tls else ['--port']
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,18 +49,12 @@ class RedisServer:
         program = shutil.which('redis-server')
         if program is None:
             raise RuntimeError('redis-server was not found on the path; "sh tests/run.sh" installs it.')
-        options = ['--bind', '127.0.0.1', '--port', str(self.port), '--dir', self._folder]
-        options += ['--save', '', '--appendonly', 'no', '--loglevel', 'warning', *self.arguments]
-        self._process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with socket.create_connection(('127.0.0.1', self.port), 1):
-                    return
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f'redis-server did not start on port {self.port}.') from None
-                time.sleep(0.005)
+        options = ['--bind', '127.0.0.1', *self._ports, str(self.port), '--dir', str(self.folder)]
+        options += ['--unixsocket', str(self.socket), '--save', '', '--appendonly', 'no', '--loglevel', 'warning']
+        self._process = subprocess.Popen(
+            [program, *options, *self.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(self._listens, f'redis-server on port {self.port}')
 
     def stop(self) -> None:
         """Kill it."""
@@ -60,6 +62,30 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """Let it stand still, with its connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def client(self) -> Redis:
+        """A client of another program, without TLS or a password."""
+        return Redis(host='127.0.0.1', port=self.port)
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f'redis-server on port {self.port} ended with status {self._process.returncode}.')
+        try:
+            with socket.create_connection(('127.0.0.1', self.port), 1):
+                return True
+        except OSError:
+            return False
 
     def __enter__(self) -> Self:
         self.start()
@@ -69,11 +95,31 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(*, below: int = 65536) -> int:
+    """A port on 127.0.0.1 where nobody listens.
+
+    Args:
+        below: it is lower than that; a cluster also takes the port 10,000 above.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port: int = probe.getsockname()[1]
+            if port < below:
+                return port
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Wait for something in another process.
+
+    Raises:
+        RuntimeError: it did not come.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f'Waited {seconds} s in vain for {what}.')
+        time.sleep(0.005)

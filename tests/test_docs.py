@@ -7,13 +7,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs import errors
-from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs import checks, errors, redis_settings
+from learning_observer_kvs.kvs import KVS_MAP
+from learning_observer_kvs.masking import shown
+from learning_observer_kvs.problems import CATALOGUE
+from learning_observer_kvs.settings import BLOCKS, read_settings
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.options import Kind, Option
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md')])
@@ -26,14 +31,83 @@ def pages() -> pytest.MarkDecorator:
 
 @pages()
 def test_every_example_stands_in_a_file_that_runs(page: Path) -> None:
-    for language, block in re.findall(r'^```(python|yaml)\n(.*?)^```$', page.read_text(), re.M | re.S):
+    for language, block in re.findall(r'^```(python|yaml|css)\n(.*?)^```$', page.read_text(), re.M | re.S):
         assert any(block in text for text in EXAMPLES.values()), f'a {language} example of {page.name}:\n{block}'
 
 
 @pages()
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r'\]\(([^)#]+)\)', page.read_text()):
-        assert '://' in target or (page.parent / target).exists(), target
+    for target in re.findall(r'\]\(([^)]+)\)', page.read_text()):
+        if '://' in target:
+            continue
+        file, _, anchor = target.partition('#')
+        there = page.parent / file if file else page
+        assert there.exists(), target
+        headings = re.findall(r'^#+ (.+)$', there.read_text(), re.M) if anchor else []
+        anchors = [re.sub(r'[^\w -]', '', heading).lower().replace(' ', '-') for heading in headings]
+        assert not anchor or anchor in anchors, target
+
+
+def sections(page: str, level: str) -> dict[str, str]:
+    """The text below each heading of a level or a higher one, up to the next such heading."""
+    parts = re.split(rf'^#{{1,{len(level)}}} (.+)$', (ROOT / page).read_text(), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def rows(section: str) -> list[list[str]]:
+    """The rows of the tables of a section that begin with a word of code."""
+    return [re.split(r' +\| +', line.strip('| ')) for line in section.splitlines() if line.startswith('| `')]
+
+
+def row(option: Option) -> list[str]:
+    default = 'required' if option.required else f'`{shown(option.name, option.default)}`'
+    return [f'`{option.name}`', option.kind, default]
+
+
+@pytest.mark.parametrize('type', KVS_MAP)
+def test_every_option_of_a_type_is_in_the_reference_as_it_is(type: str) -> None:
+    page = sections('docs/reference/configuration.md', '###')
+    assert {heading for heading in page if heading.startswith('`type')} == {f'`type: {word}`' for word in KVS_MAP}
+    elsewhere = {*Store.COMMON, *redis_settings.OPTIONS}  # in sections of their own
+    wanted = [[*row(option), option.doc] for option in KVS_MAP[type].OPTIONS if option not in elsewhere]
+    assert rows(page[f'`type: {type}`']) == wanted
+
+
+def test_every_option_of_all_types_is_in_the_reference_as_it_is() -> None:
+    documented = rows(sections('docs/reference/configuration.md', '###')['Every type'])
+    assert documented == [[*row(option), option.doc] for option in Store.COMMON]
+
+
+@pytest.mark.parametrize(
+    ('block', 'options'), [('redis_connection', redis_settings.OPTIONS), ('kvs_debug', checks.DEBUG_OPTIONS)]
+)
+def test_every_setting_of_a_block_is_in_the_reference_as_it_is(block: str, options: tuple[Option, ...]) -> None:
+    documented = rows(sections('docs/reference/configuration.md', '##')[f'`{block}`'])
+    assert [found[:3] for found in documented] == [row(option) for option in options]
+    assert all(found[3] == option.doc or not option.doc for found, option in zip(documented, options, strict=True))
+
+
+def test_every_kind_of_value_and_every_choice_is_in_the_reference() -> None:
+    text = sections('docs/reference/configuration.md', '##')['Kinds of values']
+    assert re.findall(r'^\| ([a-z ]+) \|', text, re.M)[1:] == list(get_args(Kind))
+    for cls in KVS_MAP.values():
+        for option in cls.OPTIONS:
+            if option.kind == 'choice':
+                assert f'`{option.name}` is {" or ".join(f"`{word}`" for word in option.choices)}' in text
+
+
+def test_every_block_and_run_mode_is_in_the_reference() -> None:
+    page = sections('docs/reference/configuration.md', '##')
+    assert {heading for heading in page if heading.startswith('`')} == {f'`{b}`' for b in (*BLOCKS, 'config')}
+    assert all(f'`{mode}`' in page['`config`'] for mode in checks.RUN_MODES)
+
+
+def test_every_id_of_a_problem_has_its_cause_and_cure_in_the_reference_and_no_other() -> None:
+    page = sections('docs/reference/checks.md', '###')
+    assert [heading for heading in page if heading.startswith('KVS.')] == sorted(CATALOGUE)
+    for heading, text in page.items():
+        if heading.startswith('KVS.'):
+            assert len(text.strip().split('\n\n')) == 2, heading
 
 
 @pytest.fixture
@@ -65,6 +139,13 @@ def test_the_calls_of_the_store_page_hold(beside_the_examples: Path) -> None:
     run(beside_the_examples, 'store_calls.py')
 
 
+def test_the_overlay_of_the_configuration_page_overrides(beside_the_examples: Path) -> None:
+    (beside_the_examples / 'creds.yaml').write_text(EXAMPLES[ROOT / 'docs/examples/files_and_redis.yaml'])
+    shown = run(beside_the_examples, '-c', 'import overlay; print(overlay.settings.settings)')
+    assert "'expiry': '60'" in shown
+    assert "'redis_host': 'redis.example'" in shown
+
+
 async def test_the_tutorials_server_counts_keys(
     beside_the_examples: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +169,10 @@ def test_the_five_lines_are_a_server(beside_the_examples: Path) -> None:
 
 
 @pytest.mark.parametrize('name', [path.name for path in EXAMPLES if path.suffix == '.yaml'])
-def test_configurations_in_the_documentation_have_no_fault(beside_the_examples: Path, name: str) -> None:
+def test_configurations_in_the_documentation_have_no_fault(
+    beside_the_examples: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('REDIS_PASSWORD', 'hunter2')
     assert read_settings(beside_the_examples / name)
     assert 'no problems' in run(beside_the_examples, '-m', 'learning_observer_kvs.cli', 'check', name).lower()
 

@@ -140,6 +140,23 @@ async def test_a_second_setup_is_refused() -> None:
         await learning_observer_kvs.startup_hook(app)
 
 
+async def test_the_hook_of_an_application_below_another_says_what_to_call() -> None:
+    settings.load_settings(STUB)
+    app, below = web.Application(), web.Application()
+    below.on_startup.append(learning_observer_kvs.startup_hook)
+    app.add_subapp('/below/', below)
+    with pytest.raises(RuntimeError, match=r'setup\(app, \.\.\.\) before it is mounted'):
+        await web.AppRunner(app).setup()
+
+
+async def test_an_application_below_another_may_have_the_store(aiohttp_client: AiohttpClient) -> None:
+    app, below = web.Application(), web.Application()
+    learning_observer_kvs.setup(below, STUB)
+    below.router.add_get('/', count)
+    app.add_subapp('/below/', below)
+    assert await (await (await aiohttp_client(app)).get('/below/')).json() == 1
+
+
 async def test_a_wrong_configuration_is_a_startup_check_and_ends_the_process(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

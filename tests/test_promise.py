@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import pytest
@@ -15,6 +16,7 @@ from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
 from learning_observer_kvs.testing import StorePromise
+from tests.redis_sentinels import SERVICE
 
 
 class TestMemory(StorePromise):
@@ -50,6 +52,28 @@ class TestEphemeralRedis(StorePromise):
     async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
         async with EphemeralRedisKVS(600, connection=redis) as store:
             yield store
+
+
+class TestRedisByOtherRoads(StorePromise):
+    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel'])
+    async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+        settings: dict[str, Any] = {}
+        match request.param:
+            case 'unix socket':
+                settings = {'redis_socket': str(request.getfixturevalue('redis_server').socket), 'redis_db': 3}
+            case 'password':
+                port = request.getfixturevalue('guarded').port
+                settings = {'redis_url': f'redis://class:for%20class@127.0.0.1:{port}/5'}
+            case 'tls':
+                settings = request.getfixturevalue('tls')
+            case 'sentinel':
+                addresses = request.getfixturevalue('sentinels').addresses()
+                settings = {'redis_sentinels': addresses, 'redis_service_name': SERVICE}
+        connection = RedisConnection(settings)
+        await connection.client().flushall()
+        async with PersistentRedisKVS(connection=connection) as store:
+            yield store
+        await connection.close()
 
 
 class TestFakeRedis(StorePromise):

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 
 import click
 
 from learning_observer_kvs import checks
-from learning_observer_kvs.cli.common import json_option
-from learning_observer_kvs.kvs import KVS_MAP, reserved_names
-from learning_observer_kvs.settings import read_settings, store_entries
+from learning_observer_kvs.cli.common import echo_json, json_option
+from learning_observer_kvs.errors import StartupCheck
+from learning_observer_kvs.kvs import KVS_MAP, live_problems, reserved_names
+from learning_observer_kvs.problems import Level, report
+from learning_observer_kvs.settings import Settings, read_settings, store_entries
 
 
 @click.command('check')
-@click.argument('creds', default='creds.yaml', envvar='LO_KVS_CONFIG')
+@click.argument('creds', nargs=-1, type=click.Path(), envvar='LO_KVS_CONFIG')
+@click.option('--live', is_flag=True, help='Also try the files, folders and servers.')
+@click.option(
+    '--fail-level',
+    type=click.Choice(['warning', 'error']),
+    default='error',
+    show_default=True,
+    help='From which level on the status is 1.',
+)
 @json_option
-def command(creds: str, as_json: bool) -> None:
-    """Find every fault of a configuration, without opening any store.
+def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) -> None:
+    """Find every fault of a configuration, creds.yaml if no file is given; with --live also of what it names.
 
-    Ends with status 1 if the server would not start with it.
+    Of several files the first that has a value wins, as local.pmss creds.yaml.
+    Without --live no store is opened. With it folders and files that a server would make are made, nothing else.
+    Ends with status 1 if the server would not start.
 
     \b
     Example:
-      lo-kvs check creds.yaml
+      lo-kvs check creds.yaml --live
     """
-    settings = read_settings(creds)
-    problems = checks.check_settings(settings, KVS_MAP, reserved_names())
+    try:
+        settings = read_settings(creds or 'creds.yaml')
+    except StartupCheck as failure:
+        if not as_json:
+            raise
+        settings, found = Settings(), list(failure.problems)
+    else:
+        found = checks.check_settings(settings, KVS_MAP, reserved_names())
+    if live and all(problem.level is Level.WARNING for problem in found):
+        found += asyncio.run(live_problems(settings))
     if as_json:
-        click.echo(
-            json.dumps(
-                [
-                    {
-                        'id': problem.id,
-                        'level': problem.level.name.lower(),
-                        'place': problem.place,
-                        'subject': problem.subject,
-                        'fault': problem.fault,
-                        'cure': problem.cure,
-                    }
-                    for problem in problems
-                ],
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
-    elif problems:
-        click.echo(checks.report(problems))
+        echo_json([problem.as_dict() for problem in found])
+    elif found:
+        click.echo(report(found))
     else:
         stores = ', '.join(f'{entry.name} ({entry.options["type"]})' for entry in store_entries(settings))
-        click.echo(f'{creds}: no problems. Stores: {stores}')
-    if any(problem.level is checks.Level.ERROR for problem in problems):
+        click.echo(f'{settings.source}: no problems. Stores: {stores}')
+    if any(problem.level >= Level[fail_level.upper()] for problem in found):
         raise SystemExit(1)

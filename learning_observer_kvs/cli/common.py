@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,24 +19,41 @@ T = TypeVar('T')
 config_option = click.option(
     '--config',
     '-c',
-    default='creds.yaml',
+    multiple=True,
+    type=click.Path(),
+    default=['creds.yaml'],
     envvar='LO_KVS_CONFIG',
     show_default=True,
     show_envvar=True,
-    help='The settings.',
+    help='The settings; of several files the first that has a value wins.',
 )
 store_option = click.option('--store', '-s', 'name', default='default', show_default=True, help='Which store.')
 json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
 
 
-def with_store(config: str, name: str, act: Callable[[Store], Awaitable[T]]) -> T:
+def with_store(config: tuple[str, ...], name: str, act: Callable[[Store], Awaitable[T]]) -> T:
     """Run something on a store of a configuration, in a loop of its own."""
 
     async def run() -> T:
         async with KVSRouter.from_settings(config) as router:
-            return await act(getattr(router, name)())
+            return await act(router[name])
 
     return asyncio.run(run())
+
+
+def echo_json(value: Any, indent: int | None = 2) -> None:
+    """Print a value as JSON; what the terminal cannot show, such as half of an emoji, is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or 'utf-8')
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    click.echo(text)
+
+
+def printable(text: str) -> str:
+    """A text of others for a line of the terminal: what would move its cursor or end the line is escaped."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 @contextmanager

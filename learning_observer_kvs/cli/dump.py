@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, echo_json, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 
 
@@ -15,7 +13,7 @@ from learning_observer_kvs.stores.base import Store
 @click.option('--prefix', default='', help='Only keys that begin with it.')
 @config_option
 @store_option
-def command(file: str | None, prefix: str, config: str, name: str) -> None:
+def command(file: str | None, prefix: str, config: tuple[str, ...], name: str) -> None:
     """Write a store to FILE as one JSON object, or print it.
 
     The file appears whole or not at all; it may be larger than memory.
@@ -27,7 +25,7 @@ def command(file: str | None, prefix: str, config: str, name: str) -> None:
 
     async def act(store: Store) -> None:
         if file is None:
-            click.echo(json.dumps(await store.dump(prefix=prefix), indent=2, ensure_ascii=False))
+            echo_json(await store.dump(prefix=prefix))
         else:
             click.echo(f'{await store.dump(file, prefix):,} entries written to {file}', err=True)
 

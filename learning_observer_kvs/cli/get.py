@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, echo_json, store_option, with_store
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.stores.base import Store
 
@@ -16,7 +15,7 @@ from learning_observer_kvs.stores.base import Store
 @click.argument('key')
 @config_option
 @store_option
-def command(key: str, config: str, name: str) -> None:
+def command(key: str, config: tuple[str, ...], name: str) -> None:
     """Print the value of KEY as JSON. A key that is not there ends with status 1.
 
     \b
@@ -31,4 +30,4 @@ def command(key: str, config: str, name: str) -> None:
     if not there:
         click.echo(f'There is no key {key!r} in store {name!r}.', err=True)
         sys.exit(1)
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    echo_json(value)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from learning_observer_kvs.cli.common import config_option, json_option, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, echo_json, json_option, printable, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 
 
@@ -16,8 +14,10 @@ from learning_observer_kvs.stores.base import Store
 @config_option
 @store_option
 @json_option
-def command(prefix: str, limit: int | None, config: str, name: str, as_json: bool) -> None:
-    """Print the keys that begin with PREFIX, one a line; with --json as JSON texts.
+def command(prefix: str, limit: int | None, config: tuple[str, ...], name: str, as_json: bool) -> None:
+    """Print the keys that begin with PREFIX, one a line.
+
+    With --json each is a JSON text; without, control characters are escaped.
 
     \b
     Example:
@@ -29,7 +29,10 @@ def command(prefix: str, limit: int | None, config: str, name: str, as_json: boo
         while True:
             page = await store.scan(prefix, cursor, 1000)
             for key in page.keys[:left]:
-                click.echo(json.dumps(key, ensure_ascii=False) if as_json else key)
+                if as_json:
+                    echo_json(key, indent=None)
+                else:
+                    click.echo(printable(key))
             if left is not None:
                 left -= len(page.keys)
             cursor = page.cursor

@@ -12,7 +12,7 @@ from learning_observer_kvs.stores.base import Store
 @click.argument('file')
 @config_option
 @store_option
-def command(file: str, config: str, name: str) -> None:
+def command(file: str, config: tuple[str, ...], name: str) -> None:
     """Store every entry of FILE, which dump wrote. A file with a fault is refused before anything is stored.
 
     \b

@@ -37,6 +37,9 @@ class Commands(click.Group):
             # Whoever read our output has enough; nothing more can be said there.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+        except OSError as error:
+            click.echo(f'{error.filename or "lo-kvs"}: {error.strerror or error}', err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})

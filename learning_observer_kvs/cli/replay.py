@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 import importlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import click
 
 from learning_observer_kvs import study_log
-from learning_observer_kvs.cli.common import config_option, json_option, progress
+from learning_observer_kvs.cli.common import config_option, echo_json, json_option, progress
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import FILES_AT_ONCE, Report, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
@@ -26,7 +25,9 @@ from learning_observer_kvs.stream_analytics.keys import fully_qualified_function
 @click.option('--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Sessions at once.')
 @config_option
 @json_option
-def command(paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: str, as_json: bool) -> None:
+def command(
+    paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: tuple[str, ...], as_json: bool
+) -> None:
     """Feed study logs (.study.log, .study.log.gz, or folders of them) through reducers.
 
     The states go to the default store of the settings. A failing event is reported, and the rest goes on; the status
@@ -46,18 +47,14 @@ def command(paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, confi
 
     report = asyncio.run(run())
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    'files': report.files,
-                    'events': report.events,
-                    'seconds': round(report.seconds, 3),
-                    'events_per_second': round(report.events_per_second),
-                    'failures': report.failures,
-                },
-                indent=2,
-                ensure_ascii=False,
-            )
+        echo_json(
+            {
+                'files': report.files,
+                'events': report.events,
+                'seconds': round(report.seconds, 3),
+                'events_per_second': round(report.events_per_second),
+                'failures': report.failures,
+            }
         )
     else:
         for failure in report.failures:

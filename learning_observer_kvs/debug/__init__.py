@@ -1,6 +1,6 @@
 """``/debug/kvs``: looking at stores, keys and values in a browser or as JSON."""
 
 from learning_observer_kvs.debug.access import Authorize
-from learning_observer_kvs.debug.routes import register
+from learning_observer_kvs.debug.routes import Pages
 
-__all__ = ['Authorize', 'register']
+__all__ = ['Authorize', 'Pages']

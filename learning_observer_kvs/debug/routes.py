@@ -43,31 +43,22 @@ CLOSED = (
 View = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def register(app: web.Application, router: KVSRouter, authorize: Authorize | None, settings: Settings) -> None:
-    """Add the routes to an application, if they can be guarded.
-
-    Without ``authorize`` they are added in ``run_mode: dev`` only, and then answer this machine only.
-    """
-    if authorize is None and run_mode(settings) != 'dev':
-        log.warning(
-            '/debug/kvs is not served: outside run_mode: dev it needs an authorize function that says who may look. '
-            'Give one to learning_observer_kvs.setup(app, config, authorize=...), or name it in kvs_debug.authorize.'
-        )
-        return
-    pages = Pages(app, router, authorize)
-    app.router.add_get('/debug/kvs', pages.stores, name='kvs_debug')
-    app.router.add_get('/debug/kvs/static/kvs.css', pages.stylesheet, name='kvs_debug_css')
-    app.router.add_get('/debug/kvs/{store}', pages.keys, name='kvs_debug_store')
-    app.router.add_get('/debug/kvs/{store}/key', pages.value, name='kvs_debug_key')
-
-
 class Pages:
-    """The handlers."""
+    """The routes and their handlers. They are as if they were not there until :meth:`open`.
 
-    def __init__(self, app: web.Application, router: KVSRouter, authorize: Authorize | None) -> None:
+    Args:
+        app: where they are added; it must not be frozen.
+        router: the stores that they show.
+
+    Raises:
+        RuntimeError: the application is frozen, which one below another is before it starts.
+    """
+
+    def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
         self._router = router
-        self._authorize = authorize
+        self._authorize: Authorize | None = None
+        self.is_open = False
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
             autoescape=True,
@@ -77,6 +68,30 @@ class Pages:
         )
         self._templates.filters['pretty'] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
         self._templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))
+        for path, name, handler in (
+            ('/debug/kvs', 'kvs_debug', self.stores),
+            ('/debug/kvs/static/kvs.css', 'kvs_debug_css', self.stylesheet),
+            ('/debug/kvs/{store}', 'kvs_debug_store', self.keys),
+            ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value),
+        ):
+            resource = _Page(self, path, name=name)
+            app.router.register_resource(resource)
+            for method in ('GET', 'HEAD'):
+                resource.add_route(method, handler)
+
+    def open(self, authorize: Authorize | None, settings: Settings) -> None:
+        """Serve them from now on, if they can be guarded.
+
+        Without ``authorize`` that is in ``run_mode: dev`` only, and then for this machine only.
+        """
+        self._authorize = authorize
+        self.is_open = authorize is not None or run_mode(settings) == 'dev'
+        if not self.is_open:
+            log.warning(
+                '/debug/kvs is not served: outside run_mode: dev it needs an authorize function that says who may '
+                'look. Give one to learning_observer_kvs.setup(app, config, authorize=...), or name it in '
+                'kvs_debug.authorize.'
+            )
 
     async def stores(self, request: web.Request) -> web.Response:
         """All stores."""
@@ -107,7 +122,7 @@ class Pages:
 
     async def stylesheet(self, request: web.Request) -> web.Response:
         """The style of the pages; holds nothing of anybody's."""
-        return web.Response(text=_stylesheet(), content_type='text/css', headers=HEADERS)
+        return _response(_stylesheet(), 'text/css')
 
     async def _answer(
         self,
@@ -130,22 +145,39 @@ class Pages:
             return self._error(request, 503, str(error))
         if _wants_html(request):
             return self._html(template, found, 200)
-        return web.json_response(found, headers=HEADERS, dumps=functools.partial(json.dumps, ensure_ascii=False))
+        return _response(json.dumps(found, ensure_ascii=False), 'application/json')
 
     def _error(self, request: web.Request, status: int, text: str) -> web.Response:
         if _wants_html(request):
             return self._html('error.html', {'status': status, 'text': text}, status)
-        return web.json_response({'error': text}, status=status, headers=HEADERS)
+        return _response(json.dumps({'error': text}), 'application/json', status)
 
     def _html(self, template: str, view: Mapping[str, Any], status: int) -> web.Response:
         text = self._templates.get_template(template).render(view, url=self._url)
-        return web.Response(text=text, status=status, content_type='text/html', headers=HEADERS)
+        return _response(text, 'text/html', status)
 
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:
         """The address of a route, wherever the application is mounted."""
         resource = self._app.router[name]
         url = resource.url_for() if store is None else resource.url_for(store=store)
         return str(url.with_query({word: str(value) for word, value in query.items() if value is not None}))
+
+
+class _Page(web.DynamicResource):
+    """A path that is there while the pages are open."""
+
+    def __init__(self, pages: Pages, path: str, *, name: str) -> None:
+        super().__init__(path, name=name)
+        self._pages = pages
+
+    async def resolve(self, request: web.Request) -> Any:
+        return await super().resolve(request) if self._pages.is_open else (None, set())
+
+
+def _response(text: str, content_type: str, status: int = 200) -> web.Response:
+    # Half of an emoji has no UTF-8; it is shown as JSON writes it.
+    body = text.encode('utf-8', 'backslashreplace')
+    return web.Response(body=body, content_type=content_type, charset='utf-8', status=status, headers=HEADERS)
 
 
 @functools.cache

@@ -25,8 +25,7 @@ def store_of(router: KVSRouter, name: str) -> Store:
     """The store of a name."""
     if name not in router.names():
         raise NotFound(f'There is no store {name!r}. There are: {", ".join(router.names()) or "none"}.')
-    store: Store = getattr(router, name)() if name != 'default' else router()
-    return store
+    return router[name]
 
 
 async def stores_view(router: KVSRouter) -> dict[str, Any]:

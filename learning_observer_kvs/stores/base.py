@@ -20,6 +20,7 @@ from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.loops import PerLoop
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.folding import MAX_TRIES, Folder, Step, pause
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import check_key, shown
@@ -287,6 +288,14 @@ class Store(ABC):
             await self._clear()
         finally:
             self._guesses.clear()
+
+    async def examine(self) -> list[Finding]:
+        """What is wrong with the place where the data lives. Whether it takes writes is tried; no data is changed.
+
+        Raises:
+            KVSError: it cannot be used.
+        """
+        return []
 
     async def flush(self) -> None:
         """Write what ``flush_interval`` has put off in this loop; without that option there is nothing.

@@ -11,6 +11,7 @@ from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.filesystem_files import Files
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.options import Option
@@ -61,6 +62,11 @@ class FilesystemKVS(GatheringStore):
 
     def place(self) -> str:
         return self.path
+
+    async def examine(self) -> list[Finding]:
+        self._own()
+        await self._in_thread(self._readers, self._files.probe)
+        return []
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         self._own()

@@ -63,6 +63,11 @@ class Files:
             found = self._folder.stat(self._path(key))
         return None if found is None else (found.st_size, found.st_mtime)
 
+    def probe(self) -> None:
+        """Make the folder if need be, and try to write into it."""
+        with self._telling(), self._folder.changing():
+            self._folder.probe()
+
     def write(self, requests: Sequence[Request]) -> None:
         """Process requests in order, in one change of the folder; one whose condition fails is left out."""
         with self._telling(), self._folder.changing():

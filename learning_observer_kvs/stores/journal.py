@@ -182,6 +182,20 @@ class Folder:
             while rest:
                 rest = rest[file.write(rest) :]
 
+    def probe(self) -> None:
+        """Inside :meth:`changing`: try to write a file.
+
+        Raises:
+            OSError: it cannot be.
+        """
+        name = self.absolute(f'{OWN}/{_STAGED}probe')
+        try:
+            with open(name, 'wb') as file:
+                file.write(b'probe')
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+
     def _write_journal(self, staged: Mapping[str, str | None]) -> None:
         new = f'{_STAGED}journal'
         self._create(new, json.dumps(staged).encode())

@@ -9,7 +9,9 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.loops import PerLoop
 from learning_observer_kvs.redis_connection import RedisConnection, as_text, wrong_type
+from learning_observer_kvs.stores import redis_health
 from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.redis_batches import HIDDEN, PATIENCE, Reading, Writing
@@ -78,6 +80,9 @@ class RedisKVS(GatheringStore):
             return None
         return text[len(self.prefix) :]
 
+    async def examine(self) -> list[Finding]:
+        return await redis_health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
+
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
         names = [self._physical(key) for key in keys]
@@ -130,7 +135,7 @@ class PersistentRedisKVS(RedisKVS):
     """In Redis, without an expiry; what survives a restart of Redis is a matter of its own settings."""
 
     TYPE: ClassVar[str] = 'redis'
-    OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX, *redis_connection.OPTIONS)
 
     def __init__(
         self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[Common]
@@ -146,6 +151,7 @@ class EphemeralRedisKVS(RedisKVS):
         *Store.COMMON,
         Option('expiry', 'seconds', required=True, doc='seconds that a key lives after its last write.'),
         _PREFIX,
+        *redis_connection.OPTIONS,
     )
 
     def __init__(

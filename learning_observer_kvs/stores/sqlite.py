@@ -18,6 +18,7 @@ from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.sqlite_file import Database, as_bytes
@@ -80,6 +81,13 @@ class SQLiteKVS(GatheringStore):
 
     def place(self) -> str:
         return str(self.path)
+
+    async def examine(self) -> list[Finding]:
+        self._own()
+        return await self._in_thread(self._probe)
+
+    def _probe(self) -> list[Finding]:
+        return self._database.probe(self._connections.here())
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         self._own()

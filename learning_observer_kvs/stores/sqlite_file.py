@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Request
 
 APPLICATION_ID = 0x4C4F4B56
@@ -25,6 +26,8 @@ LOG_BYTES = 16 << 20
 
 _BY_ITSELF = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL)
 """Errors that may be the fault of one request among many."""
+PROBE_MS = 1_000
+"""How long the start waits for it, only to try."""
 
 _CURES = {
     sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite takes.',
@@ -161,6 +164,28 @@ class Database:
                 time.sleep(random.random() / 100)
         if mode != 'wal':
             raise self._refused('this disk cannot share memory among processes', 'Choose a path on a local disk.')
+
+    def probe(self, connection: sqlite3.Connection) -> list[Finding]:
+        """Try to write; while another process writes, that is all that can be said.
+
+        Raises:
+            sqlite3.Error: it cannot be written.
+        """
+        connection.execute(f'PRAGMA busy_timeout = {PROBE_MS}')
+        try:
+            connection.execute('BEGIN IMMEDIATE')
+            try:
+                connection.execute(f'DELETE FROM {self._table} WHERE key = ?', ('',))
+            finally:
+                connection.execute('ROLLBACK')
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            fault = f'could not be tried: another process has been writing to {self.path} for {PROBE_MS / 1000:g} s'
+            return [Finding('KVS.W010', fault, 'If that goes on, look for a transaction left open.', 'path')]
+        finally:
+            connection.execute(f'PRAGMA busy_timeout = {BUSY_MS}')
+        return []
 
     def write(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
         """All requests in one transaction, in order; one whose condition fails is left out and told so.

@@ -1,0 +1,3 @@
+from learning_observer_kvs import settings
+
+settings.load_settings(['local.pmss', 'creds.yaml'])

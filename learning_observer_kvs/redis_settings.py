@@ -1,0 +1,336 @@
+"""What the ``redis_*`` settings mean: where a Redis is, and the client that reaches it.
+
+TLS, authentication, Sentinel and Cluster are redis-py's. Its defaults are wrong for a store, so none is left to it: it
+would send a write again whose reply was lost, up to ten times, and give up over 100 commands at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlparse
+
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    Redis,
+    RedisCluster,
+    Sentinel,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.backoff import NoBackoff
+
+from learning_observer_kvs.masking import HIDDEN, without_credentials
+from learning_observer_kvs.stores.options import Option
+
+OPTIONS: tuple[Option, ...] = (
+    Option('redis_host', 'text', default='localhost', doc='the host of the server, or of any node of a cluster.'),
+    Option('redis_port', 'port', default=6379, doc='its port.'),
+    Option('redis_socket', 'text or null', doc='the path of its unix socket, instead of host and port.'),
+    Option(
+        'redis_url',
+        'text or null',
+        doc='host, port, user, password and db as one URL: redis://, rediss:// (TLS) or unix://.',
+    ),
+    Option(
+        'redis_sentinels',
+        'addresses',
+        doc='the Sentinels that know where the master is, each as host:port, instead of host and port.',
+    ),
+    Option('redis_service_name', 'text or null', doc='what the Sentinels call the master.'),
+    Option('redis_cluster', 'boolean', default=False, doc='whether the server is a node of a Redis Cluster.'),
+    Option('redis_db', 'index', default=0, doc='the number of the database.'),
+    Option('redis_username', 'text or null', doc='the user, where the server has an access control list.'),
+    Option('redis_password', 'text or null', doc='the password.'),
+    Option('redis_sentinel_username', 'text or null', doc='the user for the Sentinels themselves.'),
+    Option('redis_sentinel_password', 'text or null', doc='the password for the Sentinels themselves.'),
+    Option('redis_ssl', 'boolean', default=False, doc='whether to speak TLS; the certificate is verified.'),
+    Option(
+        'redis_ssl_ca_certs',
+        'text or null',
+        doc="a file of the authorities to trust, for a certificate that the system's do not vouch for.",
+    ),
+    Option('redis_ssl_certfile', 'text or null', doc='the certificate of this client, where the server wants one.'),
+    Option('redis_ssl_keyfile', 'text or null', doc='the key of that certificate, if it is in a file of its own.'),
+    Option(
+        'redis_ssl_check_hostname',
+        'boolean',
+        default=True,
+        doc='whether the certificate must be for the host that is connected to.',
+    ),
+    Option('redis_connect_timeout', 'seconds', default=2, doc='seconds to wait for a connection.'),
+    Option('redis_timeout', 'seconds', default=5, doc='seconds to wait for an answer, or for a free connection.'),
+    Option('redis_max_connections', 'count', default=20, doc='how many connections are open at once; more wait.'),
+)
+"""What the ``redis_connection`` block takes, and the block of a Redis store that has a connection of its own."""
+
+_DEFAULTS = {option.name: option.default for option in OPTIONS}
+
+_WAYS = {
+    'redis_url': ('redis_url',),
+    'redis_socket': ('redis_socket',),
+    'redis_sentinels': ('redis_sentinels', 'redis_service_name'),
+    'redis_host': ('redis_host', 'redis_port'),
+}
+"""Each way of saying where the server is, and its words."""
+
+_SSL_WORDS = ('redis_ssl_ca_certs', 'redis_ssl_certfile', 'redis_ssl_keyfile')
+
+
+class Contradiction(NamedTuple):
+    """Settings that cannot hold together: the word, what is wrong with it (after the word), the cure."""
+
+    word: str
+    fault: str
+    cure: str
+
+
+class Pool(BlockingConnectionPool):
+    """Connections that are made whole or not at all, in bounded time; where all are busy, callers wait.
+
+    Args:
+        within: seconds in which a connection must be ready to be used.
+        options: as for redis-py's pool.
+    """
+
+    def __init__(self, *, within: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._within = within
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect; one that was given up half-way is not kept, or it would be used without its password and database.
+
+        Raises:
+            TimeoutError: it took too long.
+        """
+        try:
+            async with asyncio.timeout(self._within):
+                await super().ensure_connection(connection)
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError(f'It accepts connections, but did not answer within {self._within:g} s') from None
+            raise
+
+
+class SentinelPool(SentinelConnectionPool, Pool):
+    """Connections to whichever server the Sentinels call the master; where all are busy, callers wait."""
+
+    async def aclose(self) -> None:
+        """Close them, and those to the Sentinels."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def overriding(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of another block on top; one that names another place replaces the place as a whole."""
+    kept = dict(base)
+    given = {way for way, words in _WAYS.items() if any(_given(own, word) is not None for word in words)}
+    for way, words in _WAYS.items():
+        if given and way not in given:
+            for word in words:
+                kept.pop(word, None)
+    return {**kept, **own}
+
+
+def contradictions(settings: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Every pair of settings that cannot hold together, and a URL that is none; each setting by itself is right."""
+
+    def has(word: str) -> bool:
+        return _given(settings, word) not in (None, False)
+
+    ways = [way for way, words in _WAYS.items() if any(has(word) for word in words)]
+    for way in ways[1:]:
+        word = next(word for word in _WAYS[way] if has(word))
+        yield Contradiction(word, f'stands beside {ways[0]}, and both say where the server is', 'Take one of them out.')
+    if has('redis_sentinels') != has('redis_service_name'):
+        there, missing = 'redis_sentinels', 'redis_service_name'
+        if has(missing):
+            there, missing = missing, there
+        yield Contradiction(there, f'needs {missing}', f'Add {missing}.')
+    if has('redis_url'):
+        yield from _faults_of_url(str(settings['redis_url']), has('redis_ssl'))
+    if has('redis_cluster'):
+        for word in ('redis_sentinels', 'redis_socket'):
+            if has(word):
+                yield Contradiction(
+                    'redis_cluster', f'does not go with {word}', 'Name a node by redis_host and redis_port.'
+                )
+        if _database(settings):
+            yield Contradiction('redis_cluster', 'has no databases but 0', 'Take redis_db out, and use a prefix.')
+    if has('redis_socket') and has('redis_ssl'):
+        yield Contradiction('redis_ssl', 'does not go with redis_socket', 'Take one of them out.')
+    if not _speaks_tls(settings):
+        for word in _SSL_WORDS:
+            if has(word):
+                yield Contradiction(word, 'is given, but redis_ssl is not true', 'Add redis_ssl: true.')
+    if has('redis_ssl_keyfile') and not has('redis_ssl_certfile'):
+        yield Contradiction('redis_ssl_keyfile', 'needs redis_ssl_certfile', 'Add redis_ssl_certfile.')
+
+
+def place_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where keys go, as written: the same for settings that name the same place alike."""
+    words = [*(word for words in _WAYS.values() for word in words), 'redis_db']
+    return tuple(str(value(settings, word)) for word in words)
+
+
+def address(settings: Mapping[str, Any]) -> str:
+    """Where the server is, for messages; no password in it."""
+    if url := _given(settings, 'redis_url'):
+        return without_credentials(str(url)).replace(f'{HIDDEN}@', '')
+    if path := _given(settings, 'redis_socket'):
+        return str(path)
+    if hosts := _sentinels(settings):
+        listed = ', '.join(f'{host}:{port}' for host, port in hosts)
+        return f'{_given(settings, "redis_service_name")} (Sentinels {listed})'
+    return f'{value(settings, "redis_host")}:{value(settings, "redis_port")}'
+
+
+def value(settings: Mapping[str, Any], word: str) -> Any:
+    """What holds for a setting, given or not."""
+    given = _given(settings, word)
+    return _DEFAULTS[word] if given is None else given
+
+
+def client_of(settings: Mapping[str, Any]) -> Redis:
+    """A client for one server, or for the master that Sentinels name; it connects when it is used first."""
+    options = _connection_options(settings) | _pool_options(settings) | {'db': _database(settings)}
+    tls = _speaks_tls(settings)
+    if hosts := _sentinels(settings):
+        asking = {
+            word: option
+            for word, option in options.items()
+            if word.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
+        }
+        asking['socket_timeout'] = options['timeout']
+        asking['username'] = _given(settings, 'redis_sentinel_username')
+        asking['password'] = _given(settings, 'redis_sentinel_password')
+        sentinels = Sentinel(hosts, sentinel_kwargs=asking | {'ssl': tls})  # type: ignore[no-untyped-call]
+        kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
+        service = str(_given(settings, 'redis_service_name'))
+        return Redis.from_pool(SentinelPool(service, sentinels, connection_class=kind, **options))  # type: ignore[no-untyped-call]
+    place = _place(settings)
+    if 'path' in place:
+        return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **place, **options))
+    kind_of = SSLConnection if tls else Connection
+    return Redis.from_pool(Pool(connection_class=kind_of, **place, **options))
+
+
+def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
+    """A client that knows the nodes and slots of a cluster; its own connections are few, the stores bring theirs."""
+    options = _connection_options(settings) | {'socket_timeout': float(value(settings, 'redis_timeout'))}
+    return RedisCluster(ssl=_speaks_tls(settings), **_place(settings), **options)
+
+
+def node_pool(settings: Mapping[str, Any], host: str, port: int) -> Pool:
+    """Connections to one node of a cluster."""
+    return Pool(
+        connection_class=SSLConnection if _speaks_tls(settings) else Connection,
+        host=host,
+        port=port,
+        **_pool_options(settings),
+        **_connection_options(settings),
+    )
+
+
+def _given(settings: Mapping[str, Any], word: str) -> Any:
+    """A setting; ``None`` if it is not there or empty. PMSS writes ``None`` as text."""
+    found = settings.get(word)
+    return None if found in ('', 'None', (), []) else found
+
+
+def _speaks_tls(settings: Mapping[str, Any]) -> bool:
+    return bool(_given(settings, 'redis_ssl')) or str(settings.get('redis_url') or '').startswith('rediss://')
+
+
+def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        'username': _given(settings, 'redis_username') or _of_url(settings, 'username'),
+        'password': _given(settings, 'redis_password') or _of_url(settings, 'password'),
+        'socket_timeout': None,  # each exchange has a deadline of its own
+        'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),
+        'retry': Retry(NoBackoff(), 0),
+        'protocol': 2,
+        'driver_info': None,
+    }
+    if _speaks_tls(settings):
+        options |= {word.removeprefix('redis_'): _given(settings, word) for word in _SSL_WORDS}
+        options['ssl_check_hostname'] = bool(value(settings, 'redis_ssl_check_hostname'))
+    return options
+
+
+def _pool_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    timeout = float(value(settings, 'redis_timeout'))
+    return {
+        'max_connections': int(value(settings, 'redis_max_connections')),
+        'timeout': timeout,
+        'within': float(value(settings, 'redis_connect_timeout')) + timeout,
+    }
+
+
+def _place(settings: Mapping[str, Any]) -> dict[str, Any]:
+    if url := _given(settings, 'redis_url'):
+        parsed = urlparse(str(url))
+        if parsed.scheme == 'unix':
+            return {'path': unquote(parsed.path)}
+        return {'host': parsed.hostname or 'localhost', 'port': parsed.port or 6379}
+    if path := _given(settings, 'redis_socket'):
+        return {'path': str(path)}
+    return {'host': str(value(settings, 'redis_host')), 'port': int(value(settings, 'redis_port'))}
+
+
+def _of_url(settings: Mapping[str, Any], part: str) -> str | None:
+    url = _given(settings, 'redis_url')
+    found = getattr(urlparse(str(url)), part) if url else None
+    return unquote(found) if found else None
+
+
+def _database(settings: Mapping[str, Any]) -> int:
+    if url := _given(settings, 'redis_url'):
+        parsed = urlparse(str(url))
+        found = parse_qs(parsed.query).get('db', [''])[0] or ('' if parsed.scheme == 'unix' else parsed.path.strip('/'))
+        if found.isdigit():
+            return int(found)
+    return int(value(settings, 'redis_db'))
+
+
+def _sentinels(settings: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """The addresses; a list, or as text with commas, as PMSS can only have it."""
+    given = _given(settings, 'redis_sentinels') or ()
+    listed = given.split(',') if isinstance(given, str) else given
+    found = []
+    for item in listed:
+        host, _, port = item.strip().rpartition(':')
+        found.append((host.strip('[]'), int(port)))
+    return found
+
+
+def _faults_of_url(url: str, tls: bool) -> Iterator[Contradiction]:
+    word, example = 'redis_url', 'Write it as redis://user:password@host:port/db.'
+    try:
+        parsed = urlparse(url)
+    except ValueError:
+        yield Contradiction(word, 'is no URL', example)
+        return
+    try:
+        wrong_port = parsed.port == 0
+    except ValueError:
+        wrong_port = True
+    if parsed.scheme not in ('redis', 'rediss', 'unix'):
+        yield Contradiction(word, 'begins with none of redis://, rediss://, unix://', example)
+        return
+    if wrong_port:
+        yield Contradiction(word, 'has a port that is no number from 1 to 65535', example)
+    if parsed.scheme == 'unix' and not parsed.path.strip('/'):
+        yield Contradiction(word, 'names no socket', 'Write it as unix:///path/of/redis.sock.')
+    if parsed.scheme != 'unix' and parsed.path.strip('/') and not parsed.path.strip('/').isdigit():
+        yield Contradiction(word, 'has a database that is no number', example)
+    for option in sorted(set(parse_qs(parsed.query)) - {'db'}):
+        yield Contradiction(word, f'has the option {option!r}', 'Write it as a redis_… setting beside the URL.')
+    if tls and parsed.scheme == 'redis':
+        yield Contradiction('redis_ssl', 'is true, but redis_url says redis://', 'Write rediss:// in the URL.')

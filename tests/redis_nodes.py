@@ -1,0 +1,79 @@
+"""A Redis Cluster of three nodes for the tests, on free loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+
+from tests.redis_server import RedisServer, free_port, until
+
+SLOTS = 16384
+
+
+class RedisNodes:
+    """Starts three nodes, makes them a cluster, and stops them."""
+
+    def __init__(self) -> None:
+        options = ('--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000')
+        self.nodes = [RedisServer(*options, port=free_port(below=55536)) for _ in range(3)]
+        self._stack = contextlib.ExitStack()
+
+    def move_slot(self, slot: int) -> int:
+        """Give a slot with its keys to the next node; the number of keys."""
+        source = next(node for node in self.nodes if self._owns(node, slot))
+        target = self.nodes[(self.nodes.index(source) + 1) % 3]
+        with source.client() as giver, target.client() as taker:
+            taker.execute_command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', _id(giver))
+            giver.execute_command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', _id(taker))
+            names = giver.execute_command('CLUSTER', 'GETKEYSINSLOT', slot, 100_000)
+            if names:
+                giver.execute_command('MIGRATE', '127.0.0.1', target.port, '', 0, 5000, 'KEYS', *names)
+            for client in (taker, giver):
+                client.execute_command('CLUSTER', 'SETSLOT', slot, 'NODE', _id(taker))
+        return len(names)
+
+    def flush(self) -> None:
+        """Remove every key."""
+        for node in self.nodes:
+            with node.client() as client:
+                client.flushall()
+
+    def __enter__(self) -> Self:
+        for node in self.nodes:
+            self._stack.enter_context(node)
+        for number, node in enumerate(self.nodes):
+            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
+            with node.client() as client:
+                client.execute_command('CLUSTER', 'SET-CONFIG-EPOCH', number + 1)
+                client.execute_command('CLUSTER', 'ADDSLOTSRANGE', first, last)
+                if number:
+                    client.execute_command('CLUSTER', 'MEET', '127.0.0.1', self.nodes[0].port)
+        until(lambda: all(self._complete(node) for node in self.nodes), 'the nodes to become a cluster')
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _complete(self, node: RedisServer) -> bool:
+        with node.client() as client:
+            info = client.cluster('INFO')
+            return info['cluster_state'] == 'ok' and int(info['cluster_slots_ok']) == SLOTS
+
+    def _owns(self, node: RedisServer, slot: int) -> bool:
+        with node.client() as client:
+            mine: Any = client.cluster('NODES')
+        return any(
+            'myself' in entry['flags'] and int(bounds[0]) <= slot <= int(bounds[-1])
+            for entry in mine.values()
+            for bounds in entry['slots']
+        )
+
+
+def _id(client: Redis) -> str:
+    name: Any = client.cluster('MYID')
+    return name.decode() if isinstance(name, bytes) else str(name)
