@@ -10,10 +10,11 @@ import enum
 import logging
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from learning_observer_kvs import store_types
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.settings import Settings, StoreEntry, shown, store_entries
 from learning_observer_kvs.stores.base import Store
@@ -51,6 +52,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E013': ('A key is written twice', 'Take one of the two out.'),
     'KVS.E014': ('A setting of redis_connection is wrong', 'Write the value as it is described.'),
     'KVS.E015': ('A setting of kvs_debug is wrong', 'Write the value as it is described.'),
+    'KVS.E016': ('A type of store that an installed package brings cannot be used', 'Mend or update that package.'),
     'KVS.W001': ('An option that this type does not use', 'Take it out, or choose the type it belongs to.'),
     'KVS.W002': ('An unknown setting of redis_connection', 'Take it out, or correct the word.'),
     'KVS.W003': ('Two Redis stores share one keyspace', 'Give one of them a prefix.'),
@@ -106,7 +108,7 @@ DEBUG_OPTIONS = (Option('authorize', 'text'), Option('writable', 'boolean', defa
 
 def check_settings(
     settings: Settings,
-    types: Mapping[str, type[Store]],
+    types: MutableMapping[str, type[Store]],
     reserved: Collection[str],
     *,
     default_required: bool = True,
@@ -115,7 +117,7 @@ def check_settings(
 
     Args:
         settings: what was read.
-        types: the store types there are, by their word.
+        types: the store types there are, by their word; those of installed packages that are asked for are added.
         reserved: names a store cannot have.
         default_required: whether a configuration without a default store is one of them.
     """
@@ -191,7 +193,7 @@ def fault_of(option: Option, value: Any) -> tuple[str, str] | None:
 
 
 def _check_stores(
-    settings: Settings, types: Mapping[str, type[Store]], reserved: Collection[str], default_required: bool
+    settings: Settings, types: MutableMapping[str, type[Store]], reserved: Collection[str], default_required: bool
 ) -> Iterator[Problem]:
     block, place = settings.get('kvs'), settings.place('kvs')
     if 'kvs' not in settings:
@@ -235,7 +237,7 @@ def _check_name(
     seen[name] = entry
 
 
-def _check_options(settings: Settings, entry: StoreEntry, types: Mapping[str, type[Store]]) -> Iterator[Problem]:
+def _check_options(settings: Settings, entry: StoreEntry, types: MutableMapping[str, type[Store]]) -> Iterator[Problem]:
     options, path = entry.options, entry.path
     if entry.name is None:
         return
@@ -245,16 +247,20 @@ def _check_options(settings: Settings, entry: StoreEntry, types: Mapping[str, ty
         cure = 'Write its options below it, one a line, beginning with type:.'
         yield Problem('KVS.E006', settings.place(*path), subject, fault, cure)
         return
-    all_types = f'There are: {", ".join(types)}.'
+    word = options.get('type')
+    unusable = store_types.join(types, word) if isinstance(word, str) else None
+    known = types.get(word) if isinstance(word, str) else None
+    words = dict.fromkeys(types) if known else dict.fromkeys([*types, *store_types.installed()])
     if 'type' not in options:
-        yield Problem('KVS.E005', settings.place(*path), f'{subject}.type', 'is missing', all_types)
-        known = None
-    else:
-        known = types.get(options['type']) if isinstance(options['type'], str) else None
-        if known is None:
-            fault = f'is {shown("type", options["type"])}, which is no type of store'
-            hint = _did_you_mean(options['type'], types)
-            yield Problem('KVS.E004', settings.place(*path, 'type'), f'{subject}.type', fault, hint or all_types)
+        cure = f'There are: {", ".join(words)}.'
+        yield Problem('KVS.E005', settings.place(*path), f'{subject}.type', 'is missing', cure)
+    elif unusable:
+        fault = f'is {shown("type", word)}, which {unusable}'
+        yield Problem('KVS.E016', settings.place(*path, 'type'), f'{subject}.type', fault, CATALOGUE['KVS.E016'][1])
+    elif known is None:
+        fault = f'is {shown("type", word)}, which is no type of store'
+        cure = _did_you_mean(word, words) or f'There are: {", ".join(words)}.'
+        yield Problem('KVS.E004', settings.place(*path, 'type'), f'{subject}.type', fault, cure)
     everywhere = {option.name for cls in types.values() for option in cls.OPTIONS}
     own = {option.name: option for option in known.OPTIONS} if known else {}
     for word, value in options.items():

@@ -34,6 +34,7 @@ FLOORS = {
     'stores.gathering': 1.1,
     'stores.writer': 1.2,
     'stores.sqlite_file': 1.2,
+    'store_types': 1.5,
     'stream_analytics.keys': 1,
     'prestartup': 1,
     'settings': 1,

@@ -11,6 +11,8 @@ from learning_observer_kvs.stores.base import MISSING, Store
 from learning_observer_kvs.testing.keys import KEYS, REFUSED_KEYS
 from learning_observer_kvs.testing.values import FLATTENED, KEPT, REFUSED, Word
 
+SHORT_KEYS = [key for key in KEYS if len(key) < 10_000]
+
 
 class ContentsPromise:
     """Values and keys."""
@@ -99,23 +101,25 @@ class ContentsPromise:
         assert await store.dump() == {key: number for number, key in enumerate(KEYS)}
 
     async def test_hostile_keys_are_written_described_and_removed_one_by_one(self, store: Store) -> None:
-        await store.multiset({key: [number] for number, key in enumerate(KEYS)})
-        for number, key in enumerate(KEYS):
+        await store.multiset({key: [number] for number, key in enumerate(SHORT_KEYS)})
+        for number, key in enumerate(SHORT_KEYS):
             assert await store.describe(key) is not None, key[:100]
             assert await store.compare_and_set(key, [number], number), key[:100]
             if number % 2:
                 assert await store.remove(key), key[:100]
                 assert not await store.remove(key), key[:100]
-        left = KEYS[::2]
+        left = SHORT_KEYS[::2]
         assert sorted(await store.keys()) == sorted(left)
-        assert await store.multiget(KEYS) == [None if number % 2 else number for number in range(len(KEYS))]
+        assert await store.multiget(SHORT_KEYS) == [None if number % 2 else number for number in range(len(SHORT_KEYS))]
         await store.clear()
         assert await store.keys() == []
 
     async def test_a_prefix_is_text_and_nothing_else(self, store: Store) -> None:
-        await store.multiset(dict.fromkeys(KEYS, 1))
-        for prefix in {cut for key in KEYS for cut in (key[:1], key[:2], key[:-1], key) if len(cut) < 100}:
-            assert sorted(await store.keys(prefix)) == sorted(key for key in KEYS if key.startswith(prefix)), prefix
+        await store.multiset(dict.fromkeys(SHORT_KEYS, 1))
+        for prefix in {cut for key in SHORT_KEYS for cut in (key[:1], key[:2], key[:-1], key) if len(cut) < 100}:
+            assert sorted(await store.keys(prefix)) == sorted(key for key in SHORT_KEYS if key.startswith(prefix)), (
+                prefix
+            )
 
     @pytest.mark.parametrize('key', REFUSED_KEYS.values(), ids=REFUSED_KEYS.keys())
     async def test_a_key_no_store_takes_is_refused_everywhere(self, store: Store, key: Any) -> None:
