@@ -12,10 +12,10 @@ from learning_observer_kvs.stores.options import Option
 
 class OneFileKVS(Store):
     TYPE = 'onefile'
-    OPTIONS = (Option('path', 'path', required=True, doc='the file.'),)
+    OPTIONS = (*Store.COMMON, Option('path', 'path', required=True, doc='the file.'))
 
-    def __init__(self, path, *, name=None):
-        super().__init__(name=name)
+    def __init__(self, path, **common):
+        super().__init__(**common)
         self.path = os.path.abspath(path)
         self.thread = ThreadPoolExecutor(1)  # off the event loop, and in the order of the calls
 
