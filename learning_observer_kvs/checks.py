@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from learning_observer_kvs import redis_settings
+from learning_observer_kvs import redis_settings, store_types
 from learning_observer_kvs.masking import Unset, shown
 from learning_observer_kvs.problems import CATALOGUE, Problem
 from learning_observer_kvs.settings import BLOCKS, Settings, StoreEntry, store_entries
@@ -22,7 +22,7 @@ RUN_MODES = ('dev', 'deploy', 'interactive')
 
 def check_settings(
     settings: Settings,
-    types: Mapping[str, type[Store]],
+    types: MutableMapping[str, type[Store]],
     reserved: Collection[str],
     *,
     default_required: bool = True,
@@ -33,7 +33,7 @@ def check_settings(
 
     Args:
         settings: what was read.
-        types: the store types there are, by their word.
+        types: the store types there are, by their word; those of installed packages that are asked for are added.
         reserved: names a store cannot have.
         default_required: whether a configuration without a default store is one of them.
     """
@@ -75,7 +75,7 @@ def _check_words(settings: Settings) -> Iterator[Problem]:
 
 
 def _check_stores(
-    settings: Settings, types: Mapping[str, type[Store]], reserved: Collection[str], default_required: bool
+    settings: Settings, types: MutableMapping[str, type[Store]], reserved: Collection[str], default_required: bool
 ) -> Iterator[Problem]:
     block, place = settings.get('kvs'), settings.place('kvs')
     if 'kvs' not in settings:
@@ -121,7 +121,7 @@ def _check_name(
     seen[name] = entry
 
 
-def _check_options(settings: Settings, entry: StoreEntry, types: Mapping[str, type[Store]]) -> Iterator[Problem]:
+def _check_options(settings: Settings, entry: StoreEntry, types: MutableMapping[str, type[Store]]) -> Iterator[Problem]:
     options, path, subject = entry.options, entry.path, f'kvs.{entry.name}'
     if entry.name is None or isinstance(options, Unset):
         return
@@ -130,13 +130,19 @@ def _check_options(settings: Settings, entry: StoreEntry, types: Mapping[str, ty
         cure = 'Write its options below it, one a line, beginning with type:.'
         yield Problem('KVS.E006', settings.place(*path), subject, fault, cure)
         return
-    word, known = options.get('type'), _type_of(options, types)
-    all_types = f'There are: {", ".join(types)}.'
+    word = options.get('type')
+    unusable = store_types.join(types, word) if isinstance(word, str) else None
+    known = types.get(word) if isinstance(word, str) else None
+    words = dict.fromkeys(types) if known else dict.fromkeys([*types, *store_types.installed()])
     if 'type' not in options:
-        yield Problem('KVS.E005', settings.place(*path), f'{subject}.type', 'is missing', all_types)
+        cure = f'There are: {", ".join(words)}.'
+        yield Problem('KVS.E005', settings.place(*path), f'{subject}.type', 'is missing', cure)
+    elif unusable:
+        fault = f'is {shown("type", word)}, which {unusable}'
+        yield Problem('KVS.E017', settings.place(*path, 'type'), f'{subject}.type', fault, CATALOGUE['KVS.E017'][1])
     elif known is None and not isinstance(word, Unset):
         fault = f'is {shown("type", word)}, which is no type of store'
-        cure = _did_you_mean(word, types) or all_types
+        cure = _did_you_mean(word, words) or f'There are: {", ".join(words)}.'
         yield Problem('KVS.E004', settings.place(*path, 'type'), f'{subject}.type', fault, cure)
     yield from _check_words_of(
         settings, entry, known, {option.name for cls in types.values() for option in cls.OPTIONS}

@@ -107,7 +107,7 @@ def _plain(value: Any, path: Path, inside: set[int]) -> JSON:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return int(int.__repr__(value)) if type(value) is not int else value
+        return int(_digits(value, path))
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _refusal(path, f'{float.__repr__(value)} has no JSON form', 'use None, or leave it out')
@@ -142,10 +142,17 @@ def _key_text(key: Any, path: Path) -> str:
     if key is None or key is True or key is False:
         return {None: 'null', True: 'true', False: 'false'}[key]
     if isinstance(key, int):
-        return int.__repr__(key)
+        return _digits(key, path)
     if isinstance(key, float) and math.isfinite(key):
         return float.__repr__(key)
     raise _refusal(path, f'the key {key!r} has no JSON form', 'use text as keys')
+
+
+def _digits(number: int, path: Path) -> str:
+    try:
+        return int.__repr__(number)
+    except ValueError:  # beyond what Python turns into text, and back
+        raise _refusal(path, f'an integer of {number.bit_length():,} bits has no JSON form here', 'use text') from None
 
 
 def _refusal(path: Path, fault: str, cure: str) -> InvalidValue:

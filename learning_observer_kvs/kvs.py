@@ -45,7 +45,8 @@ __all__ = [
 KVS_MAP: dict[str, type[Store]] = {
     cls.TYPE: cls for cls in (InMemoryKVS, EphemeralRedisKVS, PersistentRedisKVS, FilesystemKVS, SQLiteKVS)
 }
-"""The types that a configuration may name. Add your own class here before the start-up check runs."""
+"""The types that a configuration may name. Add your own class here before the start-up check runs, or let a package
+bring it by an entry point of the group ``learning_observer_kvs.stores``: it is imported when its word is asked for."""
 
 Factory = Callable[[], Store]
 

@@ -43,6 +43,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E014': ('A setting of redis_connection is wrong', 'Write the value as it is described.'),
     'KVS.E015': ('A setting of kvs_debug is wrong', 'Write the value as it is described.'),
     'KVS.E016': ('A variable of the environment is not set', 'Set it, or write the value itself.'),
+    'KVS.E017': ('A type of store that an installed package brings cannot be used', 'Mend or update that package.'),
     'KVS.E018': ('A store cannot be used', 'See to the file, folder or server that is named.'),
     'KVS.E019': ('A store does not answer in time', 'See whether its server runs and can be reached.'),
     'KVS.E020': ('A Redis is a replica', 'Name its master.'),

@@ -38,6 +38,7 @@ FLOORS = {
     'stores.writer': 1.2,
     'stores.sqlite_file': 1.2,
     'stores.filesystem_files': 1.2,
+    'store_types': 1.5,
     'stream_analytics.keys': 1,
     'prestartup': 1,
     'settings': 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
+from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
 from learning_observer_kvs.testing import StorePromise
 from tests.redis_sentinels import SERVICE
@@ -32,6 +34,11 @@ class TestFilesystem(StorePromise):
         async with FilesystemKVS(tmp_path / 'store', request.param) as store:
             yield store
 
+    async def spoil(self, store: Store, key: str, text: bytes) -> None:
+        assert isinstance(store, FilesystemKVS)
+        os.makedirs(store.path, exist_ok=True)
+        await asyncio.to_thread(Path(store.path, key).write_bytes, text)
+
 
 class TestSQLite(StorePromise):
     @pytest.fixture
@@ -40,14 +47,21 @@ class TestSQLite(StorePromise):
             yield store
 
 
-class TestRedis(StorePromise):
+class RedisPromise(StorePromise):
+    async def leave(self, store: Store) -> None:
+        assert isinstance(store, RedisKVS)
+        await store.close()
+        await store.connection.close()
+
+
+class TestRedis(RedisPromise):
     @pytest.fixture(params=['', 'lo*:'], ids=['bare', 'prefix'])
     async def store(self, redis: RedisConnection, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         async with PersistentRedisKVS(prefix=request.param, connection=redis) as store:
             yield store
 
 
-class TestEphemeralRedis(StorePromise):
+class TestEphemeralRedis(RedisPromise):
     @pytest.fixture
     async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
         async with EphemeralRedisKVS(600, connection=redis) as store:
@@ -77,6 +91,8 @@ class TestRedisByOtherRoads(StorePromise):
 
 
 class TestFakeRedis(StorePromise):
+    test_a_second_event_loop_uses_the_store = None  # type: ignore[assignment]  # a client handed in is of one loop
+
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
         connection = RedisConnection()

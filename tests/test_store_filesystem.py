@@ -24,7 +24,7 @@ from learning_observer_kvs.stores.filenames import DIGESTS, OWN, FileNames, is_d
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.walks import PIECE, Walks, _sorted_pieces
-from learning_observer_kvs.testing import KEYS
+from learning_observer_kvs.testing.keys import KEYS
 from tests.disks import folder_of_others, read_only, small_disk
 from tests.killed_writer import check, killer
 

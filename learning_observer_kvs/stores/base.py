@@ -1,7 +1,8 @@
 """The promise of every store: each public method, written once.
 
-A backend adds where the text lives: the seven methods that begin with an underscore. They move JSON text (UTF-8
-bytes) and never see a value; what they are given is valid already.
+A backend adds where the text lives: ``place``, ``_read``, ``_commit`` and ``_scan``; the other methods below "What a
+backend adds" it may override. They move JSON text (UTF-8 bytes) and never see a value; what they are given is valid
+already. They begin with an underscore because they are for subclasses: users call what has none.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ class Store(ABC):
             if await self._write(texts, stored):
                 return True
             await pause(attempt)
-        raise Conflict(f'{self._at(next(iter(wanted)))}: others kept writing it; tried {MAX_TRIES} times.')
+        raise self._gave_up(next(iter(wanted)))
 
     async def compare_and_set(self, key: str, expected: JSON, value: JSON) -> bool:
         """Store a value if the key holds the expected one (``MISSING``: if it is not there); whether it did."""
@@ -266,7 +267,7 @@ class Store(ABC):
                 if await self._write({key: new}, {key: text}):
                     return value
                 await pause(attempt)
-        raise Conflict(f'{self._at(key)}: others kept writing it; tried {MAX_TRIES} times.')
+        raise self._gave_up(key)
 
     async def load(self, filename: str | os.PathLike[str]) -> int:
         """Store every entry of a file that :meth:`dump` wrote.
@@ -392,7 +393,10 @@ class Store(ABC):
     def _same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
         if stored is None or wanted is None or stored == wanted:
             return stored == wanted
-        return jsontext.encode(self.decode(key, stored)) == wanted
+        try:
+            return jsontext.encode(self.decode(key, stored)) == wanted
+        except InvalidValue:  # a NaN that another program wrote: equal to nothing
+            return False
 
     async def _write(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         await self._flush_keys(writes)
@@ -402,6 +406,9 @@ class Store(ABC):
             # Also after a failure: who knows what is there now.
             for key in writes:
                 self._guesses.forget(key)
+
+    def _gave_up(self, key: str) -> Conflict:
+        return Conflict(f'{self._at(key)}: others kept writing it; tried {MAX_TRIES} times.')
 
     def _at(self, key: str) -> str:
         return f'{shown(key)} in store {self.name!r} ({self.place()})'
@@ -462,20 +469,29 @@ class Store(ABC):
         return begin
 
     @abstractmethod
-    async def _remove(self, key: str) -> bool:
-        """Remove a key; whether it was there."""
-
-    @abstractmethod
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         """A page of keys with a prefix and the next cursor. A key there throughout the walk comes at least once."""
 
-    @abstractmethod
+    async def _remove(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+        for attempt in range(MAX_TRIES):
+            [text] = await self._read([key])
+            if text is None:
+                return False
+            if await self._commit({key: None}, {key: text}):
+                return True
+            await pause(attempt)
+        raise self._gave_up(key)
+
     async def _describe(self, key: str) -> Description | None:
         """What is known of a key; ``None`` when missing."""
+        [text] = await self._read([key])
+        return None if text is None else Description(len(text))
 
-    @abstractmethod
     async def _clear(self) -> None:
         """Remove what belongs to this store."""
+        async for keys in self._pages(''):
+            await self._commit(dict.fromkeys(keys), {})
 
     async def _close(self) -> None:
         """Let go of files and connections; a later call opens them again."""

@@ -26,7 +26,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from learning_observer_kvs import jsontext
-from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
+from learning_observer_kvs.errors import Conflict, CorruptValue, Overloaded, ReducerError, StoreUnavailable
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import check_key, shown
@@ -114,9 +114,13 @@ class Batch:
         self.outcome: bool | BaseException | None = None
         self.unclear = False
 
-    def state(self, event: Event) -> JSON:
+    def state(self, store: Store, internal_key: str, event: Event) -> JSON:
         """What an event's reducer is given."""
-        return jsontext.decode(event.null_text if self.text is None else self.text)
+        text = event.null_text if self.text is None else self.text
+        try:
+            return jsontext.decode(text)
+        except CorruptValue:
+            return store.decode(internal_key, text)  # the same, told with key and place
 
     def take(self, store: Store, internal_key: str, event: Event, result: Any) -> None:
         """Note what a reducer gave; both states are encoded before anything of it counts."""
@@ -179,7 +183,7 @@ class Folder:
             batch = self._open(key) or await self._read(key)
             if ends_at_once(step):
                 try:
-                    batch.take(self._store, key, event, await step(batch.state(event)))
+                    batch.take(self._store, key, event, await step(batch.state(self._store, key, event)))
                 except Exception as error:
                     event.error = error
             else:
@@ -311,7 +315,7 @@ class Folder:
         event.error = None
         batch.events.append(event)
         try:
-            running: Any = event.step(batch.state(event))
+            running: Any = event.step(batch.state(self._store, key, event))
             event.context.run(running.send, None)  # type: ignore[union-attr]  # it waits, so it has one
         except StopIteration as end:
             try:
@@ -332,7 +336,7 @@ class Folder:
         async with many:
             token = _FOLDING.set((self._store, key, inside))
             try:
-                batch.take(self._store, key, event, await event.step(batch.state(event)))
+                batch.take(self._store, key, event, await event.step(batch.state(self._store, key, event)))
             except Exception as error:
                 event.error = error
             finally:

@@ -153,7 +153,7 @@ class GatheringStore(Store):
         return begin
 
     async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
-        return await self._outcome(writes, expected)
+        return await self._outcome(writes, expected) or not expected
 
     async def _remove(self, key: str) -> bool:
         return await self._outcome({key: None}, {})

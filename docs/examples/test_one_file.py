@@ -1,0 +1,13 @@
+"""The promise of every store, kept by a store of one's own."""
+
+import pytest
+from one_file import OneFileKVS
+
+from learning_observer_kvs.testing import StorePromise
+
+
+class TestOneFile(StorePromise):
+    @pytest.fixture
+    async def store(self, tmp_path):
+        async with OneFileKVS(tmp_path / 'store.json') as store:
+            yield store

@@ -1,0 +1,247 @@
+"""Folding events into a reducer's pair of states: in order, none lost, none twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_observer_kvs.errors import InvalidKey, InvalidValue, ReducerError
+from learning_observer_kvs.stores.base import MISSING, Store
+
+INTERNAL, EXTERNAL = 'Internal,r', 'External,r'
+
+
+async def count(state: Any) -> Any:
+    """A reducer that counts in both states."""
+    number = (state or 0) + 1
+    return number, number
+
+
+async def _load(store: Store, folder: Path) -> None:
+    (folder / 'one.json').write_text('{"Internal,r": 50}')
+    await store.load(folder / 'one.json')
+
+
+CHANGES: dict[str, tuple[Callable[[Store, Path], Awaitable[Any]], int | None]] = {
+    'set': (lambda store, folder: store.set(INTERNAL, 50), 50),
+    'multiset': (lambda store, folder: store.multiset({'a': 1, INTERNAL: 50}), 50),
+    'remove': (lambda store, folder: store.remove(INTERNAL), None),
+    'commit': (lambda store, folder: store.commit({INTERNAL: 50}), 50),
+    'commit that removes': (lambda store, folder: store.commit({INTERNAL: MISSING}), None),
+    'compare_and_set': (lambda store, folder: store.compare_and_set(INTERNAL, 2, 50), 50),
+    'update': (lambda store, folder: store.update(INTERNAL, lambda value: 50), 50),
+    'clear': (lambda store, folder: store.clear(), None),
+    'load': (_load, 50),
+}
+"""Every way to change a state past its reducer, and what is there afterwards."""
+
+
+class ReducersPromise:
+    """What reducers rely on."""
+
+    async def test_events_at_once_are_folded_in_order_and_none_is_lost(self, store: Store) -> None:
+        def event(number: int) -> Any:
+            async def step(state: Any) -> Any:
+                await asyncio.sleep(0)
+                state['seen'].append(number)
+                return state, {'count': len(state['seen'])}
+
+            return store.fold(INTERNAL, EXTERNAL, step, b'{"seen":[]}')
+
+        results = await asyncio.gather(*map(event, range(300)))
+        assert results == [{'count': number} for number in range(1, 301)]
+        assert await store.multiget([INTERNAL, EXTERNAL]) == [{'seen': list(range(300))}, {'count': 300}]
+        assert store.busy_keys() == 0
+
+    async def test_many_keys_at_once_do_not_disturb_each_other(self, store: Store) -> None:
+        pairs = [(f'Internal,r,STUDENT:{number}', f'External,r,STUDENT:{number}') for number in range(60)]
+        await asyncio.gather(*(store.fold(*pair, count) for _ in range(4) for pair in pairs))
+        assert set(await store.multiget([key for pair in pairs for key in pair])) == {4}
+        assert store.busy_keys() == 0
+
+    async def test_a_reducer_is_given_what_json_gives_back(self, store: Store) -> None:
+        seen = []
+
+        async def step(state: Any) -> Any:
+            seen.append(state)
+            return {1: (1, 2)}, (1,)
+
+        assert await store.fold(INTERNAL, EXTERNAL, step) == (1,)
+        await asyncio.gather(*(store.fold(INTERNAL, EXTERNAL, step) for _ in range(3)))
+        assert seen[0] is None
+        assert all(state == {'1': [1, 2]} for state in seen[1:])
+
+    @pytest.mark.parametrize(('change', 'left'), CHANGES.values(), ids=CHANGES.keys())
+    async def test_a_change_past_the_reducer_is_seen_by_the_next_event(
+        self, store: Store, tmp_path: Path, change: Callable[[Store, Path], Awaitable[Any]], left: int | None
+    ) -> None:
+        await store.fold(INTERNAL, EXTERNAL, count)
+        await store.fold(INTERNAL, EXTERNAL, count)
+        await change(store, tmp_path)
+        assert await store.fold(INTERNAL, EXTERNAL, count) == (left or 0) + 1
+        assert await store.multiget([INTERNAL, EXTERNAL]) == [(left or 0) + 1] * 2
+
+    async def test_a_change_past_the_reducer_is_seen_by_a_reducer_that_declines(self, store: Store) -> None:
+        async def tell(state: Any) -> Any:
+            seen.append(state)
+            return False, False
+
+        await store.fold(INTERNAL, EXTERNAL, count)
+        await store.set(INTERNAL, 50)
+        seen: list[Any] = []
+        await store.fold(INTERNAL, EXTERNAL, tell)
+        assert seen[-1] == 50
+
+    async def test_writes_in_between_are_seen_and_the_event_is_folded_again(self, store: Store) -> None:
+        runs = []
+
+        async def step(state: Any) -> Any:
+            runs.append(state)
+            if state != 2:
+                await store.set(INTERNAL, (state or 0) + 1)
+            return [state], state
+
+        await store.fold(INTERNAL, EXTERNAL, step)
+        assert runs[0] is None
+        assert runs[-1] == 2
+        assert await store.multiget([INTERNAL, EXTERNAL]) == [[2], 2]
+
+    async def test_a_reducer_that_raises_changes_nothing(self, store: Store) -> None:
+        async def step(state: Any) -> Any:
+            state['seen'] = True
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await store.fold(INTERNAL, EXTERNAL, step, b'{}')
+        assert await store.keys() == []
+
+    async def test_a_reducer_that_raises_fails_its_own_caller_alone(self, store: Store) -> None:
+        def event(number: int) -> Any:
+            async def step(state: Any) -> Any:
+                state.append(number)
+                if number % 3 == 1:
+                    raise LookupError(number)
+                return state, number
+
+            return store.fold(INTERNAL, EXTERNAL, step, b'[]')
+
+        outcomes = await asyncio.gather(*map(event, range(30)), return_exceptions=True)
+        for number, outcome in enumerate(outcomes):
+            assert repr(outcome) == (f'LookupError({number})' if number % 3 == 1 else repr(number))
+        good = [number for number in range(30) if number % 3 != 1]
+        assert await store.multiget([INTERNAL, EXTERNAL]) == [good, good[-1]]
+
+    @pytest.mark.parametrize('states', [({'set': {1}}, 'fine'), ('fine', {'set': {1}})], ids=['internal', 'external'])
+    async def test_a_state_json_cannot_hold_changes_neither_state(self, store: Store, states: Any) -> None:
+        async def step(state: Any) -> Any:
+            return states
+
+        await store.fold(INTERNAL, EXTERNAL, count)
+        with pytest.raises(InvalidValue, match=r"ternal,r.*value\['set'\]"):
+            await store.fold(INTERNAL, EXTERNAL, step)
+        assert await store.multiget([INTERNAL, EXTERNAL]) == [1, 1]
+
+    async def test_false_writes_nothing_but_a_fresh_key_gets_the_null_state(self, store: Store) -> None:
+        async def decline(state: Any) -> Any:
+            return False, False
+
+        assert await store.fold(INTERNAL, EXTERNAL, decline, b'{"n":0}') is False
+        assert await store.dump() == {INTERNAL: {'n': 0}}
+
+        async def external_only(state: Any) -> Any:
+            return False, 'seen'
+
+        assert await store.fold(INTERNAL, EXTERNAL, external_only, b'{"n":0}') == 'seen'
+        assert await store.dump() == {INTERNAL: {'n': 0}, EXTERNAL: 'seen'}
+
+        async def internal_only(state: Any) -> Any:
+            return {'n': 1}, False
+
+        assert await store.fold(INTERNAL, EXTERNAL, internal_only, b'{"n":0}') is False
+        assert await store.dump() == {INTERNAL: {'n': 1}, EXTERNAL: 'seen'}
+
+    async def test_the_null_state_null_is_stored_as_null(self, store: Store) -> None:
+        async def decline(state: Any) -> Any:
+            return False, False
+
+        await store.fold(INTERNAL, EXTERNAL, decline)
+        assert await store.dump() == {INTERNAL: None}
+
+    async def test_a_stored_null_is_a_state_and_no_fresh_key(self, store: Store) -> None:
+        seen = []
+
+        async def step(state: Any) -> Any:
+            seen.append(state)
+            return None, None
+
+        for _ in range(3):
+            await store.fold(INTERNAL, EXTERNAL, step, b'"fresh"')
+        assert seen[0] == 'fresh'
+        assert set(seen[1:]) == {None}
+
+    async def test_a_reducer_that_waits_for_its_own_key_is_told(self, store: Store) -> None:
+        async def step(state: Any) -> Any:
+            await store.fold(INTERNAL, EXTERNAL, step)
+
+        with pytest.raises(ReducerError, match='its own key'):
+            await store.fold(INTERNAL, EXTERNAL, step)
+        assert store.busy_keys() == 0
+
+    async def test_a_reducer_may_send_an_event_to_another_key(self, store: Store) -> None:
+        async def outer(state: Any) -> Any:
+            inner = await store.fold('Internal,other', 'External,other', count)
+            return inner, inner
+
+        assert await store.fold(INTERNAL, EXTERNAL, outer) == 1
+        assert await store['Internal,other'] == 1
+
+    async def test_a_reducer_that_returns_no_pair_is_told(self, store: Store) -> None:
+        async def step(state: Any) -> Any:
+            return {'just': 'one'}
+
+        with pytest.raises(ReducerError, match='internal_state, external_state'):
+            await store.fold(INTERNAL, EXTERNAL, step)
+        assert await store.keys() == []
+
+    async def test_a_key_no_store_takes_is_refused_by_a_reducer_too(self, store: Store) -> None:
+        for pair in (('', EXTERNAL), (INTERNAL, 'a\ud800')):
+            with pytest.raises(InvalidKey):
+                await store.fold(*pair, count)
+        assert await store.keys() == []
+
+    async def test_a_cancelled_event_leaves_both_states_or_none(self, store: Store) -> None:
+        for turns in range(12):
+            event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            event.cancel()
+            await asyncio.wait([event])
+            internal, external = await store.multiget([INTERNAL, EXTERNAL])
+            assert internal == external
+
+    async def test_cancelled_events_among_others_are_folded_once_or_not_at_all(self, store: Store) -> None:
+        def event(number: int) -> Any:
+            async def step(state: Any) -> Any:
+                await asyncio.sleep(0)
+                return [*state, number], len(state) + 1
+
+            return asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, step, b'[]'))
+
+        events = [event(number) for number in range(40)]
+        for number in range(0, 40, 5):
+            await asyncio.sleep(0)
+            events[number].cancel()
+        await asyncio.gather(*events, return_exceptions=True)
+        await store.fold(INTERNAL, EXTERNAL, lambda state: _pair([*state, 'end']), b'[]')
+        folded = (await store[INTERNAL])[:-1]
+        assert folded == sorted(set(folded))
+        assert set(folded) >= {number for number in range(40) if number % 5}
+        assert store.busy_keys() == 0
+
+
+async def _pair(state: Any) -> Any:
+    return state, state
