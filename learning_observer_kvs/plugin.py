@@ -16,15 +16,17 @@ import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from learning_observer_kvs import debug, settings
-from learning_observer_kvs.debug.access import Authorize
+from learning_observer_kvs import settings
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.prestartup import run_startup_checks_and_init
+
+if TYPE_CHECKING:
+    from learning_observer_kvs.debug import Authorize
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
 """``app[KVS_KEY]``: the router, typed; the same as ``app['kvs']``."""
@@ -55,7 +57,7 @@ def setup(
 
     A wrong configuration ends ``web.run_app`` with one screen of text and exit status 1.
     """
-    _attach(app)
+    attach(app)
     if authorize is not None:
         app[AUTHORIZE_KEY] = authorize
 
@@ -75,7 +77,7 @@ async def startup_hook(app: web.Application) -> None:
     Who may see ``/debug/kvs`` is said by ``app[AUTHORIZE_KEY]``, or by ``kvs_debug: {authorize: 'module:function'}``
     in the settings.
     """
-    _attach(app)
+    attach(app)
 
     async def close(app: web.Application) -> None:
         await KVS.close()
@@ -88,7 +90,12 @@ async def startup_hook(app: web.Application) -> None:
     app.on_cleanup.append(close)
 
 
-def _attach(app: web.Application) -> None:
+def attach(app: web.Application) -> None:
+    """Let handlers find the stores as ``app['kvs']`` and ``app[KVS_KEY]``.
+
+    Raises:
+        RuntimeError: they do already.
+    """
     if KVS_KEY in app:
         raise RuntimeError('This application has the key-value store already: call setup() or add the hook once.')
     app[KVS_KEY] = KVS
@@ -107,6 +114,9 @@ async def _start(app: web.Application, config: str | os.PathLike[str] | Mapping[
     except StartupCheck as failure:
         print(failure, file=sys.stderr)
         raise StartupFailed(str(failure), problems=failure.problems) from failure
+    # Imported here: with the pages come their templates, and not every program serves them.
+    from learning_observer_kvs import debug
+
     debug.register(app, KVS, authorize, settings.settings)
 
 

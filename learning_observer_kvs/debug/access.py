@@ -13,7 +13,8 @@ log = logging.getLogger('learning_observer_kvs')
 
 Authorize = Callable[[web.Request, str, str, str | None], bool | Awaitable[bool]]
 """``authorize(request, action, store, key)``: whether the asker may. The action is ``list`` (stores and keys) or
-``read`` (a value); the store is ``''`` where all of them are listed; the key is ``None`` but for ``read``."""
+``read`` (a value); the store is ``''`` where all of them are listed; the key is ``None`` but for ``read``. It may raise
+an HTTP error of aiohttp's, such as a redirection to a page to log in."""
 
 _FORWARDED = ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'X-Real-IP', 'Via')
 
@@ -25,6 +26,8 @@ async def may(authorize: Authorize | None, request: web.Request, action: str, st
     try:
         answer = authorize(request, action, store, key)
         return (await answer if inspect.isawaitable(answer) else answer) is True
+    except web.HTTPException:
+        raise
     except Exception:
         log.exception('authorize(request, %r, %r, …) failed; nobody was let in.', action, store)
         return False
