@@ -6,7 +6,6 @@ Most tests start the host that stands beside them (``tests/host``) in a process 
 from __future__ import annotations
 
 import ast
-import configparser
 import json
 import os
 import subprocess
@@ -17,29 +16,11 @@ from typing import Any
 import pytest
 
 import learning_observer_kvs
-from learning_observer_kvs import __version__
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parent.parent
 RUNTIME, MODULES = ROOT / 'tests/host/runtime', ROOT / 'tests/host/modules'
 ORDERS = pytest.mark.parametrize('order', ['ours first', 'ours last'])
-
-
-@pytest.fixture(scope='session')
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the path that holds this package with the entry points and requirements it is installed with."""
-    folder = tmp_path_factory.mktemp('installed')
-    (folder / 'learning_observer_kvs').symlink_to(ROOT / 'learning_observer_kvs')
-    named = configparser.ConfigParser()
-    named.read(ROOT / 'setup.cfg')
-    needs = [f'Requires-Dist: {line}' for line in named['options']['install_requires'].split('\n') if line]
-    info = folder / f'learning_observer_kvs-{__version__}.dist-info'
-    info.mkdir()
-    head = ['Metadata-Version: 2.1', 'Name: learning_observer_kvs', f'Version: {__version__}']
-    (info / 'METADATA').write_text('\n'.join([*head, *needs, '']))
-    points = named['options.entry_points']
-    (info / 'entry_points.txt').write_text('\n'.join(f'[{group}]{lines}\n' for group, lines in points.items()))
-    return folder
 
 
 class Host:
