@@ -479,3 +479,15 @@ def test_nothing_else_of_the_package_imports_the_runtime() -> None:
             if any(name.split('.')[0] == 'learning_observer' or name.endswith('kvs.module') for name in names):
                 importing.add(path.name)
     assert importing == {'module.py'}
+
+
+def test_checking_a_servers_settings_leaves_its_other_blocks_alone() -> None:
+    ended = subprocess.run(
+        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', 'check', 'tests/host/creds.yaml', '--json'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [(problem['id'], problem['place'], problem['subject']) for problem in json.loads(ended.stdout)]
+    assert found == [('KVS.W001', 'tests/host/creds.yaml:21', 'kvs.memoization.expiry')]

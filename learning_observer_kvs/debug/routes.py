@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 
-import jinja2
 from aiohttp import web
 
 from learning_observer_kvs.debug import views
@@ -65,6 +64,8 @@ class Pages:
     """The handlers."""
 
     def __init__(self, app: web.Application, router: KVSRouter, authorize: Authorize | None) -> None:
+        import jinja2  # takes its time, and is not wanted where the pages are not served
+
         self._app = app
         self._router = router
         self._authorize = authorize
