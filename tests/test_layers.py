@@ -52,7 +52,7 @@ FLOORS = {
     'stream_analytics.helpers': 6,
     'testing': 6,
     'replay': 7,
-    'copying': 6,
+    'copying': 4,
     'debug': 7,
     'plugin': 8,
     'cli': 9,
