@@ -12,7 +12,7 @@ import click
 from learning_observer_kvs._version import __version__
 from learning_observer_kvs.errors import KVSError
 
-COMMANDS = ('check', 'copy', 'dump', 'get', 'keys', 'load', 'replay')
+COMMANDS = ('check', 'copy', 'dump', 'get', 'keys', 'load', 'remove', 'replay', 'serve', 'set')
 
 
 class Commands(click.Group):
