@@ -120,20 +120,29 @@ def _settings() -> Settings:
             found = written
     block = found.get('redis_connection')
     if block is None or isinstance(block, Mapping):
-        found['redis_connection'] = {**(block or {}), **_redis_of_pmss(block or {})}
+        found['redis_connection'] = {**(block or {}), **_redis_of_pmss()}
     return found
 
 
-def _redis_of_pmss(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What the runtime's PMSS object says of ``redis_connection``; its defaults only where they were written."""
+def _redis_of_pmss() -> dict[str, Any]:
+    """What the runtime's PMSS object says of ``redis_connection`` beyond the settings: overlays, and text for numbers.
+
+    Its defaults count only where they were written.
+    """
     said: dict[str, Any] = {}
     if runtime.settings.pmss_settings is None:
         return said
+    written = (runtime.settings.settings or {}).get('redis_connection') or {}
     for name, default in (('redis_host', 'localhost'), ('redis_port', 6379), ('redis_password', 'None')):
-        value = getattr(runtime.settings.pmss_settings, name)(types=['redis_connection'])
+        try:
+            value = getattr(runtime.settings.pmss_settings, name)(types=['redis_connection'])
+        except ValueError:
+            raise StartupCheck(
+                f'redis_connection.{name} has a value that PMSS cannot take. Correct it in the settings or in an overlay.'
+            ) from None
         if name == 'redis_port' and isinstance(value, str) and value.isdigit():
             value = int(value)
-        if value != default or name in written:
+        if value != written.get(name, default):
             said[name] = None if value == 'None' else value
     return said
 

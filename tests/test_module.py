@@ -260,6 +260,7 @@ def test_a_wrong_configuration_is_told_by_the_host_once_with_its_places(host: Ho
         ('config: {run_mode: dev}\n', 'kvs is not there'),
         ('kvs: {memoization: {type: stub}}\n', 'kvs.default is not there'),
         ('kvs_plugin: "off"\n' + STUB, "kvs_plugin is 'off'"),
+        ('redis_connection: {redis_port: abc}\n' + STUB, 'redis_connection.redis_port has a value'),
     ],
 )
 def test_what_is_missing_or_unclear_is_told_too(host: Host, creds: str, fault: str) -> None:
