@@ -138,7 +138,7 @@ def _redis_of_pmss() -> dict[str, Any]:
             value = getattr(runtime.settings.pmss_settings, name)(types=['redis_connection'])
         except ValueError:
             raise StartupCheck(
-                f'redis_connection.{name} has a value that PMSS cannot take. Correct it in the settings or in an overlay.'
+                f'redis_connection.{name} has a value that PMSS cannot take. Correct it there or in an overlay.'
             ) from None
         if name == 'redis_port' and isinstance(value, str) and value.isdigit():
             value = int(value)

@@ -315,6 +315,34 @@ say([type(learning_observer.kvs.KVS).__module__, type(learning_observer.cache.ca
     assert said == ['learning_observer.kvs'] * 3 + ['learning_observer.routes', False]
 
 
+def test_the_switch_works_as_its_page_says(host: Host) -> None:
+    script = 'start()\nimport learning_observer.kvs\nsay(type(learning_observer.kvs.KVS).__module__)'
+    assert host.run(script, (ROOT / 'docs/examples/switched_off.yaml').read_text()) == 'learning_observer.kvs'
+
+
+def test_reducers_with_our_decorators_serve_the_host(host: Host) -> None:
+    said = host.run(
+        f"""
+sys.path.append({str(ROOT / 'docs/examples')!r})
+app = start()
+import learning_observer.kvs, learning_observer.module_loader, learning_observer.stream_analytics, runtime_module
+learning_observer.module_loader.REDUCERS[:] = [entry | {{'context': 'writing'}} for entry in runtime_module.REDUCERS]
+learning_observer.stream_analytics.init()
+COMMAND = {{'ty': 'is', 'ibi': 1, 's': 'x' * 40}}
+EVENT = {{'event': 'google_docs_save', 'doc_id': 'd', 'bundles': [{{'commands': [COMMAND]}}]}}
+
+async def main():
+    async with served(app) as server:
+        await server.feed('bob', [EVENT, EVENT])
+        return await learning_observer.kvs.KVS()['External,pastes.pastes,EventField.doc_id:d,STUDENT:bob']
+
+say(asyncio.run(main()))
+""",
+        STUB,
+    )
+    assert said == {'pastes': 2, 'longest': 40}
+
+
 @pytest.mark.parametrize(
     ('switch', 'whose'), [('true', 'learning_observer_kvs.kvs'), ('false', 'learning_observer.kvs')]
 )
