@@ -1,4 +1,4 @@
-"""``lo-kvs set``, ``remove`` and ``serve``."""
+"""``lo-kvs set``, ``remove``, ``erase-student`` and ``serve``."""
 
 from __future__ import annotations
 
@@ -74,6 +74,33 @@ def test_removing_tells_whether_it_was_there(run: Run) -> None:
     assert run('remove', 'a').returncode == 0
     ended = run('remove', 'a')
     assert (ended.returncode, ended.stderr) == (1, "There is no key 'a' in store 'default'.\n")
+
+
+OF_BOB = [
+    'External,a.b,STUDENT:bob',
+    'Internal,a.b,EventField.doc_id:d,STUDENT:bob',
+    'Internal,a.b,STUDENT:bob',
+]
+OF_OTHERS = ['Internal,a.b,EventField.doc_id:bob,STUDENT:eve', 'Internal,a.b,STUDENT:bobby', 'STUDENT:bob', 'bob']
+
+
+def test_erasing_a_student_takes_all_keys_of_that_student_and_no_others(run: Run, tmp_path: Path) -> None:
+    (tmp_path / 'some.json').write_text(json.dumps(dict.fromkeys(OF_BOB + OF_OTHERS, 1)))
+    run('load', 'some.json')
+    tried = run('erase-student', 'bob', '--dry-run')
+    assert (tried.returncode, sorted(tried.stdout.splitlines())) == (0, OF_BOB)
+    assert len(run('keys').stdout.splitlines()) == 7
+    erased = run('erase-student', 'bob')
+    assert (erased.returncode, erased.stderr) == (0, "3 keys of 'bob' in store 'default' removed.\n")
+    assert sorted(run('keys').stdout.splitlines()) == OF_OTHERS
+    assert run('erase-student', 'bob').returncode == 1
+
+
+def test_a_student_whose_id_holds_a_comma_is_found(run: Run) -> None:
+    run('set', r'Internal,a.b,STUDENT:doe\2c jane', '1')
+    run('set', 'Internal,a.b,STUDENT:doe', '1')
+    assert run('erase-student', 'doe, jane').returncode == 0
+    assert run('keys').stdout == 'Internal,a.b,STUDENT:doe\n'
 
 
 @contextmanager
