@@ -16,17 +16,15 @@ import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs import settings
+from learning_observer_kvs import debug, settings
+from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.prestartup import run_startup_checks_and_init
-
-if TYPE_CHECKING:
-    from learning_observer_kvs.debug import Authorize
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
 """``app[KVS_KEY]``: the router, typed; the same as ``app['kvs']``."""
@@ -114,9 +112,6 @@ async def _start(app: web.Application, config: str | os.PathLike[str] | Mapping[
     except StartupCheck as failure:
         print(failure, file=sys.stderr)
         raise StartupFailed(str(failure), problems=failure.problems) from failure
-    # Imported here: with the pages come their templates, and not every program serves them.
-    from learning_observer_kvs import debug
-
     debug.register(app, KVS, authorize, settings.settings)
 
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -17,6 +17,9 @@ from learning_observer_kvs.debug.access import Authorize, may
 from learning_observer_kvs.errors import InvalidKey, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
+
+if TYPE_CHECKING:
+    import jinja2
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -64,20 +67,24 @@ class Pages:
     """The handlers."""
 
     def __init__(self, app: web.Application, router: KVSRouter, authorize: Authorize | None) -> None:
-        import jinja2  # takes its time, and is not wanted where the pages are not served
-
         self._app = app
         self._router = router
         self._authorize = authorize
-        self._templates = jinja2.Environment(
+
+    @functools.cached_property
+    def _templates(self) -> jinja2.Environment:
+        import jinja2  # takes its time, and is not wanted where nobody looks
+
+        templates = jinja2.Environment(
             loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters['pretty'] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-        self._templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))
+        templates.filters['pretty'] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))
+        return templates
 
     async def stores(self, request: web.Request) -> web.Response:
         """All stores."""
