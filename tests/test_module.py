@@ -392,7 +392,7 @@ def test_a_late_load_with_a_fault_leaves_the_host_as_it_was(host: Host) -> None:
 try:
     import learning_observer_kvs.module
 except learning_observer.prestartup.StartupCheck as failure:
-    say([str(failure).count('expiry'), type(learning_observer.kvs.KVS).__module__,
+    say([str(failure).count('expirry'), type(learning_observer.kvs.KVS).__module__,
          learning_observer.kvs.KVSRouter.__module__])
 """,
         'kvs: {default: {type: stub}, other: {type: stub, expirry: 3}}\n',
