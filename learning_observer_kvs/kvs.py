@@ -191,7 +191,7 @@ class KVSRouter:
             store = self._stores[name]
         except KeyError:
             raise self._not_configured(name) from None
-        if not isinstance(store, Store):
+        if callable(store):
             store = self._stores[name] = store()
         return store
 

@@ -54,7 +54,7 @@ def setup(
 
     A wrong configuration ends ``web.run_app`` with one screen of text and exit status 1.
     """
-    _attach(app)
+    attach(app)
     if authorize is not None:
         app[AUTHORIZE_KEY] = authorize
     pages = debug.Pages(app, KVS)
@@ -78,7 +78,7 @@ async def startup_hook(app: web.Application) -> None:
     Raises:
         RuntimeError: the application has the store already, or is mounted below another one.
     """
-    _attach(app)
+    attach(app)
     try:
         pages = debug.Pages(app, KVS)
     except RuntimeError:
@@ -98,7 +98,12 @@ async def startup_hook(app: web.Application) -> None:
     app.on_cleanup.append(close)
 
 
-def _attach(app: web.Application) -> None:
+def attach(app: web.Application) -> None:
+    """Let handlers find the stores as ``app['kvs']`` and ``app[KVS_KEY]``.
+
+    Raises:
+        RuntimeError: they do already.
+    """
     if KVS_KEY in app:
         raise RuntimeError('This application has the key-value store already: call setup() or add the hook once.')
     app[KVS_KEY] = KVS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from learning_observer_kvs import prestartup, redis_connection, settings
+from learning_observer_kvs import __version__, prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
 from learning_observer_kvs.redis_connection import RedisConnection
 from tests.redis_guarded import guarded_server, tls_server
@@ -15,16 +18,19 @@ from tests.redis_nodes import RedisNodes
 from tests.redis_sentinels import Sentinels
 from tests.redis_server import RedisServer
 
+ROOT = Path(__file__).parent.parent
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--long', action='store_true', help='also run what takes long')
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption('--long'):
-        long = [item for item in items if 'long' in item.keywords]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if 'long' not in item.keywords]
+    left_out = set() if config.getoption('--long') else {'long'}
+    if 'LO_SOURCE' not in os.environ:
+        left_out.add('real_runtime')
+    config.hook.pytest_deselected(items=[item for item in items if left_out & item.keywords.keys()])
+    items[:] = [item for item in items if not left_out & item.keywords.keys()]
 
 
 @pytest.fixture(scope='session')
@@ -75,6 +81,23 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[RedisConnection]:
     await connection.client().flushall()
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope='session')
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the path that holds this package with the entry points and requirements it is installed with."""
+    folder = tmp_path_factory.mktemp('installed')
+    (folder / 'learning_observer_kvs').symlink_to(ROOT / 'learning_observer_kvs')
+    named = configparser.ConfigParser()
+    named.read(ROOT / 'setup.cfg')
+    needs = [f'Requires-Dist: {line}' for line in named['options']['install_requires'].split('\n') if line]
+    info = folder / f'learning_observer_kvs-{__version__}.dist-info'
+    info.mkdir()
+    head = ['Metadata-Version: 2.1', 'Name: learning_observer_kvs', f'Version: {__version__}']
+    (info / 'METADATA').write_text('\n'.join([*head, *needs, '']))
+    points = named['options.entry_points']
+    (info / 'entry_points.txt').write_text('\n'.join(f'[{group}]{lines}\n' for group, lines in points.items()))
+    return folder
 
 
 @pytest.fixture(autouse=True)

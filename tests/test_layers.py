@@ -61,9 +61,11 @@ FLOORS = {
     'stream_analytics.helpers': 6,
     'testing': 6,
     'replay': 7,
+    'copying': 4,
     'debug': 7,
     'plugin': 8,
     'cli': 9,
+    'module': 9,
     '': 10,
 }
 """The number is the floor; ``''`` is the package itself. What is not named stands where the room around it does."""

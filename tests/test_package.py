@@ -50,3 +50,35 @@ def test_the_command_tells_its_version() -> None:
         [sys.executable, '-m', 'learning_observer_kvs.cli', '--version'], capture_output=True, text=True, check=True
     )
     assert __version__ in said.stdout
+
+
+IMPORTED = """
+import aiohttp.web, redis.asyncio, sys
+before = set(sys.modules)
+import learning_observer_kvs
+tops = {name.partition('.')[0] for name in set(sys.modules) - before}
+print(*sorted(top for top in tops - sys.stdlib_module_names if not top.startswith('_')))
+"""
+
+
+def test_importing_the_package_brings_what_every_deployment_uses_and_no_more() -> None:
+    said = subprocess.run([sys.executable, '-W', 'error', '-c', IMPORTED], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ['learning_observer_kvs', 'msgspec', 'orjson', 'ormsgpack', 'yaml']
+
+
+def test_serving_no_debug_pages_brings_no_templates() -> None:
+    script = """
+import asyncio, sys
+from aiohttp import web
+import learning_observer_kvs
+app = web.Application()
+learning_observer_kvs.setup(app, {'kvs': {'default': {'type': 'stub'}}, 'config': {'run_mode': 'deploy'}})
+async def start():
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await runner.cleanup()
+asyncio.run(start())
+print('jinja2' in sys.modules, 'click' in sys.modules, 'rich' in sys.modules)
+"""
+    said = subprocess.run([sys.executable, '-W', 'error', '-c', script], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ['False', 'False', 'False']

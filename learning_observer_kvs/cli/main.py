@@ -12,7 +12,7 @@ import click
 from learning_observer_kvs._version import __version__
 from learning_observer_kvs.errors import KVSError
 
-COMMANDS = ('check', 'dump', 'get', 'keys', 'load', 'replay')
+COMMANDS = ('check', 'copy', 'dump', 'erase-student', 'get', 'keys', 'load', 'remove', 'replay', 'serve', 'set')
 
 
 class Commands(click.Group):
@@ -24,7 +24,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f'learning_observer_kvs.cli.{name}').command
+        command: click.Command = importlib.import_module(f'learning_observer_kvs.cli.{name.replace("-", "_")}').command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

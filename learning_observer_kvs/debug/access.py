@@ -13,7 +13,8 @@ log = logging.getLogger('learning_observer_kvs')
 
 Authorize = Callable[[web.Request, str, str, str | None], bool | Awaitable[bool]]
 """``authorize(request, action, store, key)``: whether the asker may. The action is ``list`` (stores and keys) or
-``read`` (a value); the store is ``''`` where all of them are listed; the key is ``None`` but for ``read``."""
+``read`` (a value); the store is ``''`` where all of them are listed; the key is ``None`` but for ``read``. It may raise
+an HTTP error of aiohttp's, such as a redirection to a page to log in."""
 
 _FORWARDED = ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'X-Real-IP', 'Via')
 

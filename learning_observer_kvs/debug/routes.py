@@ -8,9 +8,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from aiohttp import web
 
 from learning_observer_kvs.debug import views
@@ -18,6 +17,9 @@ from learning_observer_kvs.debug.access import Authorize, may
 from learning_observer_kvs.errors import InvalidKey, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
+
+if TYPE_CHECKING:
+    import jinja2
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -59,15 +61,6 @@ class Pages:
         self._router = router
         self._authorize: Authorize | None = None
         self.is_open = False
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters['pretty'] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-        self._templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))
         for path, name, handler in (
             ('/debug/kvs', 'kvs_debug', self.stores),
             ('/debug/kvs/static/kvs.css', 'kvs_debug_css', self.stylesheet),
@@ -78,6 +71,21 @@ class Pages:
             app.router.register_resource(resource)
             for method in ('GET', 'HEAD'):
                 resource.add_route(method, handler)
+
+    @functools.cached_property
+    def _templates(self) -> jinja2.Environment:
+        import jinja2  # takes its time, and is not wanted where nobody looks
+
+        templates = jinja2.Environment(
+            loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        templates.filters['pretty'] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))
+        return templates
 
     def open(self, authorize: Authorize | None, settings: Settings) -> None:
         """Serve them from now on, if they can be guarded.

@@ -1,0 +1,65 @@
+"""``lo-kvs copy``."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+
+import click
+
+from learning_observer_kvs import copying
+from learning_observer_kvs.cli.common import config_option, json_option, progress
+from learning_observer_kvs.kvs import KVSRouter
+
+
+@click.command('copy')
+@click.argument('source', metavar='FROM')
+@click.argument('target', metavar='TO')
+@click.option('--prefix', default='', help='Only keys that begin with it.')
+@click.option('--overwrite', is_flag=True, help='Replace values of TO that differ; else they are left and reported.')
+@config_option
+@json_option
+def command(source: str, target: str, prefix: str, overwrite: bool, config: tuple[str, ...], as_json: bool) -> None:
+    """Copy every key of the store FROM into the store TO, then read both again and compare.
+
+    Both are names in the settings. It may be interrupted and run again: what is there already is not written again.
+    Nothing is removed. Ends with status 1 if a key of FROM is not in TO with the same value.
+
+    \b
+    Example:
+      lo-kvs copy files default
+    """
+    if source == target:
+        raise click.BadParameter(f'FROM and TO are both {source!r}; name two stores.', param_hint='TO')
+
+    async def run() -> copying.Report:
+        async with KVSRouter.from_settings(config) as router:
+            stores = getattr(router, source)(), getattr(router, target)()
+            total = 2 * await copying.count(*stores, prefix)
+            with progress('Copying', total=total, unit='keys, written and compared') as advance:
+                return await copying.copy(*stores, prefix=prefix, overwrite=overwrite, progress=advance)
+
+    report = asyncio.run(run())
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(report) | {'verified': report.verified}, indent=2, ensure_ascii=False))
+    else:
+        _say(report, source, target)
+    if not report.verified:
+        sys.exit(1)
+
+
+def _say(report: copying.Report, source: str, target: str) -> None:
+    for line in report.named:
+        click.echo(line, err=True)
+    others = report.differing + report.failed - len(report.named)
+    if others > 0:
+        click.echo(f'… and {others:,} more.', err=True)
+    click.echo(
+        f'{report.copied:,} keys copied, {report.there:,} were there, {report.differing:,} differ, '
+        f'{report.failed:,} cannot be copied.'
+    )
+    click.echo(f'{source}: {report.source_count:,} keys, digest {report.source_digest}')
+    click.echo(f'{target}: {report.target_count:,} of them, digest {report.target_digest}')
+    click.echo('Verified: the same.' if report.verified else 'They are not the same.')

@@ -1,0 +1,61 @@
+"""``lo-kvs erase-student``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from learning_observer_kvs.cli.common import config_option, progress, store_option, with_store
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stream_analytics.fields import KeyField
+from learning_observer_kvs.stream_analytics.keys import parse_key
+
+PAGE = 1000
+
+
+@click.command('erase-student')
+@click.argument('student')
+@click.option('--dry-run', is_flag=True, help='Print the keys, and remove nothing.')
+@config_option
+@store_option
+def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> None:
+    """Remove every key of STUDENT, as keys name the student (STUDENT:ls-17 is ls-17), from one store.
+
+    Events that come in meanwhile make new keys: end the student's sessions first. No key of the student ends with
+    status 1. Study logs and dumps are not touched.
+
+    \b
+    Example:
+      lo-kvs erase-student ls-17 --dry-run
+    """
+
+    async def act(store: Store) -> int:
+        found = 0
+        with progress('Looking', total=None, unit='keys') as advance:
+            cursor: str | None = None
+            while True:
+                page = await store.scan('', cursor, PAGE)
+                keys = [key for key in dict.fromkeys(page.keys) if _student_of(key) == student]
+                if dry_run:
+                    found += len(keys)
+                    click.echo(''.join(f'{key}\n' for key in keys), nl=False)
+                else:
+                    found += sum(await asyncio.gather(*map(store.remove, keys)))
+                advance(len(page.keys))
+                cursor = page.cursor
+                if cursor is None:
+                    return found
+
+    found = with_store(config, name, act)
+    click.echo(
+        f'{found:,} keys of {student!r} in store {name!r}' + (', none removed.' if dry_run else ' removed.'), err=True
+    )
+    if not found:
+        sys.exit(1)
+
+
+def _student_of(key: str) -> str | None:
+    parsed = parse_key(key)
+    return parsed.fields.get(KeyField.STUDENT.name) if parsed else None

@@ -1,0 +1,43 @@
+"""``lo-kvs set``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from learning_observer_kvs import jsontext
+from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.stores.base import Store
+
+
+@click.command('set')
+@click.argument('key')
+@click.argument('value', metavar='JSON')
+@config_option
+@store_option
+def command(key: str, value: str, config: tuple[str, ...], name: str) -> None:
+    """Store a value under KEY, written as JSON; - reads it from the standard input.
+
+    \b
+    Examples:
+      lo-kvs set greeting '"hello"'
+      lo-kvs get a | lo-kvs set b -
+    """
+    parsed = _parsed(sys.stdin.read() if value == '-' else value)
+
+    async def act(store: Store) -> None:
+        await store.set(key, parsed)
+
+    with_store(config, name, act)
+
+
+def _parsed(text: str) -> JSON:
+    try:
+        return jsontext.decode(text.encode('utf-8', 'surrogateescape'))
+    except CorruptValue as error:
+        raise click.BadParameter(
+            f'the value {error}. Text is JSON in double quotes: \'"hello"\'.', param_hint='JSON'
+        ) from None

@@ -1,0 +1,1 @@
+"""A module of reducers, as others write them for the host."""

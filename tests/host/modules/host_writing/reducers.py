@@ -1,0 +1,50 @@
+"""Reducers, decorated by the host."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from learning_observer.stream_analytics.fields import EventField, KeyField, Scope
+from learning_observer.stream_analytics.helpers import kvs_pipeline, student_event_reducer
+
+STUDENT = Scope([KeyField.STUDENT])
+DOCUMENT = Scope([KeyField.STUDENT, EventField('doc_id')])
+CLASS = Scope([KeyField.CLASS])
+
+
+@student_event_reducer(null_state={'count': 0})
+async def count(event: Any, state: Any) -> Any:
+    """Events of a student; gives others their turn in the middle."""
+    await asyncio.sleep(0)
+    state['count'] += 1
+    return state, {'events': state['count']}
+
+
+@kvs_pipeline(scope=DOCUMENT, null_state={'words': {}})
+async def words(event: Any, state: Any) -> Any:
+    """How often each word was written; writes nothing for an event without one."""
+    word = event['client'].get('word')
+    if word is None:
+        return False, False
+    state['words'][word] = state['words'].get(word, 0) + 1
+    return state, {'different': len(state['words'])}
+
+
+@kvs_pipeline(null_state=[], module_override='essays', qualname_override='now_and_then')
+async def often_none(event: Any, state: Any) -> Any:
+    """Forgets its state at every third event."""
+    state.append(event['client']['number'])
+    return (None if len(state) == 3 else state), False
+
+
+@kvs_pipeline(scope=CLASS)
+async def of_a_class(event: Any, state: Any) -> Any:
+    """A field that no event fills in."""
+    return state, state
+
+
+@kvs_pipeline(null_state={1, 2})
+async def of_a_set(event: Any, state: Any) -> Any:
+    """A state that is no JSON."""
+    return state, state

@@ -1,0 +1,3 @@
+"""The host's own module."""
+
+NAME = 'The host itself'

@@ -1,0 +1,39 @@
+"""The routes of the server."""
+
+from __future__ import annotations
+
+from aiohttp import WSMsgType, web
+
+import learning_observer.auth
+import learning_observer.stream_analytics
+
+
+async def events(request: web.Request) -> web.WebSocketResponse:
+    """The events of one student, over a websocket; each is answered when all reducers are done with it."""
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    metadata = {'auth': {'safe_user_id': request.match_info['student']}}
+    entries = learning_observer.stream_analytics.REDUCER_MODULES['writing']
+    pipelines = [(await entry['reducer'](metadata), entry['scope']) for entry in entries]
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            event = {'client': message.json()}
+            for process_event, _ in pipelines:
+                await process_event(event, {'doc_id': event['client'].get('doc_id')})
+            await socket.send_str('done')
+    return socket
+
+
+def register_debug_routes(app: web.Application) -> None:
+    """Pages for developers."""
+
+    async def headers(request: web.Request) -> web.Response:
+        return web.json_response(dict(request.headers))
+
+    app.router.add_get('/admin/headers', learning_observer.auth.admin(headers))
+
+
+def add_routes(app: web.Application) -> None:
+    """All of them."""
+    app.router.add_get('/wsapi/in/{student}', events)
+    register_debug_routes(app)

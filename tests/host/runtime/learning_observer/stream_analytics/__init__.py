@@ -1,0 +1,21 @@
+"""Takes up the reducers that the modules brought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import learning_observer.module_loader
+import learning_observer.stream_analytics.helpers
+
+REDUCER_MODULES: dict[str, list[dict[str, Any]]] | None = None
+
+
+def init() -> None:
+    """By the source of the events they take."""
+    global REDUCER_MODULES
+    found: dict[str, list[dict[str, Any]]] = {}
+    for reducer in learning_observer.module_loader.reducers():
+        found.setdefault(reducer['context'], []).append(
+            {'reducer': reducer['function'], 'scope': reducer['scope']},
+        )
+    REDUCER_MODULES = found

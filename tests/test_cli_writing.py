@@ -1,0 +1,144 @@
+"""``lo-kvs set``, ``remove``, ``erase-student`` and ``serve``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+CREDS = 'config: {run_mode: deploy}\nkvs: {default: {type: sqlite, path: state.sqlite3}}\n'
+COMMAND = [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli']
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs the command in a folder with a ``creds.yaml``."""
+    (tmp_path / 'creds.yaml').write_text(CREDS)
+
+    def run(*words: str, given: str = '') -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *words],
+            cwd=tmp_path,
+            env=os.environ | {'PYTHONPATH': os.getcwd()},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize('value', ['"hello"', 'null', '{"a": [1, 2.0, 12345678901234567890123]}', '"é"'])
+def test_what_is_set_is_what_get_prints(run: Run, value: str) -> None:
+    assert run('set', 'a key', value).returncode == 0
+    assert json.loads(run('get', 'a key').stdout) == json.loads(value)
+
+
+def test_a_value_is_read_from_the_standard_input(run: Run) -> None:
+    assert run('set', 'essay', '-', given='{"text":\n "one"}\n').returncode == 0
+    assert run('set', 'copy', '-', given=run('get', 'essay').stdout).returncode == 0
+    assert json.loads(run('get', 'copy').stdout) == {'text': 'one'}
+
+
+@pytest.mark.parametrize('value', ['hello', '', '{', '[1] [2]'])
+def test_what_is_no_json_is_refused_with_the_cure_and_nothing_is_written(run: Run, value: str) -> None:
+    ended = run('set', 'a', value)
+    assert ended.returncode == 2
+    assert 'double quotes' in ended.stderr
+    assert run('keys').stdout == ''
+
+
+def test_a_number_that_json_has_not_is_refused(run: Run) -> None:
+    ended = run('set', 'a', '[1, NaN]')
+    assert ended.returncode != 0
+    assert 'Traceback' not in ended.stderr
+    assert run('keys').stdout == ''
+
+
+def test_removing_tells_whether_it_was_there(run: Run) -> None:
+    run('set', 'a', '1')
+    assert run('remove', 'a').returncode == 0
+    ended = run('remove', 'a')
+    assert (ended.returncode, ended.stderr) == (1, "There is no key 'a' in store 'default'.\n")
+
+
+OF_BOB = [
+    'External,a.b,STUDENT:bob',
+    'Internal,a.b,EventField.doc_id:d,STUDENT:bob',
+    'Internal,a.b,STUDENT:bob',
+]
+OF_OTHERS = ['Internal,a.b,EventField.doc_id:bob,STUDENT:eve', 'Internal,a.b,STUDENT:bobby', 'STUDENT:bob', 'bob']
+
+
+def test_erasing_a_student_takes_all_keys_of_that_student_and_no_others(run: Run, tmp_path: Path) -> None:
+    (tmp_path / 'some.json').write_text(json.dumps(dict.fromkeys(OF_BOB + OF_OTHERS, 1)))
+    run('load', 'some.json')
+    tried = run('erase-student', 'bob', '--dry-run')
+    assert (tried.returncode, sorted(tried.stdout.splitlines())) == (0, OF_BOB)
+    assert len(run('keys').stdout.splitlines()) == 7
+    erased = run('erase-student', 'bob')
+    assert (erased.returncode, erased.stderr) == (0, "3 keys of 'bob' in store 'default' removed.\n")
+    assert sorted(run('keys').stdout.splitlines()) == OF_OTHERS
+    assert run('erase-student', 'bob').returncode == 1
+
+
+def test_a_student_whose_id_holds_a_comma_is_found(run: Run) -> None:
+    run('set', r'Internal,a.b,STUDENT:doe\2c jane', '1')
+    run('set', 'Internal,a.b,STUDENT:doe', '1')
+    assert run('erase-student', 'doe, jane').returncode == 0
+    assert run('keys').stdout == 'Internal,a.b,STUDENT:doe\n'
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """``lo-kvs serve`` in a folder; its address."""
+    with subprocess.Popen(
+        [*COMMAND, 'serve', '--port', '0'],
+        cwd=folder,
+        env=os.environ | {'PYTHONPATH': os.getcwd()},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r'http://127\.0\.0\.1:\d+', process.stdout.readline())
+            assert found
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+        assert process.returncode == 0
+
+
+async def test_the_pages_are_served_to_this_machine_in_any_run_mode(tmp_path: Path, run: Run) -> None:
+    run('set', 'Internal,a.b,STUDENT:bob', '1')
+    with serving(tmp_path) as address:
+        async with ClientSession() as session:
+            first: dict[str, Any] = await (await session.get(address)).json()
+            assert [store['name'] for store in first['stores']] == ['default']
+            keys = await (await session.get(f'{address}/debug/kvs/default')).json()
+            assert [entry['key'] for entry in keys['keys']] == ['Internal,a.b,STUDENT:bob']
+            strange = {'Host': 'writing.example.org'}
+            assert (await session.get(f'{address}/debug/kvs', headers=strange)).status == 403
+
+
+def test_serving_a_wrong_configuration_tells_the_faults_once(tmp_path: Path, run: Run) -> None:
+    (tmp_path / 'creds.yaml').write_text('kvs: {default: {type: redsi}}\n')
+    ended = run('serve')
+    assert ended.returncode == 1
+    assert ended.stderr.count("is 'redsi'") == 1
+    assert 'Traceback' not in ended.stderr
