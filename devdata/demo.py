@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
+import sys
 
 from aiohttp import web
 
@@ -77,8 +77,12 @@ def main() -> None:
     parser.add_argument('--port', type=int, default=FIRST_PORT, help=f'the first port to try ({FIRST_PORT})')
     arguments = parser.parse_args()
     logging.basicConfig(format='%(levelname)s %(message)s')
-    with contextlib.suppress(asyncio.CancelledError):
+    try:
         asyncio.run(serve(listen(arguments.port), arguments.students, arguments.speed))
+    except asyncio.CancelledError:
+        pass
+    except students.ServerGone as error:
+        sys.exit(str(error))
     print(f'\nStopped. The next start shows what is kept in {STATE.absolute()} again.')
 
 

@@ -21,4 +21,5 @@ case ${1:--} in
         shift
         ;;
 esac
+mkdir -p .lo_kvs
 exec python -m devdata.demo "$@"

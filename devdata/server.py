@@ -87,6 +87,9 @@ class Intake:
         except protocol.BadMessage as error:
             log.warning('A browser was sent away: %s', error)
             await socket.close(code=WSCloseCode.INVALID_TEXT, message=str(error).encode()[:120])
+        except OSError as error:
+            log.critical('An event could be neither folded nor kept, a browser was sent away: %s', error)
+            await socket.close(code=WSCloseCode.INTERNAL_ERROR, message=b'The event could not be stored.')
         finally:
             self._open.discard(socket)
         return socket

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import itertools
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -22,6 +22,10 @@ LONGEST_PAUSE = 15.0
 """Seconds; whoever watches a demo does not want to wait longer for a student to come back."""
 
 Message = Mapping[str, Any]
+
+
+class ServerGone(Exception):
+    """The server cannot be reached, or has closed the connection."""
 
 
 async def send(url: str, messages: AsyncIterator[Message], *, client: aiohttp.ClientSession) -> None:
@@ -76,11 +80,19 @@ async def write(url: str, students: int, *, seed: int | None = None, speed: floa
         seed: the same one gives the same documents, so one that was used before types into them again; a new one
             each time, if not given.
         speed: 2 for students twice as fast as people are.
+
+    Raises:
+        ServerGone: a student's connection failed; the others stop too.
     """
     seed = time.time_ns() if seed is None else seed
-    async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as group:
-        for number in range(students):
-            group.create_task(send(url, writing(number, seed, speed), client=client))
+    try:
+        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as group:
+            for number in range(students):
+                group.create_task(send(url, writing(number, seed, speed), client=client))
+    except ExceptionGroup as failures:
+        if failures.split(aiohttp.ClientError)[1] is not None:
+            raise
+        raise ServerGone(f'{url} does not take events: {failures.exceptions[0]}.') from None
 
 
 if __name__ == '__main__':
@@ -89,5 +101,9 @@ if __name__ == '__main__':
     parser.add_argument('--students', type=int, default=12)
     parser.add_argument('--speed', type=float, default=1.0)
     arguments = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(write(arguments.url, arguments.students, speed=arguments.speed))
+    except KeyboardInterrupt:
+        pass
+    except ServerGone as error:
+        sys.exit(str(error))

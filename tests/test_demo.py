@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from pytest_aiohttp.plugin import AiohttpServer
 
 from devdata import students
+from devdata.demo import listen
 from devdata.failures import file_name
 from devdata.reducers import REDUCERS, event_count, reconstruct
 from devdata.server import make_app
@@ -208,3 +209,20 @@ async def test_failures_of_many_students_are_kept_apart(
     for n, name in enumerate(names):
         [line] = study_log.read(folder / file_name(name))
         assert (line.event['client']['n'], line.event['metadata']['auth']['safe_user_id']) == (n, name)
+
+
+async def test_an_event_that_can_be_neither_folded_nor_kept_ends_the_connection(
+    server: TestServer, browser: aiohttp.ClientSession, broken: list[str], tmp_path: Path
+) -> None:
+    broken.append('keystroke')
+    (tmp_path / 'failed').write_text('a file where the folder should be')
+    ended = await sent(server, browser, event('mouseclick'), event(), event('mouseclick'))
+    assert (ended.type, ended.data) == (WSMsgType.CLOSE, WSCloseCode.INTERNAL_ERROR)
+    assert len(await noted()) == 1
+
+
+async def test_students_say_when_nobody_takes_what_they_write() -> None:
+    with listen(20_000) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(students.ServerGone, match=f'127.0.0.1:{port}'):
+        await students.write(f'http://127.0.0.1:{port}', 2)

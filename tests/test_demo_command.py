@@ -37,7 +37,7 @@ class Demo:
         assert self._process.stdout is not None
         while 'Ctrl-C' not in self.said:
             line = await self._process.stdout.readline()
-            assert line, await self._end()
+            assert line, f'it ended with status {await self._end()}: {self.errors}'
             self.said += line.decode()
         self.url = re.findall(r'Class page +(http://\S+)/', self.said)[0]
         return self

@@ -188,7 +188,7 @@ class Folder:
         Raises:
             OSError: it cannot be.
         """
-        name = self.absolute(f'{OWN}/{_STAGED}probe')
+        name = self.absolute(f'{_STAGED}probe')
         try:
             with open(name, 'wb') as file:
                 file.write(b'probe')
