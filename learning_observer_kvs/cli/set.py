@@ -22,7 +22,7 @@ def command(key: str, value: str, config: tuple[str, ...], name: str) -> None:
     """Store a value under KEY, written as JSON; - reads it from the standard input.
 
     \b
-    Examples:
+    Example:
       lo-kvs set greeting '"hello"'
       lo-kvs get a | lo-kvs set b -
     """

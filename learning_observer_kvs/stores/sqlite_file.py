@@ -14,6 +14,7 @@ from pathlib import Path
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Request
+from learning_observer_kvs.stores.sqlite_batch import Statements
 
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as ours (``LOKV``); a database of another program is never touched."""
@@ -59,12 +60,7 @@ class Database:
         select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
         self.one = f'{select} = ?'
         self.several = f'{select} IN'
-        self._value = f'SELECT value FROM {quoted} WHERE key = ?'
-        self._put = (
-            f'INSERT INTO {quoted} (key, value, written) VALUES (?, ?, ?) '
-            'ON CONFLICT (key) DO UPDATE SET value = excluded.value, written = excluded.written'
-        )
-        self._delete = f'DELETE FROM {quoted} WHERE key = ?'
+        self._statements = Statements(quoted)
 
     def connect(self) -> sqlite3.Connection:
         """A new connection, in autocommit, to the file that is made if need be.
@@ -195,8 +191,7 @@ class Database:
         """
         try:
             connection.execute('BEGIN IMMEDIATE')
-            for request in requests:
-                request.result = self._apply(connection, request)
+            self._statements.apply(connection, requests)
             self._commit(connection, requests)
         except sqlite3.Error as error:
             refusal = self.unavailable(error)
@@ -221,22 +216,6 @@ class Database:
             )
             for request in requests:
                 request.error = unclear
-
-    def _apply(self, connection: sqlite3.Connection, request: Request) -> bool:
-        if request.clear:
-            connection.execute(f'DELETE FROM {self._table}')
-            return True
-        for key, text in request.expected.items():
-            row = connection.execute(self._value, (key,)).fetchone()
-            if (None if row is None else as_bytes(row[0])) != text:
-                return False
-        now, changed = time.time(), 0
-        for key, text in request.writes.items():
-            if text is None:
-                changed += connection.execute(self._delete, (key,)).rowcount
-            else:
-                changed += connection.execute(self._put, (key, text, now)).rowcount
-        return changed > 0 or bool(request.expected)
 
     def keys(self, connection: sqlite3.Connection, prefix: str, cursor: str | None, limit: int) -> list[str]:
         """A page of keys in their order, by the index."""
