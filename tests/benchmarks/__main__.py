@@ -50,8 +50,8 @@ def main(
         if not peers.installed(kind):
             say(f'Left out: {kind.package}. "pip install .[benchmark]" installs it.')
     tables: list[Table] = []
+    described = machine.description()
     with environment(PLANS[plan or 'default'], say) as surroundings:
-        described = machine.description()
         if profiled:
             tables += profile(surroundings, profiled)
         else:

@@ -35,6 +35,7 @@ def description() -> dict[str, str]:
         'garbage collector': f'on, thresholds {gc.get_threshold()}, a full collection before each measurement',
         'Redis': _redis(),
         'SQLite': _sqlite(),
+        'busy before it began': f'{os.getloadavg()[0]:.1f} processes on average, in the last minute',
         'libraries': ', '.join(f'{name} {_version(name)}' for name in LIBRARIES),
     }
 

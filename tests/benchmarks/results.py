@@ -88,13 +88,12 @@ def ratios(title: str, text: str, base: str, promises: dict[str, Promise], colum
                 {'none': 'nobody'}.get(promise.updates, promise.updates),
                 promise.kept,
             ]
-        table.add([name, *cells, *words])
+        table.rows.append([name, *cells, *words])
     for label, found in columns.items():
         table.data += [
             {'column': label, 'ratio': rates.median / medians[label][base], 'median': rates.median, **asdict(rates)}
             for rates in found
         ]
-    table.data = [row for row in table.data if row]
     return table
 
 
