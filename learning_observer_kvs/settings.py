@@ -190,8 +190,12 @@ def _no_yaml(name: str, error: yaml.YAMLError) -> StartupCheck:
         return unreadable(name, f'is not YAML: {str(error).splitlines()[0]}', 'Take out what is no text.')
     mark = error.problem_mark or error.context_mark
     place = f'{name}:{mark.line + 1}:{mark.column + 1}' if mark else name
+    fault = error.problem or error.context or 'it cannot be parsed'
     cure = 'Look at the indentation and at open quotes and brackets, here or on the lines above.'
-    return unreadable(place, f'is not YAML: {error.problem or error.context}', cure)
+    if re.search(r'alias|anchor|tag', fault):  # it would go on with the value, which may be a password
+        fault = 'a value begins with !, & or *, which mean something else there'
+        cure = 'Put it in quotes if it is text.'
+    return unreadable(place, f'is not YAML: {fault}', cure)
 
 
 def _plain(value: Any) -> Any:

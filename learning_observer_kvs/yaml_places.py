@@ -16,8 +16,8 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:
-            problem = f'this looks like a date or a number and is none ({error}); put it in quotes if it is text'
+        except ValueError:
+            problem = 'this looks like a date or a number and is none; put it in quotes if it is text'
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 

@@ -194,6 +194,25 @@ def test_redis_stores_whose_keys_overlap_are_a_warning(first: str, second: str, 
         )
 
 
+@pytest.mark.parametrize(
+    ('own', 'shared'),
+    [({'redis_host': 'elsewhere'}, False), ({'redis_db': 1}, False), ({'redis_timeout': 1}, True), ({}, True)],
+    ids=str,
+)
+def test_redis_stores_share_keys_only_where_they_share_a_place(own: dict[str, Any], shared: bool) -> None:
+    stores = {'default': {'type': 'redis'}, 'cache': {'type': 'redis_ephemeral', 'expiry': 5} | own}
+    assert ids(check({'kvs': stores, 'redis_connection': {'redis_host': 'here'}})) == ['KVS.W003'] * shared
+
+
+def test_settings_of_redis_under_a_store_are_checked_as_in_their_block() -> None:
+    assert of_store({'type': 'redis', 'redis_host': 'elsewhere', 'redis_password': None}) == []
+    assert ids(of_store({'type': 'stub', 'redis_host': 'elsewhere'})) == ['KVS.W001']
+    assert ids(of_store({'type': 'redis', 'redis_port': '6379'})) == ['KVS.E009']
+    [problem] = of_store({'type': 'redis', 'redis_url': 'redis://:hunter2@host', 'redis_socket': '/run/redis.sock'})
+    assert (problem.id, problem.subject[:8]) == ('KVS.E014', 'kvs.a.re')
+    assert 'hunter2' not in str(problem)
+
+
 # The other blocks
 
 

@@ -20,7 +20,7 @@ STUBS = {'default': {'type': 'stub'}, 'memoization': {'type': 'stub', 'expiry': 
 async def test_a_router_is_built_from_a_mapping_or_pairs(block: Any) -> None:
     for router in (KVSRouter(items=block), KVSRouter.from_settings({'kvs': block})):
         assert router.names() == ['default', 'memoization']
-        assert router() is router() is router.default()
+        assert router() is router() is router.default() is router['default']
         assert router.memoization() is router.memoization() is not router()
 
 

@@ -157,6 +157,13 @@ def test_a_file_that_is_no_settings_is_a_startup_check_that_names_the_place(name
     assert len(str(failure.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize('value', ['!hunter2', '*hunter2', '&hunter2 &hunter2', '!<hunter2> x', '%hunter2', '`hunter2'])
+def test_a_password_that_is_no_yaml_is_not_shown(value: str, tmp_path: Path) -> None:
+    with pytest.raises(StartupCheck, match=r'creds\.yaml:2:') as failure:
+        written(tmp_path, f'redis_connection:\n  redis_password: {value}\n')
+    assert 'hunter2' not in str(failure.value)
+
+
 def test_a_file_that_cannot_be_read_is_a_startup_check(tmp_path: Path) -> None:
     with pytest.raises(StartupCheck, match=r'none\.yaml  the file is not there\..*KVS\.E000'):
         read_settings(tmp_path / 'none.yaml')

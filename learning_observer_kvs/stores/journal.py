@@ -188,13 +188,12 @@ class Folder:
         Raises:
             OSError: it cannot be.
         """
-        name = self.absolute(f'{_STAGED}probe')
+        name = f'{_STAGED}probe'
         try:
-            with open(name, 'wb') as file:
-                file.write(b'probe')
+            self._create(name, b'probe')
         finally:
             with suppress(FileNotFoundError):
-                os.unlink(name)
+                os.unlink(self.absolute(name))
 
     def _write_journal(self, staged: Mapping[str, str | None]) -> None:
         new = f'{_STAGED}journal'
