@@ -22,6 +22,7 @@ from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUn
 from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.filenames import DIGESTS, OWN, FileNames, is_digest
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.filesystem_files import READABLE
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.walks import PIECE, Walks, _sorted_pieces
 from learning_observer_kvs.testing.keys import KEYS
@@ -114,6 +115,13 @@ async def test_a_folder_with_subfolders_that_todays_store_wrote_is_read(nested: 
 async def test_values_stand_indented_in_their_files(store: FilesystemKVS, root: Path) -> None:
     await store.set('k', {'a': [1, 'é']})
     assert (root / 'k').read_text() == '{\n  "a": [\n    1,\n    "é"\n  ]\n}\n'
+
+
+async def test_a_value_too_large_to_be_read_by_people_is_not_indented(store: FilesystemKVS, root: Path) -> None:
+    await store.set('k', ['x'] * READABLE)
+    assert (root / 'k').read_text() == json.dumps(['x'] * READABLE, separators=(',', ':')) + '\n'
+    assert await store.compare_and_set('k', ['x'] * READABLE, ['y'] * READABLE)
+    assert await fold_anything(store, 'k') == await fold_anything(store, 'k')
 
 
 async def test_a_key_without_a_readable_name_stands_beside_its_value(store: FilesystemKVS, root: Path) -> None:
