@@ -10,6 +10,7 @@ import random
 import socket
 import subprocess
 import sys
+import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUn
 from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.filenames import DIGESTS, OWN, FileNames, is_digest
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.filesystem_files import READABLE
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.walks import PIECE, Walks, _sorted_pieces
 from learning_observer_kvs.testing.keys import KEYS
@@ -116,6 +118,13 @@ async def test_values_stand_indented_in_their_files(store: FilesystemKVS, root: 
     assert (root / 'k').read_text() == '{\n  "a": [\n    1,\n    "é"\n  ]\n}\n'
 
 
+async def test_a_value_too_large_to_be_read_by_people_is_not_indented(store: FilesystemKVS, root: Path) -> None:
+    await store.set('k', ['x'] * READABLE)
+    assert (root / 'k').read_text() == json.dumps(['x'] * READABLE, separators=(',', ':')) + '\n'
+    assert await store.compare_and_set('k', ['x'] * READABLE, ['y'] * READABLE)
+    assert await fold_anything(store, 'k') == await fold_anything(store, 'k')
+
+
 async def test_a_key_without_a_readable_name_stands_beside_its_value(store: FilesystemKVS, root: Path) -> None:
     await store.set(LONG, {'a': 1})
     [path] = (root / DIGESTS).iterdir()
@@ -173,8 +182,9 @@ def test_two_hostile_keys_never_have_one_path(subdirs: bool, exact: bool) -> Non
     names = FileNames(subdirs, exact)
     paths = {names.path_of(key): key for key in dict.fromkeys(HOSTILE)}
     assert len(paths) == len(set(HOSTILE))
-    folded = {path.lower() for path in paths}
-    assert exact or len(folded) == len(paths)
+    for form in ('NFC', 'NFD'):
+        assert len({unicodedata.normalize(form, path) for path in paths}) == len(paths)
+    assert exact or len({path.casefold() for path in paths}) == len(paths)
     for path in paths:  # a file is never where another key needs a folder
         assert not any(f'{path[:end]}' in paths for end in range(len(path)) if path[end] == '/')
 
@@ -270,6 +280,7 @@ async def test_foreign_files_are_no_keys_and_are_left_alone(nested: FilesystemKV
     (root / 'empty').mkdir()
     before = tree(root)
     assert await nested.dump() == {'k': 1, 'a/b': 2, LONG: 3}
+    assert sorted(await nested.keys()) == sorted(['k', 'a/b', LONG])
     assert await nested['folder'] is None
     await nested.clear()
     ours = {'k', '_a/b'} | {name for name in before if is_digest(name)}
@@ -281,7 +292,7 @@ async def test_a_copy_of_a_file_under_another_digest_is_no_key(store: Filesystem
     await store.set(LONG, 1)
     [path] = (root / DIGESTS).iterdir()
     (root / DIGESTS / ('0' * 64)).write_bytes(path.read_bytes())
-    assert await store.keys() == [LONG]
+    assert await store.scan() == ([LONG], None)
 
 
 async def test_a_pipe_or_socket_is_no_key_and_hangs_nobody(store: FilesystemKVS, root: Path) -> None:
@@ -446,6 +457,19 @@ async def test_a_disk_that_refuses_in_the_middle_makes_the_write_unclear_and_it_
             await store.multiset({'a': 2, 'b': 2, 'c': 2})
         folder._step = before
         assert await store.multiget(['a', 'b', 'c']) == [2, 2, 2]
+
+
+async def test_a_change_is_finished_though_somebody_removed_the_folder_it_goes_to(root: Path) -> None:
+    async with FilesystemKVS(root, subdirs=True) as store:
+        await store.set('a', 1)
+
+        def remove_the_folder(word: str) -> None:
+            if word == 'rename' and (root / '_b').exists():
+                (root / '_b').rmdir()
+
+        store._files._folder._step = remove_the_folder
+        await store.multiset({'a': 2, 'b/c': 2})
+        assert await store.multiget(['a', 'b/c']) == [2, 2]
 
 
 # Corrupt files
@@ -669,6 +693,26 @@ async def test_several_keys_are_read_as_of_one_moment_while_they_change(store: F
     await writing
 
 
+def test_files_that_change_while_they_are_read_are_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, other = Folder(str(root)), Folder(str(root))
+
+    def change(content: bytes) -> None:
+        with other.changing():
+            other.change({'a': content, 'b': content})
+
+    contents = [b'newer', b'new']
+
+    def read_and_change(path: str) -> bytes | None:
+        found = Folder.read(folder, path)
+        if contents:
+            change(contents.pop())
+        return found
+
+    change(b'old')
+    monkeypatch.setattr(folder, 'read', read_and_change)
+    assert folder.read_together(['a', 'b']) == [b'newer', b'newer']
+
+
 # Journals of others
 
 
@@ -744,6 +788,15 @@ def test_two_walks_in_turns_are_both_right_and_list_once_each() -> None:
     assert found == [sorted(there)] * 2
     assert len(listed) <= 3
     assert len(walks) == 0
+
+
+def test_a_new_walk_sees_what_came_since_another_began() -> None:
+    there = ['a', 'b']
+    walks = Walks(lambda prefix: there, lambda: 0.0)
+    assert walks.page('', None, 1) == (['a'], 'a')
+    there.append('c')
+    assert walks.page('', None, 10) == (['a', 'b', 'c'], None)
+    assert walks.page('', 'a', 10) == (['b', 'c'], None)
 
 
 def test_walks_that_nobody_goes_on_with_are_forgotten() -> None:

@@ -299,6 +299,22 @@ async def test_where_reading_must_wait_it_is_not_the_loop_that_waits(store: SQLi
         assert await reading == 1
 
 
+async def test_a_loop_that_finds_the_file_locked_leaves_the_waiting_to_a_thread(
+    store: SQLiteKVS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.set('k', 1)
+    await store['k']
+
+    class Locked:
+        def execute(self, *_: object) -> None:
+            error = sqlite3.OperationalError('database is locked')
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+
+    monkeypatch.setattr(store._connections, 'here_without_waiting', Locked)
+    assert await store['k'] == 1
+
+
 async def test_a_file_that_others_hold_refuses_all_that_wait_together(
     store: SQLiteKVS, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,15 +367,17 @@ async def test_a_writer_that_is_killed_two_hundred_times_leaves_all_that_was_ack
 
 
 FORK = """
-import asyncio, os, sys
+import asyncio, os, sys, weakref
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
 store = SQLiteKVS(sys.argv[1])
 async def add(count):
     await asyncio.gather(*(store.update('n', lambda value: (value or 0) + 1) for _ in range(count)))
 asyncio.run(add(50))
 if not os.fork():
+    of_the_parent = weakref.ref(store._connections)
     asyncio.run(add(50))
     asyncio.run(store.close())
+    assert of_the_parent()._by_thread, 'they were closed'
     sys.exit(0)  # with all that an interpreter does at its end
 asyncio.run(add(50))
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 0

@@ -31,6 +31,9 @@ _CURES = {
     errno.ELOOP: 'It is a link; links are not followed. Remove it.',
 }
 
+READABLE = 1 << 20
+"""Bytes of text up to which it is indented: nobody reads more, and indenting lets no other thread run."""
+
 
 class Files:
     """The keys of a folder.
@@ -97,7 +100,7 @@ class Files:
         for key, text in request.writes.items():
             path = self._path(key)
             if text is not None:
-                text = jsontext.indented(text)
+                text = _for_people(text)
                 coming[path] = wrap(key, text) if path.startswith(DIGESTS) else text
                 changed = True
             elif coming[path] is not None if path in coming else self._folder.stat(path) is not None:
@@ -187,8 +190,12 @@ class Files:
             ) from None
 
 
+def _for_people(text: bytes) -> bytes:
+    return text + b'\n' if len(text) > READABLE else jsontext.indented(text)
+
+
 def _same(expected: bytes | None, stored: bytes | None) -> bool:
     """Whether a file holds the text; what was written by us is indented there."""
     if expected is None or stored is None:
         return expected is stored
-    return expected == stored or jsontext.indented(expected) == stored
+    return expected == stored or _for_people(expected) == stored
