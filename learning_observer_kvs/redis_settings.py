@@ -222,20 +222,13 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
 
 
 def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
-    """A client that knows the nodes and slots of a cluster; its own connections are few, the stores bring theirs."""
-    options = _connection_options(settings) | {'socket_timeout': float(value(settings, 'redis_timeout'))}
+    """A client for a cluster, which finds the nodes and slots when it is used first."""
+    options = _connection_options(settings) | {
+        'socket_timeout': float(value(settings, 'redis_timeout')),
+        'max_connections': int(value(settings, 'redis_max_connections')),
+        'require_full_coverage': False,
+    }
     return RedisCluster(ssl=_speaks_tls(settings), **_place(settings), **options)
-
-
-def node_pool(settings: Mapping[str, Any], host: str, port: int) -> Pool:
-    """Connections to one node of a cluster."""
-    return Pool(
-        connection_class=SSLConnection if _speaks_tls(settings) else Connection,
-        host=host,
-        port=port,
-        **_pool_options(settings),
-        **_connection_options(settings),
-    )
 
 
 def _given(settings: Mapping[str, Any], word: str) -> Any:
