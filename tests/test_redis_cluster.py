@@ -120,6 +120,21 @@ async def test_writes_over_several_slots_are_refused_before_anything_is_touched(
     assert store.busy_keys() == 0
 
 
+async def test_readers_never_see_half_of_a_pair_and_a_cancelled_write_leaves_both_or_none(
+    store: PersistentRedisKVS,
+) -> None:
+    for turns in range(30):
+        write = asyncio.ensure_future(store.multiset({INTERNAL: turns, EXTERNAL: turns}))
+        for _ in range(turns % 8):
+            await asyncio.sleep(0)
+        reads = asyncio.gather(*(store.multiget([INTERNAL, EXTERNAL]) for _ in range(3)))
+        if turns % 2:
+            write.cancel()
+        await asyncio.wait([write])
+        for internal, external in (*(await reads), await store.multiget([INTERNAL, EXTERNAL])):
+            assert internal == external
+
+
 async def test_reads_walks_and_clear_reach_every_node_and_only_the_stores_keys(
     store: PersistentRedisKVS, cluster: RedisConnection, redis_nodes: RedisNodes
 ) -> None:

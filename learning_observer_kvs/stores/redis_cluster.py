@@ -47,7 +47,9 @@ class ClusterWriting(Writing):
         for request in load:
             keys = [*request.writes, *(key for key in request.expected if key not in request.writes)]
             slots = {slot_of(self._physical(key)) for key in keys}
-            if len(slots) == 1:
+            if not slots:
+                request.result = True  # nothing is asked, so nothing is in its way
+            elif len(slots) == 1:
                 batches.setdefault(slots.pop(), []).append(request)
             else:
                 listed = ', '.join(map(shown, keys[:3])) + (', …' if len(keys) > 3 else '')

@@ -65,7 +65,7 @@ class ClusterNames(Names):
 
     def name(self, key: str) -> str:
         """The name of a key."""
-        return f'{{{_digest(key)}}}:{self.prefix}{key}'
+        return '{' + _digest(key) + '}:' + self.prefix + key
 
     def key(self, name: bytes) -> str | None:
         """The key of a name; ``None`` if it is none of this store's, or was not written in a cluster."""
