@@ -226,6 +226,25 @@ class RedisConnection:
             return names, f'{later[0]} 0' if later else None
         return names, f'{node.name} {position}'
 
+    async def info(self) -> dict[str, dict[str, str]]:
+        """What ``INFO`` tells of the server, or of each master of a cluster, by address; nothing if it is refused.
+
+        Raises:
+            StoreUnavailable, Overloaded, ReplyLost: no answer.
+        """
+        if not self.clustered:
+            [text] = await self.exchange([('INFO',)])
+            lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
+            return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
+        told: dict[str, dict[str, str]] = {}
+        async with self._node_turn() as client:
+            for node in client.get_primaries():
+                told[node.name] = {}
+                with contextlib.suppress(*_FAILURES):
+                    found = await node.execute_command('INFO')
+                    told[node.name] = {word: str(value) for word, value in found.items()}
+        return told
+
     @contextlib.asynccontextmanager
     async def _node_turn(self) -> AsyncIterator[RedisCluster]:
         """The client of a cluster, which knows its nodes; so many at once as there are connections."""

@@ -11,7 +11,11 @@ import pytest
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.live_checks import check_stores
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores import redis as redis_stores
 from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
@@ -178,8 +182,10 @@ async def test_keys_expire_in_a_cluster_with_their_record(cluster: RedisConnecti
 
 
 async def test_a_thousand_operations_at_once_with_the_default_limits(
-    store: PersistentRedisKVS, redis_nodes: RedisNodes
+    cluster: RedisConnection, redis_nodes: RedisNodes
 ) -> None:
+    cluster.configure({'redis_host': '127.0.0.1', 'redis_port': redis_nodes.nodes[0].port, 'redis_cluster': True})
+    store = PersistentRedisKVS(connection=cluster)
     await asyncio.gather(*(store.set(f'k{number}', number) for number in range(1000)))
     assert await asyncio.gather(*(store[f'k{number}'] for number in range(1000))) == list(range(1000))
     assert None not in await asyncio.gather(*(store.describe(f'k{number}') for number in range(1000)))
@@ -278,6 +284,46 @@ async def test_a_node_used_without_saying_that_it_is_a_cluster_is_told_with_the_
     with pytest.raises(StoreUnavailable, match=r'set redis_connection\.redis_cluster: true'):
         await PersistentRedisKVS(connection=connection).multiget([f'k{number}' for number in range(20)])
     await connection.close()
+
+
+# The start
+
+
+async def findings(nodes: RedisNodes, **store: Any) -> list[Problem]:
+    items = {'default': {'type': 'redis', **store}}
+    configuration = read_settings({'kvs': items, 'redis_connection': settings_of(nodes)})
+    router = KVSRouter(connection=RedisConnection())
+    router.configure(configuration)
+    try:
+        return await check_stores({'default': router()}, configuration)
+    finally:
+        await router.close()
+
+
+async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_do_not(
+    redis_nodes: RedisNodes, cluster: RedisConnection
+) -> None:
+    async with PersistentRedisKVS(prefix='p:', connection=cluster) as store:
+        await store.fold(INTERNAL, EXTERNAL, count)
+    foreign = cluster.client()
+    for name in ('Internal,of another prefix', 'p:cache', 'p:Internals'):
+        await foreign.set(name, 1)
+    assert {problem.id for problem in await findings(redis_nodes, prefix='p:')} == {'KVS.W007'}
+    await foreign.set('p:External,r,STUDENT:bob', 1)
+    [problem] = [problem for problem in await findings(redis_nodes, prefix='p:') if problem.id != 'KVS.W007']
+    assert problem.id == 'KVS.E021'
+    assert 'p:External,r,STUDENT:bob' in problem.fault
+    assert 'lo-kvs copy' in problem.cure
+
+
+async def test_each_node_of_a_cluster_is_looked_at(redis_nodes: RedisNodes) -> None:
+    redis_nodes.flush()
+    with redis_nodes.nodes[2].client() as client:
+        client.config_set('maxmemory-policy', 'allkeys-lru')
+        found = await findings(redis_nodes)
+        client.config_set('maxmemory-policy', 'noeviction')
+    assert [problem.id for problem in found] == ['KVS.W007', 'KVS.W008']
+    assert f'127.0.0.1:{redis_nodes.nodes[2].port}' in found[1].fault
 
 
 # Loops, and the names of the runtime

@@ -14,9 +14,10 @@ from learning_observer_kvs.stores import redis_health
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
+from learning_observer_kvs.stores.key import shown
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.redis_batches import PATIENCE, Reading, Writing
-from learning_observer_kvs.stores.redis_cluster import ClusterReading, ClusterWriting
+from learning_observer_kvs.stores.redis_cluster import ClusterReading, ClusterWriting, unmapped
 from learning_observer_kvs.stores.redis_names import HIDDEN, ClusterNames, Names
 
 
@@ -76,7 +77,13 @@ class RedisKVS(GatheringStore):
         return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
 
     async def examine(self) -> list[Finding]:
-        return await redis_health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
+        found = await redis_health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
+        if self.connection.clustered and (name := await unmapped(self.connection, self.prefix)) is not None:
+            fault = (
+                f'is in the cluster at {self.connection.address()}, where {shown(name)} was written without a cluster'
+            )
+            found.append(Finding('KVS.E021', fault, 'Copy such keys in with lo-kvs copy, and remove them there.'))
+        return found
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []

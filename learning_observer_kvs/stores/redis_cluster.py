@@ -7,16 +7,35 @@ batch that is sent again, to another node too if the slot has moved with its key
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
-from learning_observer_kvs.redis_connection import ReplyLost, is_loss
+from learning_observer_kvs.redis_connection import RedisConnection, ReplyLost, as_text, is_loss
 from learning_observer_kvs.stores.gathering import Answer, Load, Request
 from learning_observer_kvs.stores.key import shown
 from learning_observer_kvs.stores.redis_batches import READ_KEYS, Reading, Writing, is_passing, run
-from learning_observer_kvs.stores.redis_names import slot_of, tag_of
+from learning_observer_kvs.stores.redis_names import escaped, slot_of, tag_of
 from learning_observer_kvs.stores.redis_scripts import COMMIT, READ
+
+LOOKING = 1.0
+"""Seconds to look for keys that are called otherwise; in a large cluster perhaps not all are looked at."""
+
+
+async def unmapped(connection: RedisConnection, prefix: str, limit: float = LOOKING) -> str | None:
+    """A reducer's key that lies in a cluster under the name it has on a single server; nobody would read it."""
+    pattern, cursor = escaped(prefix) + '[IE][nx]ternal,*', None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit):
+            while True:
+                names, cursor = await connection.scan(cursor, 1000, pattern)
+                for name in names:
+                    if (text := as_text(name)) is not None:
+                        return text
+                if cursor is None:
+                    break
+    return None
 
 
 class ClusterWriting(Writing):

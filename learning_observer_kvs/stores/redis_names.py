@@ -26,6 +26,11 @@ _GLOB = re.compile(r'[*?\[\]\\^-]')
 _DIGITS = 16
 
 
+def escaped(text: str) -> str:
+    """A pattern that matches this text alone."""
+    return _GLOB.sub(r'\\\g<0>', text)
+
+
 class Names:
     """The names of one store on one server.
 
@@ -55,7 +60,7 @@ class Names:
 
     def pattern(self, prefix: str) -> str:
         """What ``SCAN`` matches the names of keys with that begin with a prefix, and perhaps some others."""
-        return _GLOB.sub(r'\\\g<0>', self.name(prefix)) + '*'
+        return escaped(self.name(prefix)) + '*'
 
 
 class ClusterNames(Names):
@@ -78,7 +83,7 @@ class ClusterNames(Names):
 
     def pattern(self, prefix: str) -> str:
         """What ``SCAN`` matches the names of keys with that begin with a prefix, and perhaps some others."""
-        return '{' + '?' * _DIGITS + '}:' + _GLOB.sub(r'\\\g<0>', self.prefix + prefix) + '*'
+        return '{' + '?' * _DIGITS + '}:' + escaped(self.prefix + prefix) + '*'
 
 
 def _digest(key: str) -> str:
