@@ -208,7 +208,7 @@ async def test_a_connection_that_was_given_up_half_made_is_not_used(proxy: Proxy
     connection = RedisConnection({**settings, 'redis_timeout': 0.3, 'redis_connect_timeout': 0.2})
     async with PersistentRedisKVS(connection=connection) as store:
         held = proxy.inject(Fault.HOLD_REPLY, b'SELECT')
-        with pytest.raises(StoreUnavailable, match='accepts connections, but did not answer within 0.5 s'):
+        with pytest.raises(StoreUnavailable, match='accepts connections, but did not answer'):
             await store['k']
         assert held.is_set()
         await store.set('k', 1)
