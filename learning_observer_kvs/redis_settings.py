@@ -91,7 +91,7 @@ class Contradiction(NamedTuple):
 
 
 class Pool(BlockingConnectionPool):
-    """Connections that are made whole or not at all, in bounded time; where all are busy, callers wait.
+    """Connections that are made in bounded time; where all are busy, callers wait.
 
     Args:
         within: seconds in which a connection must be ready to be used.
@@ -103,7 +103,7 @@ class Pool(BlockingConnectionPool):
         self._within = within
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Connect; one that was given up half-way is not kept, or it would be used without its password and database.
+        """Connect, with password, database and all.
 
         Raises:
             TimeoutError: it took too long.
@@ -111,11 +111,8 @@ class Pool(BlockingConnectionPool):
         try:
             async with asyncio.timeout(self._within):
                 await super().ensure_connection(connection)
-        except BaseException as error:
-            await connection.disconnect(nowait=True)
-            if isinstance(error, asyncio.TimeoutError):
-                raise TimeoutError(f'It accepts connections, but did not answer within {self._within:g} s') from None
-            raise
+        except TimeoutError:
+            raise TimeoutError(f'It accepts connections, but did not answer within {self._within:g} s') from None
 
 
 class SentinelPool(SentinelConnectionPool, Pool):

@@ -18,8 +18,7 @@ class RedisNodes:
     """Starts three nodes, makes them a cluster, and stops them."""
 
     def __init__(self) -> None:
-        options = ('--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000')
-        self.nodes = [RedisServer(*options, port=free_port(below=55536)) for _ in range(3)]
+        self.nodes = [_node() for _ in range(3)]
         self._stack = contextlib.ExitStack()
 
     def move_slot(self, slot: int) -> int:
@@ -54,6 +53,21 @@ class RedisNodes:
                 pass
             for client in (taker, giver):
                 client.execute_command('CLUSTER', 'SETSLOT', slot, 'NODE', _id(taker))
+
+    @contextlib.contextmanager
+    def replica_of(self, master: RedisServer) -> Iterator[RedisServer]:
+        """One more node, which takes over if a master is gone."""
+        with _node() as replica, replica.client() as client, master.client() as owner:
+            client.execute_command('CLUSTER', 'MEET', '127.0.0.1', master.port)
+            name = _id(owner)
+            until(lambda: _knows(client, name), 'the new node to know its master')
+            client.execute_command('CLUSTER', 'REPLICATE', name)
+            until(lambda: client.info('replication').get('master_link_status') == 'up', 'the replica')
+            own = _id(client)
+            for node in self.nodes:
+                with node.client() as other:
+                    until(lambda: _knows(other, own, 'slave'), 'all to know the replica')
+            yield replica
 
     def errors(self, word: str) -> int:
         """How often the nodes have refused something with an error that begins so."""
@@ -101,6 +115,16 @@ class RedisNodes:
             for entry in mine.values()
             for bounds in entry['slots']
         )
+
+
+def _node() -> RedisServer:
+    options = ('--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000')
+    return RedisServer(*options, port=free_port(below=55536))
+
+
+def _knows(client: Redis, name: str, role: str = 'master') -> bool:
+    nodes: Any = client.cluster('NODES')
+    return any(entry['node_id'] == name and role in entry['flags'] for entry in nodes.values())
 
 
 def _id(client: Redis) -> str:

@@ -20,7 +20,7 @@ from learning_observer_kvs.stores import redis as redis_stores
 from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.redis_names import HIDDEN, ClusterNames, slot_of
-from tests.redis_nodes import RedisNodes
+from tests.redis_nodes import SLOTS, RedisNodes
 from tests.redis_server import RedisServer, until
 
 INTERNAL, EXTERNAL = 'Internal,r,STUDENT:b{o}b', 'External,r,STUDENT:b{o}b'
@@ -186,6 +186,9 @@ async def test_a_thousand_operations_at_once_with_the_default_limits(
 ) -> None:
     cluster.configure({'redis_host': '127.0.0.1', 'redis_port': redis_nodes.nodes[0].port, 'redis_cluster': True})
     store = PersistentRedisKVS(connection=cluster)
+    for node in redis_nodes.nodes:
+        with node.client() as client:
+            client.config_resetstat()
     await asyncio.gather(*(store.set(f'k{number}', number) for number in range(1000)))
     assert await asyncio.gather(*(store[f'k{number}'] for number in range(1000))) == list(range(1000))
     assert None not in await asyncio.gather(*(store.describe(f'k{number}') for number in range(1000)))
@@ -195,6 +198,8 @@ async def test_a_thousand_operations_at_once_with_the_default_limits(
     for node in redis_nodes.nodes:
         with node.client() as client:
             assert len(client.client_list()) <= 30
+            # The map of the cluster is read when there is reason to doubt it, and not because all connections are busy.
+            assert client.info('commandstats').get('cmdstat_cluster|slots', {'calls': 0})['calls'] <= 2
 
 
 # Faults
@@ -264,6 +269,34 @@ async def test_a_node_that_is_gone_is_a_typed_error_and_the_others_serve_on(
         await asyncio.gather(*(store.set(f'k{number}', 'after') for number in range(30)))
         assert set(await store.multiget([f'k{number}' for number in range(30)])) == {'after'}
     await connection.close()
+
+
+async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_counted_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_stores, 'PATIENCE', 60)  # however busy this machine is
+    with RedisNodes() as nodes, nodes.replica_of(nodes.nodes[0]):
+        connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
+        async with PersistentRedisKVS(connection=connection) as store:
+            student = next(
+                number for number in range(100) if slot_of(store.names.name(f'Internal,{number}')) < SLOTS // 3
+            )
+
+            async def send(number: int) -> None:
+                async def step(state: Any) -> Any:
+                    return [*(state or []), number], number
+
+                await store.fold(f'Internal,{student}', f'External,{student}', step)
+
+            for number in range(20):
+                await send(number)
+            with nodes.nodes[0].client() as client:
+                assert client.wait(1, 5000) == 1  # the replica has them
+            nodes.nodes[0].stop()
+            for number in range(20, 40):
+                await send(number)  # the first is sent again until there is a new master
+            assert await store[f'Internal,{student}'] == list(range(40))
+        await connection.close()
 
 
 async def test_a_cluster_that_is_not_there_is_told_at_once(redis_server: RedisServer) -> None:

@@ -253,6 +253,10 @@ async def test_the_shared_connection_is_filled_in_place_and_used_by_stores_made_
     assert await redis_connection.get('shared:k') == b'1'
     redis_connection.shared.configure({**LOCAL, 'redis_port': redis_server.port, 'redis_db': 9})
     assert await redis_connection.get('shared:k') is None
+    await store.set('k', 2)
+    assert await redis_connection.get('shared:k') == b'2'
+    redis_connection.shared.configure({**LOCAL, 'redis_port': redis_server.port})
+    assert await redis_connection.get('shared:k') == b'1'
     assert redis_connection.shared is before
     await redis_connection.shared.close()
 

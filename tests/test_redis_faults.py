@@ -453,7 +453,9 @@ async def test_cancelled_at_every_await_of_2000_operations_nothing_is_torn_leake
             for _ in range(number // len(operations) % 25):
                 await asyncio.sleep(0)
             cancelled += task.cancel()
-            await asyncio.wait([task])
+            while not task.done():  # and while it cleans up
+                await asyncio.sleep(0)
+                task.cancel()
             if not task.cancelled():
                 task.result()
             if number % len(operations) == 0:
