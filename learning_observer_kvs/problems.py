@@ -47,6 +47,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E018': ('A store cannot be used', 'See to the file, folder or server that is named.'),
     'KVS.E019': ('A store does not answer in time', 'See whether its server runs and can be reached.'),
     'KVS.E020': ('A Redis is a replica', 'Name its master.'),
+    'KVS.E021': ('A cluster holds keys of reducers under the names of a single server', 'Copy them with lo-kvs copy.'),
     'KVS.W001': ('An option that this type does not use', 'Take it out, or choose the type it belongs to.'),
     'KVS.W002': ('An unknown setting of redis_connection', 'Take it out, or correct the word.'),
     'KVS.W003': (

@@ -10,12 +10,12 @@ import asyncio
 import builtins
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hiredis import pack_command
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.sentinel import MasterNotFoundError
 
 from learning_observer_kvs import redis_settings
@@ -44,6 +44,8 @@ _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, asyncio.T
 
 _PASSWORD = 'Set redis_connection.redis_password (and redis_username) as the server expects them.'
 
+_CLUSTER = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
+
 _CURES = {
     'NOAUTH': _PASSWORD,
     'WRONGPASS': _PASSWORD,
@@ -51,6 +53,13 @@ _CURES = {
     'Authentication required': _PASSWORD,
     'invalid password': _PASSWORD,
     'NOPERM': 'Allow this user the commands and keys of the store: +@all ~* for all of them.',
+    'loading the dataset': 'It is still loading its data; try again in a moment.',
+    'CLUSTERDOWN': _CLUSTER,
+    'Hash slot not served': _CLUSTER,
+    'not covered by the cluster': _CLUSTER,
+    'cluster is down': _CLUSTER,
+    'cluster support disabled': 'It is no cluster; take redis_connection.redis_cluster out.',
+    'Cluster mode is not enabled': 'It is no cluster; take redis_connection.redis_cluster out.',
     'LOADING': 'It is still loading its data; try again in a moment.',
     'READONLY': 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.',
     'read only replica': 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.',
@@ -71,6 +80,12 @@ _REFUSALS: dict[type, str] = {exceptions.BusyLoadingError: 'LOADING', exceptions
 """Replies that redis-py treats as a broken connection, and how they begin on the wire."""
 
 
+_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, *_LOST)
+
+_ASTRAY = (*_LOST, exceptions.ClusterError, exceptions.RedisClusterException)
+"""Errors after which the map of a cluster may be out of date."""
+
+
 class ReplyLost(Exception):
     """The connection broke after commands were sent: nobody knows whether they were carried out."""
 
@@ -88,7 +103,8 @@ class RedisConnection:
         self._base = base
         self._clients: PerLoop[list[_Made]] = PerLoop(list)
         self._asking: PerLoop[builtins.set[asyncio.Task[Any]]] = PerLoop(builtins.set)
-        self._handed_in: Redis | None = None
+        self._turns = PerLoop(lambda: asyncio.Semaphore(redis_settings.value(self.settings, 'redis_max_connections')))
+        self._handed_in: Redis | RedisCluster | None = None
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Fill it in place. What is under way goes on with the settings it began with.
@@ -98,7 +114,7 @@ class RedisConnection:
         """
         self._own = dict(settings)
 
-    def use(self, client: Redis) -> None:
+    def use(self, client: Redis | RedisCluster) -> None:
         """Use a client of the caller's own, with bytes as replies; it is never closed here."""
         self._handed_in = client
 
@@ -108,6 +124,13 @@ class RedisConnection:
         return redis_settings.overriding(self._base.settings, self._own) if self._base else self._own
 
     @property
+    def clustered(self) -> bool:
+        """Whether it is a cluster."""
+        if self._handed_in is not None:
+            return isinstance(self._handed_in, RedisCluster)
+        return bool(redis_settings.value(self.settings, 'redis_cluster'))
+
+    @property
     def timeout(self) -> float:
         """Seconds to wait for an answer."""
         return float(redis_settings.value(self.settings, 'redis_timeout'))
@@ -115,13 +138,15 @@ class RedisConnection:
     def address(self) -> str:
         """Where the server is, for messages; no password in it."""
         if self._handed_in is not None:
+            if isinstance(self._handed_in, RedisCluster):
+                return ', '.join(node.name for node in self._handed_in.startup_nodes)
             options = self._handed_in.connection_pool.connection_kwargs
             names = {'redis_host': 'host', 'redis_port': 'port', 'redis_socket': 'path'}
             return redis_settings.address({word: options.get(name) for word, name in names.items()})
         return redis_settings.address(self.settings)
 
-    def client(self) -> Redis:
-        """The client of the running event loop."""
+    def client(self) -> Any:
+        """redis-py's client for the running event loop: a ``Redis``, or a ``RedisCluster``."""
         if self._handed_in is not None:
             return self._handed_in
         if self._base is not None and self._base._handed_in is not None and not self._own:
@@ -129,7 +154,8 @@ class RedisConnection:
         made = self._clients.here()
         settings = self.settings
         if not made or made[-1].settings != settings:
-            client = redis_settings.client_of(settings)
+            make = redis_settings.cluster_of if self.clustered else redis_settings.client_of
+            client = make(settings)
             made.append(_Made(dict(settings), client, _closed_at_the_end_of_the_loop(client)))
         return made[-1].client
 
@@ -138,12 +164,105 @@ class RedisConnection:
         return Line(self)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands over any free connection; see :meth:`Line.exchange`."""
+        """Send commands over any free connection; see :meth:`Line.exchange`. In a cluster each names its keys."""
+        if self.clustered:
+            replies = await self.each(commands)
+            for reply in replies:
+                if is_loss(reply):
+                    raise ReplyLost(f'{self.address()}: {reply or type(reply).__name__}')
+            return replies
         line = Line(self)
         try:
             return await line.exchange(commands)
         finally:
             await line.close()
+
+    async def each(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to the nodes of a cluster, each to that of its keys; the replies in order.
+
+        Redirections are followed. An error stands in its reply's place, also that no reply came; then the map of the
+        cluster is read again.
+
+        Raises:
+            StoreUnavailable, Overloaded: nothing was sent.
+        """
+        async with self._node_turn() as client:
+            pipeline = client.pipeline()
+            for command in commands:
+                pipeline.execute_command(*command)
+            try:
+                replies: list[Any] = await pipeline.execute(raise_on_error=False)
+            except _FAILURES as error:
+                replies = [error] * len(commands)
+            if any(isinstance(reply, _ASTRAY) for reply in replies):
+                with contextlib.suppress(*_FAILURES):
+                    await client.nodes_manager.initialize()
+            return replies
+
+    async def scan(self, cursor: str | None, count: int, pattern: str = '*') -> tuple[list[bytes], str | None]:
+        """A page of names and the cursor of the next page, ``None`` at the end; of a cluster node after node.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
+        if not self.clustered:
+            [(following, names)] = await self.ask(['SCAN', cursor or '0', *options])
+            return names, None if following == b'0' else following.decode()
+        async with self._node_turn() as client:
+            nodes = sorted(client.get_primaries(), key=lambda node: node.name)
+            name, _, inner = (cursor or '').rpartition(' ')
+            node = next((node for node in nodes if node.name == name), None)
+            if node is None:
+                node, inner = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
+            try:
+                position, names = await node.execute_command('SCAN', inner, *options)
+            except _FAILURES as error:
+                with contextlib.suppress(*_FAILURES):
+                    await client.nodes_manager.initialize()
+                raise self.unavailable(error) from None
+        if position == 0:
+            later = [other.name for other in nodes if other.name > node.name]
+            return names, f'{later[0]} 0' if later else None
+        return names, f'{node.name} {position}'
+
+    async def info(self) -> dict[str, dict[str, str]]:
+        """What ``INFO`` tells of the server, or of each master of a cluster, by address; nothing if it is refused.
+
+        Raises:
+            StoreUnavailable, Overloaded, ReplyLost: no answer.
+        """
+        if not self.clustered:
+            [text] = await self.exchange([('INFO',)])
+            lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
+            return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
+        told: dict[str, dict[str, str]] = {}
+        async with self._node_turn() as client:
+            for node in client.get_primaries():
+                told[node.name] = {}
+                with contextlib.suppress(*_FAILURES):
+                    found = await node.execute_command('INFO')
+                    told[node.name] = {word: str(value) for word, value in found.items()}
+        return told
+
+    @contextlib.asynccontextmanager
+    async def _node_turn(self) -> AsyncIterator[RedisCluster]:
+        """The client of a cluster, which knows its nodes; so many at once as there are connections."""
+        client: Any = self.client()
+        turns = self._turns.here()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await turns.acquire()
+        except TimeoutError:
+            raise self.unavailable(exceptions.ConnectionError('No connection available.')) from None
+        try:
+            try:
+                await client.initialize()
+            except _FAILURES as error:
+                raise self.unavailable(error) from None
+            yield client
+        finally:
+            turns.release()
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Exchange commands that only read; one that met a broken connection is sent once more.
@@ -174,7 +293,7 @@ class RedisConnection:
 
     def unavailable(self, error: BaseException) -> KVSError:
         """What an error of redis-py means to the caller: the address, the fault, the cure."""
-        text = re.sub(r'\s+', ' ', str(error)) or type(error).__name__
+        text = re.sub(r'\s+', ' ', str(error)).rstrip('.') or type(error).__name__
         if 'No connection available' in text:
             return Overloaded(
                 f'Redis at {self.address()}: all its connections were busy for {self.timeout:g} s. '
@@ -194,18 +313,23 @@ class _Made(NamedTuple):
     """A client, what it was made with, and what closes it."""
 
     settings: dict[str, Any]
-    client: Redis
+    client: Redis | RedisCluster
     lifetime: AsyncGenerator[None, None]
 
 
-def _closed_at_the_end_of_the_loop(client: Redis) -> AsyncGenerator[None, None]:
+def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerator[None, None]:
     """A generator that closes a client when it is closed itself; a loop that ends does that to all it has begun."""
 
     async def lifetime() -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            await client.aclose(close_connection_pool=True)
+            if isinstance(client, Redis):
+                await client.aclose(close_connection_pool=True)
+            else:
+                await client.aclose()
+                for nodes in ('nodes_cache', 'startup_nodes'):  # which it leaves alone if it has met an error
+                    await client.nodes_manager.aclose(nodes)
 
     generator = lifetime()
     with contextlib.suppress(StopIteration):
@@ -236,7 +360,7 @@ class Line:
             await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
             try:
-                self._taken = pool, await pool.get_connection()  # type: ignore[no-untyped-call]
+                self._taken = pool, await pool.get_connection()
             except (exceptions.RedisError, *_LOST) as error:
                 raise self._owner.unavailable(error) from None
         connection = self._taken[1]
@@ -268,6 +392,11 @@ class Line:
             await pool.release(connection)
 
 
+def is_loss(reply: object) -> bool:
+    """Whether it is an error that leaves open what became of a command; a refusal does not."""
+    return isinstance(reply, _LOST) and not isinstance(reply, tuple(_REFUSALS))
+
+
 async def _is_spoilt(connection: Any) -> bool:
     """Whether something is there to be read though nothing was asked, be it the end."""
     try:
@@ -280,9 +409,12 @@ def _cure(error: BaseException, text: str) -> str:
     for sign, cure in _CURES.items():
         if sign in text:
             return cure
+    if isinstance(error, (exceptions.ClusterCrossSlotError, exceptions.AskError)):
+        return 'It is a cluster; set redis_connection.redis_cluster: true.'
     if isinstance(error, MasterNotFoundError):
         return 'See redis_connection.redis_sentinels and redis_service_name, and whether the Sentinels have a master.'
-    if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError, ReplyLost)):
+    lost = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, ReplyLost)
+    if isinstance(error, lost) or 'cannot be connected' in text:
         return 'Is it running there? See redis_connection.redis_host and redis_port.'
     return 'Look at its log.'
 
@@ -302,10 +434,10 @@ async def connect() -> None:
     Raises:
         StoreUnavailable: it does not, with its address, why, and what to do.
     """
-    await shared.ask(['PING'])
+    await shared.scan(None, 1)
 
 
-async def connection() -> Redis:
+async def connection() -> Any:
     """The client of the running event loop, once the server has answered."""
     await connect()
     return shared.client()
@@ -322,7 +454,8 @@ async def get(key: str) -> bytes | None:
 
 async def mget(keys: Sequence[str]) -> list[bytes | None]:
     """The bytes of several keys, in order."""
-    return (await shared.ask(['MGET', *keys]))[0] if keys else []
+    replies = await shared.ask(*(['GET', key] for key in keys)) if keys else []
+    return [None if isinstance(reply, Exception) else reply for reply in replies]
 
 
 async def set(key: str, value: str | bytes, expiry: float | None = None) -> bool:
@@ -345,11 +478,11 @@ async def delete(key: str) -> int:
 async def keys() -> list[str]:
     """All keys that are text, by ``SCAN``: the server is never blocked."""
     found: dict[str, None] = {}
-    cursor: bytes = b'0'
+    cursor: str | None = None
     while True:
-        [(cursor, page)] = await shared.ask(['SCAN', cursor, 'COUNT', 1000])
+        page, cursor = await shared.scan(cursor, 1000)
         found.update(dict.fromkeys(text for key in page if (text := as_text(key)) is not None))
-        if cursor == b'0':
+        if cursor is None:
             return list(found)
 
 

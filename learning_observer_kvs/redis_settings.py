@@ -91,7 +91,7 @@ class Contradiction(NamedTuple):
 
 
 class Pool(BlockingConnectionPool):
-    """Connections that are made whole or not at all, in bounded time; where all are busy, callers wait.
+    """Connections that are made in bounded time; where all are busy, callers wait.
 
     Args:
         within: seconds in which a connection must be ready to be used.
@@ -103,7 +103,7 @@ class Pool(BlockingConnectionPool):
         self._within = within
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Connect; one that was given up half-way is not kept, or it would be used without its password and database.
+        """Connect, with password, database and all.
 
         Raises:
             TimeoutError: it took too long.
@@ -111,11 +111,8 @@ class Pool(BlockingConnectionPool):
         try:
             async with asyncio.timeout(self._within):
                 await super().ensure_connection(connection)
-        except BaseException as error:
-            await connection.disconnect(nowait=True)
-            if isinstance(error, asyncio.TimeoutError):
-                raise TimeoutError(f'It accepts connections, but did not answer within {self._within:g} s') from None
-            raise
+        except TimeoutError:
+            raise TimeoutError(f'It accepts connections, but did not answer within {self._within:g} s') from None
 
 
 class SentinelPool(SentinelConnectionPool, Pool):
@@ -222,20 +219,13 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
 
 
 def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
-    """A client that knows the nodes and slots of a cluster; its own connections are few, the stores bring theirs."""
-    options = _connection_options(settings) | {'socket_timeout': float(value(settings, 'redis_timeout'))}
+    """A client for a cluster, which finds the nodes and slots when it is used first."""
+    options = _connection_options(settings) | {
+        'socket_timeout': float(value(settings, 'redis_timeout')),
+        'max_connections': int(value(settings, 'redis_max_connections')),
+        'require_full_coverage': False,
+    }
     return RedisCluster(ssl=_speaks_tls(settings), **_place(settings), **options)
-
-
-def node_pool(settings: Mapping[str, Any], host: str, port: int) -> Pool:
-    """Connections to one node of a cluster."""
-    return Pool(
-        connection_class=SSLConnection if _speaks_tls(settings) else Connection,
-        host=host,
-        port=port,
-        **_pool_options(settings),
-        **_connection_options(settings),
-    )
 
 
 def _given(settings: Mapping[str, Any], word: str) -> Any:

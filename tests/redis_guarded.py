@@ -12,14 +12,16 @@ import trustme
 from tests.redis_server import RedisServer
 
 PASSWORD = 'p@ss:word/'
-"""The default user's. There is another user, ``class``, whose password is ``for class``."""
+"""The default user's. Another user, ``class``, has the password ``for class`` and all rights; a third, ``limited``, has
+the password ``less`` and those that the documentation calls enough."""
 
 
 @contextmanager
 def guarded_server() -> Iterator[RedisServer]:
-    """A server with two users and their passwords."""
-    user = ('--user', 'class', 'on', '>for class', '~*', '+@all')
-    with RedisServer('--requirepass', PASSWORD, *user) as server:
+    """A server with three users and their passwords."""
+    users = ['--user', 'class', 'on', '>for class', '~*', '+@all']
+    users += ['--user', 'limited', 'on', '>less', '~*', '+@read', '+@write', '+@scripting', '+@connection']
+    with RedisServer('--requirepass', PASSWORD, *users) as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,23 +18,64 @@ class RedisNodes:
     """Starts three nodes, makes them a cluster, and stops them."""
 
     def __init__(self) -> None:
-        options = ('--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000')
-        self.nodes = [RedisServer(*options, port=free_port(below=55536)) for _ in range(3)]
+        self.nodes = [_node() for _ in range(3)]
         self._stack = contextlib.ExitStack()
 
     def move_slot(self, slot: int) -> int:
         """Give a slot with its keys to the next node; the number of keys."""
+        with self.moving(slot, 100_000) as moved:
+            return moved
+
+    @contextlib.contextmanager
+    def moving(self, slot: int, keys: int) -> Iterator[int]:
+        """The time in which a slot moves to the next node.
+
+        Args:
+            keys: how many of its keys are there already; the others follow at the end.
+
+        Returns:
+            How many those were.
+        """
         source = next(node for node in self.nodes if self._owns(node, slot))
         target = self.nodes[(self.nodes.index(source) + 1) % 3]
         with source.client() as giver, target.client() as taker:
+
+            def move(keys: int) -> int:
+                names = giver.execute_command('CLUSTER', 'GETKEYSINSLOT', slot, keys)
+                if names:
+                    giver.execute_command('MIGRATE', '127.0.0.1', target.port, '', 0, 5000, 'KEYS', *names)
+                return len(names)
+
             taker.execute_command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', _id(giver))
             giver.execute_command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', _id(taker))
-            names = giver.execute_command('CLUSTER', 'GETKEYSINSLOT', slot, 100_000)
-            if names:
-                giver.execute_command('MIGRATE', '127.0.0.1', target.port, '', 0, 5000, 'KEYS', *names)
+            yield move(keys)
+            while move(100_000):
+                pass
             for client in (taker, giver):
                 client.execute_command('CLUSTER', 'SETSLOT', slot, 'NODE', _id(taker))
-        return len(names)
+
+    @contextlib.contextmanager
+    def replica_of(self, master: RedisServer) -> Iterator[RedisServer]:
+        """One more node, which takes over if a master is gone."""
+        with _node() as replica, replica.client() as client, master.client() as owner:
+            client.execute_command('CLUSTER', 'MEET', '127.0.0.1', master.port)
+            name = _id(owner)
+            until(lambda: _knows(client, name), 'the new node to know its master')
+            client.execute_command('CLUSTER', 'REPLICATE', name)
+            until(lambda: client.info('replication').get('master_link_status') == 'up', 'the replica')
+            own = _id(client)
+            for node in self.nodes:
+                with node.client() as other:
+                    until(lambda: _knows(other, own, 'slave'), 'all to know the replica')
+            yield replica
+
+    def errors(self, word: str) -> int:
+        """How often the nodes have refused something with an error that begins so."""
+        total = 0
+        for node in self.nodes:
+            with node.client() as client:
+                total += int(client.info('errorstats').get(f'errorstat_{word}', {}).get('count', 0))
+        return total
 
     def flush(self) -> None:
         """Remove every key."""
@@ -51,7 +93,7 @@ class RedisNodes:
                 client.execute_command('CLUSTER', 'ADDSLOTSRANGE', first, last)
                 if number:
                     client.execute_command('CLUSTER', 'MEET', '127.0.0.1', self.nodes[0].port)
-        until(lambda: all(self._complete(node) for node in self.nodes), 'the nodes to become a cluster')
+        until(lambda: all(self.is_complete(node) for node in self.nodes), 'the nodes to become a cluster')
         return self
 
     def __exit__(
@@ -59,7 +101,8 @@ class RedisNodes:
     ) -> None:
         self._stack.close()
 
-    def _complete(self, node: RedisServer) -> bool:
+    def is_complete(self, node: RedisServer) -> bool:
+        """Whether a node sees all the others, with all the slots."""
         with node.client() as client:
             info = client.cluster('INFO')
             return info['cluster_state'] == 'ok' and int(info['cluster_slots_ok']) == SLOTS
@@ -72,6 +115,16 @@ class RedisNodes:
             for entry in mine.values()
             for bounds in entry['slots']
         )
+
+
+def _node() -> RedisServer:
+    options = ('--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000')
+    return RedisServer(*options, port=free_port(below=55536))
+
+
+def _knows(client: Redis, name: str, role: str = 'master') -> bool:
+    nodes: Any = client.cluster('NODES')
+    return any(entry['node_id'] == name and role in entry['flags'] for entry in nodes.values())
 
 
 def _id(client: Redis) -> str:

@@ -285,7 +285,7 @@ class Model(RuleBasedStateMachine):
         store: Any = self.stores[0]
         if not isinstance(store, EphemeralRedisKVS):
             return
-        self.run(self._expire(store._physical(key), goes))
+        self.run(self._expire(store.names.name(key), goes))
         if goes:
             self.put(key, MISSING)
         else:

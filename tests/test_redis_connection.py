@@ -70,6 +70,26 @@ async def test_a_guarded_server_opens_to(guarded: RedisServer, way: dict[str, An
     await connection.close()
 
 
+async def test_a_user_with_no_more_rights_than_documented_can_do_everything(guarded: RedisServer) -> None:
+    settings = {
+        **LOCAL,
+        'redis_port': guarded.port,
+        'redis_username': 'limited',
+        'redis_password': 'less',
+        'redis_db': 8,
+    }
+    connection = RedisConnection(settings)
+    async with PersistentRedisKVS(prefix='p:', connection=connection) as store:
+        await store.multiset({'a': 1, 'b': 2})
+        assert await store.update('a', lambda value: value + 1) == 2
+        assert await store.dump() == {'a': 2, 'b': 2}
+        assert await store.describe('a') is not None
+        assert await store.remove('b')
+        await store.clear()
+        assert [finding.id for finding in await store.examine()] == []
+    await connection.close()
+
+
 @pytest.mark.parametrize('given', [{}, {'redis_password': 'secret-but-wrong'}], ids=['none', 'wrong'])
 async def test_a_missing_or_wrong_password_is_told_and_never_printed(guarded: RedisServer, given: Any) -> None:
     text = await failure({**LOCAL, 'redis_port': guarded.port, **given})
@@ -233,6 +253,10 @@ async def test_the_shared_connection_is_filled_in_place_and_used_by_stores_made_
     assert await redis_connection.get('shared:k') == b'1'
     redis_connection.shared.configure({**LOCAL, 'redis_port': redis_server.port, 'redis_db': 9})
     assert await redis_connection.get('shared:k') is None
+    await store.set('k', 2)
+    assert await redis_connection.get('shared:k') == b'2'
+    redis_connection.shared.configure({**LOCAL, 'redis_port': redis_server.port})
+    assert await redis_connection.get('shared:k') == b'1'
     assert redis_connection.shared is before
     await redis_connection.shared.close()
 

@@ -203,6 +203,21 @@ async def test_under_a_rain_of_faults_each_gets_its_own_reply_and_each_event_is_
     assert direct.info('clients')['connected_clients'] <= 21
 
 
+async def test_a_connection_that_was_given_up_half_made_is_not_used(proxy: Proxy, direct: Redis) -> None:
+    settings = {'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_db': 6}
+    connection = RedisConnection({**settings, 'redis_timeout': 0.3, 'redis_connect_timeout': 0.2})
+    async with PersistentRedisKVS(connection=connection) as store:
+        held = proxy.inject(Fault.HOLD_REPLY, b'SELECT')
+        with pytest.raises(StoreUnavailable, match='accepts connections, but did not answer'):
+            await store['k']
+        assert held.is_set()
+        await store.set('k', 1)
+        proxy.release()
+        assert await store['k'] == 1
+    await connection.close()
+    assert direct.dbsize() == 0
+
+
 # The server itself
 
 
@@ -438,7 +453,9 @@ async def test_cancelled_at_every_await_of_2000_operations_nothing_is_torn_leake
             for _ in range(number // len(operations) % 25):
                 await asyncio.sleep(0)
             cancelled += task.cancel()
-            await asyncio.wait([task])
+            while not task.done():  # and while it cleans up
+                await asyncio.sleep(0)
+                task.cancel()
             if not task.cancelled():
                 task.result()
             if number % len(operations) == 0:

@@ -280,7 +280,11 @@ class Store(ABC):
         """
         from learning_observer_kvs.stores import dumpfile
 
-        return await dumpfile.read(filename, self.multiset)
+        return await dumpfile.read(filename, self._take_in)
+
+    async def _take_in(self, entries: Mapping[str, JSON]) -> None:
+        """Store a portion of what is loaded."""
+        await self.multiset(entries)
 
     async def clear(self) -> None:
         """Remove everything that belongs to this store, and nothing else."""

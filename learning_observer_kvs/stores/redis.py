@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs import redis_connection
+from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.loops import PerLoop
-from learning_observer_kvs.redis_connection import RedisConnection, as_text, wrong_type
+from learning_observer_kvs.redis_connection import RedisConnection, wrong_type
 from learning_observer_kvs.stores import redis_health
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
+from learning_observer_kvs.stores.key import shown
 from learning_observer_kvs.stores.options import Option
-from learning_observer_kvs.stores.redis_batches import HIDDEN, PATIENCE, Reading, Writing
-
-_ESCAPED = HIDDEN + 'key:'
-"""A key of a user's that begins like our records gets this before it."""
-
-_GLOB = re.compile(r'[*?\[\]\\^-]')
-
-_UNLINK_AT_ONCE = 500
+from learning_observer_kvs.stores.redis_batches import PATIENCE, Reading, Writing
+from learning_observer_kvs.stores.redis_cluster import ClusterReading, ClusterWriting, unmapped
+from learning_observer_kvs.stores.redis_names import HIDDEN, ClusterNames, Names
 
 
 class RedisKVS(GatheringStore):
@@ -48,16 +45,28 @@ class RedisKVS(GatheringStore):
         self.prefix = prefix
         self._connection = connection
         self._writings = PerLoop(self._make_writing)
-        self._readings = PerLoop(lambda: Reading(self.connection))
+        self._readings = PerLoop(self._make_reading)
+        self._names: Names | None = None
         self._start_gathering()
 
     def _make_writing(self) -> Writing:
         expiry_ms = 0 if self.expiry is None else max(1, round(self.expiry * 1000))
         # What is put off has nobody to be told that it is unclear.
         patience = PATIENCE if self.flush_interval is None else None
-        return Writing(
-            self.connection, self._physical, lambda key: wrong_type(self._at(key)), expiry_ms, patience=patience
+        kind = ClusterWriting if self.connection.clustered else Writing
+        return kind(
+            self.connection, self.names.name, lambda key: wrong_type(self._at(key)), expiry_ms, patience=patience
         )
+
+    def _make_reading(self) -> Reading:
+        return (ClusterReading if self.connection.clustered else Reading)(self.connection)
+
+    @property
+    def names(self) -> Names:
+        """How its keys are called; decided when it is first used, for its connection may be configured after it."""
+        if self._names is None:
+            self._names = (ClusterNames if self.connection.clustered else Names)(self.prefix)
+        return self._names
 
     @property
     def connection(self) -> RedisConnection:
@@ -67,25 +76,18 @@ class RedisKVS(GatheringStore):
     def place(self) -> str:
         return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
 
-    def _physical(self, key: str) -> str:
-        name = self.prefix + key if self.prefix else key
-        return _ESCAPED + name if name.startswith(HIDDEN) else name
-
-    def _logical(self, name: bytes) -> str | None:
-        """The key of a name in Redis; ``None`` if it is none of this store's."""
-        text = as_text(name)
-        if text is not None and text.startswith(HIDDEN):
-            text = text.removeprefix(_ESCAPED) if text.startswith(_ESCAPED) else None
-        if text is None or not text.startswith(self.prefix) or len(text) == len(self.prefix):
-            return None
-        return text[len(self.prefix) :]
-
     async def examine(self) -> list[Finding]:
-        return await redis_health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
+        found = await redis_health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
+        if self.connection.clustered and (name := await unmapped(self.connection, self.prefix)) is not None:
+            fault = (
+                f'is in the cluster at {self.connection.address()}, where {shown(name)} was written without a cluster'
+            )
+            found.append(Finding('KVS.E021', fault, 'Copy such keys in with lo-kvs copy, and remove them there.'))
+        return found
 
     async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
-        names = [self._physical(key) for key in keys]
+        names = [self.names.name(key) for key in keys]
         for key, text in zip(keys, await self._readings.here().read(names), strict=True):
             if isinstance(text, Exception):
                 raise wrong_type(self._at(key))
@@ -96,14 +98,18 @@ class RedisKVS(GatheringStore):
         self._writings.here().carry(load, answer)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        pattern = _GLOB.sub(r'\\\g<0>', self._physical(prefix)) + '*'
-        command: list[str | bytes | int] = ['SCAN', cursor or '0', 'MATCH', pattern, 'COUNT', limit]
-        [(following, names)] = await self.connection.ask(command)
-        keys = [key for name in names if (key := self._logical(name)) is not None and key.startswith(prefix)]
-        return keys, None if following == b'0' else following.decode()
+        found, following = await self.connection.scan(cursor, limit, self.names.pattern(prefix))
+        keys = [key for name in found if (key := self.names.key(name)) is not None and key.startswith(prefix)]
+        return keys, following
+
+    async def _take_in(self, entries: Mapping[str, JSON]) -> None:
+        if self.connection.clustered:
+            await asyncio.gather(*(self.set(key, value) for key, value in entries.items()))
+        else:
+            await super()._take_in(entries)
 
     async def _describe(self, key: str) -> Description | None:
-        name = self._physical(key)
+        name = self.names.name(key)
         size, expires_ms = await self.connection.ask(['STRLEN', name], ['PTTL', name])
         if isinstance(size, Exception):
             raise wrong_type(self._at(key))
@@ -115,8 +121,9 @@ class RedisKVS(GatheringStore):
         cursor: str | None = None
         while True:
             keys, cursor = await self._scan('', cursor, 1000)
-            for start in range(0, len(keys), _UNLINK_AT_ONCE):
-                await self._outcome(dict.fromkeys(keys[start : start + _UNLINK_AT_ONCE]), {})
+            step = self.names.together
+            portions = [keys[start : start + step] for start in range(0, len(keys), step)]
+            await asyncio.gather(*(self._outcome(dict.fromkeys(portion), {}) for portion in portions))
             if cursor is None:
                 return
 

@@ -13,14 +13,16 @@ import hashlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from redis import exceptions
 from redis.exceptions import NoScriptError
 
 from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.redis_connection import Command, Line, RedisConnection, ReplyLost
 from learning_observer_kvs.stores.gathering import Answer, Load
+from learning_observer_kvs.stores.redis_names import HIDDEN
 from learning_observer_kvs.stores.redis_scripts import COMMIT, READ, Script
 
 MAX_COMPARED = 8 << 10
@@ -38,8 +40,8 @@ READERS = 4
 PATIENCE = 10.0
 """Seconds for which a batch whose reply was lost is sent again."""
 
-HIDDEN = '\x00lo-kvs:'
-"""How the names of our own records begin in Redis."""
+
+Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 
 class Writing:
@@ -86,29 +88,35 @@ class Writing:
     async def _write(self, load: Load, answer: Answer) -> None:
         self._number += 1
         try:
-            letters = await self._until_answered(self._arguments(load))
+            self._settle(load, await self._until_answered(self._arguments(load, self._record, self._number)))
         except Exception as error:
-            for request in load:
-                request.error = error
+            self._settle(load, error)
         except BaseException:
-            unclear = WriteUnclear(f'Redis at {self._connection.address()}: the event loop ended during a write.')
-            for request in load:
-                request.error = unclear
+            self._settle(load, self._loop_ended())
             answer(load)
             raise
-        else:
-            for request, letter in zip(load, letters, strict=True):
-                if letter == 49:  # '1'
-                    request.result = True
-                elif letter == 84:  # 'T'
-                    request.error = self._wrong_type(next(iter(request.expected)))
         answer(load)
 
-    def _arguments(self, load: Load) -> list[str | bytes | int]:
+    def _settle(self, load: Load, outcome: bytes | Exception) -> None:
+        """Give each request of a batch its result, from the letters of the script or an error for all."""
+        if isinstance(outcome, Exception):
+            for request in load:
+                request.error = outcome
+            return
+        for request, letter in zip(load, outcome, strict=True):
+            if letter == 49:  # '1'
+                request.result = True
+            elif letter == 84:  # 'T'
+                request.error = self._wrong_type(next(iter(request.expected)))
+
+    def _loop_ended(self) -> WriteUnclear:
+        return WriteUnclear(f'Redis at {self._connection.address()}: the event loop ended during a write.')
+
+    def _arguments(self, load: Load, record: str, number: int) -> list[str | bytes | int]:
         """What the script is called with: how many keys, the keys, the arguments."""
         physical = self._physical
-        keys: list[str | bytes | int] = [0, self._record]
-        arguments: list[str | bytes | int] = [self._number, self._expiry_ms]
+        keys: list[str | bytes | int] = [0, record]
+        arguments: list[str | bytes | int] = [number, self._expiry_ms]
         for request in load:
             writes, word = request.writes, b''
             place = len(arguments)
@@ -150,7 +158,7 @@ class Writing:
         started, pause = self._now(), 0.0
         while True:
             try:
-                [reply] = await run(self._line, COMMIT, [arguments])
+                [reply] = await run(self._line.exchange, COMMIT, [arguments])
             except ReplyLost as error:
                 lost = error
             except KVSError:
@@ -172,9 +180,22 @@ class Writing:
             pause = min(pause * 2 + 0.02, 1.0)
 
 
+_PASSING = (
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterError,
+    exceptions.RedisClusterException,
+    exceptions.TryAgainError,
+    exceptions.AskError,
+)
+
+
 def is_passing(reply: Exception) -> bool:
-    """Whether a refusal says nothing of what became of an earlier copy: the server is loading, or fails over."""
-    return any(word in str(reply) for word in ('LOADING', 'READONLY', 'MASTERDOWN', 'UNKILLABLE', 'BUSY'))
+    """Whether a refusal passes, and says nothing of what became of an earlier copy: the server is loading, fails over,
+    or moves a slot."""
+    return isinstance(reply, _PASSING) or any(
+        word in str(reply) for word in ('LOADING', 'READONLY', 'MASTERDOWN', 'BUSY')
+    )
 
 
 class Reading:
@@ -248,20 +269,20 @@ class Reading:
     async def _texts(self, names: list[str]) -> list[Any]:
         calls = [[len(some := names[i : i + READ_KEYS]), *some] for i in range(0, len(names), READ_KEYS)]
         try:
-            replies = await run(self._connection, READ, calls)
+            replies = await run(self._connection.exchange, READ, calls)
         except ReplyLost:
-            replies = await run(self._connection, READ, calls)  # reading twice does no harm
+            replies = await run(self._connection.exchange, READ, calls)  # reading twice does no harm
         for reply in replies:
             if isinstance(reply, Exception):
                 raise self._connection.unavailable(reply)
         return [text for reply in replies for text in reply]
 
 
-async def run(way: Line | RedisConnection, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
+async def run(exchange: Exchange, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
     """Run a script with each of these numbers of keys, keys and arguments; the replies, errors in their places."""
     commands: list[Command] = [('EVALSHA', script.digest, *call) for call in calls]
-    replies = await way.exchange(commands)
+    replies = await exchange(commands)
     if any(isinstance(reply, NoScriptError) for reply in replies):
-        # The server does not know it yet, so none of the calls has run.
-        replies = await way.exchange([('EVAL', script.text, *call) for call in calls])
+        # The server does not know it yet, so none of its calls has run; to others of a cluster they are known.
+        replies = await exchange([('EVAL', script.text, *call) for call in calls])
     return replies

@@ -5,8 +5,8 @@ What it does not tell (managed servers refuse ``CONFIG``, rights may be limited)
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from typing import Any
 
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.redis_connection import RedisConnection, ReplyLost
@@ -30,16 +30,23 @@ async def examine(connection: RedisConnection, hidden: str, *, permanent: bool) 
     name = f'{hidden}probe:{uuid.uuid4().hex}'
     try:
         [written] = await connection.exchange([('SET', name, '1', 'PX', PROBE_MS)])
-        _, text = await connection.exchange([('UNLINK', name), ('INFO',)])
+        await connection.exchange([('UNLINK', name)])
+        told_of = await connection.info()
     except ReplyLost as lost:
         raise connection.unavailable(lost) from None
-    told = _info(text)
-    where = f'Redis at {connection.address()}'
+    found: dict[str, Finding] = {}
+    for address, told in told_of.items():
+        for finding in await _faults(connection, f'Redis at {address}', told, permanent):
+            found.setdefault(finding.id, finding)  # what is wrong with all nodes of a cluster is told of one
+    if isinstance(written, Exception) and 'KVS.E020' not in found:
+        raise connection.unavailable(written)
+    return list(found.values())
+
+
+async def _faults(connection: RedisConnection, where: str, told: dict[str, str], permanent: bool) -> list[Finding]:
     if told.get('role') == 'slave':
         master = f'{told.get("master_host", "?")}:{told.get("master_port", "?")}'
         return [Finding('KVS.E020', f'is in {where}, a replica', f'Name its master, {master}, instead.')]
-    if isinstance(written, Exception):
-        raise connection.unavailable(written)
     found = []
     if permanent and await _keeps_nothing(connection, told):
         fault = f'is in {where}, which keeps its data in memory alone: a restart loses it'
@@ -56,17 +63,12 @@ async def examine(connection: RedisConnection, hidden: str, *, permanent: bool) 
     return found
 
 
-def _info(text: Any) -> dict[str, str]:
-    """What ``INFO`` tells; nothing if it was refused."""
-    lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
-    return dict(line.split(':', 1) for line in lines if ':' in line)
-
-
 async def _keeps_nothing(connection: RedisConnection, told: dict[str, str]) -> bool:
     if told.get('aof_enabled') != '0':
         return False
-    try:
-        [saves] = await connection.ask(['CONFIG', 'GET', 'save'])
-    except KVSError:  # refused; a server that has saved once since its start saves
-        return told.get('rdb_last_bgsave_time_sec') == '-1' and told.get('rdb_bgsave_in_progress') == '0'
-    return bool(saves[1] == b'')
+    if not connection.clustered:
+        with contextlib.suppress(KVSError):  # it may be refused
+            [saves] = await connection.ask(['CONFIG', 'GET', 'save'])
+            return bool(saves[1] == b'')
+    # A server that has saved once since its start saves.
+    return told.get('rdb_last_bgsave_time_sec') == '-1' and told.get('rdb_bgsave_in_progress') == '0'
