@@ -31,7 +31,7 @@ import learning_observer.stream_analytics
 import learning_observer.stream_analytics.helpers
 from aiohttp import web
 
-from learning_observer_kvs import debug, plugin, prestartup, settings
+from learning_observer_kvs import debug, plugin, pmss_overlay, prestartup, settings
 from learning_observer_kvs.errors import KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.settings import Settings
@@ -111,40 +111,23 @@ def _wanted() -> bool:
 
 
 def _settings() -> Settings:
-    """The runtime's settings, with the places in its file where they came from there, and what PMSS says of Redis."""
-    found = settings.read_settings(runtime.settings.settings or {})
-    file = getattr(runtime.settings.args, 'config_file', None)
-    if file is not None and os.path.exists(file):
-        written = settings.read_settings(file)
-        if written == found:
-            found = written
-    block = found.get('redis_connection')
-    if block is None or isinstance(block, Mapping):
-        found['redis_connection'] = {**(block or {}), **_redis_of_pmss()}
-    return found
+    """The runtime's settings with their places. Rulesets of PMSS come before its file.
 
-
-def _redis_of_pmss() -> dict[str, Any]:
-    """What the runtime's PMSS object says of ``redis_connection`` beyond the settings: overlays, and text for numbers.
-
-    Its defaults count only where they were written.
+    Settings that were given as a dictionary come before the rulesets, of which only ``redis_connection`` counts then.
     """
-    said: dict[str, Any] = {}
-    if runtime.settings.pmss_settings is None:
-        return said
-    written = (runtime.settings.settings or {}).get('redis_connection') or {}
-    for name, default in (('redis_host', 'localhost'), ('redis_port', 6379), ('redis_password', 'None')):
-        try:
-            value = getattr(runtime.settings.pmss_settings, name)(types=['redis_connection'])
-        except ValueError:
-            raise StartupCheck(
-                f'redis_connection.{name} has a value that PMSS cannot take. Correct it there or in an overlay.'
-            ) from None
-        if name == 'redis_port' and isinstance(value, str) and value.isdigit():
-            value = int(value)
-        if value != written.get(name, default):
-            said[name] = None if value == 'None' else value
-    return said
+    loaded = settings.read_settings(runtime.settings.settings or {})
+    rulesets, file = runtime.settings.pmss_settings, getattr(runtime.settings.args, 'config_file', None)
+    if file is not None and os.path.exists(file) and settings.read_settings(file) == loaded:
+        if rulesets is None:
+            return settings.read_settings(file)
+        read = [layer for layer in pmss_overlay.read_object(rulesets) if isinstance(layer, str)]
+        among_them = any(os.path.samefile(name, file) for name in read)
+        return settings.read_settings(rulesets if among_them else [rulesets, file])
+    if rulesets is not None:
+        said, given = (found.get('redis_connection') or {} for found in (settings.read_settings(rulesets), loaded))
+        if isinstance(said, Mapping) and isinstance(given, Mapping):
+            loaded['redis_connection'] = {**said, **given}
+    return loaded
 
 
 # Reducers

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import unused_port
 
 import learning_observer_kvs
 from tests.redis_server import RedisServer
@@ -67,9 +68,9 @@ PRELUDE = """
 import asyncio, json, sys
 from aiohttp import ClientSession, web
 
-def start(*overlays):
+def start(*rulesets):
     from learning_observer import main
-    return main.create_app('creds.yaml', overlays)
+    return main.create_app('creds.yaml', rulesets)
 
 class served:
     def __init__(self, app):
@@ -260,7 +261,7 @@ def test_a_wrong_configuration_is_told_by_the_host_once_with_its_places(host: Ho
         ('config: {run_mode: dev}\n', 'kvs is not there'),
         ('kvs: {memoization: {type: stub}}\n', 'kvs.default is not there'),
         ('kvs_plugin: "off"\n' + STUB, "kvs_plugin is 'off'"),
-        ('redis_connection: {redis_port: abc}\n' + STUB, 'redis_connection.redis_port has a value'),
+        ('redis_connection: {redis_port: abc}\n' + STUB, "redis_connection.redis_port is 'abc'"),
     ],
 )
 def test_what_is_missing_or_unclear_is_told_too(host: Host, creds: str, fault: str) -> None:
@@ -441,7 +442,7 @@ say(said)
 
 
 REDIS = """
-app = start(*OVERLAYS)
+app = start(*RULESETS)
 
 async def main():
     async with served(app) as server:
@@ -453,17 +454,51 @@ say(asyncio.run(main()))
 """
 
 
-@pytest.mark.parametrize('where', ['in the file', 'in an overlay'])
-def test_a_password_of_redis_works_wherever_it_was_said(host: Host, where: str) -> None:
-    with RedisServer('--requirepass', '12345') as server:
-        written = f'redis_password: {12345 if where == "in the file" else "null"}'
-        overlay = {'redis_connection': {'redis_password': '12345', 'redis_port': str(server.port)}}
+@pytest.mark.parametrize('rulesets', [[], ['local.pmss', 'creds.yaml'], ['local.pmss']])
+def test_a_password_of_redis_works_wherever_it_was_said(host: Host, rulesets: list[str]) -> None:
+    with RedisServer('--requirepass', 'open') as server:
+        (host.folder / 'local.pmss').write_text(
+            f'redis_connection {{ redis_password: open; redis_port: {server.port}; }}\n'
+        )
         said = host.run(
-            f'OVERLAYS = {[overlay] if where == "in an overlay" else []}\n' + REDIS,
-            f'kvs: {{default: {{type: redis}}}}\n'
-            f'redis_connection: {{redis_host: 127.0.0.1, redis_port: {server.port}, {written}}}\n',
+            f'RULESETS = {rulesets}\n' + REDIS,
+            'kvs: {default: {type: redis}}\nredis_connection:\n  redis_host: 127.0.0.1\n'
+            + ('' if rulesets else f'  redis_port: {server.port}\n  redis_password: open\n'),
         )
     assert said == {'events': 1}
+
+
+def test_settings_given_as_a_dictionary_take_redis_from_the_rulesets(host: Host, redis_server: RedisServer) -> None:
+    said = host.run(
+        """
+import learning_observer.kvs, learning_observer.prestartup, learning_observer.settings
+learning_observer.settings.load_settings({'kvs': {'default': {'type': 'redis', 'prefix': 'notebook:'}}})
+learning_observer.prestartup.startup_checks_and_init()
+
+async def main():
+    await learning_observer.kvs.KVS().set('a', 1)
+    return await learning_observer.kvs.KVS()['a']
+
+say(asyncio.run(main()))
+""",
+        f'redis_connection: {{redis_host: 127.0.0.1, redis_port: {redis_server.port}}}\n',
+    )
+    assert said == 1
+
+
+def test_an_overlay_of_pmss_may_name_a_store(host: Host) -> None:
+    (host.folder / 'local.pmss').write_text('kvs memoization { type: stub; }\n')
+    script = "start('local.pmss', 'creds.yaml')\nimport learning_observer.kvs\nsay(learning_observer.kvs.KVS.names())"
+    assert sorted(host.run(script, 'kvs: {default: {type: stub}}\n')) == ['default', 'memoization']
+
+
+def test_a_redis_that_is_not_there_is_told_before_the_host_starts(host: Host) -> None:
+    port = unused_port()
+    creds = f'kvs: {{default: {{type: redis}}}}\nredis_connection: {{redis_host: 127.0.0.1, redis_port: {port}}}\n'
+    ended = host.end('start()', creds)
+    assert ended.returncode == 1
+    assert f'127.0.0.1:{port}' in ended.stdout
+    assert 'Traceback' not in ended.stdout + ended.stderr
 
 
 def test_a_null_password_is_none(host: Host, redis_server: RedisServer) -> None:
@@ -471,7 +506,7 @@ def test_a_null_password_is_none(host: Host, redis_server: RedisServer) -> None:
         'kvs: {default: {type: redis, prefix: "host:"}}\n'
         f'redis_connection: {{redis_port: {redis_server.port}, redis_password: null}}\n'
     )
-    assert host.run('OVERLAYS = []\n' + REDIS, creds) == {'events': 1}
+    assert host.run('RULESETS = []\n' + REDIS, creds) == {'events': 1}
 
 
 DEBUG = """

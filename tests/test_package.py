@@ -63,7 +63,14 @@ print(*sorted(top for top in tops - sys.stdlib_module_names if not top.startswit
 
 def test_importing_the_package_brings_what_every_deployment_uses_and_no_more() -> None:
     said = subprocess.run([sys.executable, '-W', 'error', '-c', IMPORTED], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ['learning_observer_kvs', 'msgspec', 'orjson', 'ormsgpack', 'yaml']
+    assert said.stdout.split() == [
+        'learning_observer_kvs',
+        'msgspec',
+        'orjson',
+        'ormsgpack',
+        'sortedcontainers',
+        'yaml',
+    ]
 
 
 def test_serving_no_debug_pages_brings_no_templates() -> None:

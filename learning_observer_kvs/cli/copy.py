@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import sys
 
 import click
 
 from learning_observer_kvs import copying
-from learning_observer_kvs.cli.common import config_option, json_option, progress
+from learning_observer_kvs.cli.common import config_option, echo_json, json_option, printable, progress
 from learning_observer_kvs.kvs import KVSRouter
 
 
@@ -36,14 +35,14 @@ def command(source: str, target: str, prefix: str, overwrite: bool, config: tupl
 
     async def run() -> copying.Report:
         async with KVSRouter.from_settings(config) as router:
-            stores = getattr(router, source)(), getattr(router, target)()
+            stores = router[source], router[target]
             total = 2 * await copying.count(*stores, prefix)
             with progress('Copying', total=total, unit='keys, written and compared') as advance:
                 return await copying.copy(*stores, prefix=prefix, overwrite=overwrite, progress=advance)
 
     report = asyncio.run(run())
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(report) | {'verified': report.verified}, indent=2, ensure_ascii=False))
+        echo_json(dataclasses.asdict(report) | {'verified': report.verified})
     else:
         _say(report, source, target)
     if not report.verified:
@@ -52,7 +51,7 @@ def command(source: str, target: str, prefix: str, overwrite: bool, config: tupl
 
 def _say(report: copying.Report, source: str, target: str) -> None:
     for line in report.named:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
     others = report.differing + report.failed - len(report.named)
     if others > 0:
         click.echo(f'… and {others:,} more.', err=True)

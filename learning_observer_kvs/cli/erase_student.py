@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, progress, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, printable, progress, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
 from learning_observer_kvs.stream_analytics.keys import parse_key
@@ -40,7 +40,7 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
                 keys = [key for key in dict.fromkeys(page.keys) if _student_of(key) == student]
                 if dry_run:
                     found += len(keys)
-                    click.echo(''.join(f'{key}\n' for key in keys), nl=False)
+                    click.echo(''.join(f'{printable(key)}\n' for key in keys), nl=False)
                 else:
                     found += sum(await asyncio.gather(*map(store.remove, keys)))
                 advance(len(page.keys))

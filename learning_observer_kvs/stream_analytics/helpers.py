@@ -93,7 +93,9 @@ def kvs_pipeline(
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
             store = router()
-            student = metadata['auth']['safe_user_id'] if metadata is not None and 'auth' in metadata else GUEST
+            student = GUEST
+            if by_student and metadata is not None and 'auth' in metadata:
+                student = metadata['auth']['safe_user_id']
 
             def keys_of(values: tuple[str, ...]) -> tuple[str, str]:
                 key_dict: dict[KeyField | EventField, Any] = dict(zip(event_fields_of_scope, values, strict=True))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -14,9 +13,9 @@ import learning_observer.settings
 import learning_observer.stream_analytics
 
 
-def create_app(config_file: str, overlays: Sequence[Mapping[str, Any]] = ()) -> web.Application:
+def create_app(config_file: str, rulesets: Sequence[str] = ()) -> web.Application:
     """The application of a configuration."""
-    learning_observer.settings.parse_arguments(config_file, overlays)
+    learning_observer.settings.parse_arguments(config_file, rulesets)
     learning_observer.settings.load_settings(config_file)
     learning_observer.prestartup.startup_checks_and_init()
     learning_observer.stream_analytics.init()
