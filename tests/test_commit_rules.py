@@ -401,7 +401,8 @@ async def test_a_caller_that_gives_up_during_the_commit_does_not_stop_it(watched
     event.cancel()
     await asyncio.wait([event])
     following = fold(watched, step)
-    await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
     assert len(watched.commits) == 1, 'the next event did not wait for the outcome'
     watched.gate.set()
     assert await following == 2
@@ -462,15 +463,22 @@ async def test_a_commit_that_fails_fails_its_events_and_the_next_is_reduced_on_w
         watched.after = lambda: None
         raise error
 
+    seen = []
+
+    async def see(state: Any) -> Any:
+        seen.append(state)
+        return await count_slowly(state)
+
     await fold(watched, count)
     watched.gate.clear()
     watched.after = fail
-    events = [fold(watched, count), fold(watched, count_slowly)]
+    events = [fold(watched, count), fold(watched, see)]
     await until(lambda: len(watched.commits) == 2)
     watched.gate.set()
     outcomes = await asyncio.gather(*events, return_exceptions=True)
     assert outcomes[0] is error
     assert outcomes[1] == 3  # the write had been carried out, as an unclear one may
+    assert seen == [2]
     assert watched.texts[INTERNAL] == b'3'
     assert watched.busy_keys() == 0
 
@@ -564,6 +572,17 @@ async def test_processes_at_once_lose_nothing(pair: Pair, step: Any) -> None:
     await asyncio.gather(*(fold(store, step) for _ in range(25) for store in pair))
     assert await pair[0].multiget([INTERNAL, EXTERNAL]) == [50, 50]
     assert [store.busy_keys() for store in pair] == [0, 0]
+
+
+@pytest.mark.parametrize('size', [10, 1_000, 100_000])
+async def test_processes_that_take_turns_lose_nothing_of_states_of_any_size(pair: Pair, size: int) -> None:
+    async def append(state: Any) -> Any:
+        return [*state, str(len(state)) * size], len(state) + 1
+
+    for _ in range(3):
+        for store in pair:
+            await fold(store, append, b'[]')
+    assert await pair[0].multiget([INTERNAL, EXTERNAL]) == [[str(number) * size for number in range(6)], 6]
 
 
 async def test_an_event_on_a_hot_key_is_reduced_once(pair: Pair) -> None:
