@@ -53,8 +53,9 @@ def encode(value: JSON) -> bytes:
             ``MAX_DEPTH``, or two keys of one object would become the same text. The message names its path.
     """
     try:
-        text = orjson.dumps(value, option=_PLAIN_ONLY)
+        # In this order: orjson has no bound on nested tuples, and writes beyond its memory where they are very deep.
         packed = ormsgpack.packb(value, option=_PLAIN_ONLY_TOO)
+        text = orjson.dumps(value, option=_PLAIN_ONLY)
     except TypeError:
         return _encode_exactly(value)
     if _FLOAT in packed and b'null' in text and _decode(text) != value:

@@ -66,7 +66,7 @@ class Contender:
         async with KVSRouter.from_settings(self.specification['settings']) as router:
             store = router()
             self._count_commits(store)
-            await store['warm']
+            await _answered(lambda: store['warm'])
             os.write(1, f'{self.name} {os.getpid()}\n'.encode())
             await begin.wait()
             await asyncio.gather(*(work(store, router, task) for task in range(self.specification['tasks'])))
@@ -149,18 +149,15 @@ class Contender:
         return state, len(state)
 
     def _count_commits(self, store: Any) -> None:
-        """Count the commits of reducers, and the loads that carry more than one write."""
-        begin_commit, carry = store._begin_commit, store._carry
-
-        def counted_begin(*arguments: Any) -> Any:
-            self.counted['commits'] += 1
-            return begin_commit(*arguments)
+        """Count the commits, and the loads that carry more than one of them."""
+        carry = store._carry
 
         def counted_carry(load: Any, answer: Any) -> Any:
+            self.counted['commits'] += len(load)
             self.counted['loads of several'] += len(load) > 1
             return carry(load, answer)
 
-        store._begin_commit, store._carry = counted_begin, counted_carry
+        store._carry = counted_carry
 
 
 async def _answered(call: Callable[[], Awaitable[Any]]) -> Any:
@@ -172,16 +169,26 @@ async def _answered(call: Callable[[], Awaitable[Any]]) -> Any:
 
 def main(specifications: list[dict[str, Any]]) -> int:
     """Run the processes; 0 if none but those that were killed failed."""
+    numbers: set[int] = set()
     for specification in specifications:
-        if os.fork() == 0:
-            try:
-                asyncio.run(Contender(specification).run())
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-    codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in specifications]
-    return int(any(code not in (0, -signal.SIGKILL) for code in codes))
+        number = os.fork()
+        if number:
+            numbers.add(number)
+            continue
+        try:
+            asyncio.run(Contender(specification).run())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    while numbers:
+        number, status = os.wait()
+        numbers.remove(number)
+        if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
+            for other in numbers:
+                os.kill(other, signal.SIGKILL)
+            return 1
+    return 0
 
 
 if __name__ == '__main__':

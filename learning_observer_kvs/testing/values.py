@@ -80,7 +80,7 @@ def nested(levels: int, *, kind: str = 'list') -> Any:
         if kind == 'dict' or (kind == 'mixed' and level % 2):
             value = {'in': value}
         else:
-            value = (value,) if kind == 'tuple' else [value]
+            value = (value,) if kind == 'tuple' or (kind == 'tuples and lists' and level % 2) else [value]
     return value
 
 
@@ -224,5 +224,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     'too deep an object': (nested(MAX_DEPTH + 1, kind='dict'), 'deeper'),
     'a thousand levels': (nested(1000), 'deeper'),
     'a hundred thousand levels': (nested(100_000, kind='mixed'), 'deeper'),
+    'a thousand levels of tuples': (nested(1000, kind='tuple'), 'deeper'),
+    'a hundred thousand levels of tuples and lists': (nested(100_000, kind='tuples and lists'), 'deeper'),
 }
 """Values that JSON cannot hold, and what the message must say of the place."""
