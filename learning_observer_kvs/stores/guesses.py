@@ -6,60 +6,47 @@ the condition of a commit, or by a read.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 
 class Guesses:
-    """Text by key, bounded in bytes; what was not used for long is dropped first.
-
-    Two generations instead of a list in order of use: what is used moves to the young one; when that has taken half
-    the bytes, the old one is dropped and the young one grows old. No bookkeeping on a hit but one move.
+    """Text by key, bounded in bytes; what was not committed for longest is dropped first.
 
     Args:
-        limit: how many bytes of text and keys both generations may hold; 0 keeps nothing.
+        limit: how many bytes of text and keys are kept; 0 keeps nothing.
     """
 
-    __slots__ = ('_held', '_limit', '_old', '_young')
+    __slots__ = ('_held', '_limit', '_texts', 'get')
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit // 2
+        self._limit = limit
         self._held = 0
-        self._young: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
+        self._texts: OrderedDict[str, bytes] = OrderedDict()
+        self.get = self._texts.get
+        """The text that was committed last, as far as this process knows; ``None`` if it does not."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def get(self, key: str) -> bytes | None:
-        """The text that was committed last, as far as this process knows."""
-        text = self._young.get(key)
-        if text is None:
-            text = self._old.pop(key, None)
-            if text is not None:
-                self.put(key, text)
-        return text
+        return len(self._texts)
 
     def put(self, key: str, text: bytes) -> None:
         """Keep what was committed."""
         if not self._limit:
             return
-        before = self._young.get(key)
-        self._held += len(text) - len(before) if before is not None else len(text) + len(key)
-        if self._held > self._limit:
-            self._old, self._young, self._held = self._young, {}, len(text) + len(key)
-            if self._held > self._limit:
-                self._old.pop(key, None)
-                self._held = 0
-                return
-        self._young[key] = text
-        if self._old:
-            self._old.pop(key, None)
+        texts = self._texts
+        before = texts.pop(key, None)
+        self._held += len(key) + len(text) if before is None else len(text) - len(before)
+        texts[key] = text
+        while self._held > self._limit:
+            dropped, text = texts.popitem(last=False)
+            self._held -= len(dropped) + len(text)
 
     def forget(self, key: str) -> None:
         """Drop a key that somebody wrote."""
-        before = self._young.pop(key, None)
-        if before is not None:
-            self._held -= len(before) + len(key)
-        self._old.pop(key, None)
+        text = self._texts.pop(key, None)
+        if text is not None:
+            self._held -= len(key) + len(text)
 
     def clear(self) -> None:
         """Drop everything."""
-        self._young, self._old, self._held = {}, {}, 0
+        self._texts.clear()
+        self._held = 0
