@@ -24,6 +24,7 @@ from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
 from learning_observer_kvs.testing import StorePromise
+from tests.test_promise import spoil_file
 
 NEVER = 3600.0
 """Longer than a test: what is written is written because somebody asked for it."""
@@ -56,6 +57,12 @@ class TestThePromiseHoldsBetweenFlushes(StorePromise):
     ) -> AsyncIterator[Store]:
         async with store_of(request.param, tmp_path, redis, NEVER) as store:
             yield store
+
+    async def spoil(self, store: Store, key: str, text: bytes) -> None:
+        if isinstance(store, FilesystemKVS):
+            await spoil_file(store, key, text)
+        else:
+            await super().spoil(store, key, text)
 
     async def test_writes_in_between_are_seen_and_the_event_is_folded_again(self, store: Store) -> None:
         runs = []
