@@ -452,6 +452,24 @@ async def test_a_reducer_runs_in_the_context_of_its_caller(watched: Watched, ste
     assert sorted(seen[1:]) == list(range(8))  # the first ran again, as another process had written
 
 
+async def test_a_task_that_a_reducer_began_may_send_events_to_its_key_later(watched: Watched) -> None:
+    began: list[asyncio.Task[Any]] = []
+    ended = asyncio.Event()
+
+    async def later() -> Any:
+        await ended.wait()
+        return await asyncio.gather(*(watched.fold(INTERNAL, EXTERNAL, count_slowly) for _ in range(3)))
+
+    async def begin(state: Any) -> Any:
+        began.append(asyncio.create_task(later()))
+        await asyncio.sleep(0)
+        return 1, 1
+
+    await fold(watched, begin)
+    ended.set()
+    assert await began[0] == [2, 3, 4]
+
+
 # Commits that fail
 
 

@@ -34,6 +34,7 @@ T = TypeVar('T')
 
 INTERNAL, EXTERNAL = 'Internal,m.r,STUDENT:bob', 'External,m.r,STUDENT:bob'
 NULL_STATE = {'fresh': True}
+NEVER = 3600.0
 EXPIRY, AGED = 600, 60
 """Seconds: what an ephemeral store gives a key, and what is left of it when the clock has been turned on."""
 
@@ -81,6 +82,7 @@ class Model(RuleBasedStateMachine):
 
     open_one: ClassVar[Callable[[str, RedisConnection], Store]]
     needs_redis: ClassVar[RedisServer | str | None] = None
+    alone: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ class Model(RuleBasedStateMachine):
         if self.needs_redis:
             await self.connection.client().flushall()
         first = type(self).open_one(self.folder, self.connection)
-        self.stores = [first, first if isinstance(first, InMemoryKVS) else self.another()]
+        self.stores = [first, first if self.alone else self.another()]
 
     def another(self) -> Store:
         """A store of the same data."""
@@ -276,6 +278,8 @@ class Model(RuleBasedStateMachine):
         self.run(self.stores[side].close())
         if anew and not isinstance(self.stores[side], InMemoryKVS):
             self.stores[side] = self.another()
+            if self.alone:
+                self.stores[1 - side] = self.stores[side]
 
     @precondition(lambda self: self.needs_redis and self.held)
     @rule(which=st.integers(0, 100), goes=st.booleans())
@@ -337,7 +341,12 @@ OPENED: dict[str, Callable[[str, RedisConnection], Store]] = {
     'redis_ephemeral': lambda folder, connection: EphemeralRedisKVS(EXPIRY, connection=connection),
     'fakeredis': lambda folder, connection: PersistentRedisKVS(connection=connection),
     'fakeredis, ephemeral': lambda folder, connection: EphemeralRedisKVS(EXPIRY, connection=connection),
+    'stub, put off': lambda folder, connection: InMemoryKVS(flush_interval=NEVER),
+    'filesystem, put off': lambda folder, connection: FilesystemKVS(f'{folder}/files', flush_interval=NEVER),
+    'sqlite, put off': lambda folder, connection: SQLiteKVS(f'{folder}/a.sqlite3', flush_interval=NEVER),
+    'redis, put off': lambda folder, connection: PersistentRedisKVS(connection=connection, flush_interval=NEVER),
 }
+"""What is put off is seen by the process that does so, and not by another: there is only one then."""
 
 
 @pytest.mark.parametrize('backend', OPENED)
@@ -345,7 +354,9 @@ def test_a_store_is_a_dictionary_with_a_clock(backend: str, request: pytest.Fixt
     redis: RedisServer | str | None = None
     if 'redis' in backend:
         redis = 'fake' if 'fake' in backend else request.getfixturevalue('redis_server')
-    model = type('Model', (Model,), {'open_one': staticmethod(OPENED[backend]), 'needs_redis': redis})
+    alone = 'stub' in backend or 'put off' in backend
+    about = {'open_one': staticmethod(OPENED[backend]), 'needs_redis': redis, 'alone': alone}
+    model = type('Model', (Model,), about)
     number = random.randrange(10**6)
     print(f'To repeat this: --hypothesis-seed={number}')
     long = request.config.getoption('--long')

@@ -23,6 +23,13 @@ from tests.redis_nodes import RedisNodes
 from tests.redis_sentinels import SERVICE
 
 
+async def spoil_file(store: Store, key: str, text: bytes) -> None:
+    """Write a text that need not be JSON where a readable key has its file."""
+    assert isinstance(store, FilesystemKVS)
+    os.makedirs(store.path, exist_ok=True)
+    await asyncio.to_thread(Path(store.path, key).write_bytes, text)
+
+
 class TestMemory(StorePromise):
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
@@ -37,9 +44,7 @@ class TestFilesystem(StorePromise):
             yield store
 
     async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        assert isinstance(store, FilesystemKVS)
-        os.makedirs(store.path, exist_ok=True)
-        await asyncio.to_thread(Path(store.path, key).write_bytes, text)
+        await spoil_file(store, key, text)
 
 
 class TestSQLite(StorePromise):

@@ -24,6 +24,7 @@ from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis import PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
 from learning_observer_kvs.testing import StorePromise
+from tests.test_promise import spoil_file
 
 NEVER = 3600.0
 """Longer than a test: what is written is written because somebody asked for it."""
@@ -53,10 +54,10 @@ class TestThePromiseHoldsBetweenFlushes(StorePromise):
             yield store
 
     async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        if not isinstance(store, FilesystemKVS):
-            return await super().spoil(store, key, text)
-        os.makedirs(store.path, exist_ok=True)
-        await asyncio.to_thread(Path(store.path, key).write_bytes, text)
+        if isinstance(store, FilesystemKVS):
+            await spoil_file(store, key, text)
+        else:
+            await super().spoil(store, key, text)
 
     async def leave(self, store: Store) -> None:
         await super().leave(store)

@@ -57,8 +57,20 @@ LARGE = 16 << 10
 LARGE_AT_ONCE = 64
 """How many large states may be decoded at once, while their reducers wait for something."""
 
-_FOLDING: ContextVar[Any] = ContextVar('learning_observer_kvs_folding', default=None)
-"""What this context is reducing: ``(store, internal key, what it was reducing before)``."""
+_FOLDING: ContextVar[Running | None] = ContextVar('learning_observer_kvs_folding', default=None)
+"""What this context is reducing."""
+
+
+class Running:
+    """A reducer that waits for something, inside ``outer``. Tasks that it began know it also when it has ended."""
+
+    __slots__ = ('ended', 'key', 'outer', 'store')
+
+    def __init__(self, store: Store, key: str, outer: Running | None) -> None:
+        self.store = store
+        self.key = key
+        self.outer = outer
+        self.ended = False
 
 
 class Event:
@@ -222,9 +234,9 @@ class Folder:
         """Whether the caller is the reducer of this key: it must not wait for its own lane."""
         inside = _FOLDING.get()
         while inside is not None:
-            if inside[0] is self._store and inside[1] == key:
+            if inside.store is self._store and inside.key == key and not inside.ended:
                 return True
-            inside = inside[2]
+            inside = inside.outer
         return False
 
     # Serving a lane
@@ -334,12 +346,14 @@ class Folder:
         if text is not None and len(text) > LARGE and inside is None:  # one inside another would wait for itself
             many = self._large
         async with many:
-            token = _FOLDING.set((self._store, key, inside))
+            running = Running(self._store, key, inside)
+            token = _FOLDING.set(running)
             try:
                 batch.take(self._store, key, event, await event.step(batch.state(self._store, key, event)))
             except Exception as error:
                 event.error = error
             finally:
+                running.ended = True
                 _FOLDING.reset(token)
 
     # Committing
