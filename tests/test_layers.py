@@ -31,6 +31,7 @@ FLOORS = {
     'stores.dumpfile': 0.2,
     'stores.folding': 0.2,
     'stores.walks': 0.2,
+    'stores.folder_lock': 0.2,
     'stores.journal': 0.3,
     'stores.write_behind': 0.3,
     'stores.base': 1,

@@ -8,21 +8,16 @@ several files takes no lock: each change is counted, and what was read while the
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import random
 import stat
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.filenames import DIGESTS, OWN
-
-LOCK_SECONDS = 10.0
-"""How long the lock is waited for; whoever holds it needs milliseconds."""
+from learning_observer_kvs.stores.folder_lock import LOCK_SECONDS, FolderLock
 
 READS_WITHOUT_LOCK = 5
 """How often several files are read again because something changed meanwhile, before the lock is taken for it."""
@@ -30,7 +25,6 @@ READS_WITHOUT_LOCK = 5
 _JOURNAL = f'{OWN}/journal'
 _LOCK = f'{OWN}/lock'
 _STAGED = f'{OWN}/new-'
-_COUNT_BYTES = 8
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -52,7 +46,7 @@ class Folder:
     def __init__(self, root: str, step: Step = lambda word: None, lock_seconds: float = LOCK_SECONDS) -> None:
         self.root = root
         self._step = step
-        self._lock_seconds = lock_seconds
+        self._lock = FolderLock(self.absolute(_LOCK), lock_seconds)
 
     def absolute(self, path: str) -> str:
         """The whole path."""
@@ -88,11 +82,11 @@ class Folder:
     def read_together(self, paths: Sequence[str]) -> list[bytes | None]:
         """The contents of several files, all as of one moment."""
         for _ in range(READS_WITHOUT_LOCK):
-            count = self._count()
+            count = self._lock.count()
             if self.is_half_done():
                 break
             contents = [self.read(path) for path in paths]
-            if self._count() == count:
+            if self._lock.count() == count:
                 return contents
         with self.still():
             return [self.read(path) for path in paths]
@@ -116,12 +110,10 @@ class Folder:
     def still(self) -> Iterator[None]:
         """Nothing changes meanwhile, and nothing is left half-done."""
         self._refuse_links(_LOCK)
-        try:
-            lock = os.open(self.absolute(_LOCK), _TO_READ)
-        except (FileNotFoundError, NotADirectoryError):
+        if not self._lock.is_there():
             yield  # nobody has changed anything yet
             return
-        with self._holding(lock):
+        with self._lock.held():
             if self.is_half_done():
                 self._recover()
             yield
@@ -134,8 +126,7 @@ class Folder:
         if not os.path.isdir(self.absolute(OWN)):
             os.makedirs(self.absolute(OWN), exist_ok=True)
         self._refuse_links(_LOCK)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with self._holding(os.open(self.absolute(_LOCK), flags, 0o666)):
+        with self._lock.held(create=True):
             self._recover()
             yield
 
@@ -159,7 +150,7 @@ class Folder:
             if len(staged) > 1:
                 self._write_journal(staged)
             self._step('count')
-            self._count_change()
+            self._lock.count_change()
         except BaseException:
             for new in (*staged.values(), f'{_STAGED}journal', _JOURNAL):
                 if new is not None:
@@ -259,57 +250,6 @@ class Folder:
             'which may be there in part. Remove that file when you have looked at them. Nothing was touched.'
         )
 
-    # Counting
-
-    def _count(self) -> bytes:
-        """How many changes there have been; another one at each change."""
-        try:
-            lock = os.open(self.absolute(_LOCK), _TO_READ)
-        except (FileNotFoundError, NotADirectoryError):
-            return b''
-        try:
-            return os.pread(lock, _COUNT_BYTES, 0)
-        finally:
-            os.close(lock)
-
-    def _count_change(self) -> None:
-        lock = os.open(self.absolute(_LOCK), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            count = int.from_bytes(os.pread(lock, _COUNT_BYTES, 0), 'big') + 1
-            os.pwrite(lock, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
-        finally:
-            os.close(lock)
-
-    # Locking
-
-    @contextmanager
-    def _holding(self, lock: int) -> Iterator[None]:
-        # A lock belongs to the open file, so each opens its own: threads of one process exclude one another, too.
-        _LOCKS.add(lock)
-        try:
-            self._acquire(lock)
-            yield
-        finally:
-            _LOCKS.discard(lock)
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was just forked may have the file open, too
-            os.close(lock)
-
-    def _acquire(self, lock: int) -> None:
-        """Take the lock; never wait for ever for a process that was stopped while it held it."""
-        deadline = time.monotonic() + self._lock_seconds
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreUnavailable(
-                        f'{self.absolute(_LOCK)} has been held by another process for {self._lock_seconds:g} seconds. '
-                        'Look for one that is stopped. Nothing was written.'
-                    ) from None
-            time.sleep(random.random() / 1000)
-
     # Safety
 
     def _open(self, path: str) -> int | None:
@@ -368,15 +308,3 @@ class Folder:
 
 def _is_below(path: str) -> bool:
     return not path.startswith('/') and not {'', '.', '..'} & set(path.split('/'))
-
-
-_LOCKS: set[int] = set()
-"""The lock files that are open now. A child that is forked meanwhile would keep its parent's lock alive."""
-
-
-def _let_go() -> None:
-    while _LOCKS:
-        os.close(_LOCKS.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)
