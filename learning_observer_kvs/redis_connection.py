@@ -7,7 +7,6 @@ Nothing here is sent twice without its sender's knowledge, and bursts wait. What
 from __future__ import annotations
 
 import asyncio
-import builtins
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -102,7 +101,6 @@ class RedisConnection:
         self._own = dict(settings or {})
         self._base = base
         self._clients: PerLoop[list[_Made]] = PerLoop(list)
-        self._asking: PerLoop[builtins.set[asyncio.Task[Any]]] = PerLoop(builtins.set)
         self._turns = PerLoop(lambda: asyncio.Semaphore(redis_settings.value(self.settings, 'redis_max_connections')))
         self._handed_in: Redis | RedisCluster | None = None
 
@@ -271,25 +269,16 @@ class RedisConnection:
             StoreUnavailable: no answer, or the server refuses.
         """
         try:
-            replies = await self.carry_through(commands)
+            replies = await self.exchange(commands)
         except ReplyLost:
             try:
-                replies = await self.carry_through(commands)
+                replies = await self.exchange(commands)
             except ReplyLost as lost:
                 raise self.unavailable(lost) from None
         for reply in replies:
             if isinstance(reply, Exception) and not str(reply).startswith('WRONGTYPE'):
                 raise self.unavailable(reply)
         return replies
-
-    async def carry_through(self, commands: Sequence[Command]) -> list[Any]:
-        """Exchange commands to the end, also if the caller is cancelled; arguments and errors as for an exchange."""
-        task = asyncio.get_running_loop().create_task(self.exchange(commands))
-        asking = self._asking.here()
-        asking.add(task)
-        task.add_done_callback(asking.discard)
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody else looks at it
-        return await asyncio.shield(task)
 
     def unavailable(self, error: BaseException) -> KVSError:
         """What an error of redis-py means to the caller: the address, the fault, the cure."""
@@ -303,8 +292,6 @@ class RedisConnection:
 
     async def close(self) -> None:
         """Close the running loop's connections; they are opened again when asked for."""
-        if asking := self._asking.pop():
-            await asyncio.wait(asking)
         for made in self._clients.pop() or ():
             await made.lifetime.aclose()
 
@@ -496,7 +483,7 @@ def as_text(key: bytes) -> str | None:
 
 async def _change(command: Command) -> Any:
     try:
-        [reply] = await shared.carry_through([command])
+        [reply] = await shared.exchange([command])
     except ReplyLost as lost:
         raise WriteUnclear(
             f'Redis at {lost}: the reply to {command[0]!r} was lost; it was carried out or not.'

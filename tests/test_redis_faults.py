@@ -473,6 +473,28 @@ async def test_cancelled_at_every_await_of_2000_operations_nothing_is_torn_leake
     await asyncio.to_thread(until, lambda: len(direct.client_list()) <= before, 'the connections to close')
 
 
+async def test_calls_cancelled_again_and_again_while_connections_are_scarce_leak_none(
+    redis_server: RedisServer, direct: Redis
+) -> None:
+    settings = {'redis_host': '127.0.0.1', 'redis_port': redis_server.port, 'redis_max_connections': 2}
+    connection = RedisConnection(settings)
+    async with PersistentRedisKVS(connection=connection) as store:
+        for turns in range(60):
+            tasks = [asyncio.ensure_future(store.describe('k')) for _ in range(10)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            while not all(task.done() for task in tasks):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.sleep(0)
+        async with asyncio.timeout(3):
+            assert await asyncio.gather(*(store.describe('k') for _ in range(10))) == [None] * 10
+        pool = connection.client().connection_pool
+        assert pool.can_get_connection()
+        assert not pool._in_use_connections
+    await connection.close()
+
+
 # Manners
 
 
