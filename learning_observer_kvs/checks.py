@@ -10,6 +10,7 @@ from typing import Any
 from learning_observer_kvs import redis_settings, store_types
 from learning_observer_kvs.masking import Unset, shown
 from learning_observer_kvs.problems import CATALOGUE, Problem
+from learning_observer_kvs.redis_contradictions import contradictions
 from learning_observer_kvs.settings import BLOCKS, Settings, StoreEntry, store_entries
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.options import Option, fault_of, taken
@@ -224,7 +225,7 @@ def _check_places(settings: Settings) -> Iterator[Problem]:
         given = {option: block[option.name] for option in redis_settings.OPTIONS if option.name in block}
         if any(isinstance(value, Unset) or fault_of(option, value) for option, value in given.items()):
             continue  # told already
-        for word, fault, cure in redis_settings.contradictions(block):
+        for word, fault, cure in contradictions(block):
             yield Problem('KVS.E014', settings.place(*path, word), f'{name}.{word}', fault, cure)
 
 

@@ -7,24 +7,24 @@ Nothing here is sent twice without its sender's knowledge, and bursts wait. What
 from __future__ import annotations
 
 import asyncio
-import builtins
 import contextlib
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.sentinel import MasterNotFoundError
 
 from learning_observer_kvs import redis_settings
-from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.errors import KVSError, WriteUnclear
 from learning_observer_kvs.loops import PerLoop
+from learning_observer_kvs.redis_errors import LOST, REFUSALS, ReplyLost, is_loss, unavailable, wrong_type
+from learning_observer_kvs.redis_nodes import Command, Nodes
 from learning_observer_kvs.redis_settings import OPTIONS
 
 __all__ = [
     'OPTIONS',
+    'Command',
     'RedisConnection',
     'ReplyLost',
     'as_text',
@@ -37,57 +37,6 @@ __all__ = [
     'set',
     'shared',
 ]
-
-Command = Sequence[str | bytes | int]
-
-_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, asyncio.TimeoutError, EOFError)
-
-_PASSWORD = 'Set redis_connection.redis_password (and redis_username) as the server expects them.'
-
-_CLUSTER = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
-
-_CURES = {
-    'NOAUTH': _PASSWORD,
-    'WRONGPASS': _PASSWORD,
-    'invalid username-password': _PASSWORD,
-    'Authentication required': _PASSWORD,
-    'invalid password': _PASSWORD,
-    'NOPERM': 'Allow this user the commands and keys of the store: +@all ~* for all of them.',
-    'loading the dataset': 'It is still loading its data; try again in a moment.',
-    'CLUSTERDOWN': _CLUSTER,
-    'Hash slot not served': _CLUSTER,
-    'not covered by the cluster': _CLUSTER,
-    'cluster is down': _CLUSTER,
-    'cluster support disabled': 'It is no cluster; take redis_connection.redis_cluster out.',
-    'Cluster mode is not enabled': 'It is no cluster; take redis_connection.redis_cluster out.',
-    'LOADING': 'It is still loading its data; try again in a moment.',
-    'READONLY': 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.',
-    'read only replica': 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.',
-    'OOM': 'It is at its memory limit; raise maxmemory, or remove data.',
-    'maxmemory': 'It is at its memory limit; raise maxmemory, or remove data.',
-    'MISCONF': 'It cannot save to its disk; look at its log.',
-    'DB index': 'The server has fewer databases; see redis_connection.redis_db.',
-    'CERTIFICATE_VERIFY_FAILED': (
-        'Name the authority that signed its certificate in redis_connection.redis_ssl_ca_certs, and connect to the '
-        'host the certificate is for.'
-    ),
-    'WRONG_VERSION_NUMBER': 'The server does not speak TLS there; see redis_connection.redis_ssl and redis_port.',
-}
-"""What is in an error's text, and what cures it."""
-
-
-_REFUSALS: dict[type, str] = {exceptions.BusyLoadingError: 'LOADING', exceptions.AuthenticationError: 'NOAUTH'}
-"""Replies that redis-py treats as a broken connection, and how they begin on the wire."""
-
-
-_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, *_LOST)
-
-_ASTRAY = (*_LOST, exceptions.ClusterError, exceptions.RedisClusterException)
-"""Errors after which the map of a cluster may be out of date."""
-
-
-class ReplyLost(Exception):
-    """The connection broke after commands were sent: nobody knows whether they were carried out."""
 
 
 class RedisConnection:
@@ -102,7 +51,6 @@ class RedisConnection:
         self._own = dict(settings or {})
         self._base = base
         self._clients: PerLoop[list[_Made]] = PerLoop(list)
-        self._asking: PerLoop[builtins.set[asyncio.Task[Any]]] = PerLoop(builtins.set)
         self._turns = PerLoop(lambda: asyncio.Semaphore(redis_settings.value(self.settings, 'redis_max_connections')))
         self._handed_in: Redis | RedisCluster | None = None
 
@@ -166,7 +114,7 @@ class RedisConnection:
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands over any free connection; see :meth:`Line.exchange`. In a cluster each names its keys."""
         if self.clustered:
-            replies = await self.each(commands)
+            replies = await self.nodes().each(commands)
             for reply in replies:
                 if is_loss(reply):
                     raise ReplyLost(f'{self.address()}: {reply or type(reply).__name__}')
@@ -177,54 +125,21 @@ class RedisConnection:
         finally:
             await line.close()
 
-    async def each(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands to the nodes of a cluster, each to that of its keys; the replies in order.
-
-        Redirections are followed. An error stands in its reply's place, also that no reply came; then the map of the
-        cluster is read again.
-
-        Raises:
-            StoreUnavailable, Overloaded: nothing was sent.
-        """
-        async with self._node_turn() as client:
-            pipeline = client.pipeline()
-            for command in commands:
-                pipeline.execute_command(*command)
-            try:
-                replies: list[Any] = await pipeline.execute(raise_on_error=False)
-            except _FAILURES as error:
-                replies = [error] * len(commands)
-            if any(isinstance(reply, _ASTRAY) for reply in replies):
-                with contextlib.suppress(*_FAILURES):
-                    await client.nodes_manager.initialize()
-            return replies
+    def nodes(self) -> Nodes:
+        """The nodes, if it is a cluster."""
+        return Nodes(self.client(), self._turns.here(), self.timeout, self.unavailable)
 
     async def scan(self, cursor: str | None, count: int, pattern: str = '*') -> tuple[list[bytes], str | None]:
-        """A page of names and the cursor of the next page, ``None`` at the end; of a cluster node after node.
+        """A page of names and the cursor of the next page, ``None`` at the end.
 
         Raises:
             StoreUnavailable: no answer.
         """
         options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
-        if not self.clustered:
-            [(following, names)] = await self.ask(['SCAN', cursor or '0', *options])
-            return names, None if following == b'0' else following.decode()
-        async with self._node_turn() as client:
-            nodes = sorted(client.get_primaries(), key=lambda node: node.name)
-            name, _, inner = (cursor or '').rpartition(' ')
-            node = next((node for node in nodes if node.name == name), None)
-            if node is None:
-                node, inner = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
-            try:
-                position, names = await node.execute_command('SCAN', inner, *options)
-            except _FAILURES as error:
-                with contextlib.suppress(*_FAILURES):
-                    await client.nodes_manager.initialize()
-                raise self.unavailable(error) from None
-        if position == 0:
-            later = [other.name for other in nodes if other.name > node.name]
-            return names, f'{later[0]} 0' if later else None
-        return names, f'{node.name} {position}'
+        if self.clustered:
+            return await self.nodes().scan(cursor, *options)
+        [(following, names)] = await self.ask(['SCAN', cursor or '0', *options])
+        return names, None if following == b'0' else following.decode()
 
     async def info(self) -> dict[str, dict[str, str]]:
         """What ``INFO`` tells of the server, or of each master of a cluster, by address; nothing if it is refused.
@@ -232,37 +147,11 @@ class RedisConnection:
         Raises:
             StoreUnavailable, Overloaded, ReplyLost: no answer.
         """
-        if not self.clustered:
-            [text] = await self.exchange([('INFO',)])
-            lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
-            return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
-        told: dict[str, dict[str, str]] = {}
-        async with self._node_turn() as client:
-            for node in client.get_primaries():
-                told[node.name] = {}
-                with contextlib.suppress(*_FAILURES):
-                    found = await node.execute_command('INFO')
-                    told[node.name] = {word: str(value) for word, value in found.items()}
-        return told
-
-    @contextlib.asynccontextmanager
-    async def _node_turn(self) -> AsyncIterator[RedisCluster]:
-        """The client of a cluster, which knows its nodes; so many at once as there are connections."""
-        client: Any = self.client()
-        turns = self._turns.here()
-        try:
-            async with asyncio.timeout(self.timeout):
-                await turns.acquire()
-        except TimeoutError:
-            raise self.unavailable(exceptions.ConnectionError('No connection available.')) from None
-        try:
-            try:
-                await client.initialize()
-            except _FAILURES as error:
-                raise self.unavailable(error) from None
-            yield client
-        finally:
-            turns.release()
+        if self.clustered:
+            return await self.nodes().info()
+        [text] = await self.exchange([('INFO',)])
+        lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
+        return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Exchange commands that only read; one that met a broken connection is sent once more.
@@ -271,10 +160,10 @@ class RedisConnection:
             StoreUnavailable: no answer, or the server refuses.
         """
         try:
-            replies = await self.carry_through(commands)
+            replies = await self.exchange(commands)
         except ReplyLost:
             try:
-                replies = await self.carry_through(commands)
+                replies = await self.exchange(commands)
             except ReplyLost as lost:
                 raise self.unavailable(lost) from None
         for reply in replies:
@@ -282,29 +171,12 @@ class RedisConnection:
                 raise self.unavailable(reply)
         return replies
 
-    async def carry_through(self, commands: Sequence[Command]) -> list[Any]:
-        """Exchange commands to the end, also if the caller is cancelled; arguments and errors as for an exchange."""
-        task = asyncio.get_running_loop().create_task(self.exchange(commands))
-        asking = self._asking.here()
-        asking.add(task)
-        task.add_done_callback(asking.discard)
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody else looks at it
-        return await asyncio.shield(task)
-
     def unavailable(self, error: BaseException) -> KVSError:
         """What an error of redis-py means to the caller: the address, the fault, the cure."""
-        text = re.sub(r'\s+', ' ', str(error)).rstrip('.') or type(error).__name__
-        if 'No connection available' in text:
-            return Overloaded(
-                f'Redis at {self.address()}: all its connections were busy for {self.timeout:g} s. '
-                'Ask for less at once, or raise redis_connection.redis_max_connections.'
-            )
-        return StoreUnavailable(f'Redis at {self.address()} cannot be used: {text}. {_cure(error, text)}')
+        return unavailable(error, self.address(), self.timeout)
 
     async def close(self) -> None:
         """Close the running loop's connections; they are opened again when asked for."""
-        if asking := self._asking.pop():
-            await asyncio.wait(asking)
         for made in self._clients.pop() or ():
             await made.lifetime.aclose()
 
@@ -361,7 +233,7 @@ class Line:
         if self._taken is None:
             try:
                 self._taken = pool, await pool.get_connection()
-            except (exceptions.RedisError, *_LOST) as error:
+            except (exceptions.RedisError, *LOST) as error:
                 raise self._owner.unavailable(error) from None
         connection = self._taken[1]
         replies: list[Any] = []
@@ -378,9 +250,9 @@ class Line:
         except BaseException as error:
             await connection.disconnect(nowait=True)
             await self.close()
-            if len(commands) == 1 and isinstance(error, tuple(_REFUSALS)):
-                return [exceptions.ResponseError(f'{_REFUSALS[type(error)]} {error}')]
-            if isinstance(error, _LOST):
+            if len(commands) == 1 and isinstance(error, tuple(REFUSALS)):
+                return [exceptions.ResponseError(f'{REFUSALS[type(error)]} {error}')]
+            if isinstance(error, LOST):
                 raise ReplyLost(f'{self._owner.address()}: {error or type(error).__name__}') from None
             raise
         return replies
@@ -392,36 +264,12 @@ class Line:
             await pool.release(connection)
 
 
-def is_loss(reply: object) -> bool:
-    """Whether it is an error that leaves open what became of a command; a refusal does not."""
-    return isinstance(reply, _LOST) and not isinstance(reply, tuple(_REFUSALS))
-
-
 async def _is_spoilt(connection: Any) -> bool:
     """Whether something is there to be read though nothing was asked, be it the end."""
     try:
         return bool(await connection.can_read())
     except (exceptions.RedisError, OSError):
         return True
-
-
-def _cure(error: BaseException, text: str) -> str:
-    for sign, cure in _CURES.items():
-        if sign in text:
-            return cure
-    if isinstance(error, (exceptions.ClusterCrossSlotError, exceptions.AskError)):
-        return 'It is a cluster; set redis_connection.redis_cluster: true.'
-    if isinstance(error, MasterNotFoundError):
-        return 'See redis_connection.redis_sentinels and redis_service_name, and whether the Sentinels have a master.'
-    lost = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, ReplyLost)
-    if isinstance(error, lost) or 'cannot be connected' in text:
-        return 'Is it running there? See redis_connection.redis_host and redis_port.'
-    return 'Look at its log.'
-
-
-def wrong_type(place: str) -> CorruptValue:
-    """The error for a key that holds a list, a hash or the like."""
-    return CorruptValue(f'{place}: what is stored is no text, so no JSON. Nothing was overwritten; remove the key.')
 
 
 shared = RedisConnection()
@@ -496,7 +344,7 @@ def as_text(key: bytes) -> str | None:
 
 async def _change(command: Command) -> Any:
     try:
-        [reply] = await shared.carry_through([command])
+        [reply] = await shared.exchange([command])
     except ReplyLost as lost:
         raise WriteUnclear(
             f'Redis at {lost}: the reply to {command[0]!r} was lost; it was carried out or not.'

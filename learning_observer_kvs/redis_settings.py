@@ -7,8 +7,8 @@ would send a write again whose reply was lost, up to ten times, and give up over
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from redis.asyncio import (
@@ -71,7 +71,7 @@ OPTIONS: tuple[Option, ...] = (
 
 _DEFAULTS = {option.name: option.default for option in OPTIONS}
 
-_WAYS = {
+WAYS = {
     'redis_url': ('redis_url',),
     'redis_socket': ('redis_socket',),
     'redis_sentinels': ('redis_sentinels', 'redis_service_name'),
@@ -79,15 +79,7 @@ _WAYS = {
 }
 """Each way of saying where the server is, and its words."""
 
-_SSL_WORDS = ('redis_ssl_ca_certs', 'redis_ssl_certfile', 'redis_ssl_keyfile')
-
-
-class Contradiction(NamedTuple):
-    """Settings that cannot hold together: the word, what is wrong with it (after the word), the cure."""
-
-    word: str
-    fault: str
-    cure: str
+SSL_WORDS = ('redis_ssl_ca_certs', 'redis_ssl_certfile', 'redis_ssl_keyfile')
 
 
 class Pool(BlockingConnectionPool):
@@ -127,77 +119,42 @@ class SentinelPool(SentinelConnectionPool, Pool):
 def overriding(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with those of another block on top; one that names another place replaces the place as a whole."""
     kept = dict(base)
-    given = {way for way, words in _WAYS.items() if any(_given(own, word) is not None for word in words)}
-    for way, words in _WAYS.items():
-        if given and way not in given:
+    named = {way for way, words in WAYS.items() if any(given(own, word) is not None for word in words)}
+    for way, words in WAYS.items():
+        if named and way not in named:
             for word in words:
                 kept.pop(word, None)
     return {**kept, **own}
 
 
-def contradictions(settings: Mapping[str, Any]) -> Iterator[Contradiction]:
-    """Every pair of settings that cannot hold together, and a URL that is none; each setting by itself is right."""
-
-    def has(word: str) -> bool:
-        return _given(settings, word) not in (None, False)
-
-    ways = [way for way, words in _WAYS.items() if any(has(word) for word in words)]
-    for way in ways[1:]:
-        word = next(word for word in _WAYS[way] if has(word))
-        yield Contradiction(word, f'stands beside {ways[0]}, and both say where the server is', 'Take one of them out.')
-    if has('redis_sentinels') != has('redis_service_name'):
-        there, missing = 'redis_sentinels', 'redis_service_name'
-        if has(missing):
-            there, missing = missing, there
-        yield Contradiction(there, f'needs {missing}', f'Add {missing}.')
-    if has('redis_url'):
-        yield from _faults_of_url(str(settings['redis_url']), has('redis_ssl'))
-    if has('redis_cluster'):
-        for word in ('redis_sentinels', 'redis_socket'):
-            if has(word):
-                yield Contradiction(
-                    'redis_cluster', f'does not go with {word}', 'Name a node by redis_host and redis_port.'
-                )
-        if _database(settings):
-            yield Contradiction('redis_cluster', 'has no databases but 0', 'Take redis_db out, and use a prefix.')
-    if has('redis_socket') and has('redis_ssl'):
-        yield Contradiction('redis_ssl', 'does not go with redis_socket', 'Take one of them out.')
-    if not _speaks_tls(settings):
-        for word in _SSL_WORDS:
-            if has(word):
-                yield Contradiction(word, 'is given, but redis_ssl is not true', 'Add redis_ssl: true.')
-    if has('redis_ssl_keyfile') and not has('redis_ssl_certfile'):
-        yield Contradiction('redis_ssl_keyfile', 'needs redis_ssl_certfile', 'Add redis_ssl_certfile.')
-
-
 def place_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Where keys go, as written: the same for settings that name the same place alike."""
-    words = [*(word for words in _WAYS.values() for word in words), 'redis_db']
+    words = [*(word for words in WAYS.values() for word in words), 'redis_db']
     return tuple(str(value(settings, word)) for word in words)
 
 
 def address(settings: Mapping[str, Any]) -> str:
     """Where the server is, for messages; no password in it."""
-    if url := _given(settings, 'redis_url'):
+    if url := given(settings, 'redis_url'):
         return without_credentials(str(url)).replace(f'{HIDDEN}@', '')
-    if path := _given(settings, 'redis_socket'):
+    if path := given(settings, 'redis_socket'):
         return str(path)
     if hosts := _sentinels(settings):
         listed = ', '.join(f'{host}:{port}' for host, port in hosts)
-        return f'{_given(settings, "redis_service_name")} (Sentinels {listed})'
+        return f'{given(settings, "redis_service_name")} (Sentinels {listed})'
     return f'{value(settings, "redis_host")}:{value(settings, "redis_port")}'
 
 
 def value(settings: Mapping[str, Any], word: str) -> Any:
     """What holds for a setting, given or not."""
-    given = _given(settings, word)
-    return _DEFAULTS[word] if given is None else given
+    found = given(settings, word)
+    return _DEFAULTS[word] if found is None else found
 
 
 def client_of(settings: Mapping[str, Any]) -> Redis:
     """A client for one server, or for the master that Sentinels name; it connects when it is used first."""
-    options = _connection_options(settings) | _pool_options(settings) | {'db': _database(settings)}
-    tls = _speaks_tls(settings)
+    options = _connection_options(settings) | _pool_options(settings) | {'db': database(settings)}
+    tls = speaks_tls(settings)
     if hosts := _sentinels(settings):
         asking = {
             word: option
@@ -205,11 +162,11 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
             if word.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
         }
         asking['socket_timeout'] = options['timeout']
-        asking['username'] = _given(settings, 'redis_sentinel_username')
-        asking['password'] = _given(settings, 'redis_sentinel_password')
+        asking['username'] = given(settings, 'redis_sentinel_username')
+        asking['password'] = given(settings, 'redis_sentinel_password')
         sentinels = Sentinel(hosts, sentinel_kwargs=asking | {'ssl': tls})  # type: ignore[no-untyped-call]
         kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
-        service = str(_given(settings, 'redis_service_name'))
+        service = str(given(settings, 'redis_service_name'))
         return Redis.from_pool(SentinelPool(service, sentinels, connection_class=kind, **options))  # type: ignore[no-untyped-call]
     place = _place(settings)
     if 'path' in place:
@@ -225,31 +182,32 @@ def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
         'max_connections': int(value(settings, 'redis_max_connections')),
         'require_full_coverage': False,
     }
-    return RedisCluster(ssl=_speaks_tls(settings), **_place(settings), **options)
+    return RedisCluster(ssl=speaks_tls(settings), **_place(settings), **options)
 
 
-def _given(settings: Mapping[str, Any], word: str) -> Any:
+def given(settings: Mapping[str, Any], word: str) -> Any:
     """A setting; ``None`` if it is not there or empty. PMSS writes ``None`` as text."""
     found = settings.get(word)
     return None if found in ('', 'None', (), []) else found
 
 
-def _speaks_tls(settings: Mapping[str, Any]) -> bool:
-    return bool(_given(settings, 'redis_ssl')) or str(settings.get('redis_url') or '').startswith('rediss://')
+def speaks_tls(settings: Mapping[str, Any]) -> bool:
+    """Whether TLS is spoken, by setting or by URL."""
+    return bool(given(settings, 'redis_ssl')) or str(settings.get('redis_url') or '').startswith('rediss://')
 
 
 def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
-        'username': _given(settings, 'redis_username') or _of_url(settings, 'username'),
-        'password': _given(settings, 'redis_password') or _of_url(settings, 'password'),
+        'username': given(settings, 'redis_username') or _of_url(settings, 'username'),
+        'password': given(settings, 'redis_password') or _of_url(settings, 'password'),
         'socket_timeout': None,  # each exchange has a deadline of its own
         'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),
         'retry': Retry(NoBackoff(), 0),
         'protocol': 2,
         'driver_info': None,
     }
-    if _speaks_tls(settings):
-        options |= {word.removeprefix('redis_'): _given(settings, word) for word in _SSL_WORDS}
+    if speaks_tls(settings):
+        options |= {word.removeprefix('redis_'): given(settings, word) for word in SSL_WORDS}
         options['ssl_check_hostname'] = bool(value(settings, 'redis_ssl_check_hostname'))
     return options
 
@@ -264,24 +222,25 @@ def _pool_options(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(settings: Mapping[str, Any]) -> dict[str, Any]:
-    if url := _given(settings, 'redis_url'):
+    if url := given(settings, 'redis_url'):
         parsed = urlparse(str(url))
         if parsed.scheme == 'unix':
             return {'path': unquote(parsed.path)}
         return {'host': parsed.hostname or 'localhost', 'port': parsed.port or 6379}
-    if path := _given(settings, 'redis_socket'):
+    if path := given(settings, 'redis_socket'):
         return {'path': str(path)}
     return {'host': str(value(settings, 'redis_host')), 'port': int(value(settings, 'redis_port'))}
 
 
 def _of_url(settings: Mapping[str, Any], part: str) -> str | None:
-    url = _given(settings, 'redis_url')
+    url = given(settings, 'redis_url')
     found = getattr(urlparse(str(url)), part) if url else None
     return unquote(found) if found else None
 
 
-def _database(settings: Mapping[str, Any]) -> int:
-    if url := _given(settings, 'redis_url'):
+def database(settings: Mapping[str, Any]) -> int:
+    """The number of the database, by setting or by URL."""
+    if url := given(settings, 'redis_url'):
         parsed = urlparse(str(url))
         found = parse_qs(parsed.query).get('db', [''])[0] or ('' if parsed.scheme == 'unix' else parsed.path.strip('/'))
         if found.isdigit():
@@ -291,36 +250,10 @@ def _database(settings: Mapping[str, Any]) -> int:
 
 def _sentinels(settings: Mapping[str, Any]) -> list[tuple[str, int]]:
     """The addresses; a list, or as text with commas, as PMSS can only have it."""
-    given = _given(settings, 'redis_sentinels') or ()
-    listed = given.split(',') if isinstance(given, str) else given
+    written = given(settings, 'redis_sentinels') or ()
+    listed = written.split(',') if isinstance(written, str) else written
     found = []
     for item in listed:
         host, _, port = item.strip().rpartition(':')
         found.append((host.strip('[]'), int(port)))
     return found
-
-
-def _faults_of_url(url: str, tls: bool) -> Iterator[Contradiction]:
-    word, example = 'redis_url', 'Write it as redis://user:password@host:port/db.'
-    try:
-        parsed = urlparse(url)
-    except ValueError:
-        yield Contradiction(word, 'is no URL', example)
-        return
-    try:
-        wrong_port = parsed.port == 0
-    except ValueError:
-        wrong_port = True
-    if parsed.scheme not in ('redis', 'rediss', 'unix'):
-        yield Contradiction(word, 'begins with none of redis://, rediss://, unix://', example)
-        return
-    if wrong_port:
-        yield Contradiction(word, 'has a port that is no number from 1 to 65535', example)
-    if parsed.scheme == 'unix' and not parsed.path.strip('/'):
-        yield Contradiction(word, 'names no socket', 'Write it as unix:///path/of/redis.sock.')
-    if parsed.scheme != 'unix' and parsed.path.strip('/') and not parsed.path.strip('/').isdigit():
-        yield Contradiction(word, 'has a database that is no number', example)
-    for option in sorted(set(parse_qs(parsed.query)) - {'db'}):
-        yield Contradiction(word, f'has the option {option!r}', 'Write it as a redis_… setting beside the URL.')
-    if tls and parsed.scheme == 'redis':
-        yield Contradiction('redis_ssl', 'is true, but redis_url says redis://', 'Write rediss:// in the URL.')

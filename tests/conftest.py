@@ -13,6 +13,7 @@ import pytest
 from learning_observer_kvs import __version__, prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
 from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.stores import redis as redis_stores
 from tests.redis_guarded import guarded_server, tls_server
 from tests.redis_nodes import RedisNodes
 from tests.redis_sentinels import Sentinels
@@ -45,6 +46,20 @@ def redis_nodes() -> Iterator[RedisNodes]:
     """A Redis Cluster of three nodes."""
     with RedisNodes() as nodes:
         yield nodes
+
+
+@pytest.fixture
+def direct(redis_server: RedisServer) -> Any:
+    """Another program's way to the server, past the proxy; it is empty."""
+    with redis_server.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores made after this give up soon when nobody answers."""
+    monkeypatch.setattr(redis_stores, 'PATIENCE', 0.2)
 
 
 @pytest.fixture(scope='session')

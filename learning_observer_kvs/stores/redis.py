@@ -9,7 +9,8 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.loops import PerLoop
-from learning_observer_kvs.redis_connection import RedisConnection, wrong_type
+from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.redis_errors import wrong_type
 from learning_observer_kvs.stores import redis_health
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.finding import Finding

@@ -20,7 +20,8 @@ from redis import exceptions
 from redis.exceptions import NoScriptError
 
 from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.redis_connection import Command, Line, RedisConnection, ReplyLost
+from learning_observer_kvs.redis_connection import Command, Line, RedisConnection
+from learning_observer_kvs.redis_errors import ReplyLost
 from learning_observer_kvs.stores.gathering import Answer, Load
 from learning_observer_kvs.stores.redis_names import HIDDEN
 from learning_observer_kvs.stores.redis_scripts import COMMIT, READ, Script

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
-from learning_observer_kvs.redis_connection import RedisConnection, ReplyLost, as_text, is_loss
+from learning_observer_kvs.redis_connection import RedisConnection, as_text
+from learning_observer_kvs.redis_errors import ReplyLost, is_loss
 from learning_observer_kvs.stores.gathering import Answer, Load, Request
 from learning_observer_kvs.stores.key import shown
 from learning_observer_kvs.stores.redis_batches import READ_KEYS, Reading, Writing, is_passing, run
@@ -93,7 +94,7 @@ class ClusterWriting(Writing):
         started, pause = self._now(), 0.0
         while waiting := {slot: call for slot, call in calls.items() if slot not in outcomes}:
             try:
-                replies = await run(self._connection.each, COMMIT, list(waiting.values()))
+                replies = await run(self._connection.nodes().each, COMMIT, list(waiting.values()))
             except KVSError as error:
                 if not lost:
                     raise  # never sent

@@ -9,7 +9,8 @@ import contextlib
 import uuid
 
 from learning_observer_kvs.errors import KVSError
-from learning_observer_kvs.redis_connection import RedisConnection, ReplyLost
+from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.redis_errors import ReplyLost
 from learning_observer_kvs.stores.finding import Finding
 
 PROBE_MS = 10_000
