@@ -22,7 +22,9 @@ from aiohttp import ClientSession, CookieJar
 from aiohttp.test_utils import unused_port
 
 from learning_observer_kvs import study_log
+from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.redis import PersistentRedisKVS
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.real_runtime
@@ -175,14 +177,13 @@ async def test_its_pages_work_on_every_store_and_logging_out_too(
             assert (await session.get(f'{address}/debug/kvs', allow_redirects=False)).status == 302
 
 
-async def test_two_windows_of_a_student_lose_no_event(source: Path, folder: Path, installed: Path) -> None:
-    windows = 4
-    with server(source, folder, installed, store='filesystem', state='state', plugin='true', redis=6379) as address:
+async def test_four_windows_of_a_student_lose_no_event(
+    source: Path, folder: Path, installed: Path, redis_server: RedisServer, redis: RedisConnection
+) -> None:
+    windows, port = 4, redis_server.port
+    with server(source, folder, installed, store='redis', state='state', plugin='true', redis=port) as address:
         async with ClientSession() as session:
             await asyncio.gather(*(stream(session, address, LOGS[0]) for _ in range(windows)))
-    counted = [
-        value['count']
-        for key, value in (await state(folder / 'state')).items()
-        if key.startswith('Internal,writing_observer.writing_analysis.event_count,')
-    ]
-    assert sum(counted) == windows * EVENTS
+    async with PersistentRedisKVS(connection=redis) as store:
+        counted = await store.dump(prefix='Internal,writing_observer.writing_analysis.event_count,')
+    assert sum(state['count'] for state in counted.values()) == windows * EVENTS
