@@ -6,6 +6,7 @@ Its environment, ``.venv``, has the runtime, its module ``writing_observer`` and
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,9 @@ from aiohttp import ClientSession, CookieJar
 from aiohttp.test_utils import unused_port
 
 from learning_observer_kvs import study_log
+from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.redis import PersistentRedisKVS
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.real_runtime
@@ -118,9 +121,7 @@ async def stream(session: ClientSession, address: str, log: Path) -> None:
     student = log.name.partition('.')[0]
     async with session.ws_connect(f'{address}/wsapi/in/') as socket:
         await socket.send_json({'event': 'lock_fields', 'fields': {'source': 'org.mitros.writing_analytics'}})
-        for number, line in enumerate(study_log.read(log)):
-            if number == EVENTS:
-                break
+        for line in itertools.islice(study_log.read(log), EVENTS):
             event = {name: value for name, value in line.event['client'].items() if name != 'auth'}
             await socket.send_json(event | {'user_id': student})
         # Answered when everything before it has been taken.
@@ -174,3 +175,15 @@ async def test_its_pages_work_on_every_store_and_logging_out_too(
             assert any(key.startswith('Internal,writing_observer.writing_analysis.reconstruct,') for key in keys)
             assert (await session.get(f'{address}/auth/logout', allow_redirects=False)).status == 302
             assert (await session.get(f'{address}/debug/kvs', allow_redirects=False)).status == 302
+
+
+async def test_four_windows_of_a_student_lose_no_event(
+    source: Path, folder: Path, installed: Path, redis_server: RedisServer, redis: RedisConnection
+) -> None:
+    windows, port = 4, redis_server.port
+    with server(source, folder, installed, store='redis', state='state', plugin='true', redis=port) as address:
+        async with ClientSession() as session:
+            await asyncio.gather(*(stream(session, address, LOGS[0]) for _ in range(windows)))
+    async with PersistentRedisKVS(connection=redis) as store:
+        counted = await store.dump(prefix='Internal,writing_observer.writing_analysis.event_count,')
+    assert sum(state['count'] for state in counted.values()) == windows * EVENTS

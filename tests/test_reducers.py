@@ -148,3 +148,13 @@ async def test_before_the_store_is_configured_the_error_says_so() -> None:
     KVS.remove_item('default')
     with pytest.raises(KVSNotConfigured, match='start-up checks'):
         await count(BOB)
+
+
+async def test_a_state_that_is_no_students_asks_the_metadata_for_none() -> None:
+    @kvs_pipeline(scope=Scope([EventField('doc_id')]), null_state=0)
+    async def count(event: Any, state: Any) -> Any:
+        return state + 1, state + 1
+
+    async with KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}}}) as router:
+        process_event = await count({'auth': {}}, router=router)
+        assert await process_event({}, {'doc_id': 'd'}) == 1
