@@ -177,6 +177,29 @@ async def test_an_event_that_cannot_be_folded_onto_what_another_wrote_is_logged(
     assert 'left out' in caplog.text
 
 
+async def test_a_flush_goes_on_when_the_event_it_waits_for_is_withdrawn(pair: Pair) -> None:
+    store, other = pair
+    await event(1, store)
+    entered = asyncio.Event()
+
+    async def slow(state: Any) -> Any:
+        entered.set()
+        await asyncio.Event().wait()
+
+    first = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, slow, b'{"seen":[]}'))
+    await entered.wait()
+    second = asyncio.ensure_future(event(2, store))
+    await asyncio.sleep(0)
+    flush = asyncio.ensure_future(store.flush())
+    await asyncio.sleep(0)
+    second.cancel()
+    first.cancel()
+    async with asyncio.timeout(20):
+        await flush
+    assert await other[INTERNAL] == {'seen': [1]}
+    assert store.busy_keys() == 0
+
+
 @pytest.mark.parametrize('erase', ['remove', 'clear', 'set', 'commit', 'update'])
 async def test_a_flush_never_brings_back_what_was_written_over(pair: Pair, erase: str) -> None:
     store, other = pair

@@ -268,7 +268,7 @@ class Folder:
         if lane:
             self._spawn(self._work(key, [lane.popleft() for _ in range(min(len(lane), MAX_BATCH))], 0), key)
         else:
-            self._forget(key)
+            self._next(key)  # all were withdrawn
 
     def _forget(self, key: str) -> None:
         del self.lanes[key]
