@@ -160,6 +160,11 @@ async def test_the_tutorials_server_counts_keys(
     assert await (await client.get('/dashboard/ls-17')).json() == {'keys typed': 3}
 
 
+def test_a_server_can_calm_the_collector(beside_the_examples: Path) -> None:
+    start = 'import asyncio, calm\nfrom aiohttp.web import AppRunner\nasyncio.run(AppRunner(calm.app).setup())\n'
+    assert run(beside_the_examples, '-c', start + 'print(calm.gc.get_threshold())') == '(20000, 20, 50)\n'
+
+
 def test_the_five_lines_are_a_server(beside_the_examples: Path) -> None:
     run(
         beside_the_examples,

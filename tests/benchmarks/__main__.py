@@ -37,8 +37,14 @@ CASES: dict[str, Callable[[Environment], list[Table]]] = {
 @click.option(
     '--profile', 'profiled', type=click.Choice(list(LOADS)), help='Where the time goes in this case, instead.'
 )
+@click.option('--calm', is_flag=True, help='With a garbage collector that looks at fewer objects less often, for all.')
 def main(
-    cases: Sequence[str], plan: str | None, json_file: Path | None, page: Path | None, profiled: str | None
+    cases: Sequence[str],
+    plan: str | None,
+    json_file: Path | None,
+    page: Path | None,
+    profiled: str | None,
+    calm: bool,
 ) -> None:
     """Measure CASES (all, if none is named) and print the tables as Markdown; how far it is goes to stderr."""
     started = time.monotonic()
@@ -49,6 +55,8 @@ def main(
     for kind in (peers.Aiocache, peers.Cashews, peers.PyKeyValue, peers.Diskcache):
         if not peers.installed(kind):
             say(f'Left out: {kind.package}. "pip install .[benchmark]" installs it.')
+    if calm:
+        machine.calm_collector()
     tables: list[Table] = []
     described = machine.description()
     with environment(PLANS[plan or 'default'], say) as surroundings:

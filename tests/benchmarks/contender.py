@@ -87,6 +87,9 @@ class Contender(ABC):
     """Whether events of one student may be handed to it before the last one is answered. Where not, they wait in the
     student's socket, and it gets them one after the other."""
 
+    longer: ClassVar[int] = 1
+    """How many times as long as others it is measured, where its cost shows later only."""
+
     def __init__(self, place: Place) -> None:
         self.place = place
 

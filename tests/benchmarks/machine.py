@@ -40,6 +40,13 @@ def description() -> dict[str, str]:
     }
 
 
+def calm_collector() -> None:
+    """What a server may do once it has started: what is there by then is not looked at again, the rest less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 @contextlib.contextmanager
 def pinned(server_pid: int) -> Iterator[None]:
     """While it lasts, the server has a core of its own and this process another, where there are two."""

@@ -89,14 +89,15 @@ async def warm(contender: Contender, load: Load, plan: Plan) -> tuple[Load, int]
     Returns:
         The load, and how often to measure: less often where a single event each takes long already.
     """
+    wanted = plan.seconds * contender.longer
     seconds = (await contender.run(load)).seconds
-    while seconds < plan.seconds and load.each < MAX_EACH:
+    while seconds < wanted and load.each < MAX_EACH:
         seconds = (await contender.run(load)).seconds
-        if seconds > plan.seconds / 4:
+        if seconds > wanted / 4:
             break
         load = replace(load, each=min(MAX_EACH, load.each * 4))
-    repeats = max(1, round(plan.repeats * min(1.0, 4 * plan.seconds / seconds)))
-    return replace(load, each=min(MAX_EACH, max(1, round(load.each * plan.seconds / seconds)))), repeats
+    repeats = max(1, round(plan.repeats * min(1.0, 4 * wanted / seconds)))
+    return replace(load, each=min(MAX_EACH, max(1, round(load.each * wanted / seconds)))), repeats
 
 
 def empty_redis(place: Place) -> None:

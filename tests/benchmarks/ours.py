@@ -11,7 +11,7 @@ from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
 from tests.benchmarks.contender import ByEvent, Promise
 from tests.benchmarks.load import Apply, State
 
-FLUSH_INTERVAL = 0.1
+FLUSH_INTERVAL = 1.0
 """Seconds, where a case writes behind. The last flush is part of the time that is measured."""
 
 
@@ -86,18 +86,21 @@ class Redis(Ours):
 class SQLiteBehind(SQLite):
     name = '**sqlite**, `flush_interval`'
     options = {'flush_interval': FLUSH_INTERVAL}
+    longer = 8
     promise = Promise(True, 'processes', 'in memory, flushed')
 
 
 class FilesystemBehind(Filesystem):
     name = '**filesystem**, `flush_interval`'
     options = {'flush_interval': FLUSH_INTERVAL}
+    longer = 8
     promise = Promise(True, 'processes', 'in memory, flushed')
 
 
 class RedisBehind(Redis):
     name = '**redis**, `flush_interval`'
     options = {'flush_interval': FLUSH_INTERVAL}
+    longer = 8
     promise = Promise(True, 'processes', 'in memory, flushed')
 
 
