@@ -11,6 +11,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores.base import MISSING, Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
@@ -143,3 +144,50 @@ class TestCluster(StorePromise):
         assert await store.dump() == {external: {'x': [1]}}
         assert await store.commit({internal: 2, external: MISSING}, {external: {'x': [1]}, internal: MISSING})
         assert await store.dump() == {internal: 2}
+
+
+NEIGHBOURS: dict[str, list[dict[str, Any]]] = {
+    'stub': [{'type': 'stub'}, {'type': 'stub'}],
+    'one SQLite file': [{'type': 'sqlite', 'path': 'a.sqlite3'}, {'type': 'sqlite', 'path': 'a.sqlite3'}],
+    'two folders': [{'type': 'filesystem', 'path': 'a'}, {'type': 'filesystem', 'path': 'b'}],
+    'a folder in a folder': [
+        {'type': 'filesystem', 'path': 'a', 'subdirs': True},
+        {'type': 'filesystem', 'path': 'a/b'},
+    ],
+    'one Redis': [{'type': 'redis', 'prefix': 'a*:'}, {'type': 'redis', 'prefix': 'ab:'}],
+    'one Redis, for a while': [
+        {'type': 'redis_ephemeral', 'expiry': 60, 'prefix': 'a:'},
+        {'type': 'redis', 'prefix': 'b:'},
+    ],
+}
+
+
+@pytest.mark.parametrize('options', NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
+async def test_named_stores_never_share_data(
+    options: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis: RedisConnection
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, port = redis.address().split(':')
+    settings = {
+        'kvs': {'default': options[0], 'other': options[1]},
+        'redis_connection': {'redis_host': '127.0.0.1', 'redis_port': int(port)},
+    }
+
+    async def count(state: Any) -> Any:
+        return (state or 0) + 1, (state or 0) + 1
+
+    async with KVSRouter.from_settings(settings) as router:
+        stores = [router(), router.other()]
+        for number, store in enumerate(stores):
+            await store.multiset({'k': number, 'b/k': number, f'own{number}': number})
+            for _ in range(number + 1):
+                await store.fold('Internal,r', 'External,r', count)
+        held = [{'k': n, 'b/k': n, f'own{n}': n, 'Internal,r': n + 1, 'External,r': n + 1} for n in range(len(stores))]
+        assert [await store.dump() for store in stores] == held
+        assert await stores[0].remove('k')
+        assert not await stores[0].remove('own1')
+        assert not await stores[0].compare_and_set('own1', 1, 'mine')
+        await stores[0].clear()
+        assert [await store.dump() for store in stores] == [{}, held[1]]
+        assert await stores[0].fold('Internal,r', 'External,r', count) == 1
+        assert await stores[1].fold('Internal,r', 'External,r', count) == 3
