@@ -587,6 +587,7 @@ async def test_a_writer_that_is_killed_leaves_whole_values_and_pairs(root: Path)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_a_writer_that_is_killed_two_hundred_times_leaves_whole_values_and_pairs(root: Path) -> None:
     await killings(root, 200)
 

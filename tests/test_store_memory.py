@@ -82,6 +82,7 @@ async def test_small_keys_take_little_memory(store: InMemoryKVS) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_a_million_small_keys_take_little_memory(store: InMemoryKVS) -> None:
     taken, allowed = await bytes_a_key(store, 1_000_000)
     assert taken < allowed

@@ -362,6 +362,7 @@ async def test_a_writer_that_is_killed_leaves_all_that_was_acknowledged(path: Pa
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_a_writer_that_is_killed_two_hundred_times_leaves_all_that_was_acknowledged(path: Path) -> None:
     await killings(path, 200)
 
