@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ import learning_observer.stream_analytics.helpers
 from aiohttp import web
 
 from learning_observer_kvs import debug, plugin, pmss_overlay, prestartup, settings
-from learning_observer_kvs.errors import KVSError, StartupCheck
+from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
@@ -157,15 +158,21 @@ def folded(made: Any, func: Any, null_state: Any, scope: Iterable[Any]) -> Any:
     a scope with another field than the student and fields of the event, or a null state that JSON cannot hold. It
     also hands over to that one, connection by connection, where the default store is none of ours.
 
-    As in the runtime, a state stored as ``null`` counts as none: the reducer is given the null state.
+    As in the runtime, a state stored as ``null`` counts as none: the reducer is given the null state. And of two keys
+    that JSON writes alike, such as ``1`` and ``'1'``, the last stays: reducers that keep numbers as keys rely on it.
     """
 
     @functools.wraps(func)
     async def reducer(event: Any, state: Any) -> Any:
         return await func(event, copy.deepcopy(null_state) if state is None else state)
 
+    @functools.wraps(func)
+    async def lenient(event: Any, state: Any) -> Any:
+        return _as_json_reads_it(await reducer(event, state))
+
     try:
-        ours = helpers.kvs_pipeline(null_state, Scope(map(_field, scope)))(reducer)
+        fields = Scope(map(_field, scope))
+        ours, again = (helpers.kvs_pipeline(null_state, fields)(function) for function in (reducer, lenient))
     except (KVSError, AttributeError):
         return made
 
@@ -174,10 +181,25 @@ def folded(made: Any, func: Any, null_state: Any, scope: Iterable[Any]) -> Any:
         router = runtime.kvs.KVS
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await made(metadata)
-        return await ours(metadata, router=router)
+        strict, as_before = await ours(metadata, router=router), await again(metadata, router=router)
+
+        async def process_event(event: Any, event_fields: Any = None) -> Any:
+            try:
+                return await strict(event, event_fields)
+            except InvalidValue:  # nothing was changed
+                return await as_before(event, event_fields)
+
+        return process_event
 
     pipeline.folded = True  # type: ignore[attr-defined]
     return pipeline
+
+
+def _as_json_reads_it(results: Any) -> Any:
+    try:
+        return tuple(json.loads(json.dumps(result)) for result in results)
+    except (TypeError, ValueError):
+        return results  # no JSON at all: the store says so
 
 
 def _field(field: Any) -> KeyField | EventField:

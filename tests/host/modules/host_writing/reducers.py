@@ -38,6 +38,13 @@ async def often_none(event: Any, state: Any) -> Any:
     return (None if len(state) == 3 else state), False
 
 
+@student_event_reducer(null_state={'at': {}})
+async def moments(event: Any, state: Any) -> Any:
+    """Keeps numbers as keys, which meet the texts that JSON made of them before."""
+    state['at'][event['client']['number'] % 3] = event['client']['number']
+    return state, state
+
+
 @kvs_pipeline(scope=CLASS)
 async def of_a_class(event: Any, state: Any) -> Any:
     """A field that no event fills in."""
