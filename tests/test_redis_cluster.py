@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs import redis_connection
+from learning_observer_kvs.copying import copy
 from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.live_checks import check_stores
@@ -347,6 +348,16 @@ async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_d
     assert problem.id == 'KVS.E021'
     assert 'p:External,r,STUDENT:bob' in problem.fault
     assert 'lo-kvs copy' in problem.cure
+
+
+async def test_a_single_server_is_copied_into_a_cluster(redis: RedisConnection, store: PersistentRedisKVS) -> None:
+    single = PersistentRedisKVS(connection=redis)
+    for number in range(300):
+        await single.fold(f'Internal,r,STUDENT:{number}', f'External,r,STUDENT:{number}', count)
+    report = await copy(single, store)
+    assert (report.copied, report.verified) == (600, True)
+    assert await store.dump() == await single.dump()
+    assert await store.fold('Internal,r,STUDENT:7', 'External,r,STUDENT:7', count) == 2
 
 
 async def test_each_node_of_a_cluster_is_looked_at(redis_nodes: RedisNodes) -> None:
