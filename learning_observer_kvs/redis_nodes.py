@@ -7,13 +7,19 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.crc import key_slot
 
 from learning_observer_kvs.errors import KVSError
-from learning_observer_kvs.redis_errors import ALL_BUSY, ASTRAY, FAILURES
+from learning_observer_kvs.redis_errors import ALL_BUSY, ASTRAY, FAILURES, LOST
 
 Command = Sequence[str | bytes | int]
+
+
+_REDIRECTIONS = (exceptions.AskError, exceptions.TryAgainError)  # MOVED is an ASK to redis-py
 
 
 class Nodes:
@@ -48,17 +54,51 @@ class Nodes:
             StoreUnavailable, Overloaded: nothing was sent.
         """
         async with self._turn() as client:
-            pipeline = client.pipeline()
-            for command in commands:
-                pipeline.execute_command(*command)
-            try:
-                replies: list[Any] = await pipeline.execute(raise_on_error=False)
-            except FAILURES as error:
-                replies = [error] * len(commands)
+            replies: list[Any] = [None] * len(commands)
+            of_nodes: dict[ClusterNode, list[int]] = {}
+            for place, command in enumerate(commands):
+                try:
+                    node = client.nodes_manager.get_node_from_slot(_slot(command))
+                    of_nodes.setdefault(node, []).append(place)
+                except exceptions.RedisClusterException as error:
+                    replies[place] = error
+            await asyncio.gather(
+                *(self._exchange(node, commands, places, replies) for node, places in of_nodes.items())
+            )
+            for place, reply in enumerate(replies):
+                if isinstance(reply, _REDIRECTIONS):
+                    try:
+                        replies[place] = await client.execute_command(*commands[place])
+                    except FAILURES as error:
+                        replies[place] = error
             if any(isinstance(reply, ASTRAY) for reply in replies):
                 with contextlib.suppress(*FAILURES):
                     await client.nodes_manager.initialize()
             return replies
+
+    async def _exchange(
+        self, node: ClusterNode, commands: Sequence[Command], places: Sequence[int], replies: list[Any]
+    ) -> None:
+        """Send those of the commands that are for a node, in one packet; one node's failure is no other's."""
+        connection = node.acquire_connection()
+        answered = 0
+        try:
+            async with asyncio.timeout(self._timeout):
+                packed = [pack_command(tuple(commands[place])) for place in places]  # type: ignore[arg-type]
+                await connection.send_packed_command(packed, check_health=False)
+                for place in places:
+                    try:
+                        replies[place] = await connection.read_response()
+                    except exceptions.ResponseError as error:
+                        replies[place] = error
+                    answered += 1
+        except LOST as error:
+            await connection.disconnect(nowait=True)
+            replies[places[answered]] = error
+            for place in places[answered + 1 :]:
+                replies[place] = exceptions.ConnectionError(f'{node.name}: {error}')
+        finally:
+            node.release(connection)
 
     async def scan(self, cursor: str | None, *options: str | bytes | int) -> tuple[list[bytes], str | None]:
         """A page of names of one node after the other; a cursor is the name of a node and its own cursor."""
@@ -106,3 +146,9 @@ class Nodes:
             yield self._client
         finally:
             self._turns.release()
+
+
+def _slot(command: Command) -> int:
+    """The slot of a command's first key."""
+    key = command[3] if command[0] in ('EVAL', 'EVALSHA') else command[1]
+    return key_slot(key if isinstance(key, bytes) else str(key).encode())

@@ -118,8 +118,8 @@ class RedisNodes:
 
 
 def _node() -> RedisServer:
-    options = ('--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000')
-    return RedisServer(*options, port=free_port(below=55536))
+    options = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
+    return RedisServer(*options, '--cluster-require-full-coverage', 'no', port=free_port(below=55536))
 
 
 def _knows(client: Redis, name: str, role: str = 'master') -> bool:
