@@ -21,6 +21,10 @@ DEBUG_OPTIONS = (Option('authorize', 'text'), Option('writable', 'boolean', defa
 RUN_MODES = ('dev', 'deploy', 'interactive')
 
 
+_WORDS = (*BLOCKS, 'kvs_plugin')
+"""What stands at the top of the settings; the last is for a Learning Observer server."""
+
+
 def check_settings(
     settings: Settings,
     types: MutableMapping[str, type[Store]],
@@ -64,8 +68,8 @@ def _take_text(settings: Settings, types: Mapping[str, type[Store]]) -> None:
 
 def _check_words(settings: Settings) -> Iterator[Problem]:
     for word in settings:
-        close = difflib.get_close_matches(str(word).lower(), BLOCKS, 1, 0.8)
-        if word not in BLOCKS and close and close[0] not in settings:
+        close = difflib.get_close_matches(str(word).lower(), _WORDS, 1, 0.8)
+        if word not in _WORDS and close and close[0] not in settings:
             yield Problem('KVS.W005', settings.place(word), str(word), 'is not read', f'Did you mean {close[0]!r}?')
     block = settings.get('config')
     mode = block.get('run_mode') if isinstance(block, Mapping) else None

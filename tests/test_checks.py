@@ -272,6 +272,8 @@ def test_a_block_whose_word_is_misspelled_is_a_warning_and_other_blocks_are_the_
         "settings  redis_conection is not read. Did you mean 'redis_connection'?  [KVS.W005]"
     ]
     assert set(ids(check({'KVS': {'default': {'type': 'stub'}}}))) == {'KVS.E001', 'KVS.W005'}
+    assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'kvs_plug_in': False})) == ['KVS.W005']
+    assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'kvs_plugin': False})) == []
 
 
 # All at once, with places
