@@ -28,6 +28,7 @@ class InMemoryKVS(Store):
     """
 
     TYPE: ClassVar[str] = 'stub'
+    SCAN_REPEATS: ClassVar[bool] = False
     OPTIONS: ClassVar[tuple[Option, ...]] = Store.COMMON
 
     def __init__(self, **common: Unpack[Common]) -> None:
