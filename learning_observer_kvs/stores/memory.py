@@ -63,7 +63,7 @@ class InMemoryKVS(Store):
             else:
                 if key not in texts:
                     self._order.add(key)
-                texts[key] = bytes(memoryview(text))  # the codec's own bytes hold on to a buffer many times as large
+                texts[key] = text
         return True
 
     def _hot(self, key: str) -> tuple[bytes | None, bool]:
