@@ -6,6 +6,7 @@ import datetime
 import decimal
 import json
 import sys
+import tracemalloc
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -79,3 +80,14 @@ def test_indented_text_means_the_same_and_keeps_big_integers() -> None:
         jsontext.indented(text).decode()
         == '{\n  "n": 1180591620717411303424,\n  "é": [\n    1.0,\n    "a\\"b"\n  ]\n}\n'
     )
+
+
+@pytest.mark.parametrize('size', [1, 100, 3000, 50_000])
+def test_a_text_takes_no_more_memory_than_its_bytes(size: int) -> None:
+    tracemalloc.start()
+    try:
+        texts = [jsontext.encode({'text': 'x' * size}) for _ in range(10)]
+        taken = tracemalloc.get_traced_memory()[0] / len(texts)
+    finally:
+        tracemalloc.stop()
+    assert taken < len(texts[0]) + 200

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,32 @@ async def test_a_walk_gives_the_loop_its_turn_with_every_page(store: InMemoryKVS
     assert turns >= 5
     assert len(await walk) == KEYS_AT_ONCE * 5
     assert len((await store.scan(limit=10**6)).keys) == KEYS_AT_ONCE
+
+
+async def test_a_dump_gives_the_loop_its_turn_however_large_the_values_are(store: InMemoryKVS) -> None:
+    await store.multiset({str(number): [number] * 20_000 for number in range(100)})
+    dump = asyncio.ensure_future(store.dump())
+    turns = 0
+    while not dump.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 10
+    assert len(await dump) == 100
+
+
+async def test_a_dump_reads_large_values_few_at_a_time_and_small_ones_many(
+    store: InMemoryKVS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await store.multiset({f'a{number}': 'x' * 500_000 for number in range(100)})
+    await store.multiset({f'b{number}': number for number in range(3000)})
+    read, portions = store._read, []
+
+    async def note(keys: Sequence[str]) -> list[bytes | None]:
+        portions.append(len(keys))
+        return await read(keys)
+
+    monkeypatch.setattr(store, '_read', note)
+    assert await store.dump(tmp_path / 'dump.json') == 3100
+    assert portions[0] == 16
+    assert max(portions[1:40]) <= 2
+    assert max(portions) > 100

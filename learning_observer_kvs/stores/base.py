@@ -12,6 +12,7 @@ import enum
 import functools
 import inspect
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -22,7 +23,7 @@ from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.loops import PerLoop
 from learning_observer_kvs.stores.finding import Finding
-from learning_observer_kvs.stores.folding import MAX_TRIES, Folder, Step, pause
+from learning_observer_kvs.stores.folding import MAX_TRIES, TURN, Folder, Step, pause
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import check_key, shown
 from learning_observer_kvs.stores.locks import KeyLocks
@@ -37,6 +38,12 @@ _COMMITS: set[asyncio.Task[bool]] = set()
 
 PAGE = 1000
 """How many keys whole-store walks (``keys``, ``dump``) take at a time."""
+
+FIRST_PORTION = 16
+"""How many values ``dump`` reads at first; then as many as have ``PORTION_BYTES``."""
+
+PORTION_BYTES = 1 << 20
+"""Bytes of text that ``dump`` holds at once, unless a single value has more."""
 
 
 class Missing(enum.Enum):
@@ -104,6 +111,9 @@ class Store(ABC):
     )
     """What every store takes; a backend begins its ``OPTIONS`` with them and hands them on."""
 
+    SCAN_REPEATS: ClassVar[bool] = True
+    """Whether a walk by ``_scan`` may give a key twice; then ``keys`` and ``dump`` remember all they have seen."""
+
     # ``await store[key]`` reads; iterating or asking ``in`` would fall back on it and never end.
     __iter__ = None
     __contains__ = None
@@ -147,10 +157,10 @@ class Store(ABC):
 
     async def keys(self, prefix: str = '') -> list[str]:
         """All keys that begin with a prefix, in no order."""
-        found: dict[str, None] = {}
+        found: list[str] = []
         async for page in self._pages(prefix):
-            found.update(dict.fromkeys(page))
-        return list(found)
+            found += page
+        return found
 
     async def scan(self, prefix: str = '', cursor: str | None = None, limit: int = 100) -> Page:
         """A page of keys that begin with a prefix.
@@ -420,23 +430,31 @@ class Store(ABC):
     # Walking
 
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        await self.flush()
+        seen: set[str] = set()
         cursor: str | None = None
         while True:
             keys, cursor = await self._scan(prefix, cursor, PAGE)
+            if self.SCAN_REPEATS:
+                keys = [key for key in dict.fromkeys(keys) if key not in seen]
+                seen.update(keys)
             yield keys
             if cursor is None:
                 return
 
     async def _entries(self, prefix: str) -> AsyncIterator[tuple[str, JSON]]:
-        seen: set[str] = set()
+        portion, turn_ends = FIRST_PORTION, time.monotonic() + TURN
         async for page in self._pages(prefix):
-            fresh = [key for key in dict.fromkeys(page) if key not in seen]
-            seen.update(fresh)
-            texts = await self._read(fresh) if fresh else []
-            for key, text in zip(fresh, texts, strict=True):
-                if text is not None:  # gone since the page was read
-                    yield key, self.decode(key, text)
+            while page:
+                some, page = page[:portion], page[portion:]
+                texts = await self._read(some)
+                size = sum(len(text) for text in texts if text is not None)
+                portion = max(1, min(2 * portion, PAGE, portion * PORTION_BYTES // (size + 1)))
+                for key, text in zip(some, texts, strict=True):
+                    if text is not None:  # gone since the page was read
+                        yield key, self.decode(key, text)
+                    if time.monotonic() > turn_ends:
+                        await asyncio.sleep(0)
+                        turn_ends = time.monotonic() + TURN
 
     # What a backend adds
 

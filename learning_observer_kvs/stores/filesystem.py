@@ -33,6 +33,7 @@ class FilesystemKVS(GatheringStore):
     """
 
     TYPE: ClassVar[str] = 'filesystem'
+    SCAN_REPEATS: ClassVar[bool] = False
     OPTIONS: ClassVar[tuple[Option, ...]] = (
         *Store.COMMON,
         Option('path', 'path', required=True, doc='the folder, such as .lo_kvs.'),

@@ -28,6 +28,7 @@ class InMemoryKVS(Store):
     """
 
     TYPE: ClassVar[str] = 'stub'
+    SCAN_REPEATS: ClassVar[bool] = False
     OPTIONS: ClassVar[tuple[Option, ...]] = Store.COMMON
 
     def __init__(self, **common: Unpack[Common]) -> None:
@@ -62,7 +63,7 @@ class InMemoryKVS(Store):
             else:
                 if key not in texts:
                     self._order.add(key)
-                texts[key] = bytes(memoryview(text))  # the codec's own bytes hold on to a buffer many times as large
+                texts[key] = text
         return True
 
     def _hot(self, key: str) -> tuple[bytes | None, bool]:

@@ -46,6 +46,7 @@ class SQLiteKVS(GatheringStore):
     """
 
     TYPE: ClassVar[str] = 'sqlite'
+    SCAN_REPEATS: ClassVar[bool] = False
     OPTIONS: ClassVar[tuple[Option, ...]] = (
         *Store.COMMON,
         Option('path', 'path', required=True, doc='the database file, such as .lo_kvs/state.sqlite3.'),
