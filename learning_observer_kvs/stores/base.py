@@ -430,6 +430,7 @@ class Store(ABC):
     # Walking
 
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        await self.flush()
         seen: set[str] = set()
         cursor: str | None = None
         while True:
