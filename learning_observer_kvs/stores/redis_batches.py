@@ -26,7 +26,7 @@ from learning_observer_kvs.stores.gathering import Answer, Load
 from learning_observer_kvs.stores.redis_names import HIDDEN
 from learning_observer_kvs.stores.redis_scripts import COMMIT, READ, Script
 
-MAX_COMPARED = 8 << 10
+MAX_COMPARED = 1 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its digest is."""
 
 READ_KEYS = 20
