@@ -119,6 +119,23 @@ async def test_a_write_that_nobody_answers_is_unclear_after_a_while_and_the_stor
     assert store.busy_keys() == 0
 
 
+@pytest.mark.parametrize('name', WRITES)
+async def test_a_write_whose_reply_is_lost_is_unclear_if_the_server_takes_it_no_more(
+    name: str, store: Store, proxy: Proxy, direct: Redis
+) -> None:
+    happened = proxy.inject(Fault.DROP_REPLY, is_write(name), pause=True)
+    write = asyncio.ensure_future(WRITES[name](store))
+    await happened.wait()
+    direct.config_set('requirepass', 'new')
+    try:
+        proxy.resume()
+        with pytest.raises(WriteUnclear, match='refused the same write.*carried out or not'):
+            await write
+    finally:
+        direct.config_set('requirepass', '')
+    assert direct.get('k') == (None if name == 'remove' else b'"mark"')
+
+
 async def test_a_read_that_nobody_answers_is_a_typed_error_in_bounded_time(store: Store, proxy: Proxy) -> None:
     proxy.pause()
     began = asyncio.get_running_loop().time()

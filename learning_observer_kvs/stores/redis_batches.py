@@ -19,7 +19,7 @@ from typing import Any
 from redis import exceptions
 from redis.exceptions import NoScriptError
 
-from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.errors import KVSError, WriteUnclear
 from learning_observer_kvs.redis_connection import Command, Line, RedisConnection
 from learning_observer_kvs.redis_errors import ReplyLost
 from learning_observer_kvs.stores.gathering import Answer, Load
@@ -168,10 +168,13 @@ class Writing:
             else:
                 if not isinstance(reply, Exception):
                     return reply  # type: ignore[no-any-return]
-                if lost is None or not isinstance(refusal := self._connection.unavailable(reply), StoreUnavailable):
+                if lost is None:
                     raise self._connection.unavailable(reply)
                 if not is_passing(reply):
-                    raise refusal
+                    raise WriteUnclear(
+                        f'Redis at {lost}: the reply to a write was lost, and the server refused the same write: '
+                        f'{reply}. It was carried out or not; read the key again.'
+                    )
             if self._patience is not None and self._now() - started > self._patience:
                 raise WriteUnclear(
                     f'Redis at {lost}: the reply to a write was lost, and no answer came for {self._patience:g} s '
