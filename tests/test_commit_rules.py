@@ -662,13 +662,23 @@ async def test_records_of_the_commit_are_no_keys(pair: Pair) -> None:
     assert await fold(pair[0], count) == 1
 
 
-async def test_both_states_get_the_same_time_to_live_and_each_commit_renews_it(redis: RedisConnection) -> None:
-    async with EphemeralRedisKVS(600, connection=redis) as store:
+@pytest.mark.parametrize('declined', ['neither', 'internal', 'external'])
+@pytest.mark.parametrize('interval', [None, 3600], ids=['every event', 'put off'])
+async def test_both_states_get_the_same_time_to_live_and_each_commit_renews_it(
+    redis: RedisConnection, declined: str, interval: float | None
+) -> None:
+    async def count(state: Any) -> Any:
+        state = (state or 0) + 1
+        return declined != 'internal' and state, declined != 'external' and state
+
+    async with EphemeralRedisKVS(600, connection=redis, flush_interval=interval) as store:
+        await store.multiset({INTERNAL: 1, EXTERNAL: 1})
         await fold(store, count)
         client = redis.client()
         for key in (INTERNAL, EXTERNAL):
             await client.pexpire(key, 5_000)
         await fold(store, count)
+        await store.flush()
         lives = [await client.pttl(key) for key in (INTERNAL, EXTERNAL)]
     assert all(590_000 < left <= 600_000 for left in lives)
     assert abs(lives[0] - lives[1]) < 1_000

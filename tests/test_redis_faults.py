@@ -129,7 +129,7 @@ async def test_a_write_whose_reply_is_lost_is_unclear_if_the_server_takes_it_no_
     direct.config_set('requirepass', 'new')
     try:
         proxy.resume()
-        with pytest.raises(WriteUnclear, match='refused the same write.*carried out or not'):
+        with pytest.raises(WriteUnclear, match=r'refused the same write.*carried out or not'):
             await write
     finally:
         direct.config_set('requirepass', '')

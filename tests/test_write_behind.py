@@ -121,9 +121,9 @@ async def test_many_events_of_a_key_are_one_commit(pair: Pair, monkeypatch: pyte
     begin = type(store)._committer
 
     def counting(self: Any) -> Any:
-        def commit(writes: Any, expected: Any, tell: Any) -> None:
+        def commit(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
             commits.append(sorted(writes))
-            begin(self)(writes, expected, tell)
+            begin(self)(writes, expected, tell, renew)
 
         return commit
 
@@ -238,8 +238,8 @@ async def test_it_is_flushed_when_the_interval_is_over(
         written = asyncio.Event()
         begin = store._committer()
 
-        def commit(writes: Any, expected: Any, tell: Any) -> None:
-            begin(writes, expected, tell)
+        def commit(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
+            begin(writes, expected, tell, renew)
             written.set()
 
         monkeypatch.setattr(store, '_committer', lambda: commit)
@@ -277,7 +277,7 @@ class Away(InMemoryKVS):
     def _committer(self) -> Any:
         begin = super()._committer()
 
-        def commit(writes: Any, expected: Any, tell: Any) -> None:
+        def commit(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
             if self.away is None:
                 begin(writes, expected, tell)
             elif isinstance(self.away, WriteUnclear):

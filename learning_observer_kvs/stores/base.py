@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypedDict
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, Self, TypedDict
 
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
@@ -79,7 +79,17 @@ Outcome = bool | BaseException
 
 Tell = Callable[[Outcome], None]
 
-Committer = Callable[[Mapping[str, bytes | None], Mapping[str, bytes | None], Tell], None]
+
+class Committer(Protocol):
+    """Begins a write on condition; see :meth:`Store._committer`."""
+
+    def __call__(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        tell: Tell,
+        renew: Collection[str] = (),
+    ) -> None: ...
 
 
 class Common(TypedDict, total=False):
@@ -113,6 +123,9 @@ class Store(ABC):
 
     SCAN_REPEATS: ClassVar[bool] = True
     """Whether a walk by ``_scan`` may give a key twice; then ``keys`` and ``dump`` remember all they have seen."""
+
+    renews = False
+    """Whether what is written lives for a while only: a reducer's two states then live equally long."""
 
     # ``await store[key]`` reads; iterating or asking ``in`` would fall back on it and never end.
     __iter__ = None
@@ -477,14 +490,20 @@ class Store(ABC):
         return self._guesses.get(key), True
 
     def _committer(self) -> Committer:
-        """How reducers begin a :meth:`_commit` in the running loop: ``commit(writes, expected, tell)``.
+        """How reducers begin a :meth:`_commit` in the running loop: ``commit(writes, expected, tell, renew)``.
 
-        ``tell`` is called once with the outcome, in this loop, perhaps at once. What has begun is carried through
-        whatever becomes of the caller. A backend that can do this without a task for each commit overrides it.
+        Keys to ``renew`` are given where ``renews`` says so. ``tell`` is called once with the outcome, in this loop,
+        perhaps at once. What has begun is carried through whatever becomes of the caller. A backend that can do this
+        without a task for each commit overrides it.
         """
         loop = asyncio.get_running_loop()
 
-        def begin(writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell) -> None:
+        def begin(
+            writes: Mapping[str, bytes | None],
+            expected: Mapping[str, bytes | None],
+            tell: Tell,
+            renew: Collection[str] = (),
+        ) -> None:
             task = loop.create_task(self._commit(writes, expected))
             _COMMITS.add(task)
             task.add_done_callback(functools.partial(_commit_done, tell))

@@ -19,7 +19,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context, ContextVar, copy_context
 from types import CodeType
@@ -365,8 +365,11 @@ class Folder:
             return
         # A guess decides nothing alone: without anything to write, the comparison is still made.
         tell = functools.partial(self._committed, key, batch)
+        renew: Collection[str] = ()
+        if self._store.renews and batch.writes:
+            renew = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         try:
-            self._begin_commit(batch.writes, {key: batch.base}, tell)
+            self._begin_commit(batch.writes, {key: batch.base}, tell, renew)
         except Exception as error:  # not taken at all
             self._committed(key, batch, error)
 

@@ -10,7 +10,7 @@ import asyncio
 import functools
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from learning_observer_kvs.errors import Overloaded
@@ -29,12 +29,13 @@ class Request:
         expected: the bytes that keys must hold for that; ``None`` for a key that is not there.
         tell: called once with the outcome, in the loop that asked.
         clear: everything is to be removed.
+        renew: keys that are not written, but shall live as long as those that are.
         size: the bytes it writes.
         result, error: set by who processes it. The result is whether the condition held; of a removal without a
             condition, whether something was there.
     """
 
-    __slots__ = ('clear', 'error', 'expected', 'result', 'size', 'tell', 'writes')
+    __slots__ = ('clear', 'error', 'expected', 'renew', 'result', 'size', 'tell', 'writes')
 
     def __init__(
         self,
@@ -43,11 +44,13 @@ class Request:
         tell: Tell,
         *,
         clear: bool = False,
+        renew: Collection[str] = (),
     ) -> None:
         self.writes = writes
         self.expected = expected
         self.tell = tell
         self.clear = clear
+        self.renew = renew
         self.size = 0
         for text in writes.values():
             if text is not None:
@@ -147,8 +150,13 @@ class GatheringStore(Store):
     def _committer(self) -> Committer:
         submit = self._gatherers.here().submit
 
-        def begin(writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell) -> None:
-            submit(Request(writes, expected, tell))
+        def begin(
+            writes: Mapping[str, bytes | None],
+            expected: Mapping[str, bytes | None],
+            tell: Tell,
+            renew: Collection[str] = (),
+        ) -> None:
+            submit(Request(writes, expected, tell, renew=renew))
 
         return begin
 

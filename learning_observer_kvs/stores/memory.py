@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import ClassVar, Unpack
 from weakref import WeakSet
@@ -47,7 +47,12 @@ class InMemoryKVS(Store):
         return self._write_now(writes, expected)
 
     def _committer(self) -> Committer:
-        def begin(writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], tell: Tell) -> None:
+        def begin(
+            writes: Mapping[str, bytes | None],
+            expected: Mapping[str, bytes | None],
+            tell: Tell,
+            renew: Collection[str] = (),
+        ) -> None:
             tell(self._write_now(writes, expected))
 
         return begin

@@ -43,6 +43,7 @@ class RedisKVS(GatheringStore):
     ) -> None:
         super().__init__(**common)
         self.expiry = expiry
+        self.renews = expiry is not None
         self.prefix = prefix
         self._connection = connection
         self._writings = PerLoop(self._make_writing)

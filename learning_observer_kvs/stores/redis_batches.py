@@ -136,11 +136,15 @@ class Writing:
                 if key in writes:
                     word += self._act(writes[key], coming)
                 else:
-                    word += b'*'
+                    word += b'E' if key in request.renew else b'*'
             for key, text in writes.items():
                 if key not in request.expected:
                     keys.append(physical(key))
                     word += b'*' + self._act(text, coming)
+            for key in request.renew:
+                if key not in request.expected:
+                    keys.append(physical(key))
+                    word += b'*E'
             arguments[place] = word
             arguments += coming
         keys[0] = len(keys) - 1

@@ -65,7 +65,7 @@ class ClusterWriting(Writing):
     def _by_slot(self, load: Load) -> dict[int, list[Request]]:
         batches: dict[int, list[Request]] = {}
         for request in load:
-            keys = [*request.writes, *(key for key in request.expected if key not in request.writes)]
+            keys = list(dict.fromkeys((*request.writes, *request.expected, *request.renew)))
             slots = {slot_of(self._physical(key)) for key in keys}
             if not slots:
                 request.result = True  # nothing is asked, so nothing is in its way

@@ -38,7 +38,7 @@ COMMIT = Script(f"""
 -- ARGV: the batch's number, milliseconds to live (0: for ever); then for each commit a word with two letters a key,
 -- and the texts that its letters ask for, in order. The first letter says what the key must hold: * anything, 0
 -- nothing, = this text, # a text of this SHA-1. The second says what becomes of it: * nothing, S it is set to this
--- text, - it is removed. The texts come after the word.
+-- text, - it is removed, E only its time to live begins anew. The texts come after the word.
 -- The reply has a letter a commit: 1 done, 0 not done (the condition failed, or nothing was there to remove), T a key
 -- to compare holds no text.
 local number, expiry = ARGV[1], ARGV[2]
@@ -87,6 +87,8 @@ while a <= count do
             a = a + 1
         elseif act == 45 and outcome == '1' and call('UNLINK', KEYS[k]) == 1 then
             there = true
+        elseif act == 69 and outcome == '1' then
+            call('PEXPIRE', KEYS[k], expiry)
         end
         k = k + 1
     end
