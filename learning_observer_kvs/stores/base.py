@@ -22,8 +22,9 @@ from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.loops import PerLoop
+from learning_observer_kvs.stores.events import Step
 from learning_observer_kvs.stores.finding import Finding
-from learning_observer_kvs.stores.folding import MAX_TRIES, TURN, Folder, Step, pause
+from learning_observer_kvs.stores.folding import MAX_TRIES, TURN, Folder, pause
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import check_key, shown
 from learning_observer_kvs.stores.locks import KeyLocks

@@ -15,7 +15,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from learning_observer_kvs.errors import Overloaded, WriteUnclear
-from learning_observer_kvs.stores.folding import Batch, Event, Folder
+from learning_observer_kvs.stores.events import Batch, Event
+from learning_observer_kvs.stores.folding import Folder
 from learning_observer_kvs.stores.guesses import Guesses
 from learning_observer_kvs.stores.key import shown
 
