@@ -167,7 +167,13 @@ class Store(ABC):
         """The values of many keys in their order, ``None`` for missing ones, in one round trip."""
         wanted = [check_key(key) for key in keys]
         texts = await self._newest(wanted) if wanted else []
-        return [None if text is None else self.decode(key, text) for key, text in zip(wanted, texts, strict=True)]
+        values, turn_ends = [], time.monotonic() + TURN
+        for key, text in zip(wanted, texts, strict=True):
+            values.append(None if text is None else self.decode(key, text))
+            if time.monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + TURN
+        return values
 
     async def keys(self, prefix: str = '') -> list[str]:
         """All keys that begin with a prefix, in no order."""

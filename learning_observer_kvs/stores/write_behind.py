@@ -81,10 +81,12 @@ class WriteBehind(Folder):
         """
         waiting = []
         for key in list(self._counted):
-            if self._touches(key, keys) and not self.is_inside(key):
+            if key in self._counted and self._touches(key, keys) and not self.is_inside(key):
                 waiting.append(self._flushed(key))
                 self._due.add(key)
                 self._flush_if_free(key)
+                if self._turn_is_over():
+                    await asyncio.sleep(0)
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             if outcome is not None:
                 raise outcome
