@@ -39,13 +39,14 @@ MAX_BYTES = 256 << 20
 
 
 class _Counted:
-    """What is unflushed of a key."""
+    """What is unflushed of a key: how many events, how many bytes, and which keys they write."""
 
-    __slots__ = ('bytes', 'events')
+    __slots__ = ('bytes', 'events', 'written')
 
     def __init__(self) -> None:
         self.events = 0
         self.bytes = 0
+        self.written: set[str] = set()
 
 
 class WriteBehind(Folder):
@@ -64,9 +65,9 @@ class WriteBehind(Folder):
         self._interval = interval
         self.newest: dict[str, bytes] = {}
         self._unflushed: dict[str, Batch] = {}
-        self._flushing: dict[str, Batch] = {}
         self._due: set[str] = set()
         self._counted: dict[str, _Counted] = {}
+        self._owners: dict[str, str] = {}
         self._events = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -80,8 +81,12 @@ class WriteBehind(Folder):
             Whatever keeps it from being written; it is kept, and tried again after the interval.
         """
         waiting = []
-        for key in list(self._counted):
-            if key in self._counted and self._touches(key, keys) and not self.is_inside(key):
+        if keys is None:
+            meant = list(self._counted)
+        else:
+            meant = list({self._owners.get(key, key): None for key in keys})
+        for key in meant:
+            if key in self._counted and not self.is_inside(key):
                 waiting.append(self._flushed(key))
                 self._due.add(key)
                 self._flush_if_free(key)
@@ -132,6 +137,9 @@ class WriteBehind(Folder):
             self._counted[key] = counted
             self._unflushed[key] = batch
             self.newest.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
+            if not batch.writes.keys() <= counted.written:
+                counted.written.update(batch.writes)
+                self._owners.update(dict.fromkeys(batch.writes, key))
             self._count(counted, batch)
             if self._timer is None:
                 self._timer = self.loop.call_later(self._interval, self._flush_all)
@@ -154,6 +162,8 @@ class WriteBehind(Folder):
         """Nothing of a key is unflushed any more."""
         counted = self._counted.pop(key, None)
         if counted is not None:
+            for written in counted.written:
+                self._owners.pop(written, None)
             self._events -= counted.events
             self._bytes -= counted.bytes
             self.full = self.closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
@@ -196,7 +206,6 @@ class WriteBehind(Folder):
             self._due.discard(key)
             batch = self._unflushed.pop(key, None)
             if batch is not None:
-                self._flushing[key] = batch
                 super()._commit(key, batch)  # the lane is kept until the outcome is there
                 return
         super()._next(key)
@@ -205,10 +214,6 @@ class WriteBehind(Folder):
         future: asyncio.Future[None] = self.loop.create_future()
         self._waiters.setdefault(key, []).append(future)
         return future
-
-    def _touches(self, key: str, keys: Collection[str] | None) -> bool:
-        batch = self._unflushed.get(key) or self._flushing.get(key)
-        return keys is None or key in keys or batch is None or not batch.writes.keys().isdisjoint(keys)
 
     def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
         for written, text in batch.writes.items():
@@ -220,7 +225,6 @@ class WriteBehind(Folder):
             else:
                 super()._committed(key, batch, outcome)
             return
-        self._flushing.pop(key, None)
         if outcome is True:
             self._failure = None
             self._discount(key)
