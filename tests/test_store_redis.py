@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores.base import Store
@@ -180,8 +181,19 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
             assert len(await store.keys()) == len(await store.dump()) == 2002
             await store.describe('k1')
             await store.remove('k1')
+            await store.update('k2', lambda value: value)
+            await store.scan('k', None, 10)
+            await store.clear()
+        async with EphemeralRedisKVS(60, prefix='e:', connection=connection) as store:
+            await store.set('k', 1)
+            await store.fold('Internal,r', 'External,r', mark)
             await store.clear()
         await connection.close()
+        redis_connection.shared.configure(connection.settings)
+        await redis_connection.set('g', 'x')
+        assert {'g', 'of others'} <= set(await redis_connection.keys())
+        await redis_connection.delete('g')
+        await redis_connection.shared.close()
         used = {name.removeprefix('cmdstat_') for name in client.info('commandstats')}
         assert client.get('of others') == b'x'
     assert not used & {'keys', 'flushdb', 'flushall', 'del', 'config|get', 'config|set', 'watch', 'monitor', 'wait'}
