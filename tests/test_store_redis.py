@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from redis import Redis
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue
-from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.redis_connection import Command, Line, RedisConnection
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
 from tests.redis_server import RedisServer, until
@@ -165,6 +165,47 @@ async def test_calls_cancelled_again_and_again_while_connections_are_scarce_leak
         assert pool.can_get_connection()
         assert not pool._in_use_connections
     await connection.close()
+
+
+# Round trips
+
+
+async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {f'k{number}': number for number in range(400)}
+    await store.multiset(entries)
+    await store.multiget(entries)  # the server knows the scripts now
+    packets = []
+    exchange = Line.exchange
+
+    async def counted(line: Line, commands: Sequence[Command]) -> list[Any]:
+        packets.append(len(commands))
+        return await exchange(line, commands)
+
+    monkeypatch.setattr(Line, 'exchange', counted)
+    assert await store.multiget(entries) == list(entries.values())
+    assert len(packets) == 1
+    await store.multiset(entries)
+    assert len(packets) == 2
+    await asyncio.gather(*(store[key] for key in entries))
+    assert len(packets) == 3
+    await asyncio.gather(*(store.set(key, 1) for key in entries))
+    assert len(packets) <= 9  # at most 128 writes a batch, and the first goes at once
+
+
+async def test_a_key_is_described_by_its_bytes_and_by_the_seconds_it_has_left(redis: RedisConnection) -> None:
+    for store in (PersistentRedisKVS(connection=redis), EphemeralRedisKVS(600, connection=redis)):
+        await store.set('k', 'é')
+        description = await store.describe('k')
+        assert description is not None
+        assert description.bytes == 4
+        assert description.written is None
+        if store.expiry is None:
+            assert description.expires_in is None
+        else:
+            assert description.expires_in is not None
+            assert 500 < description.expires_in <= 600
 
 
 # Manners
