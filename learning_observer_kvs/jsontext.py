@@ -54,7 +54,8 @@ def encode(value: JSON) -> bytes:
     """
     try:
         # In this order: orjson has no bound on nested tuples, and writes beyond its memory where they are very deep.
-        packed = ormsgpack.packb(value, option=_PLAIN_ONLY_TOO)
+        # In a list, because ormsgpack takes one level more than MAX_DEPTH, of whatever kind.
+        packed = ormsgpack.packb([value], option=_PLAIN_ONLY_TOO)
         text = orjson.dumps(value, option=_PLAIN_ONLY)
     except TypeError:
         return _encode_exactly(value)

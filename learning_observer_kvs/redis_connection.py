@@ -188,6 +188,9 @@ class _Made(NamedTuple):
     client: Redis | RedisCluster
     lifetime: AsyncGenerator[None, None]
 
+    def __repr__(self) -> str:
+        return f'<{self.client!r}>'  # the settings hold passwords
+
 
 def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerator[None, None]:
     """A generator that closes a client when it is closed itself; a loop that ends does that to all it has begun."""

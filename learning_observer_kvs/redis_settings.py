@@ -117,13 +117,18 @@ class SentinelPool(SentinelConnectionPool, Pool):
 
 
 def overriding(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with those of another block on top; one that names another place replaces the place as a whole."""
+    """Settings with those of another block on top; one that names another place replaces the place as a whole, and a
+    URL with a user or a password both of them."""
     kept = dict(base)
     named = {way for way, words in WAYS.items() if any(given(own, word) is not None for word in words)}
     for way, words in WAYS.items():
         if named and way not in named:
             for word in words:
                 kept.pop(word, None)
+    host = str(given(own, 'redis_url') or '').partition('://')[2].partition('/')[0]
+    if '@' in host:
+        for word in ('redis_username', 'redis_password'):
+            kept.pop(word, None)
     return {**kept, **own}
 
 

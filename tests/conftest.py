@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,41 @@ from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parent.parent
 
+TOLD: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What is said at the end of a run: the tests that were left out, the seeds of those that draw."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--long', action='store_true', help='also run what takes long')
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = set() if config.getoption('--long') else {'long'}
+    wanting = {} if config.getoption('--long') else {'long': '--long'}
     if 'LO_SOURCE' not in os.environ:
-        left_out.add('real_runtime')
-    config.hook.pytest_deselected(items=[item for item in items if left_out & item.keywords.keys()])
-    items[:] = [item for item in items if not left_out & item.keywords.keys()]
+        wanting['real_runtime'] = 'LO_SOURCE'
+    left_out = {item: wanting.keys() & item.keywords.keys() for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if left_out[item]])
+    items[:] = [item for item in items if not left_out[item]]
+    for item, marks in left_out.items():
+        config.stash[TOLD] += [f'{item.nodeid} was left out: it runs with {wanting[mark]}.' for mark in marks]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TOLD] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[TOLD]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Where what is drawn begins; told at the end of the run, whether the test fails or not."""
+    given = request.config.getoption('--hypothesis-seed')
+    number = random.randrange(10**6) if given is None else int(given)
+    request.config.stash[TOLD].append(f'{request.node.nodeid} can be repeated with --hypothesis-seed={number}.')
+    return number
 
 
 @pytest.fixture(scope='session')

@@ -74,6 +74,23 @@ def test_deep_nesting_is_refused_also_near_the_interpreters_own_limit() -> None:
         jsontext.encode(value)
 
 
+@pytest.mark.parametrize('bottom', [0, 'text', None, 1.5, 2**70, [], {}, ()], ids=repr)
+@pytest.mark.parametrize('kinds', ['l', 'd', 't', 'ld', 'lt', 'dt', 'tl', 'td', 'ldt'])
+def test_what_nests_as_deep_as_allowed_can_be_written_again_and_one_level_more_is_refused(
+    kinds: str, bottom: Any
+) -> None:
+    def nested(levels: int) -> Any:
+        value = bottom
+        for level in range(levels - isinstance(bottom, (list, dict, tuple))):
+            value = {'l': [value], 'd': {'a': value}, 't': (value,)}[kinds[level % len(kinds)]]
+        return value
+
+    text = jsontext.encode(nested(jsontext.MAX_DEPTH))
+    assert jsontext.encode(jsontext.decode(text)) == text
+    with pytest.raises(InvalidValue, match=f'deeper than {jsontext.MAX_DEPTH} levels'):
+        jsontext.encode(nested(jsontext.MAX_DEPTH + 1))
+
+
 def test_indented_text_means_the_same_and_keeps_big_integers() -> None:
     text = jsontext.encode({'n': 2**70, 'é': [1.0, 'a"b']})
     assert (

@@ -1,17 +1,16 @@
 """Every store behaves like a dictionary with a clock, whatever is called in whatever order.
 
 hypothesis draws the calls; two stores of the same data take turns, as two processes would, and are closed and opened
-again in between. A normal run draws a few sequences, ``--long`` hundreds. What fails says how to repeat it.
+again in between. A normal run draws a few sequences, ``--long`` hundreds; the seeds are told at its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -27,7 +26,9 @@ from learning_observer_kvs.stores.base import MISSING, Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
+from learning_observer_kvs.stores.redis_names import slot_of
 from learning_observer_kvs.stores.sqlite import SQLiteKVS
+from tests.redis_nodes import RedisNodes
 from tests.redis_server import RedisServer
 
 T = TypeVar('T')
@@ -81,7 +82,7 @@ class Model(RuleBasedStateMachine):
     """The stores, and the dictionary that they are compared with."""
 
     open_one: ClassVar[Callable[[str, RedisConnection], Store]]
-    needs_redis: ClassVar[RedisServer | str | None] = None
+    needs_redis: ClassVar[RedisServer | RedisNodes | str | None] = None
     alone: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -97,9 +98,13 @@ class Model(RuleBasedStateMachine):
     async def _begin(self) -> None:
         if isinstance(self.needs_redis, RedisServer):
             self.connection.configure({'redis_host': '127.0.0.1', 'redis_port': self.needs_redis.port})
+        elif isinstance(self.needs_redis, RedisNodes):
+            port = self.needs_redis.nodes[0].port
+            self.connection.configure({'redis_host': '127.0.0.1', 'redis_port': port, 'redis_cluster': True})
+            self.needs_redis.flush()
         elif self.needs_redis:
             self.connection.use(fakeredis.FakeAsyncRedis())
-        if self.needs_redis:
+        if self.needs_redis and not self.connection.clustered:
             await self.connection.client().flushall()
         first = type(self).open_one(self.folder, self.connection)
         self.stores = [first, first if self.alone else self.another()]
@@ -115,13 +120,21 @@ class Model(RuleBasedStateMachine):
         async def end() -> None:
             for store in self.stores:
                 await store.close()
-            if self.needs_redis:
+            if self.needs_redis == 'fake':
                 await self.connection.client().aclose(close_connection_pool=True)
             await self.connection.close()
 
         self.run(end())
         self.loop.close()
         shutil.rmtree(self.folder)
+
+    def at_once(self, keys: Iterable[str]) -> set[str]:
+        """The keys that one write may have: all of them, in a cluster those in the slot of the first."""
+        if not self.connection.clustered:
+            return set(keys)
+        store: Any = self.stores[0]
+        slots = {key: slot_of(store.names.name(key)) for key in keys}
+        return {key for key in slots if slots[key] == next(iter(slots.values()))}
 
     def put(self, key: str, value: Any) -> None:
         """What a write does to the dictionary."""
@@ -171,6 +184,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(side=sides, entries=st.dictionaries(keys, values, max_size=4))
     def multiset(self, side: int, entries: dict[str, Any]) -> None:
+        entries = {key: entries[key] for key in self.at_once(entries)}
         self.run(self.stores[side].multiset(entries))
         for key, value in entries.items():
             self.put(key, value)
@@ -214,6 +228,9 @@ class Model(RuleBasedStateMachine):
     )
     def commit(self, side: int, writes: dict[str, Any], compared: list[str], wrong: tuple[str, Any] | None) -> None:
         expected = {key: self.held.get(key, MISSING) for key in compared} | dict([wrong] if wrong else [])
+        fitting = self.at_once([*writes, *expected])
+        writes = {key: value for key, value in writes.items() if key in fitting}
+        expected = {key: value for key, value in expected.items() if key in fitting}
         holds = all(same(value, self.held.get(key, MISSING)) for key, value in expected.items())
         assert self.run(self.stores[side].commit(writes, expected)) is holds
         if holds:
@@ -341,6 +358,8 @@ OPENED: dict[str, Callable[[str, RedisConnection], Store]] = {
     'redis_ephemeral': lambda folder, connection: EphemeralRedisKVS(EXPIRY, connection=connection),
     'fakeredis': lambda folder, connection: PersistentRedisKVS(connection=connection),
     'fakeredis, ephemeral': lambda folder, connection: EphemeralRedisKVS(EXPIRY, connection=connection),
+    'cluster': lambda folder, connection: PersistentRedisKVS(prefix='lo*:', connection=connection),
+    'cluster, ephemeral': lambda folder, connection: EphemeralRedisKVS(EXPIRY, connection=connection),
     'stub, put off': lambda folder, connection: InMemoryKVS(flush_interval=NEVER),
     'filesystem, put off': lambda folder, connection: FilesystemKVS(f'{folder}/files', flush_interval=NEVER),
     'sqlite, put off': lambda folder, connection: SQLiteKVS(f'{folder}/a.sqlite3', flush_interval=NEVER),
@@ -350,18 +369,18 @@ OPENED: dict[str, Callable[[str, RedisConnection], Store]] = {
 
 
 @pytest.mark.parametrize('backend', OPENED)
-def test_a_store_is_a_dictionary_with_a_clock(backend: str, request: pytest.FixtureRequest) -> None:
-    redis: RedisServer | str | None = None
-    if 'redis' in backend:
+def test_a_store_is_a_dictionary_with_a_clock(backend: str, seed: int, request: pytest.FixtureRequest) -> None:
+    redis: RedisServer | RedisNodes | str | None = None
+    if 'cluster' in backend:
+        redis = request.getfixturevalue('redis_nodes')
+    elif 'redis' in backend:
         redis = 'fake' if 'fake' in backend else request.getfixturevalue('redis_server')
     alone = 'stub' in backend or 'put off' in backend
     about = {'open_one': staticmethod(OPENED[backend]), 'needs_redis': redis, 'alone': alone}
     model = type('Model', (Model,), about)
-    number = random.randrange(10**6)
-    print(f'To repeat this: --hypothesis-seed={number}')
     long = request.config.getoption('--long')
     run_state_machine_as_test(
-        seeded(number)(model),
+        seeded(seed)(model),
         settings=settings(
             max_examples=300 if long else 20,
             stateful_step_count=60 if long else 30,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import multiprocessing
 import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,40 @@ async def test_a_missing_or_wrong_password_is_told_and_never_printed(guarded: Re
     text = await failure({**LOCAL, 'redis_port': guarded.port, **given})
     assert 'Set redis_connection.redis_password' in text
     assert 'secret' not in text
+
+
+@pytest.mark.parametrize('secret', [None, 'geheim'], ids=['let in', 'turned away'])
+async def test_no_secret_is_in_what_is_raised_shown_or_logged_whatever_is_logged(
+    secret: str | None, guarded: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    url = f'redis://class:{secret or "for%20class"}@127.0.0.1:{guarded.port}/2'
+    found = read_settings(
+        {
+            'kvs': {'default': {'type': 'redis'}, 'cache': {'type': 'redis', 'prefix': 'c:', 'redis_url': url}},
+            'redis_connection': {**LOCAL, 'redis_port': guarded.port, 'redis_password': secret or PASSWORD},
+        }
+    )
+    sentinels = {'redis_sentinels': ['h:1'], 'redis_service_name': 's', 'redis_sentinel_password': 'geheim'}
+    said = [repr(found), str(found), repr(RedisConnection(sentinels).client()), address(sentinels)]
+    async with KVSRouter.from_settings(found) as router:
+        said += map(str, await router.examine(found))
+        for store in (router(), router.cache()):
+            try:
+                await store.set('k', 1)
+            except StoreUnavailable as error:
+                said += traceback.format_exception(error)
+            assert isinstance(store, PersistentRedisKVS)
+            connection = store.connection
+            client = connection.client()
+            said += map(repr, (store, connection, client, client.connection_pool, connection._clients.here()))
+            said += [store.place(), connection.address()]
+        said += map(repr, (router, asyncio.all_tasks()))
+    for text in (*said, caplog.text):
+        for hidden in ('geheim', PASSWORD, 'for%20class', 'for class'):
+            assert hidden not in text
+    assert any('cannot be used' in text for text in said) is (secret is not None)
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused_with_the_cure(tls_settings: dict[str, Any]) -> None:
@@ -192,6 +228,16 @@ def test_a_store_that_names_another_place_takes_nothing_of_the_shared_place() ->
     assert overriding(shared, {'redis_port': 7}) == {'redis_port': 7, 'redis_password': 'p', 'redis_timeout': 1}
     assert overriding(shared, {'redis_timeout': 2}) == {**shared, 'redis_timeout': 2}
     assert overriding({'redis_host': 'a', 'redis_port': 1}, {'redis_port': 2}) == {'redis_host': 'a', 'redis_port': 2}
+
+
+def test_a_url_of_a_store_that_says_who_takes_no_user_or_password_of_the_shared_settings() -> None:
+    shared = {'redis_username': 'u', 'redis_password': 'p', 'redis_timeout': 1}
+    for url in ('redis://:q@b', 'redis://v@b/1', 'redis://v:q@b'):
+        assert overriding(shared, {'redis_url': url}) == {'redis_url': url, 'redis_timeout': 1}
+    for url in ('redis://b/1', 'unix:///tmp/a@b'):
+        assert overriding(shared, {'redis_url': url}) == {**shared, 'redis_url': url}
+    own = {'redis_url': 'redis://v@b', 'redis_password': 'q'}
+    assert overriding(shared, own) == {**own, 'redis_timeout': 1}
 
 
 def test_every_setting_says_what_it_is() -> None:

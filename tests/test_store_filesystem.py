@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.base import MISSING
+from learning_observer_kvs.stores.base import MISSING, Description
 from learning_observer_kvs.stores.filenames import DIGESTS, OWN, FileNames, is_digest
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
 from learning_observer_kvs.stores.filesystem_files import READABLE
@@ -130,6 +130,14 @@ async def test_a_key_without_a_readable_name_stands_beside_its_value(store: File
     [path] = (root / DIGESTS).iterdir()
     assert json.loads(path.read_text()) == {'key': LONG, 'value': {'a': 1}}
     assert set(os.listdir(root)) == {OWN}
+
+
+@pytest.mark.parametrize('key', ['k', LONG])
+async def test_a_key_is_described_by_its_file(store: FilesystemKVS, root: Path, key: str) -> None:
+    await store.set(key, 1)
+    [path] = [root / 'k'] if key == 'k' else (root / DIGESTS).iterdir()
+    os.utime(path, (1, 1_700_000_000))
+    assert await store.describe(key) == Description(path.stat().st_size, None, 1_700_000_000)
 
 
 async def test_removing_the_last_key_of_a_subfolder_removes_the_folder(nested: FilesystemKVS, root: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue
-from learning_observer_kvs.redis_connection import RedisConnection
+from learning_observer_kvs.redis_connection import Command, Line, RedisConnection
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS
 from tests.redis_server import RedisServer, until
@@ -166,6 +167,47 @@ async def test_calls_cancelled_again_and_again_while_connections_are_scarce_leak
     await connection.close()
 
 
+# Round trips
+
+
+async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {f'k{number}': number for number in range(400)}
+    await store.multiset(entries)
+    await store.multiget(entries)  # the server knows the scripts now
+    packets = []
+    exchange = Line.exchange
+
+    async def counted(line: Line, commands: Sequence[Command]) -> list[Any]:
+        packets.append(len(commands))
+        return await exchange(line, commands)
+
+    monkeypatch.setattr(Line, 'exchange', counted)
+    assert await store.multiget(entries) == list(entries.values())
+    assert len(packets) == 1
+    await store.multiset(entries)
+    assert len(packets) == 2
+    await asyncio.gather(*(store[key] for key in entries))
+    assert len(packets) == 3
+    await asyncio.gather(*(store.set(key, 1) for key in entries))
+    assert len(packets) <= 9  # at most 128 writes a batch, and the first goes at once
+
+
+async def test_a_key_is_described_by_its_bytes_and_by_the_seconds_it_has_left(redis: RedisConnection) -> None:
+    for store in (PersistentRedisKVS(connection=redis), EphemeralRedisKVS(600, connection=redis)):
+        await store.set('k', 'é')
+        description = await store.describe('k')
+        assert description is not None
+        assert description.bytes == 4
+        assert description.written is None
+        if store.expiry is None:
+            assert description.expires_in is None
+        else:
+            assert description.expires_in is not None
+            assert 500 < description.expires_in <= 600
+
+
 # Manners
 
 
@@ -180,8 +222,19 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
             assert len(await store.keys()) == len(await store.dump()) == 2002
             await store.describe('k1')
             await store.remove('k1')
+            await store.update('k2', lambda value: value)
+            await store.scan('k', None, 10)
+            await store.clear()
+        async with EphemeralRedisKVS(60, prefix='e:', connection=connection) as store:
+            await store.set('k', 1)
+            await store.fold('Internal,r', 'External,r', mark)
             await store.clear()
         await connection.close()
+        redis_connection.shared.configure(connection.settings)
+        await redis_connection.set('g', 'x')
+        assert {'g', 'of others'} <= set(await redis_connection.keys())
+        await redis_connection.delete('g')
+        await redis_connection.shared.close()
         used = {name.removeprefix('cmdstat_') for name in client.info('commandstats')}
         assert client.get('of others') == b'x'
     assert not used & {'keys', 'flushdb', 'flushall', 'del', 'config|get', 'config|set', 'watch', 'monitor', 'wait'}

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable
 from learning_observer_kvs.stores import sqlite_file
+from learning_observer_kvs.stores.base import Description
 from learning_observer_kvs.stores.sqlite import KEYS_HERE, READ_HERE, SQLiteKVS
 from learning_observer_kvs.stores.sqlite_file import APPLICATION_ID, LOG_BYTES, after_prefix
 from tests.disks import folder_of_others, read_only, small_disk
@@ -200,6 +202,14 @@ async def test_a_corrupt_row_is_told_and_not_overwritten(store: SQLiteKVS, path:
             await call()
     assert sql(path, 'SELECT value FROM "kvs sqlite"') == [(b'{"a": ',)]
     assert await store.remove('k')
+
+
+async def test_a_key_is_described_by_its_row(store: SQLiteKVS, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, 'time', lambda: 1_700_000_000.5)
+    await store.set('k', {'a': 'é'})
+    assert await store.describe('k') == Description(len('{"a":"é"}'.encode()), None, 1_700_000_000.5)
+    await store.close()
+    assert await store.describe('k') == Description(10, None, 1_700_000_000.5)
 
 
 async def test_a_row_that_was_put_in_by_hand_as_text_is_read_and_compared(store: SQLiteKVS, path: Path) -> None:

@@ -211,12 +211,17 @@ class Store(ABC):
 
         Returns:
             Without a file a dict; with one the number of entries written.
+
+        Raises:
+            CorruptValue: what is stored under a key is not JSON.
+            InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
+            DumpFileError: the file cannot be written.
         """
         from learning_observer_kvs.stores import dumpfile
 
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
-        return await dumpfile.write(filename, self._entries(prefix))
+        return await dumpfile.write(filename, self._entries(prefix), self.encode)
 
     # Writing
 

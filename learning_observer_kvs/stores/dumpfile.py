@@ -31,8 +31,17 @@ class _OtherForm(Exception):
     """A file that :func:`write` did not write; it may be a dump all the same."""
 
 
-async def write(filename: str | os.PathLike[str], entries: AsyncIterator[tuple[str, JSON]]) -> int:
+async def write(
+    filename: str | os.PathLike[str],
+    entries: AsyncIterator[tuple[str, JSON]],
+    encode: Callable[[str, JSON], bytes],
+) -> int:
     """Write entries to a file that appears whole or not at all, readable for this user alone; their number.
+
+    Args:
+        filename: where.
+        entries: keys and values.
+        encode: gives the text of a value, or an error that names its key.
 
     Raises:
         DumpFileError: it cannot be written there.
@@ -45,7 +54,7 @@ async def write(filename: str | os.PathLike[str], entries: AsyncIterator[tuple[s
                 count, block = 0, bytearray(b'{')
                 async for key, value in entries:
                     block += b',\n' if count else b'\n'
-                    block += jsontext.encode(key) + b': ' + jsontext.encode(value)
+                    block += jsontext.encode(key) + b': ' + encode(key, value)
                     count += 1
                     if len(block) > BLOCK:
                         await asyncio.to_thread(handle.write, bytes(block))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.errors import CorruptValue, DumpFileError
+from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidValue
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.testing.values import KEPT
 
@@ -199,6 +199,26 @@ class CallsPromise:
             await store.dump(folder / 'dump.json')
         assert os.listdir(folder) == ['dump.json']
         assert (folder / 'dump.json').read_text() == 'before'
+
+    async def test_a_dump_to_a_file_names_the_key_that_another_program_wrote_a_nan_under(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        await store.set('good', 1)
+        await self.spoil(store, 'odd', b'{"a": NaN}')
+        with pytest.raises(InvalidValue, match=r"'odd' in store .* value\['a'\]"):
+            await store.dump(tmp_path / 'dump.json')
+        assert not (tmp_path / 'dump.json').exists()
+        assert sorted(await store.dump()) == ['good', 'odd']
+
+    async def test_load_refuses_a_large_file_whose_last_entry_is_bad_before_it_writes(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        good = ''.join(f'"k{number}": {number},\n' for number in range(2000))
+        for last in ('"z": nope', '"z": NaN', '"": 1', '"z": ' + '[' * 300 + ']' * 300, '"z": 1,'):
+            (tmp_path / 'dump.json').write_text(f'{{\n{good}{last}\n}}\n')
+            with pytest.raises(DumpFileError, match=r'dump\.json'):
+                await store.load(tmp_path / 'dump.json')
+        assert await store.keys() == []
 
     @pytest.mark.parametrize('text', ['', '[1]', '{"a": 1', '{\n"a": 1,\n"b": nope\n}\n', '{"": 1}', '{"a": NaN}'])
     async def test_load_refuses_a_bad_file_before_it_writes(self, store: Store, tmp_path: Path, text: str) -> None:

@@ -221,6 +221,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     'an integer of ten thousand digits': ({'a': 10**10_000}, "value['a']"),
     'an integer of ten thousand digits as a key': ({'a': {10**10_000: 1}}, "value['a']"),
     'too deep by one': (nested(MAX_DEPTH + 1), 'deeper'),
+    'too deep a tuple': (nested(MAX_DEPTH + 1, kind='tuple'), 'deeper'),
     'too deep an object': (nested(MAX_DEPTH + 1, kind='dict'), 'deeper'),
     'a thousand levels': (nested(1000), 'deeper'),
     'a hundred thousand levels': (nested(100_000, kind='mixed'), 'deeper'),

@@ -80,6 +80,7 @@ class WritesPromise:
         await store.set('k', value)
         assert not await store.compare_and_set('k', {'b': [1, [2.5, None]], '1': 'e'}, 'new')
         assert not await store.compare_and_set('k', {'b': [1.0, [2.5, None]], '1': 'é'}, 'new')
+        assert not await store.compare_and_set('k', {'1': 'é', 'b': [1, [2.5, None]]}, 'new')
         assert await store.compare_and_set('k', await store['k'], value)
         assert await store.compare_and_set('k', value, MISSING)
         assert await store.keys() == []
