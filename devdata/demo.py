@@ -22,7 +22,7 @@ from devdata.server import STATE, make_app
 FIRST_PORT = 8888
 
 WELCOME = """\
-A class of {count} writes.
+A class of {count} students writes.
 
   Class page  {url}/
   Every key   {url}/debug/kvs
@@ -35,7 +35,7 @@ def listen(first: int = FIRST_PORT) -> socket.socket:
     """A socket that listens on this machine alone, on a port or the next free one.
 
     Raises:
-        SystemExit: a hundred ports in a row are taken.
+        SystemExit: of a hundred ports in a row none can be had.
     """
     for port in range(first, first + 100):
         listener = socket.socket()
@@ -43,11 +43,11 @@ def listen(first: int = FIRST_PORT) -> socket.socket:
         try:
             listener.bind(('127.0.0.1', port))
             listener.listen()
-        except OSError:
+        except (OSError, OverflowError):  # taken, not ours to take, or beyond the last one there is
             listener.close()
         else:
             return listener
-    raise SystemExit(f'No port from {first} to {first + 99} is free. Give another one with --port.')
+    raise SystemExit(f'No port from {first} to {first + 99} can be had. Give another one with --port.')
 
 
 async def serve(listener: socket.socket, count: int, speed: float) -> None:
@@ -72,8 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         'demo.sh [FOLDER]', description='A class that writes, and the server that it writes to.'
     )
-    parser.add_argument('--students', type=int, default=12, help='how many write (12)')
-    parser.add_argument('--speed', type=float, default=1.0, help='2 for twice as fast as people are (1)')
+    students.add_options(parser)
     parser.add_argument('--port', type=int, default=FIRST_PORT, help=f'the first port to try ({FIRST_PORT})')
     arguments = parser.parse_args()
     logging.basicConfig(format='%(levelname)s %(message)s')

@@ -16,10 +16,9 @@ case ${1:--} in
     -*) ;;
     *)
         cd "$where"
-        mkdir -p "$1"
-        cd "$1"
+        mkdir -p "$1" && cd "$1" || fail "the state cannot be kept in $1; name another folder."
         shift
         ;;
 esac
-mkdir -p .lo_kvs
+mkdir -p .lo_kvs || fail "the state cannot be kept in $PWD; name another folder, as in: sh devdata/demo.sh FOLDER"
 exec python -m devdata.demo "$@"

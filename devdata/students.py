@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import math
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -95,11 +96,27 @@ async def write(url: str, students: int, *, seed: int | None = None, speed: floa
         raise ServerGone(f'{url} does not take events: {failures.exceptions[0]}.') from None
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--students`` and ``--speed``, for a command that lets a class write."""
+
+    def count(text: str) -> int:
+        if (students := int(text)) < 1:
+            raise argparse.ArgumentTypeError(f'{text} is too few; a class has one student or more')
+        return students
+
+    def pace(text: str) -> float:
+        if not 0 < (speed := float(text)) < math.inf:
+            raise argparse.ArgumentTypeError(f'{text} is no speed; 1 is as fast as people are')
+        return speed
+
+    parser.add_argument('--students', type=count, default=12, help='how many write (12)')
+    parser.add_argument('--speed', type=pace, default=1.0, help='2 for twice as fast as people are (1)')
+
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description='Students who write.')
     parser.add_argument('url', nargs='?', default='http://127.0.0.1:8888')
-    parser.add_argument('--students', type=int, default=12)
-    parser.add_argument('--speed', type=float, default=1.0)
+    add_options(parser)
     arguments = parser.parse_args()
     try:
         asyncio.run(write(arguments.url, arguments.students, speed=arguments.speed))

@@ -284,6 +284,12 @@ def test_replay_says_which_path_is_not_there(run: Run, reducers: str) -> None:
 # The command itself
 
 
+def test_a_misspelled_command_gets_the_one_that_was_meant(run: Run) -> None:
+    said = run('kyes')
+    assert said.exit_code == 2
+    assert "No such command 'kyes'. Did you mean 'keys'?" in said.stderr
+
+
 @pytest.mark.parametrize('command', COMMANDS)
 def test_each_command_says_what_it_does_with_an_example(run: Run, command: str) -> None:
     result = run(command, '--help')

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -142,3 +143,11 @@ def test_serving_a_wrong_configuration_tells_the_faults_once(tmp_path: Path, run
     assert ended.returncode == 1
     assert ended.stderr.count("is 'redsi'") == 1
     assert 'Traceback' not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_told_with_its_cure(run: Run) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run('serve', '--port', port)
+    said = f'Port {port} cannot be had: Address already in use. Give another one with --port.\n'
+    assert (ended.returncode, ended.stderr) == (1, said)

@@ -242,7 +242,7 @@ def test_the_command_tells_what_it_did_and_ends_with_1_where_they_differ(config:
     ended = lo_kvs(config, 'copy', 'files', 'rows')
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "'b' is in 'rows' with another value, and was left."
-    assert ended.stdout.splitlines()[0] == '1 keys copied, 0 were there, 1 differ, 0 cannot be copied.'
+    assert ended.stdout.splitlines()[0] == 'Keys copied: 1. There already: 0. Differing: 1. Not readable: 0.'
     ended = lo_kvs(config, 'copy', 'files', 'rows', '--overwrite')
     assert ended.returncode == 0
     digests = [line.rpartition(' ')[2] for line in ended.stdout.splitlines() if 'digest' in line]

@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -92,3 +94,27 @@ async def test_the_command_takes_the_next_port_where_one_is_taken() -> None:
     with listen(20_000) as first, listen(first.getsockname()[1]) as second:
         assert second.getsockname()[1] > first.getsockname()[1]
         assert second.getsockname()[0] == '127.0.0.1'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'fault'),
+    [
+        (['--students', '0'], '0 is too few'),
+        (['--speed', '0'], '0 is no speed'),
+        (['--speed', 'nan'], 'nan is no speed'),
+        (['--port', '70000'], 'No port from 70000 to 70099 can be had. Give another one with --port.'),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_told_without_a_traceback(arguments: list[str], fault: str) -> None:
+    said = subprocess.run([sys.executable, '-m', 'devdata.demo', *arguments], capture_output=True, text=True)
+    assert said.returncode != 0
+    assert fault in said.stderr
+    assert 'Traceback' not in said.stderr
+
+
+def test_a_folder_that_cannot_be_is_told_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    script = Path(__file__).parent.parent / 'devdata' / 'demo.sh'
+    said = subprocess.run(['sh', str(script), str(tmp_path / 'file')], capture_output=True, text=True)
+    assert said.returncode == 1
+    assert f'the state cannot be kept in {tmp_path}/file; name another folder.' in said.stderr

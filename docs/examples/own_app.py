@@ -28,4 +28,4 @@ app.router.add_get('/events/{student}', events)
 app.router.add_get('/dashboard/{student}', dashboard)
 
 if __name__ == '__main__':
-    web.run_app(app, port=8080)
+    web.run_app(app, host='127.0.0.1', port=8080)

@@ -56,6 +56,11 @@ def printable(text: str) -> str:
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
+def counted(number: int, what: str, plural: str = '') -> str:
+    """``1 key``, ``2,000 keys``."""
+    return f'{number:,} {what if number == 1 else plural or what + "s"}'
+
+
 @contextmanager
 def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """A bar on the terminal; nothing where there is none. Gives a function that moves it on."""

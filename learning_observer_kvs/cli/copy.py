@@ -9,7 +9,7 @@ import sys
 import click
 
 from learning_observer_kvs import copying
-from learning_observer_kvs.cli.common import config_option, echo_json, json_option, printable, progress
+from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, printable, progress
 from learning_observer_kvs.kvs import KVSRouter
 
 
@@ -56,9 +56,9 @@ def _say(report: copying.Report, source: str, target: str) -> None:
     if others > 0:
         click.echo(f'… and {others:,} more.', err=True)
     click.echo(
-        f'{report.copied:,} keys copied, {report.there:,} were there, {report.differing:,} differ, '
-        f'{report.failed:,} cannot be copied.'
+        f'Keys copied: {report.copied:,}. There already: {report.there:,}. Differing: {report.differing:,}. '
+        f'Not readable: {report.failed:,}.'
     )
-    click.echo(f'{source}: {report.source_count:,} keys, digest {report.source_digest}')
+    click.echo(f'{source}: {counted(report.source_count, "key")}, digest {report.source_digest}')
     click.echo(f'{target}: {report.target_count:,} of them, digest {report.target_digest}')
     click.echo('Verified: the same.' if report.verified else 'They are not the same.')

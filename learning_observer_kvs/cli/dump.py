@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, echo_json, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, counted, echo_json, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 
 
@@ -27,6 +27,6 @@ def command(file: str | None, prefix: str, config: tuple[str, ...], name: str) -
         if file is None:
             echo_json(await store.dump(prefix=prefix))
         else:
-            click.echo(f'{await store.dump(file, prefix):,} entries written to {file}', err=True)
+            click.echo(f'{counted(await store.dump(file, prefix), "entry", "entries")} written to {file}', err=True)
 
     with_store(config, name, act)

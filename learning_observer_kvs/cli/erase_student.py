@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, printable, progress, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, counted, printable, progress, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
 from learning_observer_kvs.stream_analytics.keys import parse_key
@@ -49,9 +49,8 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
                     return found
 
     found = with_store(config, name, act)
-    click.echo(
-        f'{found:,} keys of {student!r} in store {name!r}' + (', none removed.' if dry_run else ' removed.'), err=True
-    )
+    done = ', none removed' if dry_run else ' removed'
+    click.echo(f'{counted(found, "key")} of {student!r} in store {name!r}{done}.', err=True)
     if not found:
         sys.exit(1)
 

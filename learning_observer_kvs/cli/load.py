@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, counted, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 
 
@@ -23,4 +23,4 @@ def command(file: str, config: tuple[str, ...], name: str) -> None:
     async def act(store: Store) -> int:
         return await store.load(file)
 
-    click.echo(f'{with_store(config, name, act):,} entries loaded from {file}', err=True)
+    click.echo(f'{counted(with_store(config, name, act), "entry", "entries")} loaded from {file}', err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -27,6 +28,13 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f'learning_observer_kvs.cli.{name.replace("-", "_")}').command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and (close := difflib.get_close_matches(args[0], COMMANDS, 1)):
+            ctx.fail(f'No such command {args[0]!r}. Did you mean {close[0]!r}?')
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -47,5 +55,10 @@ class Commands(click.Group):
 def main() -> None:
     """Look into the key-value store of Learning Observer, check its configuration, and feed it.
 
-    Every command reads the settings that --config names, creds.yaml in the working directory by default.
+    Every command reads the settings that its option --config names (check: its arguments), creds.yaml in the working
+    directory by default.
+
+    \b
+    Example:
+      lo-kvs keys --config devdata/creds.yaml
     """

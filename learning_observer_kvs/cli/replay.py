@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from learning_observer_kvs import study_log
-from learning_observer_kvs.cli.common import config_option, echo_json, json_option, progress
+from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, progress
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import FILES_AT_ONCE, Report, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
@@ -60,9 +60,9 @@ def command(
         for failure in report.failures:
             click.echo(failure, err=True)
         click.echo(
-            f'{report.files:,} files, {report.events:,} events through {len(reducers)} '
-            f'reducer{"s" * (len(reducers) > 1)} in {report.seconds:.1f} s: '
-            f'{report.events_per_second:,.0f} events/s, {len(report.failures):,} failures'
+            f'{counted(report.files, "file")}, {counted(report.events, "event")} through '
+            f'{counted(len(reducers), "reducer")} in {report.seconds:.1f} s: '
+            f'{report.events_per_second:,.0f} events/s, {counted(len(report.failures), "failure")}'
         )
     if report.failures:
         sys.exit(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import click
 from aiohttp import web
 
@@ -32,6 +35,11 @@ def command(port: int, config: tuple[str, ...]) -> None:
         web.run_app(app, host=HOST, port=port, print=click.echo, access_log=None)
     except StartupFailed as failure:  # it has been told
         raise SystemExit(failure.code) from None
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        click.echo(f'Port {port} cannot be had: {os.strerror(error.errno)}. Give another one with --port.', err=True)
+        raise SystemExit(1) from None
 
 
 def _local(request: web.Request, action: str, store: str, key: str | None) -> bool:
