@@ -81,11 +81,8 @@ class WriteBehind(Folder):
             Whatever keeps it from being written; it is kept, and tried again after the interval.
         """
         waiting = []
-        if keys is None:
-            meant = list(self._counted)
-        else:
-            meant = list({self._owners.get(key, key): None for key in keys})
-        for key in meant:
+        meant = self._counted if keys is None else {self._owners.get(key, key) for key in keys}
+        for key in list(meant):
             if key in self._counted and not self.is_inside(key):
                 waiting.append(self._flushed(key))
                 self._due.add(key)
