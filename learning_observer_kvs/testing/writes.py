@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -105,13 +106,18 @@ class WritesPromise:
         await asyncio.gather(*(move(accounts[n % 3], accounts[(n + 1 + n % 2) % 3]) for n in range(30)))
         assert sum(await store.multiget(accounts)) == 30
 
-    async def test_updates_at_once_are_all_counted(self, store: Store) -> None:
-        async def add(value: Any) -> Any:
-            await asyncio.sleep(0)
-            return (value or 0) + 1
+    async def test_updates_at_once_are_made_in_turn_and_each_runs_once(self, store: Store) -> None:
+        runs = 0
 
-        await asyncio.gather(*(store.update('k', add) for _ in range(50)))
-        assert await store['k'] == 50
+        async def add(number: int, value: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            await asyncio.sleep(0)
+            return [*(value or []), number]
+
+        await asyncio.gather(*(store.update('k', functools.partial(add, number)) for number in range(50)))
+        assert await store['k'] == list(range(50))
+        assert runs == 50
         assert store.busy_keys() == 0
 
     async def test_an_update_runs_again_on_what_another_wrote_in_between(self, store: Store) -> None:
