@@ -64,7 +64,7 @@ class ReducerError(KVSError):
 
 
 class DumpFileError(KVSError):
-    """A file that is not a dump, or that cannot be read or written. Nothing was loaded."""
+    """A file that is not a dump, or that cannot be read or written. Nothing was loaded, or it says how much."""
 
 
 class StudyLogError(KVSError):

@@ -76,7 +76,7 @@ async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awai
 
     Raises:
         DumpFileError: it cannot be read, or is not one JSON object of valid keys and values; with the place where that
-            shows.
+            shows. Nothing was handed on, unless the file changed meanwhile; then it says how much.
     """
     source = Path(filename)
     try:
@@ -84,10 +84,17 @@ async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awai
     except OSError as error:
         raise DumpFileError(f'{source} cannot be read: {error.strerror}. Nothing was loaded.') from None
     count = 0
-    while portion := await asyncio.to_thread(next, portions, None):
+    while True:
+        try:
+            portion = await asyncio.to_thread(next, portions, None)
+        except (_OtherForm, OSError):
+            raise DumpFileError(
+                f'{source} changed while it was loaded; {count:,} of its entries were stored. Load it again.'
+            ) from None
+        if portion is None:
+            return count
         await store(portion)
         count += len(portion)
-    return count
 
 
 def _finish(handle: BinaryIO, rest: bytes) -> None:
