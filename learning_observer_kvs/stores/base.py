@@ -205,8 +205,8 @@ class Store(ABC):
         """Everything, or all below a prefix.
 
         Args:
-            filename: where to write it as one JSON object. The file appears whole or not at all, and memory stays
-                bounded whatever its size.
+            filename: where to write it as one JSON object. The file appears whole or not at all. Values are in memory a
+                few at a time whatever its size; of a backend that may give a key twice (Redis), all keys are.
             prefix: only keys that begin with it.
 
         Returns:
