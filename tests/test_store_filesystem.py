@@ -675,6 +675,21 @@ def test_a_lock_that_a_stopped_process_holds_is_not_waited_for_for_ever(root: Pa
         pass
 
 
+async def test_writes_that_wait_for_the_lock_of_a_stopped_process_are_refused_together(
+    store: FilesystemKVS, root: Path
+) -> None:
+    await store.set('k', 0)
+    store._files._folder._lock._seconds = 0.3
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with Folder(str(root)).changing():
+        outcomes = await asyncio.gather(*(store.set('k', number) for number in range(20)), return_exceptions=True)
+    assert loop.time() - began < 2
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    await store.set('k', 1)
+    assert await store['k'] == 1
+
+
 async def test_reading_takes_no_lock(store: FilesystemKVS, root: Path) -> None:
     await store.multiset({'a': 1, 'b': 2})
     with Folder(str(root)).changing():

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from learning_observer_kvs import jsontext
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.filenames import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
+from learning_observer_kvs.stores.folder_lock import LockHeld
 from learning_observer_kvs.stores.gathering import Request
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.key import shown
@@ -73,21 +74,28 @@ class Files:
 
     def write(self, requests: Sequence[Request]) -> None:
         """Process requests in order, in one change of the folder; one whose condition fails is left out."""
-        with self._telling(), self._folder.changing():
-            coming: dict[str, bytes | None] = {}
+        try:
+            with self._telling(), self._folder.changing():
+                self._change(requests)
+        except LockHeld as held:  # each by itself would wait as long again
             for request in requests:
-                if request.clear:
-                    coming = dict.fromkeys(self._all_paths())
-                    request.result = True
-                else:
-                    request.result = self._take(request, coming)
-            if coming:
-                try:
-                    self._folder.change(coming)
-                except WriteUnclear as unclear:
-                    for request in requests:
-                        if request.result:
-                            request.error = unclear
+                request.error = held
+
+    def _change(self, requests: Sequence[Request]) -> None:
+        coming: dict[str, bytes | None] = {}
+        for request in requests:
+            if request.clear:
+                coming = dict.fromkeys(self._all_paths())
+                request.result = True
+            else:
+                request.result = self._take(request, coming)
+        if coming:
+            try:
+                self._folder.change(coming)
+            except WriteUnclear as unclear:
+                for request in requests:
+                    if request.result:
+                        request.error = unclear
 
     def _take(self, request: Request, coming: dict[str, bytes | None]) -> bool:
         """Check a request's condition and add what it writes; whether there is anything new."""

@@ -18,6 +18,10 @@ _COUNT_BYTES = 8
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+class LockHeld(StoreUnavailable):
+    """Somebody held the lock for too long."""
+
+
 class FolderLock:
     """One lock file.
 
@@ -40,7 +44,7 @@ class FolderLock:
 
         Raises:
             OSError: the file cannot be opened, or (with ``create``) made.
-            StoreUnavailable: somebody held it for too long.
+            LockHeld: somebody held it for too long.
         """
         # A lock belongs to the open file, so each opens its own: threads of one process exclude one another, too.
         lock = os.open(self._path, _SAFELY | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY), 0o666)
@@ -83,7 +87,7 @@ class FolderLock:
                 return
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise StoreUnavailable(
+                    raise LockHeld(
                         f'{self._path} has been held by another process for {self._seconds:g} seconds. Look for one '
                         'that is stopped. Nothing was written.'
                     ) from None
