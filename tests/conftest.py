@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.redis_server import RedisServer
 ROOT = Path(__file__).parent.parent
 
 TOLD: pytest.StashKey[list[str]] = pytest.StashKey()
-"""What is said at the end of a run: the tests that were left out, the seeds of those that draw."""
+"""What is said at the end of a run: the tests that were left out, the seeds of those that draw, figures."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,11 +51,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says something of this test at the end of the run."""
+    return lambda text: request.config.stash[TOLD].append(f'{request.node.nodeid} {text}')
+
+
+@pytest.fixture
+def seed(tell: Callable[[str], None], request: pytest.FixtureRequest) -> int:
     """Where what is drawn begins; told at the end of the run, whether the test fails or not."""
     given = request.config.getoption('--hypothesis-seed')
     number = random.randrange(10**6) if given is None else int(given)
-    request.config.stash[TOLD].append(f'{request.node.nodeid} can be repeated with --hypothesis-seed={number}.')
+    tell(f'can be repeated with --hypothesis-seed={number}.')
     return number
 
 

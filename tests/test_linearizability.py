@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,17 +175,19 @@ def history(contest: Contest, key: str) -> tuple[list[Write], list[Read]]:
 
 
 async def test_updates_compare_and_sets_and_commits_are_linearizable(
-    place: Place, tmp_path: Path, times: Times
+    place: Place, tmp_path: Path, times: Times, tell: Callable[[str], None]
 ) -> None:
     rounds, kills = 10 * times.attempts, 3 * times.kills
     held = await contest(tmp_path, place, 'values', tasks=20, rounds=rounds, kills=kills)
     single, left, right = await final(place, SINGLE, *PAIR)
     assert left == right
+    total: Counter[Outcome] = Counter()
     assert not any(line.get('torn') for line in held.lines())
     for key, value in ((SINGLE, single), (PAIR[0], left)):
         writes, reads = history(held, key)
         assert faults(writes, reads, value) == []
         outcomes = Counter(write.outcome for write in writes)
+        total += outcomes
         assert outcomes[Outcome.OK] > PROCESSES
         assert outcomes[Outcome.FAILED]  # somebody else was faster
     counted = held.counted()
@@ -193,6 +195,8 @@ async def test_updates_compare_and_sets_and_commits_are_linearizable(
     assert counted['loads of several']
     assert any(write.outcome is Outcome.UNCLEAR for key in (SINGLE, PAIR[0]) for write in history(held, key)[0])
     assert bool(place.dropped) is place.drops
+    told = ', '.join(f'{total[outcome]:,} {outcome.name.lower()}' for outcome in Outcome)
+    tell(f'had {total.total():,} attempts ({told}), {kills} kills, {place.dropped} dropped replies.')
 
 
 async def check_events(place: Place, held: Contest, *, provisional: bool) -> None:
@@ -219,7 +223,7 @@ async def check_events(place: Place, held: Contest, *, provisional: bool) -> Non
 
 
 async def test_events_of_four_processes_are_all_there_once_and_in_order(
-    place: Place, tmp_path: Path, times: Times
+    place: Place, tmp_path: Path, times: Times, tell: Callable[[str], None]
 ) -> None:
     rounds, kills = 25 * times.events, 3 * times.kills
     held = await contest(tmp_path, place, 'events', tasks=24, rounds=rounds, kills=kills)
@@ -230,10 +234,11 @@ async def test_events_of_four_processes_are_all_there_once_and_in_order(
     assert counted['runs'] > counted['events'], 'no event met a conflict'
     assert counted['commits'] < counted['runs'], 'no events were committed together'
     assert bool(place.dropped) is place.drops
+    tell(_figures(counted, kills, place))
 
 
 async def test_events_that_are_put_off_are_all_there_once_and_in_order(
-    place: Place, tmp_path: Path, times: Times
+    place: Place, tmp_path: Path, times: Times, tell: Callable[[str], None]
 ) -> None:
     place.settings['kvs']['default']['flush_interval'] = 0.02
     rounds, kills = 50 * times.events, 2 * times.kills
@@ -241,3 +246,12 @@ async def test_events_that_are_put_off_are_all_there_once_and_in_order(
     await check_events(place, held, provisional=True)
     counted = held.counted()
     assert counted['runs'] > counted['events'], 'no event met a conflict'
+    tell(_figures(counted, kills, place))
+
+
+def _figures(counted: Counter[str], kills: int, place: Place) -> str:
+    """What the processes that went through to the end counted."""
+    return (
+        f'had {counted["events"]:,} events in {counted["runs"]:,} runs and {counted["commits"]:,} commits, '
+        f'{kills} kills, {place.dropped} dropped replies.'
+    )
