@@ -285,7 +285,8 @@ class Folder:
 
     def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
         """A commit's answer is there: tell each caller its own result, or reduce the events again."""
-        batch.outcome = outcome
+        if batch.outcome is None:
+            batch.outcome = outcome
         if outcome is True:
             if batch.text is not None:
                 self._guesses.put(key, batch.text)
@@ -299,8 +300,10 @@ class Folder:
             attempt = batch.attempt + 1
             if attempt < MAX_TRIES:
                 self._spawn(self._work(key, batch.events, attempt), key)
-                return
-            outcome = Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
+            else:
+                gave_up = Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
+                self._committed(key, batch, gave_up)
+            return
         for event in batch.events:
             event.tell(outcome)
         self._next(key)
