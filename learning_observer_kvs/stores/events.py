@@ -33,7 +33,7 @@ class Event:
         self.step = step
         self.null_text = null_text
         self.result: JSON = None
-        self.error: Exception | None = None
+        self.error: Exception | asyncio.CancelledError | None = None
         self.context: Context | None = None
         self.done: asyncio.Future[JSON] | None = None
 
