@@ -20,13 +20,13 @@ class PerLoop(Generic[T]):
         make: makes one, inside the running loop.
     """
 
-    __slots__ = ('_by_loop', '_last', '_last_loop', '_make', '_of_parent', '_pid')
+    __slots__ = ('_by_loop', '_last', '_make', '_of_parent', '_pid')
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
-        self._last_loop: asyncio.AbstractEventLoop | None = None
-        self._last: T
+        # One object, so that loops of other threads cannot come between the two.
+        self._last: tuple[asyncio.AbstractEventLoop, T] | None = None
         self._pid = os.getpid()
         self._of_parent: object = None
 
@@ -37,19 +37,22 @@ class PerLoop(Generic[T]):
         """The one of the running loop."""
         # A loop that runs in this thread is the running one. This is asked with every event, and get_running_loop()
         # asks the system for the process id each time (until Python 3.12). Loops of other makers have no such mark.
-        if get_ident() == getattr(self._last_loop, '_thread_id', None) and self._pid == _pid:
-            return self._last
+        last = self._last
+        if last is not None and get_ident() == getattr(last[0], '_thread_id', None) and self._pid == _pid:
+            return last[1]
         loop = asyncio.get_running_loop()
         if self._pid != _pid:
             # What the parent has open is kept: closing it here would take its sockets out of the parent's loop.
-            self._of_parent = self._by_loop
+            self._of_parent = self._of_parent, self._by_loop
             self._pid, self._by_loop = _pid, {}
         if loop not in self._by_loop:
-            for other in [other for other in self._by_loop if other.is_closed()]:
-                del self._by_loop[other]
+            for other in list(self._by_loop):
+                if other.is_closed():
+                    self._by_loop.pop(other, None)
             self._by_loop[loop] = self._make()
-        self._last_loop, self._last = loop, self._by_loop[loop]
-        return self._last
+        found = self._by_loop[loop]
+        self._last = loop, found
+        return found
 
     def peek(self) -> T | None:
         """The one of the running loop, if it was made."""
@@ -58,8 +61,9 @@ class PerLoop(Generic[T]):
     def pop(self) -> T | None:
         """Let go of the one of the running loop, and give it back to be closed; ``None`` if there is none."""
         loop = asyncio.get_running_loop()
-        if loop is self._last_loop:
-            self._last_loop = None
+        last = self._last
+        if last is not None and last[0] is loop:
+            self._last = None
         return self._by_loop.pop(loop, None) if self._pid == _pid else None
 
 

@@ -470,6 +470,38 @@ async def test_a_task_that_a_reducer_began_may_send_events_to_its_key_later(watc
     assert await began[0] == [2, 3, 4]
 
 
+async def test_a_reducer_that_meets_a_cancelled_task_fails_its_own_event_alone(watched: Watched) -> None:
+    gone = asyncio.ensure_future(asyncio.sleep(0, 1))
+    gone.cancel()
+    await asyncio.wait([gone])
+
+    async def await_it(state: Any) -> Any:
+        await asyncio.sleep(0)
+        return await gone, None
+
+    async def ask_it(state: Any) -> Any:
+        return gone.result(), None
+
+    watched.gate.clear()
+    first = fold(watched, count)
+    await until(lambda: len(watched.commits) == 1)
+    others = [fold(watched, step) for step in (ask_it, count, await_it, count, ask_it, count)]
+    await asyncio.sleep(0)
+    watched.gate.set()
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+    assert [outcome if isinstance(outcome, int) else type(outcome) for outcome in outcomes] == [
+        1,
+        asyncio.CancelledError,
+        2,
+        asyncio.CancelledError,
+        3,
+        asyncio.CancelledError,
+        4,
+    ]
+    assert watched.busy_keys() == 0
+
+
 # Commits that fail
 
 

@@ -217,3 +217,37 @@ async def test_a_connection_that_was_given_up_half_made_is_not_used(proxy: Proxy
         assert await store['k'] == 1
     await connection.close()
     assert direct.dbsize() == 0
+
+
+async def test_closing_ends_though_a_flush_gets_no_answer(
+    proxy: Proxy, direct: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.2)
+    connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_timeout': 0.2})
+    store = PersistentRedisKVS(connection=connection, flush_interval=3600)
+    await store.fold('k', 'l', mark)
+    happened = proxy.inject(Fault.DROP_REPLY, b'"mark"', pause=True)
+    flush = asyncio.ensure_future(store.flush())
+    await happened.wait()
+    async with asyncio.timeout(10):
+        await store.close()
+        with pytest.raises(WriteUnclear, match='closed'):
+            await flush
+    assert '1 events not saved' in caplog.text
+    proxy.resume()
+    await connection.close()
+
+
+async def test_closing_does_not_disturb_writes_that_come_meanwhile(store: Store, proxy: Proxy) -> None:
+    held = proxy.inject(Fault.HOLD_REPLY, b'"first"')
+    writes = [asyncio.ensure_future(store.set('a', 'first'))]
+    await held.wait()
+    writes += [asyncio.ensure_future(store.set(f'b{number}', 'waits')) for number in range(300)]
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    writes += [asyncio.ensure_future(store.set(f'c{number}', 'comes later')) for number in range(300)]
+    await asyncio.sleep(0)
+    proxy.release()
+    await asyncio.gather(closing, *writes)
+    assert len(await store.keys()) == 602

@@ -11,11 +11,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.errors import Conflict, Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores import write_behind
 from learning_observer_kvs.stores.base import Store
@@ -160,15 +160,17 @@ async def test_an_event_whose_caller_got_an_error_is_not_folded_again(pair: Pair
     assert await other[INTERNAL] == {'seen': [2, 1]}
 
 
+async def first_only(state: Any) -> Any:
+    """A reducer that takes an event of a fresh key only."""
+    if state['seen']:
+        raise LookupError('too late')
+    return {'seen': ['first']}, None
+
+
 async def test_an_event_that_cannot_be_folded_onto_what_another_wrote_is_logged(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, other = pair
-
-    async def first_only(state: Any) -> Any:
-        if state['seen']:
-            raise LookupError('too late')
-        return {'seen': ['first']}, None
 
     await store.fold(INTERNAL, EXTERNAL, first_only, b'{"seen":[]}')
     await event(2, other)
@@ -272,7 +274,8 @@ async def test_a_key_with_very_many_events_is_flushed_early(pair: Pair, monkeypa
 class Away(InMemoryKVS):
     """A store whose backend can be away."""
 
-    away: Exception | None = None
+    away: Exception | Literal[False] | None = None
+    """What every write comes to; ``None`` while it is there."""
 
     def _committer(self) -> Any:
         begin = super()._committer()
@@ -350,6 +353,145 @@ async def test_no_event_is_taken_while_the_store_is_being_closed(monkeypatch: py
     store.away = None
     await closing
     assert store._texts[EXTERNAL] == b'{"count":1}'
+
+
+async def test_an_event_that_joined_an_unclear_flush_does_not_bring_it_in_twice() -> None:
+    store = Away(flush_interval=NEVER)
+    await event(1, store)
+    store.away = WriteUnclear('no answer')
+    with pytest.raises(WriteUnclear):
+        await store.flush()
+    await event(2, store)
+    store.away = None
+    await store.flush()
+    assert await store[INTERNAL] == {'seen': [1, 2]}
+    assert store._texts[INTERNAL] == b'{"seen":[1,2]}'
+    assert store._texts[EXTERNAL] == b'{"count":2}'
+
+
+async def test_an_event_that_was_taken_is_not_refused_because_its_flush_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, 'MAX_OF_KEY', 3)
+    store = Away(flush_interval=NEVER)
+    store.away = StoreUnavailable('gone fishing')
+    assert [await event(number, store) for number in range(3)] == [{'count': 1}, {'count': 2}, {'count': 3}]
+    store.away = None
+    await store.flush()
+    assert await store[INTERNAL] == {'seen': [0, 1, 2]}
+
+
+async def test_what_could_not_be_folded_again_is_flushed_as_soon_as_it_can_be_read(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = pair
+
+    async def down(keys: Any) -> Any:
+        raise StoreUnavailable('gone fishing')
+
+    await event(1, store)
+    await event(2, other)
+    async with asyncio.timeout(20):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, '_read', down)
+            with pytest.raises(StoreUnavailable, match='gone fishing'):
+                await store.flush()
+            assert await event(3, store) == {'count': 2}
+        await store.flush()
+    assert await other[INTERNAL] == {'seen': [2, 1, 3]}
+    assert store.busy_keys() == 0
+
+
+async def test_those_who_wait_for_room_share_one_flush(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 20)
+    store, _ = pair
+    flushes = []
+    begin = write_behind.WriteBehind._flush_if_free
+
+    def counting(self: Any, key: str) -> None:
+        flushes.append(key)
+        begin(self, key)
+
+    monkeypatch.setattr(write_behind.WriteBehind, '_flush_if_free', counting)
+
+    async def count(state: Any) -> Any:
+        return (state or 0) + 1, (state or 0) + 1
+
+    async def one(key: int) -> Any:
+        return await store.fold(f'Internal,{key}', f'External,{key}', count)
+
+    assert await asyncio.gather(*(one(number % 20) for number in range(20))) == [1] * 20
+    assert await asyncio.gather(*(one(number % 20) for number in range(20))) == [2] * 20
+    assert len(flushes) <= 2 * 20
+
+
+async def test_a_flush_that_loses_against_others_too_often_keeps_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('learning_observer_kvs.stores.folding.MAX_TRIES', 3)
+    store = Away(flush_interval=NEVER)
+    await event(1, store)
+    store.away = False
+    async with asyncio.timeout(20):
+        with pytest.raises(Conflict, match='3 times'):
+            await store.flush()
+        store.away = None
+        await store.flush()
+    assert store._texts[INTERNAL] == b'{"seen":[1]}'
+
+
+async def test_an_event_left_out_is_logged_also_when_its_flush_fails_at_first(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, other = pair
+
+    await store.fold(INTERNAL, EXTERNAL, first_only, b'{"seen":[]}')
+    await event(1, store)
+    await event(2, other)
+    folder = store._folders.here()
+    begin = folder._begin_commit
+    refused = []
+
+    def refuse_the_second(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
+        refused.append(expected)
+        if len(refused) == 2:
+            tell(StoreUnavailable('gone fishing'))
+        else:
+            begin(writes, expected, tell, renew)
+
+    monkeypatch.setattr(folder, '_begin_commit', refuse_the_second)
+    with pytest.raises(StoreUnavailable):
+        await store.flush()
+    await store.flush()
+    assert await other[INTERNAL] == {'seen': [2, 1]}
+    assert 'left out' in caplog.text
+
+
+async def test_an_error_that_was_computed_from_a_guess_counts_only_when_it_is_confirmed(pair: Pair) -> None:
+    store, other = pair
+
+    async def picky(state: Any) -> Any:
+        if state['seen'] != [1, 2]:
+            raise LookupError
+        return {'seen': [*state['seen'], 3]}, 'done'
+
+    await event(1, store)
+    await store.flush()
+    with pytest.raises(LookupError):
+        await store.fold(INTERNAL, EXTERNAL, picky, b'{"seen":[]}')
+    await event(2, other)
+    assert await store.fold(INTERNAL, EXTERNAL, picky, b'{"seen":[]}') == 'done'
+    assert await other[INTERNAL] == {'seen': [1, 2, 3]}
+
+
+async def test_a_closed_store_tries_no_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.01)
+    store = Away(flush_interval=0.01)
+    store.away = StoreUnavailable('gone fishing')
+    await event(1, store)
+    folder = store._folders.here()
+    assert isinstance(folder, write_behind.WriteBehind)
+    await store.close()
+    assert '1 events not saved' in caplog.text
+    assert folder._timer is None or folder._timer.cancelled()
 
 
 KILLED = """

@@ -33,7 +33,7 @@ class Event:
         self.step = step
         self.null_text = null_text
         self.result: JSON = None
-        self.error: Exception | None = None
+        self.error: Exception | asyncio.CancelledError | None = None
         self.context: Context | None = None
         self.done: asyncio.Future[JSON] | None = None
 
@@ -62,7 +62,12 @@ class Event:
 
 
 class Batch:
-    """The events of one commit: what they start from, and what they come to."""
+    """The events of one commit: what they start from, and what they come to.
+
+    Attributes:
+        outcome: what the first commit came to, or that it is put off.
+        unclear: texts that were perhaps written, each with the number of events that it holds.
+    """
 
     __slots__ = ('attempt', 'base', 'events', 'guessed', 'outcome', 'text', 'unclear', 'writes')
 
@@ -74,7 +79,7 @@ class Batch:
         self.writes: dict[str, bytes | None] = {}
         self.events: list[Event] = []
         self.outcome: bool | BaseException | None = None
-        self.unclear = False
+        self.unclear: dict[bytes | None, int] = {}
 
     def state(self, store: Store, internal_key: str, event: Event) -> JSON:
         """What an event's reducer is given."""

@@ -15,7 +15,7 @@ from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load
 from learning_observer_kvs.stores.journal import Folder
 from learning_observer_kvs.stores.options import Option
-from learning_observer_kvs.stores.writer import WriterThread
+from learning_observer_kvs.stores.writer import WriterThread, end_pool
 
 T = TypeVar('T')
 
@@ -104,5 +104,5 @@ class FilesystemKVS(GatheringStore):
 
 def _end(writer: WriterThread, readers: ThreadPoolExecutor, walker: ThreadPoolExecutor) -> None:
     writer.close()
-    readers.shutdown(wait=True)
-    walker.shutdown(wait=True)
+    end_pool(readers)
+    end_pool(walker)

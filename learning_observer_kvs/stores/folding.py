@@ -183,8 +183,7 @@ class Folder:
     def _forget(self, key: str) -> None:
         del self.lanes[key]
         if self._rests is not None and not self.lanes:
-            if not self._rests.done():
-                self._rests.set_result(None)
+            self._rests.set_result(None)
             self._rests = None
 
     async def _work(self, key: str, events: list[Event], attempt: int) -> None:
@@ -206,7 +205,9 @@ class Folder:
             return
         except BaseException as error:
             # The loop ends: nobody is left to wait for ever.
-            for event in (*events, *(self.lanes.pop(key) or ())):
+            lane = self.lanes[key] or ()
+            self._forget(key)
+            for event in (*events, *lane):
                 event.tell(error)
             raise
         self._commit(key, batch)
@@ -244,7 +245,7 @@ class Folder:
                 batch.take(self._store, key, event, end.value)
             except Exception as error:
                 event.error = error
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # it met a task that was cancelled
             event.error = error
         return True
 
@@ -262,6 +263,11 @@ class Folder:
                 batch.take(self._store, key, event, await event.step(batch.state(self._store, key, event)))
             except Exception as error:
                 event.error = error
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                event.error = error  # it met a task that was cancelled
             finally:
                 running.ended = True
                 _FOLDING.reset(token)
@@ -285,7 +291,8 @@ class Folder:
 
     def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
         """A commit's answer is there: tell each caller its own result, or reduce the events again."""
-        batch.outcome = outcome
+        if batch.outcome is None:
+            batch.outcome = outcome
         if outcome is True:
             if batch.text is not None:
                 self._guesses.put(key, batch.text)
@@ -299,8 +306,10 @@ class Folder:
             attempt = batch.attempt + 1
             if attempt < MAX_TRIES:
                 self._spawn(self._work(key, batch.events, attempt), key)
-                return
-            outcome = Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
+            else:
+                gave_up = Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
+                self._committed(key, batch, gave_up)
+            return
         for event in batch.events:
             event.tell(outcome)
         self._next(key)
@@ -319,8 +328,9 @@ class Folder:
     async def drain(self) -> None:
         """Wait until no event is under way."""
         while self.lanes:
-            self._rests = self.loop.create_future()
-            await self._rests
+            if self._rests is None:
+                self._rests = self.loop.create_future()
+            await asyncio.wait([self._rests])  # perhaps others wait, too
 
     def unsaved(self) -> int:
         """How many events are under way."""

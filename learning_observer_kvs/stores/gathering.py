@@ -11,10 +11,12 @@ import functools
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
-from learning_observer_kvs.errors import Overloaded
+from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.loops import PerLoop
+from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.base import Committer, Outcome, Store, Tell
 
 MAX_WAITING = 100_000
@@ -102,8 +104,16 @@ class Gatherer:
     async def drain(self) -> None:
         """Wait until nothing is under way."""
         while self._waiting or self._under_way:
-            self._rests = self._loop.create_future()
-            await self._rests
+            if self._rests is None:
+                self._rests = self._loop.create_future()
+            await asyncio.wait([self._rests])
+
+    def refuse(self, error: Exception) -> None:
+        """Answer what still waits with an error: it was not written."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for request in waiting:
+            request.tell(error)
 
     def _go(self) -> None:
         """The tick ends: send what has gathered."""
@@ -118,7 +128,12 @@ class Gatherer:
             size += request.size
             load.append(request)
         self._under_way = True
-        self._carry(load, self._answered)
+        try:
+            self._carry(load, self._answered)
+        except Exception as error:  # no thread could be started, for example
+            for request in load:
+                request.error = error
+            self._loop.call_soon(self._answered, load)
 
     def _answered(self, load: Load) -> None:
         self._under_way = False
@@ -126,8 +141,7 @@ class Gatherer:
         for request in load:
             request.tell(request.result if request.error is None else request.error)
         if self._rests is not None and not self._under_way and not self._waiting:
-            if not self._rests.done():
-                self._rests.set_result(None)
+            self._rests.set_result(None)
             self._rests = None
 
 
@@ -148,15 +162,13 @@ class GatheringStore(Store):
         """Begin to process a load; see :class:`Gatherer`."""
 
     def _committer(self) -> Committer:
-        submit = self._gatherers.here().submit
-
         def begin(
             writes: Mapping[str, bytes | None],
             expected: Mapping[str, bytes | None],
             tell: Tell,
             renew: Collection[str] = (),
         ) -> None:
-            submit(Request(writes, expected, tell, renew=renew))
+            self._gatherers.here().submit(Request(writes, expected, tell, renew=renew))
 
         return begin
 
@@ -176,10 +188,14 @@ class GatheringStore(Store):
         return await future
 
     async def _drain(self) -> None:
-        """Wait until this loop's writes are through, and let go of its queue."""
-        gatherer = self._gatherers.pop()
+        """Wait until this loop's writes are through, for ``CLOSING`` seconds at most, and let go of its queue."""
+        gatherer = self._gatherers.peek()
         if gatherer is not None:
-            await gatherer.drain()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(base.CLOSING):
+                    await gatherer.drain()
+            self._gatherers.pop()
+            gatherer.refuse(StoreUnavailable(f'Store {self.name!r} was closed before this was written; it was not.'))
 
 
 def _resolve(future: asyncio.Future[bool], outcome: Outcome) -> None:

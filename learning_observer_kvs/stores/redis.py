@@ -131,10 +131,11 @@ class RedisKVS(GatheringStore):
 
     async def _close(self) -> None:
         await self._drain()
-        if (reading := self._readings.pop()) is not None:
-            await reading.drain()
-        if (writing := self._writings.pop()) is not None:
+        writing, reading = self._writings.pop(), self._readings.pop()  # at once: what comes now gets others
+        if writing is not None:
             await writing.close()
+        if reading is not None:
+            await reading.drain()
 
 
 _PREFIX = Option('prefix', 'text', default='', doc='put before every key, so that stores share no keys.')

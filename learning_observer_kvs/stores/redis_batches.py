@@ -83,7 +83,10 @@ class Writing:
         self._task = self._loop.create_task(self._write(load, answer))
 
     async def close(self) -> None:
-        """Give the connection back; nothing is under way."""
+        """Give the connection back. What is under way still, and had its time, is given up."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
         await self._line.close()
 
     async def _write(self, load: Load, answer: Answer) -> None:
@@ -93,7 +96,7 @@ class Writing:
         except Exception as error:
             self._settle(load, error)
         except BaseException:
-            self._settle(load, self._loop_ended())
+            self._settle(load, self._given_up())
             answer(load)
             raise
         answer(load)
@@ -110,8 +113,11 @@ class Writing:
             elif letter == 84:  # 'T'
                 request.error = self._wrong_type(next(iter(request.expected)))
 
-    def _loop_ended(self) -> WriteUnclear:
-        return WriteUnclear(f'Redis at {self._connection.address()}: the event loop ended during a write.')
+    def _given_up(self) -> WriteUnclear:
+        return WriteUnclear(
+            f'Redis at {self._connection.address()}: the store was closed, or its event loop ended, during a write. '
+            'It was carried out or not; read the key again.'
+        )
 
     def _arguments(self, load: Load, record: str, number: int) -> list[str | bytes | int]:
         """What the script is called with: how many keys, the keys, the arguments."""

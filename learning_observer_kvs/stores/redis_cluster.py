@@ -55,7 +55,7 @@ class ClusterWriting(Writing):
             outcomes = dict.fromkeys(calls, error)
         except BaseException:
             for batch in batches.values():
-                self._settle(batch, self._loop_ended())
+                self._settle(batch, self._given_up())
             answer(load)
             raise
         for slot, batch in batches.items():

@@ -22,7 +22,7 @@ from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.gathering import Answer, GatheringStore, Load, Request
 from learning_observer_kvs.stores.options import Option
 from learning_observer_kvs.stores.sqlite_file import Database, as_bytes
-from learning_observer_kvs.stores.writer import WriterThread
+from learning_observer_kvs.stores.writer import WriterThread, end_pool
 
 T = TypeVar('T')
 
@@ -230,5 +230,5 @@ _INHERITED: list[Connections] = []
 
 def _end(writer: WriterThread, readers: ThreadPoolExecutor, connections: Connections) -> None:
     writer.close()
-    readers.shutdown(wait=True)
+    end_pool(readers)
     connections.close()

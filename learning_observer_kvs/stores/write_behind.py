@@ -71,7 +71,9 @@ class WriteBehind(Folder):
         self._events = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._refolding: dict[str, Batch] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._room_made: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
 
     async def flush(self, keys: Collection[str] | None = None) -> None:
@@ -92,6 +94,12 @@ class WriteBehind(Folder):
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+
+    async def close(self, seconds: float) -> None:
+        """Take no more events, and write those there are; what is not written by then is not tried again."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await super().close(seconds)
 
     def unsaved(self) -> int:
         """How many events are not written yet."""
@@ -114,6 +122,8 @@ class WriteBehind(Folder):
     def _commit(self, key: str, batch: Batch) -> None:
         if batch.attempt or not (batch.writes or batch.guessed):
             super()._commit(key, batch)
+        elif key not in self._counted and all(event.error is not None for event in batch.events):
+            super()._commit(key, batch)  # nothing to put off; what is computed from a guess must be confirmed
         else:
             self._hold(key, batch)
 
@@ -138,9 +148,8 @@ class WriteBehind(Folder):
                 counted.written.update(batch.writes)
                 self._owners.update(dict.fromkeys(batch.writes, key))
             self._count(counted, batch)
-            if self._timer is None:
-                self._timer = self.loop.call_later(self._interval, self._flush_all)
-            if counted.events >= MAX_OF_KEY and self._failure is None:
+            self._set_timer()
+            if (counted.events >= MAX_OF_KEY or self._room_made is not None) and self._failure is None:
                 self._due.add(key)
         self._next(key)
 
@@ -164,6 +173,8 @@ class WriteBehind(Folder):
             self._events -= counted.events
             self._bytes -= counted.bytes
             self.full = self.closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
+            if self.closing or not self.full:
+                self._look_for_room()
 
     async def _room(self) -> None:
         while self.full:
@@ -173,15 +184,29 @@ class WriteBehind(Folder):
                     f'{self._events:,} events wait to be written to {self._store.place()}, which fails: '
                     f'{self._failure} This one was not taken; send it again later.'
                 )
-            try:
-                await self.flush()
-            except Exception as error:
-                log.debug('No room was made: %s', error)
+            room = self._room_made
+            if room is None:
+                room = self._room_made = self.loop.create_future()
+                self._flush_now()
+            await asyncio.wait([room])  # others wait for it, too: cancelled here, it goes on
+
+    def _look_for_room(self) -> None:
+        """Those who wait for room look again, whether there is some or there will be none."""
+        if self._room_made is not None:
+            self._room_made.set_result(None)
+            self._room_made = None
 
     # Flushing
 
+    def _set_timer(self) -> None:
+        if self._timer is None and not self.closing:
+            self._timer = self.loop.call_later(self._interval, self._flush_all)
+
     def _flush_all(self) -> None:
         self._timer = None
+        self._flush_now()
+
+    def _flush_now(self) -> None:
         self._due.update(self._unflushed)
         self._flush_free(iter(list(self._due)))
 
@@ -220,33 +245,45 @@ class WriteBehind(Folder):
             if batch.unclear:
                 self._spawn(self._settle(key, batch), key)
             else:
+                self._refolding[key] = batch
                 super()._committed(key, batch, outcome)
             return
-        if outcome is True:
-            self._failure = None
-            self._discount(key)
-            self._tell_of_late_errors(key, batch)
-        elif key in self._counted:
-            batch.unclear = isinstance(outcome, WriteUnclear)
-            self._put_back(key, batch, outcome)
+        self._refolding.pop(key, None)
+        if key in self._counted:
+            if outcome is True:
+                self._failure = None
+                self._discount(key)
+                self._tell_of_late_errors(key, batch)
+            else:
+                if isinstance(outcome, WriteUnclear):
+                    batch.unclear.setdefault(batch.text, len(batch.events))
+                self._put_back(key, batch, outcome)
         for future in self._waiters.pop(key, ()):
             if not future.done():
                 future.set_result(None) if outcome is True else future.set_exception(outcome)
         super()._committed(key, batch, outcome)
 
     async def _settle(self, key: str, batch: Batch) -> None:
-        """A flush that may have been written the first time does not fit any more: if its text is there, it was."""
+        """A flush that may have been written before does not fit any more: if its text is there, it was.
+
+        What came to it since stands on that text already.
+        """
         try:
             found = await self._read(key)
         except Exception as error:
             self._committed(key, batch, error if isinstance(error, WriteUnclear) else WriteUnclear(str(error)))
             return
-        batch.unclear = False
-        self._committed(key, batch, found.text == batch.text)
+        applied = batch.unclear.get(found.text)
+        batch.unclear.clear()
+        if applied is None or applied == len(batch.events):
+            self._committed(key, batch, applied is not None)
+        else:
+            batch.base, batch.events = found.text, batch.events[applied:]
+            super()._commit(key, batch)
 
     def _tell_of_late_errors(self, key: str, batch: Batch) -> None:
         for event in batch.events:
-            if event.error is not None and batch.attempt:
+            if event.error is not None:
                 log.error(
                     '%s: a reducer that had taken an event raised when it was folded again onto what another process '
                     'wrote; the event is left out.',
@@ -261,19 +298,14 @@ class WriteBehind(Folder):
         self._unflushed[key] = batch
         self._count(self._counted[key], batch)
         self.newest.update(batch.writes)  # type: ignore[arg-type]
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._interval, self._flush_all)
+        self._set_timer()
 
     def _unreadable(self, key: str, events: list[Event], error: Exception) -> None:
-        if key not in self._counted:
+        batch = self._refolding.get(key)
+        if batch is None:
             super()._unreadable(key, events, error)
-            return
-        # Its events were told already, so they are kept until they can be folded again; the lane waits meanwhile.
-        self._failed(key, error)
-        for future in self._waiters.pop(key, ()):
-            if not future.done():
-                future.set_exception(error)
-        self.loop.call_later(self._interval, lambda: self._spawn(self._work(key, events, 1), key))
+        else:
+            self._committed(key, batch, error)  # the next flush finds again that it does not fit
 
     def _failed(self, key: str, error: BaseException) -> None:
         if self._failure is None:
@@ -284,3 +316,4 @@ class WriteBehind(Folder):
                 self._interval,
             )
         self._failure = error
+        self._look_for_room()
