@@ -15,7 +15,7 @@ from learning_observer_kvs.settings import BLOCKS, Settings, StoreEntry, store_e
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.options import Option, fault_of, taken
 
-DEBUG_OPTIONS = (Option('authorize', 'text'), Option('writable', 'boolean', default=False))
+DEBUG_OPTIONS = (Option('authorize', 'function'), Option('writable', 'boolean', default=False))
 """What the ``kvs_debug`` block takes."""
 
 RUN_MODES = ('dev', 'deploy', 'interactive')

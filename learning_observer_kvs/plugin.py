@@ -24,6 +24,7 @@ from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.prestartup import run_startup_checks_and_init
+from learning_observer_kvs.problems import Problem, report
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
 """``app[KVS_KEY]``: the router, typed; the same as ``app['kvs']``."""
@@ -135,8 +136,9 @@ def _authorize_of(configuration: settings.Settings) -> Authorize | None:
         module, _, function = str(name).partition(':')
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise StartupCheck(
-            f'{configuration.place("kvs_debug", "authorize")}  kvs_debug.authorize is {name!r}, which cannot be '
-            f'imported: {error}. Write it as package.module:function.'
-        ) from None
+        fault = f'is {name!r}, which cannot be imported: {error}'
+        place = configuration.place('kvs_debug', 'authorize')
+        cure = 'Write a function of a module on the path as package.module:function.'
+        problem = Problem('KVS.E015', place, 'kvs_debug.authorize', fault, cure)
+        raise StartupCheck(report([problem]), problems=[problem]) from None
     return found

@@ -46,11 +46,25 @@ def read(path: Path) -> Iterator[Line]:
     Raises:
         StudyLogError: a line that is no event, with its number; a file that cannot be read.
     """
+    for number, line in _lines(path):
+        yield Line(number, _event(path, number, line))
+
+
+def count(path: Path) -> int:
+    """How many lines of a file are to be events: much faster than reading them.
+
+    Raises:
+        StudyLogError: a file that cannot be read.
+    """
+    return sum(1 for _ in _lines(path))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with gzip.open(path) if path.suffix == '.gz' else path.open('rb') as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield Line(number, _event(path, number, line))
+                    yield number, line
     except (OSError, EOFError, zlib.error) as error:
         raise StudyLogError(f'{path} cannot be read: {error}.') from None
 

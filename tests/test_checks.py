@@ -249,6 +249,7 @@ def test_a_null_in_redis_connection_is_what_is_not_given() -> None:
         ({'writeable': True}, "kvs_debug.writeable is unknown. Did you mean 'writable'?"),
         ({'writable': 'no'}, 'Write true or false'),
         ({'authorize': None}, 'kvs_debug.authorize is null'),
+        ({'authorize': 'own_app_rules'}, "authorize is 'own_app_rules'. Write it as package.module:function."),
         ({'colour': 1}, 'There are: authorize, writable'),
     ],
 )

@@ -7,12 +7,14 @@ import difflib
 import importlib
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from learning_observer_kvs import study_log
 from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, progress
+from learning_observer_kvs.errors import StudyLogError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import FILES_AT_ONCE, Report, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
@@ -42,7 +44,7 @@ def command(
 
     async def run() -> Report:
         async with KVSRouter.from_settings(config) as router:
-            with progress('Replaying', total=None, unit='events') as advance:
+            with progress('Replaying', total=events_in(files), unit='events') as advance:
                 return await replay(files, reducers, router=router, at_once=at_once, progress=advance)
 
     report = asyncio.run(run())
@@ -66,6 +68,15 @@ def command(
         )
     if report.failures:
         sys.exit(1)
+
+
+def events_in(files: list[Path]) -> int:
+    """How many events there are to replay, without those of files that cannot be read: the replay tells them."""
+    total = 0
+    for path in files:
+        with suppress(StudyLogError):
+            total += study_log.count(path)
+    return total
 
 
 def reducer(name: str) -> Pipeline:

@@ -84,7 +84,7 @@ class Pages:
             lstrip_blocks=True,
         )
         templates.filters['pretty'] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))
+        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
         return templates
 
     def open(self, authorize: Authorize | None, settings: Settings) -> None:

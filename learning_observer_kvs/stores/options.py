@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,11 @@ from learning_observer_kvs.masking import Text, Unset, shown
 MAX_SECONDS = 1_000_000_000
 """Thirty years; what is longer no backend would take."""
 
-Kind = Literal['path', 'text', 'text or null', 'boolean', 'seconds', 'count', 'index', 'port', 'addresses', 'choice']
+Kind = Literal[
+    'path', 'text', 'text or null', 'boolean', 'seconds', 'count', 'index', 'port', 'addresses', 'choice', 'function'
+]
+
+_FUNCTION = re.compile(r'\w+(\.\w+)*:\w+')
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Option:
         kind: what values it takes: ``path`` and ``text`` (not empty), ``text or null``, ``boolean``, ``seconds`` (a
             positive number, up to :data:`MAX_SECONDS`), ``count`` (a whole number above 0), ``index`` (0 or above),
             ``port``, ``addresses`` (a list of ``host:port``, or one text with commas between), ``choice`` (one of
-            ``choices``).
+            ``choices``), ``function`` (``package.module:function``).
         required: whether a configuration without it is an error.
         default: what holds when it is not given.
         choices: the words a ``choice`` takes.
@@ -90,6 +95,9 @@ def fault_of(option: Option, value: Any) -> tuple[str, str] | None:
         case 'choice':
             good = value in option.choices
             wanted = f'Write {" or ".join(option.choices)}.'
+        case 'function':
+            good = isinstance(value, str) and bool(_FUNCTION.fullmatch(value))
+            wanted = 'Write it as package.module:function.'
     return None if good else (given, wanted)
 
 
