@@ -17,7 +17,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from learning_observer_kvs.errors import Conflict, InvalidValue, Overloaded, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.errors import (
+    Conflict,
+    InvalidValue,
+    Overloaded,
+    ReducerError,
+    StoreUnavailable,
+    WriteUnclear,
+)
 from learning_observer_kvs.redis_connection import RedisConnection
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem import FilesystemKVS
@@ -499,6 +506,20 @@ async def test_a_reducer_that_meets_a_cancelled_task_fails_its_own_event_alone(w
         asyncio.CancelledError,
         4,
     ]
+    assert watched.busy_keys() == 0
+
+
+async def test_an_update_that_updates_its_own_key_raises_instead_of_waiting_for_ever(watched: Watched) -> None:
+    async def again(value: Any) -> Any:
+        return await watched.update('k', again)
+
+    async def another(value: Any) -> Any:
+        return await watched.update('l', lambda value: 1)
+
+    async with asyncio.timeout(20):
+        with pytest.raises(ReducerError, match="'k' updates its own key"):
+            await watched.update('k', again)
+        assert await watched.update('k', another) == 1
     assert watched.busy_keys() == 0
 
 

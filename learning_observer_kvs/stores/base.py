@@ -289,6 +289,7 @@ class Store(ABC):
 
         Raises:
             Conflict: others wrote in between ``MAX_TRIES`` times.
+            ReducerError: ``fn`` updates its own key.
         """
         check_key(key)
         async with self.locks.holding(key):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
+
+from learning_observer_kvs.errors import ReducerError
+from learning_observer_kvs.stores.key import shown
 
 
 class KeyLocks:
@@ -19,15 +23,26 @@ class KeyLocks:
 
     @asynccontextmanager
     async def holding(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn, then hold the key's lock for the block."""
+        """Wait for the turn, then hold the key's lock for the block.
+
+        Raises:
+            ReducerError: this task holds it already.
+        """
         locks = self._by_loop.setdefault(asyncio.get_running_loop(), {})
         counted = locks.get(key)
         if counted is None:
             counted = locks[key] = _Counted()
+        task = asyncio.current_task()
+        if counted.holder is task:
+            raise ReducerError(f'An update of {shown(key)} updates its own key; it would wait for itself for ever.')
         counted.users += 1
         try:
             async with counted.lock:
-                yield
+                counted.holder = task
+                try:
+                    yield
+                finally:
+                    counted.holder = None
         finally:
             counted.users -= 1
             if not counted.users:
@@ -35,8 +50,9 @@ class KeyLocks:
 
 
 class _Counted:
-    __slots__ = ('lock', 'users')
+    __slots__ = ('holder', 'lock', 'users')
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+        self.holder: asyncio.Task[Any] | None = None
