@@ -151,3 +151,15 @@ def test_a_port_that_is_taken_is_told_with_its_cure(run: Run) -> None:
         ended = run('serve', '--port', port)
     said = f'Port {port} cannot be had: Address already in use. Give another one with --port.\n'
     assert (ended.returncode, ended.stderr) == (1, said)
+
+
+@pytest.mark.parametrize('words', [('set', 'k', '1'), ('load', 'dump.json'), ('copy', 'files', 'default')])
+def test_nothing_is_put_where_it_would_be_gone_when_the_command_ends(
+    run: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    stores = 'kvs: {default: {type: stub}, files: {type: filesystem, path: files}}\n'
+    (tmp_path / 'creds.yaml').write_text(stores)
+    (tmp_path / 'dump.json').write_text('{"k": 1}')
+    ended = run(*words)
+    assert ended.returncode == 2
+    assert "Store 'default' is of type stub" in ended.stderr

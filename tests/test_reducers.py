@@ -117,6 +117,16 @@ async def test_a_reducer_that_returns_no_pair_is_told(store: Store) -> None:
     assert await store.keys() == []
 
 
+async def test_a_reducer_that_is_no_coroutine_function_is_told(store: Store) -> None:
+    @student_event_reducer()
+    def reducer(event: Any, state: Any) -> Any:
+        return state, state
+
+    with pytest.raises(ReducerError, match=r'reducer,STUDENT:bob.*async def'):
+        await (await reducer(BOB))({})
+    assert await store.keys() == []
+
+
 async def test_names_can_be_overridden_for_notebooks() -> None:
     @kvs_pipeline(module_override='notebook', qualname_override='mine')
     async def reducer(event: Any, state: Any) -> Any:

@@ -13,6 +13,7 @@ import click
 
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.memory import InMemoryKVS
 
 T = TypeVar('T')
 
@@ -29,6 +30,16 @@ config_option = click.option(
 )
 store_option = click.option('--store', '-s', 'name', default='default', show_default=True, help='Which store.')
 json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
+
+
+def lasting(store: Store) -> Store:
+    """The store, if what is put there is there when the command has ended."""
+    if isinstance(store, InMemoryKVS):
+        raise click.UsageError(
+            f'Store {store.name!r} is of type {store.TYPE}: what is put there is gone when this command ends. Name '
+            'another store.'
+        )
+    return store
 
 
 def with_store(config: tuple[str, ...], name: str, act: Callable[[Store], Awaitable[T]]) -> T:

@@ -9,7 +9,15 @@ import sys
 import click
 
 from learning_observer_kvs import copying
-from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, printable, progress
+from learning_observer_kvs.cli.common import (
+    config_option,
+    counted,
+    echo_json,
+    json_option,
+    lasting,
+    printable,
+    progress,
+)
 from learning_observer_kvs.kvs import KVSRouter
 
 
@@ -35,7 +43,7 @@ def command(source: str, target: str, prefix: str, overwrite: bool, config: tupl
 
     async def run() -> copying.Report:
         async with KVSRouter.from_settings(config) as router:
-            stores = router[source], router[target]
+            stores = router[source], lasting(router[target])
             total = 2 * await copying.count(*stores, prefix)
             with progress('Copying', total=total, unit='keys, written and compared') as advance:
                 return await copying.copy(*stores, prefix=prefix, overwrite=overwrite, progress=advance)

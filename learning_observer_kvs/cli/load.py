@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, counted, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, counted, lasting, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 
 
@@ -21,6 +21,6 @@ def command(file: str, config: tuple[str, ...], name: str) -> None:
     """
 
     async def act(store: Store) -> int:
-        return await store.load(file)
+        return await lasting(store).load(file)
 
     click.echo(f'{counted(with_store(config, name, act), "entry", "entries")} loaded from {file}', err=True)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from learning_observer_kvs import jsontext
-from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, lasting, store_option, with_store
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.jsontext import JSON
 from learning_observer_kvs.stores.base import Store
@@ -29,7 +29,7 @@ def command(key: str, value: str, config: tuple[str, ...], name: str) -> None:
     parsed = _parsed(sys.stdin.read() if value == '-' else value)
 
     async def act(store: Store) -> None:
-        await store.set(key, parsed)
+        await lasting(store).set(key, parsed)
 
     with_store(config, name, act)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import random
 import time
@@ -260,7 +261,13 @@ class Folder:
             running = Running(self._store, key, inside)
             token = _FOLDING.set(running)
             try:
-                batch.take(self._store, key, event, await event.step(batch.state(self._store, key, event)))
+                reducing: Any = event.step(batch.state(self._store, key, event))
+                if not inspect.isawaitable(reducing):
+                    raise ReducerError(
+                        f'The reducer of {shown(key)} is a plain function; write it as async def, so that it can be '
+                        'awaited.'
+                    )
+                batch.take(self._store, key, event, await reducing)
             except Exception as error:
                 event.error = error
             except asyncio.CancelledError as error:

@@ -30,7 +30,7 @@ def description() -> dict[str, str]:
     """What a figure depends on, beside the code."""
     return {
         'processor': f'{_processor()}, {len(_cores())} cores',
-        'system': f'{platform.system()} {platform.release()}',
+        'system': f'{platform.system()} {platform.release().split("-")[0]}',
         'Python': f'{platform.python_implementation()} {platform.python_version()}',
         'garbage collector': f'on, thresholds {gc.get_threshold()}, a full collection before each measurement',
         'Redis': _redis(),
