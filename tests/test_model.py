@@ -276,9 +276,10 @@ class Model(RuleBasedStateMachine):
         self.walks.append(Walk(prefix, limit, set(there), there, side))
         self.go_on(len(self.walks) - 1)
 
-    @precondition(lambda self: self.walks)
     @rule(which=st.integers(0, 100))
     def go_on(self, which: int) -> None:
+        if not self.walks:  # no precondition: how many pages a walk has is up to the server, and differs between runs
+            return
         walk = self.walks[which % len(self.walks)]
         page = self.run(self.stores[walk.side].scan(walk.prefix, walk.cursor, walk.limit))
         walk.seen.update(page.keys)
