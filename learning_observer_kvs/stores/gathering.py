@@ -121,7 +121,7 @@ class Gatherer:
         if self._under_way or not self._waiting:
             return
         waiting = self._waiting
-        load, size = [waiting.popleft()], 0
+        load = [waiting.popleft()]
         size = load[0].size
         while waiting and len(load) < self._max_requests and size + waiting[0].size <= self._max_bytes:
             request = waiting.popleft()
