@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from learning_observer_kvs import study_log
+from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, fully_qualified_function_name
 
 log = logging.getLogger(__name__)

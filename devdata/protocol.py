@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from learning_observer_kvs import jsontext
+from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.stream_analytics.helpers import GUEST
 
@@ -29,7 +29,7 @@ def read(message: WSMessage) -> dict[str, Any]:
     if message.type is not WSMsgType.TEXT:
         raise BadMessage('Send messages as text.')
     try:
-        found = jsontext.decode(message.data)
+        found = json_codec.decode(message.data)
     except CorruptValue as error:
         raise BadMessage(f'The message {error}.') from None
     if not isinstance(found, dict) or not isinstance(found.get('event'), str):

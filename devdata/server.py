@@ -24,7 +24,7 @@ from devdata.class_page import ClassPage
 from devdata.failures import Failures
 from devdata.reducers import REDUCERS
 from learning_observer_kvs.debug.access import is_local
-from learning_observer_kvs.replay import event_fields
+from learning_observer_kvs.replay.runner import event_fields
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any
 
 from devdata.essays import ESSAYS, NOTES, Essay
 from devdata.reducers import apply_commands
-from learning_observer_kvs import study_log
+from learning_observer_kvs.replay import study_log
 
 SOURCE = 'org.mitros.writing_analytics'
 BEGINNING = 1_700_000_000_000

@@ -15,17 +15,19 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from learning_observer_kvs import checks, live_checks, problems, redis_connection, settings
+from learning_observer_kvs import problems, redis_connection, settings
+from learning_observer_kvs.checks import live, static
 from learning_observer_kvs.errors import KVSNotConfigured
 from learning_observer_kvs.prestartup import register_startup_check
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.redis_connection import OPTIONS, RedisConnection
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.filesystem import FilesystemKVS
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS, clear
-from learning_observer_kvs.stores.redis import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
-from learning_observer_kvs.stores.sqlite import SQLiteKVS
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.redis.options import OPTIONS
+from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 
 __all__ = [
     'KVS',
@@ -136,7 +138,7 @@ class KVSRouter:
             configuration: what they were made from, for the places.
         """
         stores = {name: store for name, store in self._stores.items() if isinstance(store, Store)}
-        return await live_checks.check_stores(stores, configuration)
+        return await live.check_stores(stores, configuration)
 
     def add_item(self, name: str, value: Store | Factory) -> None:
         """Add a store, or a callable without arguments that makes it when it is first asked for."""
@@ -196,7 +198,7 @@ class KVSRouter:
         return store
 
     def _fill(self, configuration: Settings, *, default_required: bool) -> None:
-        found = checks.check_settings(configuration, KVS_MAP, reserved_names(), default_required=default_required)
+        found = static.check_settings(configuration, KVS_MAP, reserved_names(), default_required=default_required)
         problems.raise_on_errors(found)
         self._take(configuration)
 

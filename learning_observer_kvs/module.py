@@ -32,7 +32,8 @@ import learning_observer.stream_analytics
 import learning_observer.stream_analytics.helpers
 from aiohttp import web
 
-from learning_observer_kvs import debug, plugin, pmss_overlay, prestartup, settings
+from learning_observer_kvs import debug, plugin, prestartup, settings
+from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.settings import Settings
@@ -121,7 +122,7 @@ def _settings() -> Settings:
     if file is not None and os.path.exists(file) and settings.read_settings(file) == loaded:
         if rulesets is None:
             return settings.read_settings(file)
-        read = [layer for layer in pmss_overlay.read_object(rulesets) if isinstance(layer, str)]
+        read = [layer for layer in pmss_source.read_object(rulesets) if isinstance(layer, str)]
         among_them = any(os.path.samefile(name, file) for name in read)
         return settings.read_settings(rulesets if among_them else [rulesets, file])
     if rulesets is not None:

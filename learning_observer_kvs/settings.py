@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from learning_observer_kvs import pmss_overlay, yaml_places
+from learning_observer_kvs.config import pmss_source, yaml_source
+from learning_observer_kvs.config.files import read_text, unreadable
+from learning_observer_kvs.config.pmss_source import PmssSettings
+from learning_observer_kvs.config.redaction import Text, Unset, masked
+from learning_observer_kvs.config.yaml_source import Path
 from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.masking import Text, Unset, masked
-from learning_observer_kvs.pmss_overlay import PmssSettings
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.setting_files import read_text, unreadable
-from learning_observer_kvs.yaml_places import Path
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | PmssSettings | Sequence[Any]
 """Where settings come from: the path of a YAML or ``.pmss`` file, a mapping, a settings object of PMSS, or several of
@@ -101,7 +101,7 @@ def _layers(source: Source) -> Iterator[Settings]:
         yield Settings(_plain(source))
     elif isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        yield _of_pmss(pmss_overlay.read_file(name)) if name.endswith('.pmss') else _read_yaml(name)
+        yield _of_pmss(pmss_source.read_file(name)) if name.endswith('.pmss') else _read_yaml(name)
     elif isinstance(source, Sequence):
         for inner in source:
             yield from _layers(inner)
@@ -110,11 +110,11 @@ def _layers(source: Source) -> Iterator[Settings]:
             f'Settings are a path, a mapping, a PMSS settings object or several; not {type(source).__name__}.'
         )
     else:
-        for layer in pmss_overlay.read_object(source):
+        for layer in pmss_source.read_object(source):
             yield _read_yaml(layer) if isinstance(layer, str) else _of_pmss(layer)
 
 
-def _of_pmss(layer: pmss_overlay.Layer) -> Settings:
+def _of_pmss(layer: pmss_source.Layer) -> Settings:
     found = Settings(layer.data)
     found.source, found.places = layer.name, layer.places
     return found
@@ -160,7 +160,7 @@ def _name_pairs(layer: Settings) -> None:
 
 def _read_yaml(name: str) -> Settings:
     try:
-        document = yaml_places.Document(read_text(name))
+        document = yaml_source.Document(read_text(name))
     except RecursionError:
         raise unreadable(name, 'is nested too deep to be settings', 'Look for open brackets.') from None
     except yaml.YAMLError as error:

@@ -13,12 +13,12 @@ import pytest
 
 from learning_observer_kvs import __version__, prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
-from learning_observer_kvs.redis_connection import RedisConnection
-from learning_observer_kvs.stores import redis as redis_stores
-from tests.redis_guarded import guarded_server, tls_server
-from tests.redis_nodes import RedisNodes
-from tests.redis_sentinels import Sentinels
-from tests.redis_server import RedisServer
+from learning_observer_kvs.stores.redis import store as redis_stores
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.redis_guarded import guarded_server, tls_server
+from tests.support.redis_nodes import RedisNodes
+from tests.support.redis_sentinels import Sentinels
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parent.parent
 

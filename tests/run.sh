@@ -3,7 +3,7 @@
 #
 #   sh tests/run.sh                  everything that takes minutes
 #   sh tests/run.sh --long           also what takes longer
-#   sh tests/run.sh tests/test_x.py  other arguments go to pytest; style and types are left out then
+#   sh tests/run.sh tests/unit/test_x.py  other arguments go to pytest; style and types are left out then
 #   sh tests/run.sh --benchmark      measures instead; see docs/reference/performance.md
 set -eu
 cd "$(dirname "$0")/.."

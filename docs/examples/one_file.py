@@ -6,8 +6,8 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.options import Option
 
 
 class OneFileKVS(Store):

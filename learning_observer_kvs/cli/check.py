@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from learning_observer_kvs import checks
+from learning_observer_kvs.checks import static
 from learning_observer_kvs.cli.common import echo_json, json_option
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVS_MAP, live_problems, reserved_names
@@ -43,7 +43,7 @@ def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) 
             raise
         settings, found = Settings(), list(failure.problems)
     else:
-        found = checks.check_settings(settings, KVS_MAP, reserved_names())
+        found = static.check_settings(settings, KVS_MAP, reserved_names())
     if live and all(problem.level is Level.WARNING for problem in found):
         found += asyncio.run(live_problems(settings))
     if as_json:

@@ -8,7 +8,6 @@ import sys
 
 import click
 
-from learning_observer_kvs import copying
 from learning_observer_kvs.cli.common import (
     config_option,
     counted,
@@ -19,6 +18,7 @@ from learning_observer_kvs.cli.common import (
     progress,
 )
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stores import copy
 
 
 @click.command('copy')
@@ -41,12 +41,12 @@ def command(source: str, target: str, prefix: str, overwrite: bool, config: tupl
     if source == target:
         raise click.BadParameter(f'FROM and TO are both {source!r}; name two stores.', param_hint='TO')
 
-    async def run() -> copying.Report:
+    async def run() -> copy.Report:
         async with KVSRouter.from_settings(config) as router:
             stores = router[source], lasting(router[target])
-            total = 2 * await copying.count(*stores, prefix)
+            total = 2 * await copy.count(*stores, prefix)
             with progress('Copying', total=total, unit='keys, written and compared') as advance:
-                return await copying.copy(*stores, prefix=prefix, overwrite=overwrite, progress=advance)
+                return await copy.copy(*stores, prefix=prefix, overwrite=overwrite, progress=advance)
 
     report = asyncio.run(run())
     if as_json:
@@ -57,7 +57,7 @@ def command(source: str, target: str, prefix: str, overwrite: bool, config: tupl
         sys.exit(1)
 
 
-def _say(report: copying.Report, source: str, target: str) -> None:
+def _say(report: copy.Report, source: str, target: str) -> None:
     for line in report.named:
         click.echo(printable(line), err=True)
     others = report.differing + report.failed - len(report.named)

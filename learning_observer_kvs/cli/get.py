@@ -7,7 +7,7 @@ import sys
 import click
 
 from learning_observer_kvs.cli.common import config_option, echo_json, store_option, with_store
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.base import Store
 
 

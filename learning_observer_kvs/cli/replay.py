@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from learning_observer_kvs import study_log
 from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, progress
 from learning_observer_kvs.errors import StudyLogError
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.replay import FILES_AT_ONCE, Report, replay
+from learning_observer_kvs.replay import study_log
+from learning_observer_kvs.replay.runner import FILES_AT_ONCE, Report, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, is_reducer
 

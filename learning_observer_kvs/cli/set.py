@@ -6,10 +6,10 @@ import sys
 
 import click
 
-from learning_observer_kvs import jsontext
+from learning_observer_kvs import json_codec
 from learning_observer_kvs.cli.common import config_option, lasting, store_option, with_store
 from learning_observer_kvs.errors import CorruptValue
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.base import Store
 
 
@@ -36,7 +36,7 @@ def command(key: str, value: str, config: tuple[str, ...], name: str) -> None:
 
 def _parsed(text: str) -> JSON:
     try:
-        return jsontext.decode(text.encode('utf-8', 'surrogateescape'))
+        return json_codec.decode(text.encode('utf-8', 'surrogateescape'))
     except CorruptValue as error:
         raise click.BadParameter(
             f'the value {error}. Text is JSON in double quotes: \'"hello"\'.', param_hint='JSON'

@@ -18,18 +18,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, Self, TypedDict
 
-from learning_observer_kvs import jsontext
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
-from learning_observer_kvs.jsontext import JSON
-from learning_observer_kvs.loops import PerLoop
-from learning_observer_kvs.stores.events import Step
+from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.reducers.batch import Step
+from learning_observer_kvs.reducers.state_cache import Guesses
+from learning_observer_kvs.reducers.worker import MAX_TRIES, TURN, Folder, pause
+from learning_observer_kvs.reducers.write_behind import WriteBehind
 from learning_observer_kvs.stores.finding import Finding
-from learning_observer_kvs.stores.folding import MAX_TRIES, TURN, Folder, pause
-from learning_observer_kvs.stores.guesses import Guesses
-from learning_observer_kvs.stores.key import check_key, shown
-from learning_observer_kvs.stores.locks import KeyLocks
-from learning_observer_kvs.stores.options import Option
-from learning_observer_kvs.stores.write_behind import WriteBehind
+from learning_observer_kvs.stores.key_locks import KeyLocks
+from learning_observer_kvs.stores.keys import check_key, shown
 
 CLOSING = 5.0
 """Seconds that closing waits for what is under way."""
@@ -107,7 +107,7 @@ class Store(ABC):
     Args:
         name: its name in the configuration, for messages.
         flush_interval: seconds for which what reducers changed is kept in the process before it is written
-            (:mod:`~learning_observer_kvs.stores.write_behind`); ``None`` writes with every event.
+            (:mod:`~learning_observer_kvs.reducers.write_behind`); ``None`` writes with every event.
         cache_bytes: how much text of hot keys is kept in the process, so that reducers need not read it again.
     """
 
@@ -217,11 +217,11 @@ class Store(ABC):
             InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
             DumpFileError: the file cannot be written.
         """
-        from learning_observer_kvs.stores import dumpfile
+        from learning_observer_kvs.stores import dump
 
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
-        return await dumpfile.write(filename, self._entries(prefix), self.encode)
+        return await dump.write(filename, self._entries(prefix), self.encode)
 
     # Writing
 
@@ -314,9 +314,9 @@ class Store(ABC):
         Raises:
             DumpFileError: the file is no such file; it is read through before anything is stored.
         """
-        from learning_observer_kvs.stores import dumpfile
+        from learning_observer_kvs.stores import dump
 
-        return await dumpfile.read(filename, self._take_in)
+        return await dump.read(filename, self._take_in)
 
     async def _take_in(self, entries: Mapping[str, JSON]) -> None:
         """Store a portion of what is loaded."""
@@ -417,14 +417,14 @@ class Store(ABC):
     def encode(self, key: str, value: JSON) -> bytes:
         """A value's JSON text; the error names the key."""
         try:
-            return jsontext.encode(value)
+            return json_codec.encode(value)
         except InvalidValue as error:
             raise InvalidValue(f'{self._at(key)}: {error}') from None
 
     def decode(self, key: str, text: bytes) -> JSON:
         """The value of a stored text; the error names the key and the place."""
         try:
-            return jsontext.decode(text)
+            return json_codec.decode(text)
         except CorruptValue as error:
             raise CorruptValue(
                 f'{self._at(key)}: what is stored {error}. Nothing was overwritten; remove the key or repair it.'
@@ -434,7 +434,7 @@ class Store(ABC):
         if stored is None or wanted is None or stored == wanted:
             return stored == wanted
         try:
-            return jsontext.encode(self.decode(key, stored)) == wanted
+            return json_codec.encode(self.decode(key, stored)) == wanted
         except InvalidValue:  # a NaN that another program wrote: equal to nothing
             return False
 

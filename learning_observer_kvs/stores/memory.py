@@ -10,8 +10,8 @@ from weakref import WeakSet
 
 from sortedcontainers import SortedList
 
+from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.stores.base import Committer, Common, Description, Store, Tell
-from learning_observer_kvs.stores.options import Option
 
 KEYS_AT_ONCE = 1000
 """How many keys a page has at most."""

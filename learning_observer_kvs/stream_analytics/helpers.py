@@ -12,8 +12,8 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from learning_observer_kvs import jsontext
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope, ScopeFieldError
 from learning_observer_kvs.stream_analytics.keys import (
@@ -81,7 +81,7 @@ def kvs_pipeline(
     event_fields_of_scope = [field for field in fields if isinstance(field, EventField)]
     names = [field.event for field in event_fields_of_scope]
     by_student = KeyField.STUDENT in fields
-    null_text = jsontext.encode(null_state)
+    null_text = json_codec.encode(null_state)
 
     def decorator(func: Reducer) -> Pipeline:
         if qualname_override is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from learning_observer_kvs.stores.key import MAX_KEY_BYTES
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 
 KEYS = [
     'k',

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.jsontext import MAX_DEPTH
+from learning_observer_kvs.json_codec import MAX_DEPTH
 from learning_observer_kvs.stores.base import MISSING
 
 

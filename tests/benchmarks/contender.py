@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.json_codec import JSON
 from tests.benchmarks.load import EVENTS, Apply, State, student
 
 VERIFIED = 20

@@ -12,7 +12,7 @@ from tests.benchmarks.contender import Place
 from tests.benchmarks.machine import pinned
 from tests.benchmarks.measure import Plan
 from tests.benchmarks.results import Say
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 @dataclass(frozen=True)

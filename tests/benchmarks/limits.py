@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 import orjson
 
-from learning_observer_kvs import jsontext
+from learning_observer_kvs import json_codec
 from tests.benchmarks.contender import LIMIT, Contender, Done, Load, Place
 from tests.benchmarks.load import EVENTS, State, student, write
 
@@ -59,8 +59,8 @@ class Codec(Limit):
     """A dictionary of JSON text: decode, reduce, encode twice."""
 
     name = 'limit: dictionary and our codec'
-    decode: Callable[[bytes], Any] = staticmethod(jsontext.decode)
-    encode: Callable[[Any], bytes] = staticmethod(jsontext.encode)
+    decode: Callable[[bytes], Any] = staticmethod(json_codec.decode)
+    encode: Callable[[Any], bytes] = staticmethod(json_codec.encode)
 
     async def open(self, state: State) -> None:
         await super().open(state)
@@ -138,16 +138,16 @@ class CodecAndSocket(BareSocket):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self._texts = [jsontext.encode(state.null_state())] * len(self.names)
+        self._texts = [json_codec.encode(state.null_state())] * len(self.names)
 
     def fold(self, events: int, students: int) -> None:
         size = min(students, PIPELINE, max(1, (4 << 20) // len(self._commands[0])))
         packet: list[bytes] = []
         for number in range(events):
             place = number % students
-            internal, external = write(EVENTS[number % len(EVENTS)], jsontext.decode(self._texts[place]))
-            text = self._texts[place] = jsontext.encode(internal)
-            packet.append(self._mset(place, text, jsontext.encode(external)))
+            internal, external = write(EVENTS[number % len(EVENTS)], json_codec.decode(self._texts[place]))
+            text = self._texts[place] = json_codec.encode(internal)
+            packet.append(self._mset(place, text, json_codec.encode(external)))
             if len(packet) == size:
                 self._exchange(b''.join(packet), size)
                 packet.clear()

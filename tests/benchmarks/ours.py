@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
 from tests.benchmarks.contender import ByEvent, Promise
 from tests.benchmarks.load import Apply, State

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from redis.asyncio import BlockingConnectionPool
 
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.json_codec import JSON
 from tests.benchmarks.contender import ByEvent, Contender, Promise
 from tests.benchmarks.load import Apply, State, write
 from tests.benchmarks.today import CONNECTIONS, client

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as Client
 
-from learning_observer_kvs.jsontext import JSON
+from learning_observer_kvs.json_codec import JSON
 from tests.benchmarks.contender import ByEvent, Promise, loads
 from tests.benchmarks.load import Apply, State, write
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from devdata.reducers import REDUCERS
-from learning_observer_kvs import study_log
-from learning_observer_kvs.jsontext import JSON
-from learning_observer_kvs.replay import FILES_AT_ONCE, event_fields, replay
+from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.replay import study_log
+from learning_observer_kvs.replay.runner import FILES_AT_ONCE, event_fields, replay
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key
 from tests.benchmarks import ours, today
 from tests.benchmarks.cases.reducers import takes_part
@@ -24,7 +24,7 @@ from tests.benchmarks.environment import Environment
 from tests.benchmarks.load import state_of
 from tests.benchmarks.measure import empty_redis
 from tests.benchmarks.results import Table, number
-from tests.sessions import FOLDER
+from tests.support.sessions import FOLDER
 
 NULL_STATES: dict[str, JSON] = {
     'reconstruct': {'text': ''},

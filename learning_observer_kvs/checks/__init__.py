@@ -1,0 +1,1 @@
+"""Judging the settings, before and at start-up."""

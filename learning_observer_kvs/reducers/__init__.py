@@ -1,0 +1,1 @@
+"""Events in, committed pairs of states out."""

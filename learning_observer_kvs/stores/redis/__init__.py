@@ -1,0 +1,1 @@
+"""``type: redis`` and ``type: redis_ephemeral``."""

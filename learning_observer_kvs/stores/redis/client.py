@@ -1,0 +1,129 @@
+"""Clients of redis-py, made from the ``redis_*`` settings.
+
+TLS, authentication, Sentinel and Cluster are redis-py's. Its defaults are wrong for a store, so none is left to it: it
+would send a write again whose reply was lost, up to ten times, and give up over 100 commands at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    Redis,
+    RedisCluster,
+    Sentinel,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.backoff import NoBackoff
+
+from learning_observer_kvs.stores.redis.options import (
+    SSL_WORDS,
+    database,
+    endpoint,
+    given,
+    sentinels,
+    speaks_tls,
+    url_part,
+    value,
+)
+
+
+class Pool(BlockingConnectionPool):
+    """Connections that are made in bounded time; where all are busy, callers wait.
+
+    Args:
+        within: seconds in which a connection must be ready to be used.
+        options: as for redis-py's pool.
+    """
+
+    def __init__(self, *, within: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._within = within
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect, with password, database and all.
+
+        Raises:
+            TimeoutError: it took too long.
+        """
+        try:
+            async with asyncio.timeout(self._within):
+                await super().ensure_connection(connection)
+        except TimeoutError:
+            raise TimeoutError(f'It accepts connections, but did not answer within {self._within:g} s') from None
+
+
+class SentinelPool(SentinelConnectionPool, Pool):
+    """Connections to whichever server the Sentinels call the master; where all are busy, callers wait."""
+
+    async def aclose(self) -> None:
+        """Close them, and those to the Sentinels."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def client_of(settings: Mapping[str, Any]) -> Redis:
+    """A client for one server, or for the master that Sentinels name; it connects when it is used first."""
+    options = _connection_options(settings) | _pool_options(settings) | {'db': database(settings)}
+    tls = speaks_tls(settings)
+    if hosts := sentinels(settings):
+        asking = {
+            word: option
+            for word, option in options.items()
+            if word.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
+        }
+        asking['socket_timeout'] = options['timeout']
+        asking['username'] = given(settings, 'redis_sentinel_username')
+        asking['password'] = given(settings, 'redis_sentinel_password')
+        manager = Sentinel(hosts, sentinel_kwargs=asking | {'ssl': tls})  # type: ignore[no-untyped-call]
+        kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
+        service = str(given(settings, 'redis_service_name'))
+        return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))  # type: ignore[no-untyped-call]
+    place = endpoint(settings)
+    if 'path' in place:
+        return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **place, **options))
+    kind_of = SSLConnection if tls else Connection
+    return Redis.from_pool(Pool(connection_class=kind_of, **place, **options))
+
+
+def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
+    """A client for a cluster, which finds the nodes and slots when it is used first."""
+    options = _connection_options(settings) | {
+        'socket_timeout': float(value(settings, 'redis_timeout')),
+        'max_connections': int(value(settings, 'redis_max_connections')),
+        'require_full_coverage': False,
+    }
+    return RedisCluster(ssl=speaks_tls(settings), **endpoint(settings), **options)
+
+
+def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        'username': given(settings, 'redis_username') or url_part(settings, 'username'),
+        'password': given(settings, 'redis_password') or url_part(settings, 'password'),
+        'socket_timeout': None,  # each exchange has a deadline of its own
+        'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),
+        'retry': Retry(NoBackoff(), 0),
+        'protocol': 2,
+        'driver_info': None,
+    }
+    if speaks_tls(settings):
+        options |= {word.removeprefix('redis_'): given(settings, word) for word in SSL_WORDS}
+        options['ssl_check_hostname'] = bool(value(settings, 'redis_ssl_check_hostname'))
+    return options
+
+
+def _pool_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    timeout = float(value(settings, 'redis_timeout'))
+    return {
+        'max_connections': int(value(settings, 'redis_max_connections')),
+        'timeout': timeout,
+        'within': float(value(settings, 'redis_connect_timeout')) + timeout,
+    }

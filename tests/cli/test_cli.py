@@ -1,0 +1,365 @@
+"""The command: what each of its words does on real stores, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from learning_observer_kvs.cli.main import COMMANDS, main
+from learning_observer_kvs.kvs import KVSRouter
+
+ROOT = Path(__file__).parent.parent.parent
+
+CREDS = """\
+kvs:
+  default: {type: sqlite, path: state.sqlite3}
+  files: {type: filesystem, path: files, subdirs: true}
+"""
+
+EXTERNAL = 'External,m.r,STUDENT:ann'
+ENTRIES: dict[str, Any] = {
+    EXTERNAL: {'words': 12, 'ü': ['é', None]},
+    'Internal,m.r,STUDENT:ann': {'at': 1},
+    'odd\nkey \x1b[31m': 'red',
+    'null': None,
+    'half': 'an emoji \ud83d',
+    'big': 2**70,
+}
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in a folder with a ``creds.yaml``; errors that are no words go through."""
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text(CREDS)
+
+    def invoke(*words: str) -> Result:
+        result = CliRunner().invoke(main, words)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+async def filled(run: Run) -> Run:
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        for store in (router(), router.files()):
+            await store.multiset(ENTRIES)
+    return run
+
+
+stores = pytest.mark.parametrize('store', ['default', 'files'])
+
+
+@stores
+def test_keys_prints_a_key_a_line_whatever_is_in_it(filled: Run, store: str) -> None:
+    lines = filled('keys', '--store', store).stdout.splitlines()
+    assert sorted(lines) == sorted([EXTERNAL, 'Internal,m.r,STUDENT:ann', 'big', 'half', 'null', r'odd\nkey \x1b[31m'])
+
+
+@stores
+def test_keys_prints_them_exactly_as_json(filled: Run, store: str) -> None:
+    lines = filled('keys', '-s', store, '--json').stdout.splitlines()
+    assert {json.loads(line) for line in lines} == set(ENTRIES)
+
+
+def test_keys_takes_a_prefix_and_a_limit(filled: Run) -> None:
+    assert filled('keys', 'External').stdout == EXTERNAL + '\n'
+    assert len(filled('keys', '--limit', '2').stdout.splitlines()) == 2
+    assert filled('keys', 'nothing').stdout == ''
+    assert filled('keys', '--limit', '0').exit_code == 2
+
+
+@stores
+@pytest.mark.parametrize('key', ENTRIES)
+def test_get_prints_a_value_as_json(filled: Run, store: str, key: str) -> None:
+    result = filled('get', key, '--store', store)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == ENTRIES[key]
+
+
+def test_get_of_a_key_that_is_not_there_is_an_error(filled: Run) -> None:
+    result = filled('get', 'nobody')
+    assert (result.exit_code, result.stdout) == (1, '')
+    assert result.stderr == "There is no key 'nobody' in store 'default'.\n"
+    assert filled('get', '').exit_code == 1
+
+
+@stores
+def test_a_store_that_was_dumped_is_loaded_whole(filled: Run, store: str) -> None:
+    result = filled('dump', 'backup.json', '--store', 'default')
+    assert (result.exit_code, result.stdout, result.stderr) == (0, '', '6 entries written to backup.json\n')
+    assert json.loads(Path('backup.json').read_text()) == ENTRIES
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: other.sqlite3}}')
+    assert filled('load', 'backup.json').stderr == '6 entries loaded from backup.json\n'
+    assert json.loads(filled('dump').stdout) == ENTRIES
+
+
+def test_dump_prints_the_entries_below_a_prefix(filled: Run) -> None:
+    assert json.loads(filled('dump', '--prefix', 'External').stdout) == {EXTERNAL: ENTRIES[EXTERNAL]}
+    assert 'é' in filled('dump', '--prefix', 'External').stdout
+
+
+@pytest.mark.parametrize(
+    ('text', 'fault'), [('[1]', 'a dump is one object'), ('{"a": 1,}', 'is not JSON'), ('{"": 1}', 'entry 1')]
+)
+def test_load_refuses_what_is_no_dump_and_stores_nothing(filled: Run, text: str, fault: str) -> None:
+    Path('bad.json').write_text(text)
+    result = filled('load', 'bad.json')
+    assert result.exit_code == 1
+    assert fault in result.stderr
+    assert len(filled('keys').stdout.splitlines()) == len(ENTRIES)
+
+
+def test_files_and_folders_that_are_not_there_are_said_in_words(filled: Run) -> None:
+    for words in (['load', 'none.json'], ['dump', 'none/backup.json'], ['load', '.']):
+        result = filled(*words)
+        assert result.exit_code == 1
+        assert re.search(r'No such file|Is a directory', result.stderr)
+        assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize('words', [['keys'], ['get', 'a'], ['dump'], ['load', 'x'], ['replay', 'x', '-r']])
+def test_settings_with_a_fault_end_every_command_with_the_report(run: Run, reducers: str, words: list[str]) -> None:
+    Path('creds.yaml').write_text('kvs: {default: {type: redsi}}')
+    Path('x').write_text('{}')
+    result = run(*words, *[f'{reducers}:count'] * (words[0] == 'replay'))
+    assert (result.exit_code, result.stdout) == (1, '')
+    assert "creds.yaml:1  kvs.default.type is 'redsi'" in result.stderr
+
+
+@pytest.mark.parametrize('name', ['nobody', 'close', 'names', '_stores', ''])
+def test_a_store_that_is_not_configured_is_said_with_those_that_are(run: Run, name: str) -> None:
+    result = run('keys', '--store', name)
+    assert result.exit_code == 1
+    assert f'There is no store {name!r}; configured are: default, files' in result.stderr
+
+
+def test_a_store_that_cannot_be_used_is_said_in_words(run: Run) -> None:
+    Path('state.sqlite3').mkdir()
+    result = run('keys')
+    assert result.exit_code == 1
+    assert 'state.sqlite3 cannot be used: it is a folder' in result.stderr
+
+
+def test_the_settings_are_named_by_an_option_or_the_environment(filled: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path('creds.yaml').rename('mine.yaml')
+    assert filled('keys').exit_code == 1
+    assert filled('keys', '-c', 'mine.yaml', 'big').stdout == 'big\n'
+    monkeypatch.setenv('LO_KVS_CONFIG', 'mine.yaml')
+    assert filled('keys', 'big').stdout == 'big\n'
+    assert filled('check').exit_code == 0
+
+
+# check
+
+
+def test_check_says_what_is_right(run: Run) -> None:
+    result = run('check', 'creds.yaml')
+    assert result.exit_code == 0
+    assert result.stdout == 'creds.yaml: no problems. Stores: default (sqlite), files (filesystem)\n'
+    assert not Path('state.sqlite3').exists()
+    assert json.loads(run('check', '--json').stdout) == []
+
+
+def test_check_reports_warnings_and_succeeds(run: Run) -> None:
+    Path('creds.yaml').write_text('kvs: {default: {type: stub, expiry: 5}}')
+    result = run('check')
+    assert result.exit_code == 0
+    assert 'can start, but' in result.stdout
+    assert 'KVS.W001' in result.stdout
+
+
+@pytest.mark.parametrize('file', sorted((ROOT / 'devdata/mistakes').iterdir()), ids=lambda path: path.stem)
+def test_check_finds_the_mistakes_of_each_file_in_words_and_as_json(run: Run, file: Path) -> None:
+    said = run('check', str(file))
+    assert said.exit_code == 1
+    assert f'{file}' in said.output
+    result = run('check', str(file), '--json')
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    for problem in found:
+        assert set(problem) == {'id', 'level', 'place', 'subject', 'fault', 'cure'}
+        assert problem['id'] in said.output
+    assert 'error' in {problem['level'] for problem in found}
+
+
+def test_check_of_a_file_that_is_not_there_is_an_error_as_json_too(run: Run) -> None:
+    assert 'none.yaml  the file is not there' in run('check', 'none.yaml').stderr
+    [problem] = json.loads(run('check', 'none.yaml', '--json').stdout)
+    assert problem['id'] == 'KVS.E000'
+
+
+# replay
+
+REDUCER = """\
+from learning_observer_kvs.stream_analytics.helpers import student_event_reducer
+
+@student_event_reducer(null_state={'events': 0})
+async def count(event, state):
+    if event['client']['event'] == 'fails':
+        raise ValueError('no such event')
+    state['events'] += 1
+    return state, state
+
+plain = len
+"""
+
+
+def event(kind: str) -> bytes:
+    fields = {'client': {'event': kind, 'auth': {'safe_user_id': 'ann'}}}
+    return json.dumps(fields).encode() + b'\t2026-01-01T00:00:00\n'
+
+
+@pytest.fixture
+def reducers(run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module of a reducer in the working directory."""
+    name = 'reducers_of_the_command'
+    Path(f'{name}.py').write_text(REDUCER)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return name
+
+
+def test_replay_feeds_logs_and_folders_and_reports(run: Run, reducers: str) -> None:
+    Path('logs').mkdir()
+    Path('logs/a.study.log').write_bytes(event('keystroke') * 3)
+    Path('logs/b.study.log.gz').write_bytes(gzip.compress(event('keystroke') * 2))
+    result = run('replay', 'logs', '--reducer', f'{reducers}:count')
+    assert result.exit_code == 0
+    assert re.search(r'2 files, 5 events through 1 reducer in .* events/s, 0 failures', result.stdout)
+    assert json.loads(run('get', f'External,{reducers}.count,STUDENT:ann').stdout) == {'events': 5}
+
+
+def test_replay_reports_what_fails_and_goes_on(run: Run, reducers: str) -> None:
+    Path('a.study.log').write_bytes(event('keystroke') + event('fails') + event('keystroke') + b'no event\n')
+    result = run('replay', 'a.study.log', '-r', f'{reducers}:count', '--json')
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert (report['files'], report['events']) == (1, 3)
+    assert [failure.split('  ')[0] for failure in report['failures']] == ['a.study.log:2', 'a.study.log:4']
+    said = run('replay', 'a.study.log', '-r', f'{reducers}:count')
+    assert 'ValueError: no such event' in said.stderr
+    assert '2 failures' in said.stdout
+
+
+@pytest.mark.parametrize(
+    ('name', 'fault'),
+    [
+        ('count', 'write it as package.module:function'),
+        ('no.such.module:count', "No module named 'no'"),
+        ('{}:cuont', "has no 'cuont'. Did you mean 'count'?"),
+        ('{}:plain', 'is no reducer'),
+    ],
+)
+def test_replay_says_which_reducer_cannot_be_found(run: Run, reducers: str, name: str, fault: str) -> None:
+    Path('a.study.log').write_bytes(event('keystroke'))
+    result = run('replay', 'a.study.log', '--reducer', name.format(reducers))
+    assert result.exit_code == 2
+    assert fault in ' '.join(result.stderr.split())
+
+
+def test_replay_says_which_path_is_not_there(run: Run, reducers: str) -> None:
+    assert 'none: there is no such file' in run('replay', 'none', '-r', f'{reducers}:count').stderr
+    assert 'No study log was found' in run('replay', '.', '-r', f'{reducers}:count').stderr
+
+
+# The command itself
+
+
+def test_a_misspelled_command_gets_the_one_that_was_meant(run: Run) -> None:
+    said = run('kyes')
+    assert said.exit_code == 2
+    assert "No such command 'kyes'. Did you mean 'keys'?" in said.stderr
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_each_command_says_what_it_does_with_an_example(run: Run, command: str) -> None:
+    result = run(command, '--help')
+    assert result.exit_code == 0
+    assert f'lo-kvs {command} ' in result.stdout.partition('Example')[2]
+    assert command in run('--help').stdout
+
+
+def test_words_that_are_off_end_with_status_2(run: Run) -> None:
+    assert run('chekc').exit_code == 2
+    assert run('keys', '--colour').exit_code == 2
+    assert run('get').exit_code == 2
+
+
+def process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', *words],
+        env=os.environ | {'PYTHONPATH': str(ROOT)} | options.pop('env', {}),
+        text=True,
+        timeout=60,
+        check=False,
+        **({'capture_output': True} | options),
+    )
+
+
+def test_a_process_prints_in_any_encoding_and_ends_with_the_status(filled: Run) -> None:
+    ended = process('get', EXTERNAL, env={'PYTHONIOENCODING': 'ascii'})
+    assert (ended.returncode, ended.stderr) == (0, '')
+    assert json.loads(ended.stdout) == ENTRIES[EXTERNAL]
+    ended = process('get', 'nobody')
+    assert ended.returncode == 1
+    assert 'Traceback' not in ended.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error_in_words(filled: Run) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'w') as closed:
+        ended = process('dump', capture_output=False, stdout=closed, stderr=subprocess.PIPE)
+    assert ended.stderr == ''
+    assert ended.returncode == 1
+
+
+def test_a_bar_moves_on_a_terminal_and_nowhere_else(run: Run, reducers: str) -> None:
+    Path('a.study.log').write_bytes(event('keystroke') * 500)
+    words = ['replay', 'a.study.log', '-r', f'{reducers}:count']
+    assert process(*words).stderr == ''
+    with terminal() as (theirs, shown):
+        ended = process(*words, capture_output=False, stdout=subprocess.PIPE, stderr=theirs, env={'TERM': 'xterm'})
+    assert '500/500 events' in re.sub(r'\x1b\[[\d;]*m', '', b''.join(shown).decode())
+    assert ended.returncode == 0
+    assert '500 events' in ended.stdout
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, list[bytes]]]:
+    """A terminal to write to, and what was written to it, which is complete at the end."""
+    ours, theirs = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # nobody has it open any more
+            while piece := os.read(ours, 1 << 16):
+                shown.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield theirs, shown
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)

@@ -1,0 +1,411 @@
+"""What is special to a Redis Cluster: names, slots, several nodes; slots that move, nodes that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_observer_kvs import redis_connection
+from learning_observer_kvs.checks.live import check_stores
+from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs.stores.base import MISSING
+from learning_observer_kvs.stores.copy import copy
+from learning_observer_kvs.stores.redis import store as redis_stores
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, slot_of
+from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
+from tests.support.redis_nodes import SLOTS, RedisNodes
+from tests.support.redis_server import RedisServer, until
+
+INTERNAL, EXTERNAL = 'Internal,r,STUDENT:b{o}b', 'External,r,STUDENT:b{o}b'
+
+
+def settings_of(nodes: RedisNodes) -> dict[str, Any]:
+    return {
+        'redis_host': '127.0.0.1',
+        'redis_port': nodes.nodes[0].port,
+        'redis_cluster': True,
+        'redis_timeout': 0.5,
+        'redis_connect_timeout': 0.5,
+    }
+
+
+@pytest.fixture
+async def cluster(redis_nodes: RedisNodes) -> AsyncIterator[RedisConnection]:
+    """A connection to the cluster, which is empty."""
+    redis_nodes.flush()
+    connection = RedisConnection(settings_of(redis_nodes))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def store(cluster: RedisConnection) -> AsyncIterator[PersistentRedisKVS]:
+    async with PersistentRedisKVS(prefix='p:', connection=cluster) as store:
+        yield store
+
+
+async def count(state: Any) -> Any:
+    return (state or 0) + 1, (state or 0) + 1
+
+
+def names_on(nodes: RedisNodes) -> list[set[str]]:
+    """The names that each node has, the hidden ones too."""
+    found = []
+    for node in nodes.nodes:
+        with node.client() as client:
+            found.append({name.decode() for name in client.keys('*')})
+    return found
+
+
+# Names
+
+
+@pytest.mark.parametrize('student', ['bob', '{', '}', '{}', 'a{b}c', '{Internal,', '}{', 'é{😀}'])
+def test_the_two_states_of_a_reducer_share_a_slot_whatever_students_write(student: str) -> None:
+    names = ClusterNames('p:')
+    internal, external = names.name(f'Internal,r,STUDENT:{student}'), names.name(f'External,r,STUDENT:{student}')
+    assert slot_of(internal) == slot_of(external)
+    assert names.key(internal.encode()) == f'Internal,r,STUDENT:{student}'
+
+
+def test_names_spread_over_the_slots_and_only_those_of_the_store_are_its_keys() -> None:
+    names, others = ClusterNames('p:'), ClusterNames('q:')
+    assert len({slot_of(names.name(f'Internal,r,STUDENT:{number}')) for number in range(1000)}) > 900
+    for foreign in (b'p:k', b'{0123456789abcdef}:p:k', b'k', b'\xff', others.name('k').encode(), b'{', b''):
+        assert names.key(foreign) is None
+    assert ClusterNames('').key(names.name('k').encode()) is None
+
+
+async def test_the_servers_agree_on_the_slot_of_a_name(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
+    with redis_nodes.nodes[0].client() as client:
+        for key in (INTERNAL, EXTERNAL, 'k', '{}', 'a{b}'):
+            name = store.names.name(key)
+            assert client.cluster('KEYSLOT', name) == slot_of(name)
+
+
+# Several keys, several nodes
+
+
+async def test_a_pair_is_written_at_once_and_its_record_is_in_its_slot(
+    store: PersistentRedisKVS, redis_nodes: RedisNodes
+) -> None:
+    assert await store.fold(INTERNAL, EXTERNAL, count) == 1
+    assert await store.commit({INTERNAL: 5, EXTERNAL: 5}, {INTERNAL: 1})
+    await store.multiset({INTERNAL: 6, EXTERNAL: 6})
+    [names] = [names for names in names_on(redis_nodes) if names]
+    hidden = {name for name in names if name.startswith(HIDDEN)}
+    assert names - hidden == {store.names.name(INTERNAL), store.names.name(EXTERNAL)}
+    assert len(hidden) == 1
+    owner = next(node for node, found in zip(redis_nodes.nodes, names_on(redis_nodes), strict=True) if found)
+    with owner.client() as client:
+        assert client.cluster('KEYSLOT', *hidden) == slot_of(store.names.name(INTERNAL))
+        assert client.pttl(*hidden) > 0
+    assert sorted(await store.keys()) == [EXTERNAL, INTERNAL]
+
+
+async def test_writes_over_several_slots_are_refused_before_anything_is_touched(store: PersistentRedisKVS) -> None:
+    await store.set('a', 'before')
+    for write in (
+        store.multiset({'a': 1, 'b': 2, 'c': 3, 'd': 4}),
+        store.commit({'a': 1, 'b': 2}),
+        store.commit({'a': 1}, {'b': MISSING}),
+        store.fold('Internal,a', 'External,b', count),
+    ):
+        with pytest.raises(CrossSlot, match=r'slots of the cluster at 127\.0\.0\.1:.*Write them one by one'):
+            await write
+    assert await store.dump() == {'a': 'before'}
+    assert store.busy_keys() == 0
+
+
+async def test_readers_never_see_half_of_a_pair_and_a_cancelled_write_leaves_both_or_none(
+    store: PersistentRedisKVS,
+) -> None:
+    for turns in range(30):
+        write = asyncio.ensure_future(store.multiset({INTERNAL: turns, EXTERNAL: turns}))
+        for _ in range(turns % 8):
+            await asyncio.sleep(0)
+        reads = asyncio.gather(*(store.multiget([INTERNAL, EXTERNAL]) for _ in range(3)))
+        if turns % 2:
+            write.cancel()
+        await asyncio.wait([write])
+        for internal, external in (*(await reads), await store.multiget([INTERNAL, EXTERNAL])):
+            assert internal == external
+
+
+async def test_reads_walks_and_clear_reach_every_node_and_only_the_stores_keys(
+    store: PersistentRedisKVS, cluster: RedisConnection, redis_nodes: RedisNodes
+) -> None:
+    other = PersistentRedisKVS(prefix='q:', connection=cluster)
+    await other.set('k1', 'of the other')
+    entries = {f'k{number}': number for number in range(300)}
+    await asyncio.gather(*(store.set(key, value) for key, value in entries.items()))
+    assert all(len(names) > 50 for names in names_on(redis_nodes))
+    assert await store.multiget([*entries, 'missing', 'k7', 'k7']) == [*entries.values(), None, 7, 7]
+    assert await store.dump() == entries
+    assert sorted(await store.keys('k29')) == sorted(key for key in entries if key.startswith('k29'))
+    found, cursor, pages = set[str](), None, 0
+    while True:
+        page = await store.scan('', cursor, 10)
+        found.update(page.keys)
+        pages += 1
+        if (cursor := page.cursor) is None:
+            break
+    assert found == set(entries)
+    assert pages > 20
+    await store.clear()
+    assert await store.keys() == []
+    assert await other.dump() == {'k1': 'of the other'}
+
+
+async def test_a_dump_is_loaded_into_a_cluster(store: PersistentRedisKVS, tmp_path: Path) -> None:
+    await asyncio.gather(*(store.set(f'k{number}', number) for number in range(200)))
+    assert await store.dump(tmp_path / 'dump.json') == 200
+    await store.clear()
+    assert await store.load(tmp_path / 'dump.json') == 200
+    assert await store['k199'] == 199
+
+
+async def test_keys_expire_in_a_cluster_with_their_record(cluster: RedisConnection) -> None:
+    async with EphemeralRedisKVS(60, connection=cluster) as store:
+        await store.fold(INTERNAL, EXTERNAL, count)
+        description = await store.describe(INTERNAL)
+        assert description is not None
+        assert description.expires_in is not None
+        assert 50 < description.expires_in <= 60
+
+
+async def test_a_thousand_operations_at_once_with_the_default_limits(
+    cluster: RedisConnection, redis_nodes: RedisNodes
+) -> None:
+    cluster.configure({'redis_host': '127.0.0.1', 'redis_port': redis_nodes.nodes[0].port, 'redis_cluster': True})
+    store = PersistentRedisKVS(connection=cluster)
+    for node in redis_nodes.nodes:
+        with node.client() as client:
+            client.config_resetstat()
+    await asyncio.gather(*(store.set(f'k{number}', number) for number in range(1000)))
+    assert await asyncio.gather(*(store[f'k{number}'] for number in range(1000))) == list(range(1000))
+    assert None not in await asyncio.gather(*(store.describe(f'k{number}') for number in range(1000)))
+    events = [store.fold(f'Internal,{number % 50}', f'External,{number % 50}', count) for number in range(1000)]
+    await asyncio.gather(*events)
+    assert await store.multiget([f'Internal,{number}' for number in range(50)]) == [20] * 50
+    for node in redis_nodes.nodes:
+        with node.client() as client:
+            assert len(client.client_list()) <= 30
+            # The map of the cluster is read when there is reason to doubt it, and not because all connections are busy.
+            assert client.info('commandstats').get('cmdstat_cluster|slots', {'calls': 0})['calls'] <= 2
+
+
+# Faults
+
+
+async def test_a_slot_that_moves_while_events_come_loses_and_doubles_none(
+    store: PersistentRedisKVS, redis_nodes: RedisNodes
+) -> None:
+    async def send(number: int) -> None:
+        async def step(state: Any) -> Any:
+            return [*(state or []), number], number
+
+        assert await store.fold(INTERNAL, EXTERNAL, step) == number
+
+    slot, number = slot_of(store.names.name(INTERNAL)), 0
+    await send(0)
+    for _ in range(3):
+        move = asyncio.ensure_future(asyncio.to_thread(redis_nodes.move_slot, slot))
+        while not move.done():
+            number += 1
+            await send(number)
+        assert await move == 3  # the pair and the record of its writer
+        number += 1
+        await send(number)
+    assert await store.multiget([INTERNAL, EXTERNAL]) == [list(range(number + 1)), number]
+
+
+async def test_a_slot_on_the_move_is_waited_for(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
+    await store.fold(INTERNAL, EXTERNAL, count)
+    before = redis_nodes.errors('TRYAGAIN')  # redis-py itself tries 17 times
+    with redis_nodes.moving(slot_of(store.names.name(INTERNAL)), keys=1):  # one of its keys is there, the others here
+        event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
+        await asyncio.to_thread(until, lambda: redis_nodes.errors('TRYAGAIN') > before + 20, 'the event to be put off')
+        assert not event.done()
+    assert await event == 2
+    assert await store.multiget([INTERNAL, EXTERNAL]) == [2, 2]
+
+
+async def test_a_node_that_stands_still_holds_up_nobody_for_ever_and_nothing_is_applied_twice(
+    store: PersistentRedisKVS, redis_nodes: RedisNodes
+) -> None:
+    await store.fold(INTERNAL, EXTERNAL, count)
+    owner = next(node for node, found in zip(redis_nodes.nodes, names_on(redis_nodes), strict=True) if found)
+    owner.pause()
+    try:
+        event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
+        await asyncio.wait([event], timeout=1)
+    finally:
+        owner.resume()
+    assert await event == 2
+    assert await store.multiget([INTERNAL, EXTERNAL]) == [2, 2]
+
+
+@pytest.mark.parametrize('how', ['stands still', 'is killed'])
+async def test_a_node_that_is_gone_is_a_typed_error_and_the_others_serve_on(
+    how: str, redis_nodes: RedisNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_stores, 'PATIENCE', 0.5)
+    redis_nodes.flush()
+    connection = RedisConnection(settings_of(redis_nodes))
+    async with PersistentRedisKVS(connection=connection) as store:
+        await asyncio.gather(*(store.set(f'k{number}', number) for number in range(30)))
+        gone = redis_nodes.nodes[1]
+        lost = names_on(redis_nodes)[1]
+        gone.pause() if how == 'stands still' else gone.stop()
+        try:
+            writes = [store.set(f'k{number}', -1) for number in range(30)]
+            outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        finally:
+            gone.resume() if how == 'stands still' else gone.start()
+        for number, outcome in enumerate(outcomes):
+            assert isinstance(outcome, WriteUnclear) if store.names.name(f'k{number}') in lost else outcome is None
+        await asyncio.to_thread(until, lambda: all(map(redis_nodes.is_complete, redis_nodes.nodes)), 'the node')
+        await asyncio.gather(*(store.set(f'k{number}', 'after') for number in range(30)))
+        assert set(await store.multiget([f'k{number}' for number in range(30)])) == {'after'}
+    await connection.close()
+
+
+async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_counted_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_stores, 'PATIENCE', 60)  # however busy this machine is
+    with RedisNodes() as nodes, nodes.replica_of(nodes.nodes[0]):
+        connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
+        async with PersistentRedisKVS(connection=connection) as store:
+            student = next(
+                number for number in range(100) if slot_of(store.names.name(f'Internal,{number}')) < SLOTS // 3
+            )
+
+            async def send(number: int) -> None:
+                async def step(state: Any) -> Any:
+                    return [*(state or []), number], number
+
+                await store.fold(f'Internal,{student}', f'External,{student}', step)
+
+            for number in range(20):
+                await send(number)
+            with nodes.nodes[0].client() as client:
+                assert client.wait(1, 5000) == 1  # the replica has them
+            nodes.nodes[0].stop()
+            for number in range(20, 40):
+                await send(number)  # the first is sent again until there is a new master
+            assert await store[f'Internal,{student}'] == list(range(40))
+        await connection.close()
+
+
+async def test_a_cluster_that_is_not_there_is_told_at_once(redis_server: RedisServer) -> None:
+    for settings, cure in (
+        ({'redis_port': redis_server.port}, 'redis_cluster out'),
+        ({'redis_port': 1}, 'Is it running there'),
+    ):
+        connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_cluster': True, **settings})
+        store = PersistentRedisKVS(connection=connection)
+        for call in (lambda store=store: store['k'], lambda store=store: store.set('k', 1), store.keys):
+            with pytest.raises(StoreUnavailable, match=cure):
+                await call()
+        await connection.close()
+
+
+async def test_a_node_used_without_saying_that_it_is_a_cluster_is_told_with_the_cure(redis_nodes: RedisNodes) -> None:
+    connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': redis_nodes.nodes[0].port})
+    with pytest.raises(StoreUnavailable, match=r'set redis_connection\.redis_cluster: true'):
+        await PersistentRedisKVS(connection=connection).multiget([f'k{number}' for number in range(20)])
+    await connection.close()
+
+
+# The start
+
+
+async def findings(nodes: RedisNodes, **store: Any) -> list[Problem]:
+    items = {'default': {'type': 'redis', **store}}
+    configuration = read_settings({'kvs': items, 'redis_connection': settings_of(nodes)})
+    router = KVSRouter(connection=RedisConnection())
+    router.configure(configuration)
+    try:
+        return await check_stores({'default': router()}, configuration)
+    finally:
+        await router.close()
+
+
+async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_do_not(
+    redis_nodes: RedisNodes, cluster: RedisConnection
+) -> None:
+    async with PersistentRedisKVS(prefix='p:', connection=cluster) as store:
+        await store.fold(INTERNAL, EXTERNAL, count)
+    foreign = cluster.client()
+    for name in ('Internal,of another prefix', 'p:cache', 'p:Internals'):
+        await foreign.set(name, 1)
+    assert {problem.id for problem in await findings(redis_nodes, prefix='p:')} == {'KVS.W007'}
+    await foreign.set('p:External,r,STUDENT:bob', 1)
+    [problem] = [problem for problem in await findings(redis_nodes, prefix='p:') if problem.id != 'KVS.W007']
+    assert problem.id == 'KVS.E021'
+    assert 'p:External,r,STUDENT:bob' in problem.fault
+    assert 'lo-kvs copy' in problem.cure
+
+
+async def test_a_single_server_is_copied_into_a_cluster(redis: RedisConnection, store: PersistentRedisKVS) -> None:
+    single = PersistentRedisKVS(connection=redis)
+    for number in range(300):
+        await single.fold(f'Internal,r,STUDENT:{number}', f'External,r,STUDENT:{number}', count)
+    report = await copy(single, store)
+    assert (report.copied, report.verified) == (600, True)
+    assert await store.dump() == await single.dump()
+    assert await store.fold('Internal,r,STUDENT:7', 'External,r,STUDENT:7', count) == 2
+
+
+async def test_each_node_of_a_cluster_is_looked_at(redis_nodes: RedisNodes) -> None:
+    redis_nodes.flush()
+    with redis_nodes.nodes[2].client() as client:
+        client.config_set('maxmemory-policy', 'allkeys-lru')
+        found = await findings(redis_nodes)
+        client.config_set('maxmemory-policy', 'noeviction')
+    assert [problem.id for problem in found] == ['KVS.W007', 'KVS.W008']
+    assert f'127.0.0.1:{redis_nodes.nodes[2].port}' in found[1].fault
+
+
+# Loops, and the names of the runtime
+
+
+def test_many_loops_one_after_the_other_leave_no_connection(redis_nodes: RedisNodes) -> None:
+    def clients() -> int:
+        total = 0
+        for node in redis_nodes.nodes:
+            with node.client() as client:
+                total += sum(entry['flags'] == 'N' for entry in client.client_list()) - 1
+        return total
+
+    before = clients()
+    store = PersistentRedisKVS(connection=RedisConnection(settings_of(redis_nodes)))
+    for turn in range(5):
+        asyncio.run(store.set('k', turn))
+        assert asyncio.run(store['k']) == turn
+    until(lambda: clients() <= before, 'the connections to close')
+
+
+async def test_the_functions_of_the_connection_work_in_a_cluster(
+    cluster: RedisConnection, redis_nodes: RedisNodes
+) -> None:
+    shared = redis_connection.shared
+    shared.configure(settings_of(redis_nodes))
+    await redis_connection.connect()
+    for number in range(10):
+        assert await redis_connection.set(f'k{number}', str(number), expiry=60)
+    assert await redis_connection.get('k3') == b'3'
+    assert await redis_connection.mget(['k3', 'missing', 'k4']) == [b'3', None, b'4']
+    assert sorted(await redis_connection.keys()) == [f'k{number}' for number in range(10)]
+    assert await redis_connection.delete('k3') == 1
+    await shared.close()

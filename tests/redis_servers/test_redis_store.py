@@ -1,0 +1,268 @@
+"""What is special to a store in Redis: data of others beside it, bounds, cancellation, manners."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from learning_observer_kvs import redis_connection
+from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.redis.cluster_client import Command
+from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
+from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
+from tests.support.redis_server import RedisServer, until
+
+
+async def mark(state: Any) -> Any:
+    return 'mark', 'mark'
+
+
+@pytest.fixture
+async def store(redis: RedisConnection) -> AsyncIterator[PersistentRedisKVS]:
+    async with PersistentRedisKVS(connection=redis) as store:
+        await store.set('k', 'old')
+        yield store
+
+
+# Foreign data
+
+
+FOREIGN: dict[str, Callable[[Redis], Any]] = {
+    'a list': lambda redis: redis.lpush('k', 'x'),
+    'a hash': lambda redis: redis.hset('k', 'a', 'b'),
+    'text that is no JSON': lambda redis: redis.set('k', b'{nope'),
+    'bytes that are no UTF-8': lambda redis: redis.set('k', b'"\xff\xfe"'),
+    'nothing': lambda redis: redis.set('k', b''),
+}
+
+
+@pytest.mark.parametrize('put', FOREIGN.values(), ids=FOREIGN.keys())
+async def test_foreign_data_is_a_typed_error_and_stays_as_it_is(
+    put: Callable[[Redis], Any], store: Store, direct: Redis
+) -> None:
+    direct.delete('k')
+    put(direct)
+    before = direct.dump('k')
+    for call in (
+        lambda: store['k'],
+        lambda: store.multiget(['missing', 'k']),
+        lambda: store.update('k', lambda value: 'ours'),
+        lambda: store.compare_and_set('k', None, 'ours'),
+        lambda: store.fold('k', 'l', mark),
+        lambda: store.dump(),
+    ):
+        with pytest.raises(CorruptValue, match="'k' in store 'redis'"):
+            await call()
+    assert direct.dump('k') == before
+    assert await store['missing'] is None
+    assert await store.keys() == ['k']
+
+
+async def test_what_pythons_json_wrote_is_read_and_foreign_names_are_left_alone(store: Store, direct: Redis) -> None:
+    direct.set('k', '{"n": NaN, "e": "\\u00e9"}')
+    direct.set(b'\xff\xfe', 'x')
+    found = await store['k']
+    assert found['e'] == 'é'
+    assert found['n'] != found['n']
+    assert await store.keys() == ['k']
+    await store.clear()
+    assert direct.exists(b'\xff\xfe')
+
+
+# Bounds
+
+
+@pytest.mark.parametrize('ephemeral', [False, True], ids=['redis', 'redis_ephemeral'])
+async def test_a_thousand_operations_at_once_with_the_default_limits(
+    ephemeral: bool, redis: RedisConnection, redis_server: RedisServer
+) -> None:
+    made = EphemeralRedisKVS(60, connection=redis) if ephemeral else PersistentRedisKVS(connection=redis)
+    async with made as store:
+        await asyncio.gather(*(store.set(f'k{number}', number) for number in range(1000)))
+        assert await asyncio.gather(*(store[f'k{number}'] for number in range(1000))) == list(range(1000))
+        described = await asyncio.gather(*(store.describe(f'k{number}') for number in range(1000)))
+        assert None not in described
+        with redis_server.client() as client:
+            assert len(client.client_list()) <= 21
+        await asyncio.gather(*(store.update('n', lambda value: (value or 0) + 1) for _ in range(1000)))
+        assert await store['n'] == 1000
+
+
+@pytest.mark.timeout(60)
+async def test_cancelled_at_every_await_of_2000_operations_nothing_is_torn_leaked_or_reordered(
+    redis_server: RedisServer, direct: Redis
+) -> None:
+    settings = {'redis_host': '127.0.0.1', 'redis_port': redis_server.port, 'redis_db': 5}
+    connection = RedisConnection(settings)
+    before = len(direct.client_list())
+
+    async def step(state: Any) -> Any:
+        return (state or 0) + 1, (state or 0) + 1
+
+    async with PersistentRedisKVS(connection=connection) as store:
+        operations: list[Callable[[int], Awaitable[Any]]] = [
+            lambda n: store.set('k', n),
+            lambda n: store['k'],
+            lambda n: store.multiset({'a': n, 'b': n}),
+            lambda n: store.multiget(['a', 'b']),
+            lambda n: store.update('u', lambda value: (value or 0) + 1),
+            lambda n: store.fold('Internal,r', 'External,r', step),
+            lambda n: store.describe('k'),
+            lambda n: store.keys(),
+            lambda n: store.remove('gone'),
+            lambda n: store.compare_and_set('c', None, n),
+        ]
+        cancelled = 0
+        for number in range(2000):
+            if number % 50 == 0:
+                await store.close()
+                await connection.close()  # so that connecting is cancelled too
+            task = asyncio.ensure_future(operations[number % len(operations)](number))
+            for _ in range(number // len(operations) % 25):
+                await asyncio.sleep(0)
+            cancelled += task.cancel()
+            while not task.done():  # and while it cleans up
+                await asyncio.sleep(0)
+                task.cancel()
+            if not task.cancelled():
+                task.result()
+            if number % len(operations) == 0:
+                await store.set('k', -number)  # a cancelled write that came later would show
+                assert await store['k'] == -number
+            elif number % 100 == 99:
+                internal, external, a, b = await store.multiget(['Internal,r', 'External,r', 'a', 'b'])
+                assert internal == external
+                assert a == b
+        assert cancelled > 500
+        assert store.busy_keys() == 0
+        await asyncio.gather(*(store['k'] for _ in range(100)))
+    await connection.close()
+    assert direct.dbsize() == 0  # nothing went to a database that was not chosen yet
+    await asyncio.to_thread(until, lambda: len(direct.client_list()) <= before, 'the connections to close')
+
+
+async def test_calls_cancelled_again_and_again_while_connections_are_scarce_leak_none(
+    redis_server: RedisServer, direct: Redis
+) -> None:
+    settings = {'redis_host': '127.0.0.1', 'redis_port': redis_server.port, 'redis_max_connections': 2}
+    connection = RedisConnection(settings)
+    async with PersistentRedisKVS(connection=connection) as store:
+        for turns in range(60):
+            tasks = [asyncio.ensure_future(store.describe('k')) for _ in range(10)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            while not all(task.done() for task in tasks):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.sleep(0)
+        async with asyncio.timeout(3):
+            assert await asyncio.gather(*(store.describe('k') for _ in range(10))) == [None] * 10
+        pool = connection.client().connection_pool
+        assert pool.can_get_connection()
+        assert not pool._in_use_connections
+    await connection.close()
+
+
+# Round trips
+
+
+async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {f'k{number}': number for number in range(400)}
+    await store.multiset(entries)
+    await store.multiget(entries)  # the server knows the scripts now
+    packets = []
+    exchange = Line.exchange
+
+    async def counted(line: Line, commands: Sequence[Command]) -> list[Any]:
+        packets.append(len(commands))
+        return await exchange(line, commands)
+
+    monkeypatch.setattr(Line, 'exchange', counted)
+    assert await store.multiget(entries) == list(entries.values())
+    assert len(packets) == 1
+    await store.multiset(entries)
+    assert len(packets) == 2
+    await asyncio.gather(*(store[key] for key in entries))
+    assert len(packets) == 3
+    await asyncio.gather(*(store.set(key, 1) for key in entries))
+    assert len(packets) <= 9  # at most 128 writes a batch, and the first goes at once
+
+
+async def test_a_key_is_described_by_its_bytes_and_by_the_seconds_it_has_left(redis: RedisConnection) -> None:
+    for store in (PersistentRedisKVS(connection=redis), EphemeralRedisKVS(600, connection=redis)):
+        await store.set('k', 'é')
+        description = await store.describe('k')
+        assert description is not None
+        assert description.bytes == 4
+        assert description.written is None
+        if store.expiry is None:
+            assert description.expires_in is None
+        else:
+            assert description.expires_in is not None
+            assert 500 < description.expires_in <= 600
+
+
+# Manners
+
+
+async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() -> None:
+    with RedisServer() as server, server.client() as client:
+        client.set('of others', 'x')
+        connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.port})
+        client.config_resetstat()
+        async with PersistentRedisKVS(prefix='p:', connection=connection) as store:
+            await store.multiset({f'k{number}': number for number in range(2000)})
+            await store.fold('Internal,r', 'External,r', mark)
+            assert len(await store.keys()) == len(await store.dump()) == 2002
+            await store.describe('k1')
+            await store.remove('k1')
+            await store.update('k2', lambda value: value)
+            await store.scan('k', None, 10)
+            await store.clear()
+        async with EphemeralRedisKVS(60, prefix='e:', connection=connection) as store:
+            await store.set('k', 1)
+            await store.fold('Internal,r', 'External,r', mark)
+            await store.clear()
+        await connection.close()
+        redis_connection.shared.configure(connection.settings)
+        await redis_connection.set('g', 'x')
+        assert {'g', 'of others'} <= set(await redis_connection.keys())
+        await redis_connection.delete('g')
+        await redis_connection.shared.close()
+        used = {name.removeprefix('cmdstat_') for name in client.info('commandstats')}
+        assert client.get('of others') == b'x'
+    assert not used & {'keys', 'flushdb', 'flushall', 'del', 'config|get', 'config|set', 'watch', 'monitor', 'wait'}
+
+
+@pytest.mark.parametrize('prefix', ['a*', 'a?', '[a]', 'a\\', '{a}', '^a-'])
+async def test_a_prefix_with_glob_characters_means_itself(prefix: str, redis: RedisConnection) -> None:
+    other = PersistentRedisKVS(connection=redis)
+    await other.multiset({'ab': 1, 'a': 2, f'{prefix}x'[::-1]: 3})
+    async with PersistentRedisKVS(prefix=prefix, connection=redis) as store:
+        await store.multiset({'k*': 1, 'kk': 2, 'k\\': 3})
+        assert sorted(await store.keys()) == ['k*', 'k\\', 'kk']
+        assert await store.keys('k*') == ['k*']
+        assert await store.keys('k\\') == ['k\\']
+        await store.clear()
+        assert await store.keys() == []
+    assert sorted(await other.dump()) == sorted(['ab', 'a', f'{prefix}x'[::-1]])
+
+
+async def test_the_records_of_writers_are_in_no_list_and_expire(
+    redis: RedisConnection, redis_server: RedisServer
+) -> None:
+    store = PersistentRedisKVS(connection=redis)
+    await store.fold('Internal,r', 'External,r', mark)
+    assert sorted(await store.keys()) == sorted(await store.dump()) == ['External,r', 'Internal,r']
+    await store.clear()
+    with redis_server.client() as client:
+        hidden = client.keys('*')
+        assert all(client.pttl(name) > 0 for name in hidden)
+    assert await store.keys() == []

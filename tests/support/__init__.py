@@ -1,0 +1,1 @@
+"""Servers, proxies and helpers that tests use; no test is collected here."""

@@ -1,0 +1,126 @@
+"""A process that writes pairs of keys until it is killed with ``kill -9``, again and again.
+
+Run as a program it forks a writer for each line on its standard input, kills it at a random moment and answers with
+the last number that was acknowledged for each pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+
+PAIRS = 4
+TYPES = {'filesystem': FilesystemKVS, 'sqlite': SQLiteKVS}
+
+
+def keys(pair: int) -> list[str]:
+    """The two keys of a pair; those of every second one have no readable file name."""
+    name = 'r' * (300 if pair % 2 else 1)
+    return [f'Internal,{name},{pair}', f'External,{name},{pair}']
+
+
+def value(number: int) -> dict[str, object]:
+    """A value that shows whether it is whole."""
+    return {'number': number, 'text': str(number) * (number % 1000)}
+
+
+async def write(store: Store, start: int, acknowledge: int) -> None:
+    """Write for ever; each acknowledged number is told at once."""
+
+    async def write_pair(pair: int) -> None:
+        number = start
+        while True:
+            number += 1
+            await store.multiset(dict.fromkeys(keys(pair), value(number)))
+            os.write(acknowledge, f'{pair} {number}\n'.encode())
+
+    await asyncio.gather(*map(write_pair, range(PAIRS)))
+
+
+def kill_one(store: Store, start: int) -> dict[int, int]:
+    """Fork a writer, kill it, and tell what it was told of each pair."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        asyncio.run(write(store, start, writing))
+        os._exit(0)
+    os.close(writing)
+    acknowledged = dict.fromkeys(range(PAIRS), start)
+    text = os.read(reading, 64)
+    select.select([], [], [], random.random() / 50)  # any moment of the writing
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while more := os.read(reading, 1 << 16):
+        text += more
+    os.close(reading)
+    for line in text.decode().splitlines():
+        pair, _, number = line.partition(' ')
+        acknowledged[int(pair)] = max(acknowledged[int(pair)], int(number))
+    return acknowledged
+
+
+def main() -> NoReturn:
+    store = TYPES[sys.argv[1]](sys.argv[2])
+    random.seed(int(sys.argv[3]))
+    for line in sys.stdin:
+        print(json.dumps(kill_one(store, int(line))), flush=True)
+    sys.exit()
+
+
+class Killer:
+    """The program, from outside."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def kill_one(self, start: int) -> dict[int, int]:
+        """Have a writer begin after a number, and killed; the last acknowledged number of each pair."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f'{start}\n')
+        self._process.stdin.flush()
+        return {int(pair): number for pair, number in json.loads(self._process.stdout.readline()).items()}
+
+
+@contextmanager
+def killer(kind: str, path: Path, seed: int) -> Iterator[Killer]:
+    """Start the program."""
+    command = [sys.executable, '-m', 'tests.support.killed_writer', kind, str(path), str(seed)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Killer(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+async def check(store: Store, acknowledged: dict[int, int]) -> int:
+    """Every pair is whole and not older than what was acknowledged; the highest number there."""
+    highest = 0
+    for pair, number in acknowledged.items():
+        internal, external = await store.multiget(keys(pair))
+        assert internal == external
+        found = internal['number'] if internal else 0
+        assert found >= number
+        assert internal == (value(found) if found else None)
+        assert [await store[key] for key in keys(pair)] == [internal, external]
+        highest = max(highest, found)
+    return highest
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,132 @@
+"""A Redis Cluster of three nodes for the tests, on free loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+
+from tests.support.redis_server import RedisServer, free_port, until
+
+SLOTS = 16384
+
+
+class RedisNodes:
+    """Starts three nodes, makes them a cluster, and stops them."""
+
+    def __init__(self) -> None:
+        self.nodes = [_node() for _ in range(3)]
+        self._stack = contextlib.ExitStack()
+
+    def move_slot(self, slot: int) -> int:
+        """Give a slot with its keys to the next node; the number of keys."""
+        with self.moving(slot, 100_000) as moved:
+            return moved
+
+    @contextlib.contextmanager
+    def moving(self, slot: int, keys: int) -> Iterator[int]:
+        """The time in which a slot moves to the next node.
+
+        Args:
+            keys: how many of its keys are there already; the others follow at the end.
+
+        Returns:
+            How many those were.
+        """
+        source = next(node for node in self.nodes if self._owns(node, slot))
+        target = self.nodes[(self.nodes.index(source) + 1) % 3]
+        with source.client() as giver, target.client() as taker:
+
+            def move(keys: int) -> int:
+                names = giver.execute_command('CLUSTER', 'GETKEYSINSLOT', slot, keys)
+                if names:
+                    giver.execute_command('MIGRATE', '127.0.0.1', target.port, '', 0, 5000, 'KEYS', *names)
+                return len(names)
+
+            taker.execute_command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', _id(giver))
+            giver.execute_command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', _id(taker))
+            yield move(keys)
+            while move(100_000):
+                pass
+            for client in (taker, giver):
+                client.execute_command('CLUSTER', 'SETSLOT', slot, 'NODE', _id(taker))
+
+    @contextlib.contextmanager
+    def replica_of(self, master: RedisServer) -> Iterator[RedisServer]:
+        """One more node, which takes over if a master is gone."""
+        with _node() as replica, replica.client() as client, master.client() as owner:
+            client.execute_command('CLUSTER', 'MEET', '127.0.0.1', master.port)
+            name = _id(owner)
+            until(lambda: _knows(client, name), 'the new node to know its master')
+            client.execute_command('CLUSTER', 'REPLICATE', name)
+            until(lambda: client.info('replication').get('master_link_status') == 'up', 'the replica')
+            own = _id(client)
+            for node in self.nodes:
+                with node.client() as other:
+                    until(lambda: _knows(other, own, 'slave'), 'all to know the replica')
+            yield replica
+
+    def errors(self, word: str) -> int:
+        """How often the nodes have refused something with an error that begins so."""
+        total = 0
+        for node in self.nodes:
+            with node.client() as client:
+                total += int(client.info('errorstats').get(f'errorstat_{word}', {}).get('count', 0))
+        return total
+
+    def flush(self) -> None:
+        """Remove every key."""
+        for node in self.nodes:
+            with node.client() as client:
+                client.flushall()
+
+    def __enter__(self) -> Self:
+        for node in self.nodes:
+            self._stack.enter_context(node)
+        for number, node in enumerate(self.nodes):
+            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
+            with node.client() as client:
+                client.execute_command('CLUSTER', 'SET-CONFIG-EPOCH', number + 1)
+                client.execute_command('CLUSTER', 'ADDSLOTSRANGE', first, last)
+                if number:
+                    client.execute_command('CLUSTER', 'MEET', '127.0.0.1', self.nodes[0].port)
+        until(lambda: all(self.is_complete(node) for node in self.nodes), 'the nodes to become a cluster')
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def is_complete(self, node: RedisServer) -> bool:
+        """Whether a node sees all the others, with all the slots."""
+        with node.client() as client:
+            info = client.cluster('INFO')
+            return info['cluster_state'] == 'ok' and int(info['cluster_slots_ok']) == SLOTS
+
+    def _owns(self, node: RedisServer, slot: int) -> bool:
+        with node.client() as client:
+            mine: Any = client.cluster('NODES')
+        return any(
+            'myself' in entry['flags'] and int(bounds[0]) <= slot <= int(bounds[-1])
+            for entry in mine.values()
+            for bounds in entry['slots']
+        )
+
+
+def _node() -> RedisServer:
+    options = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
+    return RedisServer(*options, '--cluster-require-full-coverage', 'no', port=free_port(below=55536))
+
+
+def _knows(client: Redis, name: str, role: str = 'master') -> bool:
+    nodes: Any = client.cluster('NODES')
+    return any(entry['node_id'] == name and role in entry['flags'] for entry in nodes.values())
+
+
+def _id(client: Redis) -> str:
+    name: Any = client.cluster('MYID')
+    return name.decode() if isinstance(name, bytes) else str(name)

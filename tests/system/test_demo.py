@@ -1,0 +1,228 @@
+"""The demo server: what students send arrives whole, and what a reducer fails on can be replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import WSCloseCode, WSMsgType
+from aiohttp.test_utils import TestServer
+from click.testing import CliRunner
+from pytest_aiohttp.plugin import AiohttpServer
+
+from devdata import students
+from devdata.demo import listen
+from devdata.failures import file_name
+from devdata.reducers import REDUCERS, event_count, reconstruct
+from devdata.server import make_app
+from learning_observer_kvs.cli.main import main as lo_kvs
+from learning_observer_kvs.kvs import KVS
+from learning_observer_kvs.replay import study_log
+from learning_observer_kvs.stream_analytics.helpers import (
+    EventField,
+    KeyField,
+    KeyStateType,
+    make_key,
+    student_event_reducer,
+)
+from tests.support.demo import END, Client, address, event, sent, settings, typed
+from tests.support.sessions import FOLDER, expected, texts
+
+BROKEN: list[str] = []
+"""Kinds of events that :func:`notes` fails on just now."""
+
+
+@student_event_reducer(null_state=[])
+async def notes(event: Any, internal_state: Any) -> Any:
+    """Notes every event; broken for some."""
+    kind = event['client']['event']
+    if kind in BROKEN:
+        raise KeyError(f'a fault in the reducer, at {kind}')
+    internal_state.append([kind, event['client'].get('source'), event['client'].get('n')])
+    return internal_state, internal_state
+
+
+@pytest.fixture
+async def server(aiohttp_server: AiohttpServer, tmp_path: Path) -> TestServer:
+    app = make_app(settings(tmp_path), reducers=[*REDUCERS, notes], failed=tmp_path / 'failed')
+    return await aiohttp_server(app)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def noted(student: str = 'bob') -> Any:
+    return await KVS()[make_key(notes, {KeyField.STUDENT: student}, KeyStateType.EXTERNAL)]
+
+
+# The main job
+
+
+@pytest.mark.timeout(600)
+async def test_thirty_students_at_once_end_in_the_expected_texts(
+    aiohttp_server: AiohttpServer, browser: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    server = await aiohttp_server(make_app(settings(tmp_path), failed=tmp_path / 'failed'))
+    names = sorted(expected())[:30]
+
+    async def messages(name: str) -> AsyncIterator[Client]:
+        for _, line in study_log.read(FOLDER / name):
+            yield line['client']
+
+    await asyncio.gather(*(students.send(address(server), messages(name), client=browser) for name in names))
+
+    async with browser.get(f'{address(server)}/class') as response:
+        page = {row['student']: row['documents'] for row in await response.json()}
+    for name in names:
+        student = expected()[name]['student']
+        for doc_id, text in texts(expected()[name]).items():
+            fields: dict[Any, str] = {KeyField.STUDENT: student, EventField('doc_id'): doc_id}
+            stored = await KVS()[make_key(reconstruct, fields, KeyStateType.EXTERNAL)]
+            assert stored['text'] == text, name
+            assert page[student][doc_id]['text'] == text, name
+            assert page[student][doc_id]['words'] == len(text.split()), name
+    counts = {
+        student: await KVS()[make_key(event_count, {KeyField.STUDENT: student}, KeyStateType.EXTERNAL)]
+        for student in page
+    }
+    assert sum(count['total'] for count in counts.values()) == sum(expected()[name]['events'] for name in names)
+    assert not (tmp_path / 'failed').exists()
+
+
+# The protocol
+
+
+async def test_locked_fields_stand_in_every_later_event(server: TestServer, browser: aiohttp.ClientSession) -> None:
+    lock = {'event': 'lock_fields', 'fields': {'source': 'lab', 'auth': {'safe_user_id': 'ann'}, 'event': 'x'}}
+    await sent(server, browser, event(), lock, event(student=None, source='other'), event('mouseclick'), END)
+    assert await noted('bob') == [['keystroke', None, None]]
+    assert await noted('ann') == [['keystroke', 'lab', None], ['mouseclick', 'lab', None]]
+
+
+async def test_what_is_locked_cannot_be_locked_otherwise(server: TestServer, browser: aiohttp.ClientSession) -> None:
+    locks = [{'event': 'lock_fields', 'fields': {'source': source}} for source in ('first', 'second')]
+    await sent(server, browser, *locks, event(), END)
+    assert await noted() == [['keystroke', 'first', None]]
+
+
+async def test_terminate_ends_the_connection_after_what_came_before_it(
+    server: TestServer, browser: aiohttp.ClientSession
+) -> None:
+    ended = await sent(server, browser, *(event(n=n) for n in range(50)), END, event(n='too late'))
+    assert (ended.type, ended.data) == (WSMsgType.CLOSE, WSCloseCode.OK)
+    assert [n for _, _, n in await noted()] == list(range(50))
+
+
+async def test_an_event_without_auth_is_a_guests(server: TestServer, browser: aiohttp.ClientSession) -> None:
+    await sent(server, browser, event(student=None), END)
+    assert await noted('[guest]') == [['keystroke', None, None]]
+
+
+async def test_each_event_is_its_own_students(server: TestServer, browser: aiohttp.ClientSession) -> None:
+    await sent(server, browser, *(event(student=name, n=n) for n, name in enumerate(['ann', 'bob', 'ann'])), END)
+    assert [n for _, _, n in await noted('ann')] == [0, 2]
+    assert [n for _, _, n in await noted('bob')] == [1]
+
+
+@pytest.mark.parametrize(
+    ('message', 'fault'),
+    [
+        ('{"event": ', 'not JSON'),
+        ('[1]', '"event"'),
+        ({'timestamp': 1}, '"event"'),
+        ({'event': 3}, '"event"'),
+        ({'event': 'lock_fields', 'fields': 'source'}, '"fields"'),
+        (event() | {'auth': {'user_id': 'bob'}}, '"safe_user_id"'),
+        (event() | {'auth': 'bob'}, '"safe_user_id"'),
+        (b'{"event": "keystroke"}', 'as text'),
+    ],
+)
+async def test_what_is_no_message_ends_the_connection_and_says_why(
+    server: TestServer, browser: aiohttp.ClientSession, message: Any, fault: str
+) -> None:
+    ended = await sent(server, browser, event(), message, event())
+    assert (ended.type, ended.data) == (WSMsgType.CLOSE, WSCloseCode.INVALID_TEXT)
+    assert fault in str(ended.extra)
+    assert len(await noted()) == 1
+
+
+async def test_strangers_are_not_let_in(server: TestServer, browser: aiohttp.ClientSession) -> None:
+    for path in ('/', '/class', '/class/changes', '/wsapi/in/', '/debug/kvs'):
+        for header in ({'Host': 'evil.example'}, {'X-Forwarded-For': '10.0.0.1'}):
+            async with browser.get(f'{address(server)}{path}', headers=header) as response:
+                assert response.status == 403, path
+
+
+# Failing reducers
+
+
+@pytest.fixture
+def broken() -> Iterable[list[str]]:
+    yield BROKEN
+    BROKEN.clear()
+
+
+async def test_an_event_that_a_reducer_fails_on_is_kept_and_a_replay_repairs_the_state(
+    server: TestServer,
+    browser: aiohttp.ClientSession,
+    broken: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken.append('mouseclick')
+    await sent(server, browser, event(n=1), event('mouseclick', n=2), typed('abc', n=3), END)
+    assert [n for _, _, n in await noted()] == [1, 3]
+    [kept] = (tmp_path / 'failed').rglob('*.study.log')
+    assert kept.parent.name == 'tests.system.test_demo.notes'
+    assert str(kept) in caplog.text
+    assert 'lo-kvs replay' in caplog.text
+
+    async with browser.get(f'{address(server)}/class') as response:
+        [row] = await response.json()
+    assert row['documents']['D']['text'] == 'abc', 'the other reducers went on'
+
+    broken.clear()
+    creds = tmp_path / 'creds.yaml'
+    creds.write_text(json.dumps(settings(tmp_path)))
+    arguments = ['replay', str(kept.parent), '--reducer', 'tests.system.test_demo:notes', '--config', str(creds)]
+    result = await asyncio.to_thread(CliRunner().invoke, lo_kvs, arguments)
+    assert result.exit_code == 0, result.output
+    assert [n for _, _, n in await noted()] == [1, 3, 2]
+
+
+async def test_failures_of_many_students_are_kept_apart(
+    server: TestServer, browser: aiohttp.ClientSession, broken: list[str], tmp_path: Path
+) -> None:
+    broken.append('keystroke')
+    names = ['Bob', 'bob', '../up', 'x' * 300, 'ü/\\']
+    await sent(server, browser, *(event(student=name, n=n) for n, name in enumerate(names)), END)
+    folder = tmp_path / 'failed' / 'tests.system.test_demo.notes'
+    assert {path.name.lower() for path in folder.iterdir()} == {file_name(name).lower() for name in names}
+    for n, name in enumerate(names):
+        [line] = study_log.read(folder / file_name(name))
+        assert (line.event['client']['n'], line.event['metadata']['auth']['safe_user_id']) == (n, name)
+
+
+async def test_an_event_that_can_be_neither_folded_nor_kept_ends_the_connection(
+    server: TestServer, browser: aiohttp.ClientSession, broken: list[str], tmp_path: Path
+) -> None:
+    broken.append('keystroke')
+    (tmp_path / 'failed').write_text('a file where the folder should be')
+    ended = await sent(server, browser, event('mouseclick'), event(), event('mouseclick'))
+    assert (ended.type, ended.data) == (WSMsgType.CLOSE, WSCloseCode.INTERNAL_ERROR)
+    assert len(await noted()) == 1
+
+
+async def test_students_say_when_nobody_takes_what_they_write() -> None:
+    with listen(20_000) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(students.ServerGone, match=f'127.0.0.1:{port}'):
+        await students.write(f'http://127.0.0.1:{port}', 2)

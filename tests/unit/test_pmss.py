@@ -1,0 +1,250 @@
+"""Settings from several files, and from PMSS."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_observer_kvs.checks import static
+from learning_observer_kvs.errors import StartupCheck
+from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
+from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.settings import Settings, load_settings, read_settings
+
+CREDS = """\
+config:
+  run_mode: dev
+kvs:
+  default:
+    type: sqlite
+    path: state.sqlite3
+  cache:
+    type: redis_ephemeral
+    expiry: 30
+    prefix: 'c:'
+redis_connection:
+  redis_password: hunter2
+auth:
+  password: hunter2
+"""
+
+OVERLAY = """\
+/* What this machine
+   has of its own */
+kvs cache { expiry: 60; }        // seconds
+kvs {
+  default { path: other.sqlite3; }
+  extra { type: filesystem; path: files; subdirs: true; }
+}
+redis_connection {
+  redis_port: 6380;
+  redis_password: None;
+}
+config { run_mode: deploy; }
+auth { password: hunter3; }
+kvs cache.some_class { expiry: 1; }
+* { expiry: 2; }
+kvs too deep { expiry: 3; }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text(CREDS)
+    Path('local.pmss').write_text(OVERLAY)
+
+
+def check(settings: Settings) -> list[Problem]:
+    return static.check_settings(settings, KVS_MAP, reserved_names())
+
+
+def hidden(settings: Settings) -> list[tuple[str, str]]:
+    return [(problem.place, problem.subject) for problem in settings.problems if problem.id == 'KVS.W006']
+
+
+def test_a_file_before_creds_overrides_value_by_value(capfd: pytest.CaptureFixture[str]) -> None:
+    found = read_settings(['local.pmss', 'creds.yaml'])
+    assert check(found) == found.problems
+    assert found['kvs'] == {
+        'cache': {'expiry': 60, 'type': 'redis_ephemeral', 'prefix': 'c:'},
+        'default': {'path': 'other.sqlite3', 'type': 'sqlite'},
+        'extra': {'type': 'filesystem', 'path': 'files', 'subdirs': True},
+    }
+    assert found['redis_connection'] == {'redis_port': 6380, 'redis_password': None}
+    assert found['config'] == {'run_mode': 'deploy'}
+    assert found['auth'] == {'password': 'hunter2'}
+    assert capfd.readouterr() == ('', '')
+
+
+def test_each_hidden_value_is_a_warning_and_none_is_printed() -> None:
+    found = read_settings(['local.pmss', 'creds.yaml'])
+    assert hidden(found) == [
+        ('creds.yaml:2', 'config.run_mode'),
+        ('creds.yaml:6', 'kvs.default.path'),
+        ('creds.yaml:9', 'kvs.cache.expiry'),
+        ('creds.yaml:12', 'redis_connection.redis_password'),
+    ]
+    text = '\n'.join(map(str, found.problems))
+    assert 'is not used, because local.pmss:3 comes first' in text
+    assert 'hunter2' not in text
+
+
+def test_an_overlay_after_creds_overrides_nothing_and_every_value_of_it_is_told() -> None:
+    found = read_settings(['creds.yaml', 'local.pmss'])
+    assert found['kvs']['cache']['expiry'] == 30
+    assert ('local.pmss:3', 'kvs.cache.expiry') in hidden(found)
+
+
+def test_values_of_an_overlay_have_their_lines() -> None:
+    found = read_settings('local.pmss')
+    assert found.place('kvs', 'cache', 'expiry') == 'local.pmss:3'
+    assert found.place('kvs', 'default', 'path') == 'local.pmss:5'
+    assert found.place('kvs', 'extra', 'subdirs') == 'local.pmss:6'
+    assert found.place('redis_connection', 'redis_port') == 'local.pmss:9'
+    assert found.place('kvs', 'extra', 'other') == 'local.pmss'
+
+
+def test_text_that_does_not_fit_is_told_with_the_line_of_the_overlay() -> None:
+    Path('local.pmss').write_text('kvs cache {\n  expiry: soon;\n}\nredis_connection { redis_port: 0; }\n')
+    found = check(read_settings(['local.pmss', 'creds.yaml']))
+    assert [str(problem) for problem in found if problem.id != 'KVS.W006'] == [
+        "local.pmss:2  kvs.cache.expiry is 'soon'. Write a positive number of seconds.  [KVS.E009]",
+        'local.pmss:4  redis_connection.redis_port is 0. Write a whole number from 1 to 65535.  [KVS.E014]',
+    ]
+
+
+def test_an_array_of_pairs_and_an_overlay_go_together() -> None:
+    Path('creds.yaml').write_text('kvs:\n  - [default, {type: stub}]\n  - - cache\n    - type: stub\n      expiry: 5\n')
+    found = read_settings(['local.pmss', 'creds.yaml'])
+    assert found['kvs']['default'] == {'path': 'other.sqlite3', 'type': 'stub'}
+    assert found.place('kvs', 'cache', 'type') == 'creds.yaml:4'
+    assert hidden(found) == [('creds.yaml:5', 'kvs.cache.expiry')]
+
+
+def test_several_yaml_files_and_mappings_go_together() -> None:
+    Path('first.yaml').write_text('kvs:\n  cache:\n    expiry: 5\n')
+    found = read_settings([{'kvs': {'own': {'type': 'stub'}}}, Path('first.yaml'), 'creds.yaml'])
+    assert check(found) == found.problems
+    assert found['kvs']['cache']['expiry'] == 5
+    assert list(found['kvs']) == ['own', 'cache', 'default']
+    assert hidden(found) == [('creds.yaml:9', 'kvs.cache.expiry')]
+
+
+def test_a_value_of_an_overlay_may_come_from_the_environment() -> None:
+    Path('local.pmss').write_text('kvs cache { expiry: ${SECONDS}; }')
+    found = read_settings(['local.pmss', 'creds.yaml'], {'SECONDS': '90'})
+    check(found)
+    assert found['kvs']['cache']['expiry'] == 90
+
+
+def test_a_router_and_the_programs_settings_take_several_files() -> None:
+    assert KVSRouter.from_settings(['local.pmss', 'creds.yaml']).names() == ['cache', 'default', 'extra']
+    assert load_settings(('local.pmss', 'creds.yaml'))['config']['run_mode'] == 'deploy'
+
+
+@pytest.mark.parametrize(
+    ('text', 'fault'),
+    [
+        ('kvs cache { expiry: hunter2 }', 'local.pmss  the file is not PMSS. Look for a ; after every value'),
+        ('kvs cache { expiry: hunter2;', 'is not PMSS'),
+        ('kvs cache expiry: hunter2; }', 'is not PMSS'),
+        ('kvs a-cache { expiry: hunter2; }', 'is not PMSS'),
+        ('expiry: hunter2;', 'is not PMSS'),
+        ('\nredis_connection { redis_url: redis://:hunter2@host; }', 'local.pmss:2  the file has a URL'),
+    ],
+)
+def test_a_file_that_is_no_pmss_is_told_without_what_is_in_it(
+    text: str, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path('local.pmss').write_text(text)
+    with pytest.raises(StartupCheck) as failure:
+        read_settings(['local.pmss', 'creds.yaml'])
+    assert fault in str(failure.value)
+    assert 'hunter2' not in str(failure.value)
+    assert capfd.readouterr() == ('', '')
+    Path('local.pmss').write_text(OVERLAY)
+    assert read_settings('local.pmss')['kvs']['extra']['path'] == 'files'
+
+
+def test_comments_may_hold_a_url_and_a_file_may_be_empty() -> None:
+    Path('local.pmss').write_text('/* see https://example.org */ // or http://example.org\n')
+    assert read_settings('local.pmss') == {}
+    with pytest.raises(StartupCheck, match=r'none\.pmss  the file is not there'):
+        read_settings('none.pmss')
+
+
+def test_without_the_package_the_cure_is_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'pmss.loadfile', None)
+    with pytest.raises(StartupCheck, match=r"needs the package pmss.*pip install 'learning_observer_kvs\[pmss\]'"):
+        read_settings('local.pmss')
+
+
+def test_pmss_is_not_imported_until_a_file_of_it_is_read() -> None:
+    program = (
+        'import sys, learning_observer_kvs\n'
+        'from learning_observer_kvs.settings import read_settings\n'
+        'read_settings("creds.yaml")\n'
+        'assert "pmss" not in sys.modules and "pkg_resources" not in sys.modules\n'
+        'read_settings("local.pmss")\n'
+        'assert "pmss" in sys.modules\n'
+    )
+    root = str(Path(__file__).parent.parent.parent)
+    done = subprocess.run(
+        [sys.executable, '-W', 'error', '-c', program], env={'PYTHONPATH': root}, capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b'', b'')
+
+
+# The settings object of a program
+
+
+def package() -> Any:
+    """The package ``pmss``; what it imports warns of its own end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return importlib.import_module('pmss')
+
+
+def pmss_settings(*files: str) -> Any:
+    pmss = package()
+    kinds = {'.pmss': pmss.PMSSFileRuleset, '.yaml': pmss.YAMLFileRuleset}
+    return pmss.Settings(rulesets=[kinds[Path(file).suffix](filename=file) for file in files])
+
+
+@pytest.mark.parametrize('files', [('local.pmss', 'creds.yaml'), ('creds.yaml', 'local.pmss'), ('local.pmss',)])
+def test_a_settings_object_gives_what_its_files_give(files: tuple[str, ...]) -> None:
+    found, wanted = read_settings(pmss_settings(*files)), read_settings(files)
+    assert found == wanted
+    assert [problem.subject for problem in check(found)] == [problem.subject for problem in check(wanted)]
+    if 'creds.yaml' in files:
+        assert found.place('kvs', 'default', 'type') == 'creds.yaml:5'
+    assert found.place('kvs', 'extra', 'path') == 'local.pmss'
+
+
+def test_a_settings_object_stands_beside_a_file() -> None:
+    found = read_settings([pmss_settings('local.pmss'), 'creds.yaml'])
+    assert found == read_settings(['local.pmss', 'creds.yaml'])
+
+
+def test_rules_of_the_command_line_and_the_environment_are_none_of_ours() -> None:
+    pmss = package()
+    rulesets = [
+        pmss.ArgsRuleset(argv=['program']),
+        pmss.SimpleEnvsRuleset(env={'expiry': '5'}),
+        pmss.PMSSFileRuleset(filename='local.pmss'),
+    ]
+    fields = list(pmss.schema.fields)
+    assert read_settings(pmss.Settings(rulesets=rulesets)) == read_settings('local.pmss')
+    assert list(pmss.schema.fields) == fields
+
+
+def test_anything_else_is_no_settings() -> None:
+    with pytest.raises(TypeError, match='int'):
+        read_settings(5)  # type: ignore[arg-type]

@@ -1,0 +1,167 @@
+"""The class page: what it tells is what changed, what it shows is text, and a real browser follows it live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import WSCloseCode
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Page, expect
+from pytest_aiohttp.plugin import AiohttpServer
+
+from devdata.server import make_app
+from devdata.sessions import units
+from tests.support.browser import chromium
+from tests.support.demo import END, address, event, next_message, sent, settings, typed
+
+
+@pytest.fixture
+async def server(aiohttp_server: AiohttpServer, tmp_path: Path) -> TestServer:
+    return await aiohttp_server(make_app(settings(tmp_path)))
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def test_the_stream_tells_everything_once_and_then_only_what_changed(
+    server: TestServer, browser: aiohttp.ClientSession
+) -> None:
+    await sent(server, browser, typed('one two', 'A'), typed('three', 'B'), event(student='ann'), END)
+    async with browser.get(f'{address(server)}/class/changes') as response:
+        assert response.content_type == 'text/event-stream'
+        kind, rows = await next_message(response.content)
+        assert (kind, [row['student'] for row in rows]) == ('everything', ['ann', 'bob'])
+        assert rows[1]['documents']['A'] == {'title': 'Essay', 'text': 'one two', 'words': 2}
+        assert rows[1]['current'] == 'B'
+
+        await sent(server, browser, typed('!', 'A', at=8), END)
+        kind, [row] = await next_message(response.content)
+        assert (kind, row['student'], row['current']) == ('changed', 'bob', 'A')
+        assert row['documents'] == {'A': {'title': 'Essay', 'text': 'one two!', 'words': 2}}
+
+
+async def test_a_server_that_stops_does_not_wait_for_open_pages(
+    server: TestServer, browser: aiohttp.ClientSession
+) -> None:
+    async with (
+        browser.get(f'{address(server)}/class/changes') as response,
+        browser.ws_connect(f'{address(server)}/wsapi/in/') as socket,
+    ):
+        await next_message(response.content)
+        async with asyncio.timeout(5):
+            _, message = await asyncio.gather(server.close(), socket.receive())
+        assert message.data == WSCloseCode.GOING_AWAY
+
+
+@pytest.fixture
+async def page(server: TestServer) -> AsyncIterator[Page]:
+    """The class page in a real browser; nothing may go wrong in it."""
+    errors: list[str] = []
+    async with chromium() as browser:
+        page = await browser.new_page()
+        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
+        page.on('pageerror', lambda error: errors.append(str(error)))
+        page.on('dialog', lambda dialog: errors.append(f'a script of a student ran: {dialog.message}'))
+        await page.goto(address(server))
+        yield page
+        assert errors == []
+
+
+async def test_the_page_shows_the_text_growing_while_a_student_writes(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
+    await expect(page.get_by_text('Nobody has written yet')).to_be_visible()
+    async with browser.ws_connect(f'{address(server)}/wsapi/in/') as socket:
+        written = ''
+        for piece in ['My text ', 'grows while ', 'I write 😀', '.']:
+            await socket.send_json(
+                typed(piece, at=units(written) + 1, timestamp=1_700_000_000_000 + len(written) * 1000)
+            )
+            written += piece
+            await expect(page.locator('.card .text')).to_have_text(written)
+    await expect(page.get_by_role('button', name='bob')).to_be_visible()
+    await expect(page.locator('.card .title')).to_have_text('Essay')
+    await expect(page.locator('.card .words')).to_have_text('7')
+    await expect(page.locator('.card .time')).to_have_text('0:29')
+    await expect(page.locator('#sum-students')).to_have_text('1')
+
+
+async def test_the_page_tells_who_writes_who_pauses_and_who_is_away(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    await page.clock.set_fixed_time(now)
+    await sent(server, browser, typed('a'), END)
+    for seconds, state, writing in [(0, 'writing', 1), (5, 'pausing', 0), (61, 'away', 0)]:
+        await page.clock.set_fixed_time(now + timedelta(seconds=seconds))
+        await expect(page.locator('.card .state')).to_have_text(state)
+        await expect(page.locator('#sum-writing')).to_have_text(str(writing))
+
+
+async def test_the_page_sorts_by_what_is_chosen(server: TestServer, browser: aiohttp.ClientSession, page: Page) -> None:
+    await sent(server, browser, typed('a b'), typed('a b c', student='cleo'), typed('a', student='ann'), END)
+    names = page.locator('.card .open')
+    await expect(names).to_have_text(['ann', 'bob', 'cleo'])
+    await page.get_by_label('Sort by').select_option('words')
+    await expect(names).to_have_text(['cleo', 'bob', 'ann'])
+
+
+HOSTILE = '<img src=x onerror=alert(1)><script>alert(2)</script>\u2028</textarea>"\'`${alert(3)}'
+
+
+async def test_hostile_text_stays_text_wherever_it_comes_from(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
+    await sent(server, browser, typed(HOSTILE, student=HOSTILE, title=HOSTILE), END)
+    await expect(page.locator('.card .text')).to_have_text(HOSTILE)
+    await expect(page.locator('.card .title')).to_have_text(HOSTILE)
+    await page.get_by_role('button', name=HOSTILE).click()
+    await expect(page.get_by_role('dialog')).to_contain_text(HOSTILE)
+    assert await page.locator('main img, dialog img, main script, dialog script').count() == 0
+    response = await browser.get(address(server))
+    assert "default-src 'none'" in response.headers['Content-Security-Policy']
+    assert 'unsafe' not in response.headers['Content-Security-Policy']
+
+
+async def test_a_text_can_be_read_whole_while_it_grows(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
+    await sent(server, browser, typed('first', 'A'), typed('second', 'B', title='Notes'), END)
+    await page.get_by_role('button', name='bob').press('Enter')
+    dialog = page.get_by_role('dialog')
+    text = dialog.get_by_role('region', name='Text')
+    await expect(text).to_have_text('second')
+    await dialog.get_by_role('button', name='Essay').click()
+    await expect(text).to_have_text('first')
+    await sent(server, browser, typed(' of all', 'A', at=6), END)
+    await expect(text).to_have_text('first of all')
+    await page.keyboard.press('Escape')
+    await expect(dialog).to_be_hidden()
+
+
+async def test_the_page_comes_back_when_the_server_does(
+    aiohttp_server: AiohttpServer, browser: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    config = settings(tmp_path)
+    first = await aiohttp_server(make_app(config))
+    port = first.port
+    await sent(first, browser, typed('kept'), END)
+    async with chromium() as program:
+        page = await program.new_page()
+        await page.goto(address(first))
+        await expect(page.locator('#link')).to_have_text('live')
+        await first.close()
+        await expect(page.locator('#link')).to_have_text('reconnecting')
+        again = TestServer(make_app(config), port=port)
+        async with again:
+            await sent(again, browser, typed(' and more', at=5), END)
+            await expect(page.locator('#link')).to_have_text('live')
+            await expect(page.locator('.card .text')).to_have_text('kept and more')

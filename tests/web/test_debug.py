@@ -1,0 +1,431 @@
+"""``/debug/kvs``: what each page shows, as JSON and as HTML, and to whom."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from aiohttp import ClientResponse, HttpVersion, HttpVersion10, HttpVersion11, web
+from aiohttp.test_utils import TestClient, make_mocked_request
+from pytest_aiohttp.plugin import AiohttpClient
+
+import learning_observer_kvs
+from learning_observer_kvs.debug.access import is_local
+from learning_observer_kvs.debug.routes import HEADERS, MAX_LIMIT
+from learning_observer_kvs.kvs import KVS, EphemeralRedisKVS, SQLiteKVS
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+
+HTML = {'Accept': 'text/html,application/xhtml+xml'}
+
+INTERNAL = 'Internal,writing.reconstruct,EventField.doc_id:1AbC,STUDENT:ann'
+EXTERNAL = 'External,writing.reconstruct,EventField.doc_id:1AbC,STUDENT:ann'
+
+HOSTILE = [
+    '<script>alert(1)</script>',
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    'External,<b>m</b>.r,STUDENT:<i>ann</i>',
+    'javascript:alert(1)',
+    '{{ 7 * 7 }}',
+    '../../default/key?key=x&y#z',
+    'new\nline \x00 \x1b[31m',
+    'é 漢 \U0001f600 %2F %00 +',
+]
+
+Client = TestClient[web.Request, web.Application]
+Serve = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+def serve(aiohttp_client: AiohttpClient, tmp_path: Path) -> Serve:
+    """A server with a stub and an SQLite store, in dev mode unless said otherwise."""
+
+    async def start(authorize: Any = None, *, run_mode: str | None = 'dev', below: str | None = None) -> Client:
+        config: dict[str, Any] = {
+            'kvs': {
+                'default': {'type': 'stub'},
+                'archive': {'type': 'sqlite', 'path': str(tmp_path / 'archive.sqlite3')},
+            }
+        }
+        if run_mode is not None:
+            config['config'] = {'run_mode': run_mode}
+        app = web.Application()
+        learning_observer_kvs.setup(app, config, authorize=authorize)
+        if below is not None:
+            parent = web.Application()
+            parent.add_subapp(below, app)
+            app = parent
+        return await aiohttp_client(app)
+
+    return start
+
+
+async def body(client: Client, path: str, **query: str) -> Any:
+    answer = await client.get(path, params=query)
+    assert answer.status == 200, await answer.text()
+    assert answer.content_type == 'application/json'
+    return await answer.json()
+
+
+async def page(client: Client, path: str, **query: str) -> str:
+    answer = await client.get(path, params=query, headers=HTML)
+    assert answer.status == 200, await answer.text()
+    assert (answer.content_type, answer.charset) == ('text/html', 'utf-8')
+    return await answer.text()
+
+
+# What is shown
+
+
+async def test_the_stores_are_listed_with_type_and_place(serve: Serve, tmp_path: Path) -> None:
+    client = await serve()
+    assert await body(client, '/debug/kvs') == {
+        'stores': [
+            {'name': 'default', 'type': 'stub', 'place': 'memory of this process'},
+            {'name': 'archive', 'type': 'sqlite', 'place': str(tmp_path / 'archive.sqlite3')},
+        ]
+    }
+    text = await page(client, '/debug/kvs')
+    assert '<a href="/debug/kvs/archive">archive</a>' in text
+
+
+@pytest.mark.parametrize('store', ['default', 'archive'])
+async def test_keys_are_shown_a_page_at_a_time_taken_apart(serve: Serve, store: str) -> None:
+    client = await serve()
+    await KVS[store].multiset({INTERNAL: 1, EXTERNAL: 2, 'memo': 3} | {f'n{number:03}': 0 for number in range(150)})
+    first = await body(client, f'/debug/kvs/{store}')
+    assert (len(first['keys']), first['limit'], first['prefix']) == (100, 100, '')
+    second = await body(client, f'/debug/kvs/{store}', cursor=first['next_cursor'])
+    assert second['next_cursor'] is None
+    assert len({row['key'] for row in first['keys'] + second['keys']}) == 153
+    found = await body(client, f'/debug/kvs/{store}', prefix='Internal,writing', limit='5')
+    fields = {'EventField.doc_id': '1AbC', 'STUDENT': 'ann'}
+    assert found['keys'] == [{'key': INTERNAL, 'state': 'Internal', 'reducer': 'writing.reconstruct', 'fields': fields}]
+    [row] = (await body(client, f'/debug/kvs/{store}', prefix='memo'))['keys']
+    assert row == {'key': 'memo', 'state': None, 'reducer': None, 'fields': {}}
+
+
+async def test_the_page_of_keys_links_to_values_and_the_next_page(serve: Serve) -> None:
+    client = await serve()
+    assert 'This store is empty.' in await page(client, '/debug/kvs/default')
+    await KVS().multiset({f'n{number:03}': number for number in range(150)})
+    text = await page(client, '/debug/kvs/default', prefix='n', limit='120')
+    assert '<a href="/debug/kvs/default/key?key=n000">n000</a>' in text
+    more = html.unescape(text.split('class="more" href="')[1].split('"')[0])
+    assert 'n149' in await page(client, more)
+    assert 'No key begins like this.' in await page(client, '/debug/kvs/default', prefix='x')
+
+
+async def test_a_value_is_shown_with_what_is_known_of_it_and_its_twin(serve: Serve) -> None:
+    client = await serve()
+    await KVS['archive'].multiset({INTERNAL: {'at': [1, None, 'é']}, EXTERNAL: 2})
+    found = await body(client, '/debug/kvs/archive/key', key=INTERNAL)
+    assert found['value'] == {'at': [1, None, 'é']}
+    assert (found['twin'], found['state'], found['bytes'], found['expires_in']) == (EXTERNAL, 'Internal', 20, None)
+    assert found['written'] > 0
+    text = await page(client, '/debug/kvs/archive/key', key=INTERNAL)
+    assert 'external twin' in text
+    assert '&#34;é&#34;' in text
+    await KVS['archive'].remove(EXTERNAL)
+    assert (await body(client, '/debug/kvs/archive/key', key=INTERNAL))['twin'] is None
+
+
+@pytest.mark.parametrize(
+    'value',
+    [None, False, 0, '', [], {}, 'text', 2**70, 1.0, 'half an emoji \ud83d', {'\ud83d': ['\udead']}, 'x' * 10**6],
+)
+async def test_any_value_is_shown(serve: Serve, value: Any) -> None:
+    client = await serve()
+    await KVS().set('k', value)
+    found = await body(client, '/debug/kvs/default/key', key='k')
+    assert found['value'] == value
+    assert type(found['value']) is type(value)
+    assert await page(client, '/debug/kvs/default/key', key='k')
+
+
+async def test_an_expiring_value_says_when(serve: Serve, redis: RedisConnection) -> None:
+    client = await serve()
+    KVS.add_item('cache', EphemeralRedisKVS(30, connection=redis))
+    await KVS['cache'].set('k', 1)
+    found = await body(client, '/debug/kvs/cache/key', key='k')
+    assert 25 < found['expires_in'] <= 30
+    assert 'Expires in' in await page(client, '/debug/kvs/cache/key', key='k')
+
+
+async def test_what_is_no_json_is_shown_as_it_is_stored(serve: Serve) -> None:
+    client = await serve()
+    KVS()._texts['k'] = b'{"a": <b>\xff'  # type: ignore[attr-defined]
+    found = await body(client, '/debug/kvs/default/key', key='k')
+    assert 'is not JSON' in found['error']
+    assert (found['value'], found['raw']) == (None, '{"a": <b>\\xff')
+    assert '{&#34;a&#34;: &lt;b&gt;\\xff' in await page(client, '/debug/kvs/default/key', key='k')
+
+
+# Hostile keys and values
+
+
+@pytest.mark.parametrize('text', HOSTILE)
+async def test_hostile_keys_and_values_are_text_on_every_page(serve: Serve, text: str) -> None:
+    client = await serve()
+    await KVS().set(text, {text: [text]})
+    pages = [
+        await page(client, '/debug/kvs/default'),
+        await page(client, '/debug/kvs/default', prefix=text),
+        await page(client, '/debug/kvs/default/key', key=text),
+    ]
+    for shown in pages:
+        for danger in ('<script', '<img', '<b>m', '<i>ann', "' onmouseover", 'href="javascript', '49'):
+            assert danger not in shown.replace('width: 49', '')
+        assert html.escape(text).replace('&#x27;', '&#39;').replace('&quot;', '&#34;') in shown
+    found = await body(client, '/debug/kvs/default/key', key=text)
+    assert (found['key'], found['value']) == (text, {text: [text]})
+    link = html.unescape(pages[0].split('class="mono key"><a href="')[1].split('"')[0])
+    assert (await body(client, link + '&format=json'))['key'] == text
+
+
+# Who asks for what
+
+
+async def test_browsers_get_html_and_programs_json_and_each_may_ask_for_the_other(serve: Serve) -> None:
+    client = await serve()
+    assert (await client.get('/debug/kvs')).content_type == 'application/json'
+    assert (await client.get('/debug/kvs', headers=HTML)).content_type == 'text/html'
+    assert (await client.get('/debug/kvs?format=json', headers=HTML)).content_type == 'application/json'
+    assert (await client.get('/debug/kvs?format=html')).content_type == 'text/html'
+
+
+FAULTS = [
+    ('/debug/kvs/nobody', 404, "no store 'nobody'. There are: default, archive"),
+    ('/debug/kvs/names', 404, "no store 'names'"),
+    ('/debug/kvs/default/key?key=nobody', 404, 'no such key'),
+    ('/debug/kvs/default/key', 400, 'empty'),
+    ('/debug/kvs/default?limit=0', 400, f'from 1 to {MAX_LIMIT}'),
+    ('/debug/kvs/default?limit=many', 400, 'limit is'),
+    ('/debug/kvs/default?limit=', 400, 'limit is'),
+    (f'/debug/kvs/default?limit={MAX_LIMIT + 1}', 400, 'limit is'),
+]
+
+
+@pytest.mark.parametrize(('path', 'status', 'text'), FAULTS)
+async def test_a_mistake_in_the_address_is_said_as_json_or_html(
+    serve: Serve, path: str, status: int, text: str
+) -> None:
+    client = await serve()
+    answer = await client.get(path)
+    assert answer.status == status
+    assert text in (await answer.json())['error']
+    answer = await client.get(path, headers=HTML)
+    assert (answer.status, answer.content_type) == (status, 'text/html')
+    assert text in html.unescape(await answer.text())
+
+
+async def test_a_store_that_does_not_answer_is_said(serve: Serve, tmp_path: Path) -> None:
+    client = await serve()
+    (tmp_path / 'folder').mkdir()
+    KVS.add_item('gone', SQLiteKVS(tmp_path / 'folder'))
+    answer = await client.get('/debug/kvs/gone')
+    assert answer.status == 503
+    assert 'it is a folder' in (await answer.json())['error']
+    assert (await client.get('/debug/kvs')).status == 200
+
+
+async def test_every_answer_has_the_headers_that_protect_it(serve: Serve) -> None:
+    client = await serve()
+    await KVS().set('k', 1)
+    paths = ['/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k', '/debug/kvs/static/kvs.css']
+    for path in [*paths, *(fault[0] for fault in FAULTS)]:
+        for headers in ({}, HTML, {'Host': 'evil.example'}, {'Origin': 'https://evil.example'}):
+            answer = await client.get(path, headers=headers)
+            assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+            assert 'Access-Control-Allow-Origin' not in answer.headers
+    assert "default-src 'none'" in HEADERS['Content-Security-Policy']
+    assert 'unsafe' not in HEADERS['Content-Security-Policy']
+
+
+async def test_pages_hold_nothing_that_the_policy_forbids(serve: Serve) -> None:
+    client = await serve()
+    await KVS().set('k', 1)
+    for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
+        text = await page(client, path)
+        assert 'style=' not in text
+        assert '<style' not in text
+        assert '://' not in text
+    answer = await client.get('/debug/kvs/static/kvs.css')
+    assert answer.content_type == 'text/css'
+
+
+@pytest.mark.parametrize('method', ['post', 'put', 'delete', 'patch', 'options'])
+async def test_nothing_is_changed_by_any_method(serve: Serve, method: str) -> None:
+    client = await serve()
+    await KVS().set('k', 1)
+    for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
+        assert (await client.request(method, path)).status == 405
+    assert await KVS().dump() == {'k': 1}
+
+
+# Closed to strangers
+
+
+@pytest.mark.parametrize('host', ['localhost', 'localhost:8888', '127.0.0.1', '127.9.9.9:80', '[::1]', '[::1]:8888'])
+async def test_this_machine_is_let_in_by_its_own_names(serve: Serve, host: str) -> None:
+    assert (await (await serve()).get('/debug/kvs', headers={'Host': host})).status == 200
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'Host': 'evil.example'},
+        {'Host': 'evil.example:8888'},
+        {'Host': 'localhost.evil.example'},
+        {'Host': '127.0.0.1.evil.example'},
+        {'Host': 'localhost@evil.example'},
+        {'Host': ''},
+        {'Host': '[::1'},
+        {'Host': '10.0.0.1'},
+        {'Host': '0.0.0.0'},
+        {'X-Forwarded-For': '127.0.0.1'},
+        {'X-Forwarded-Host': 'localhost'},
+        {'X-Real-IP': '127.0.0.1'},
+        {'Forwarded': 'for=127.0.0.1'},
+        {'Via': '1.1 proxy'},
+    ],
+    ids=str,
+)
+async def test_strangers_and_proxies_are_not_let_in(serve: Serve, headers: dict[str, str]) -> None:
+    client = await serve()
+    await KVS().set('k', 'secret of a student')
+    for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k', '/debug/kvs/nobody'):
+        answer = await client.get(path, headers=headers)
+        assert answer.status == 403
+        assert 'closed to you' in (await answer.json())['error']
+
+
+@pytest.mark.parametrize('peer', [('10.0.0.1', 5), ('::ffff:10.0.0.1', 5, 0, 0), ('fe80::1%eth0', 5, 0, 0), None, ''])
+def test_a_peer_on_another_machine_is_a_stranger(peer: Any) -> None:
+    assert not is_local(asked_by(peer))
+
+
+def test_a_unix_socket_and_http_1_0_are_how_proxies_ask() -> None:
+    assert not is_local(asked_by('/run/kvs.sock'))
+    assert not is_local(asked_by(('127.0.0.1', 5), HttpVersion10))
+
+
+@pytest.mark.parametrize('peer', [('127.0.0.1', 5), ('::1', 5, 0, 0), ('::ffff:127.0.0.1', 5, 0, 0)])
+def test_a_peer_on_this_machine_is_none(peer: Any) -> None:
+    assert is_local(asked_by(peer))
+
+
+def asked_by(peer: Any, version: HttpVersion = HttpVersion11) -> web.Request:
+    transport = Mock()
+    transport.get_extra_info = lambda name, default=None: peer if name == 'peername' else default
+    headers = {'Host': 'localhost'}
+    return make_mocked_request('GET', '/debug/kvs', headers=headers, version=version, transport=transport)
+
+
+@pytest.mark.parametrize('run_mode', ['deploy', 'interactive', None])
+async def test_outside_dev_mode_the_pages_are_not_there_without_authorize_and_a_warning_says_why(
+    serve: Serve, run_mode: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        client = await serve(run_mode=run_mode)
+    assert '/debug/kvs is not served' in caplog.text
+    for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/static/kvs.css'):
+        assert (await client.get(path)).status == 404
+        assert (await client.post(path)).status == 404
+
+
+async def test_authorize_decides_in_every_mode_and_for_everybody(serve: Serve) -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
+        asked.append((action, store, key))
+        return request.headers.get('X-Teacher') == 'yes'
+
+    client = await serve(authorize, run_mode='deploy')
+    await KVS().set('k', 1)
+    teacher = {'X-Teacher': 'yes', 'Host': 'school.example', 'X-Forwarded-For': '10.0.0.1'}
+    for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
+        assert (await client.get(path, headers=teacher)).status == 200
+        assert (await client.get(path)).status == 403
+    assert asked[::2] == [('list', '', None), ('list', 'default', None), ('read', 'default', 'k')]
+
+
+async def test_a_key_that_may_not_be_read_is_not_said_to_be_there(serve: Serve) -> None:
+    client = await serve(lambda request, action, store, key: action == 'list')
+    await KVS().set('k', 1)
+    answers = [await client.get('/debug/kvs/default/key', params={'key': key}) for key in ('k', 'nobody', '')]
+    assert [answer.status for answer in answers] == [403, 403, 403]
+    assert len({await answer.text() for answer in answers}) == 1
+
+
+def broken(*arguments: object) -> bool:
+    raise ZeroDivisionError
+
+
+async def broken_later(*arguments: object) -> bool:
+    raise ZeroDivisionError
+
+
+async def no_boolean_later(*arguments: object) -> Any:
+    return 'yes'
+
+
+@pytest.mark.parametrize(
+    'authorize',
+    [
+        broken,
+        broken_later,
+        no_boolean_later,
+        lambda *arguments: 'yes',
+        lambda *arguments: 1,
+        lambda *arguments: None,
+        lambda *arguments: web.Response(),
+        lambda request: True,
+    ],
+)
+async def test_an_authorize_that_fails_or_says_no_boolean_lets_nobody_in(serve: Serve, authorize: Any) -> None:
+    client = await serve(authorize)
+    for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
+        answer = await client.get(path)
+        assert answer.status == 403
+        assert 'ZeroDivision' not in await answer.text()
+
+
+async def test_an_authorize_may_send_the_asker_to_a_page_of_its_own(serve: Serve) -> None:
+    def authorize(*arguments: object) -> bool:
+        raise web.HTTPFound('/login')
+
+    answer = await (await serve(authorize)).get('/debug/kvs', allow_redirects=False)
+    assert answer.status == 302
+
+
+# Wherever it is mounted
+
+
+async def test_below_a_sub_path_every_link_stays_below_it(serve: Serve) -> None:
+    client = await serve(below='/lo')
+    await KVS().multiset({INTERNAL: 1, EXTERNAL: 2})
+    addresses = ['/lo/debug/kvs', '/lo/debug/kvs/default', '/lo/debug/kvs/default/key?key=' + INTERNAL]
+    for address in addresses:
+        text = await page(client, address)
+        links = [part.split('"')[0] for mark in ('href="', 'action="') for part in text.split(mark)[1:]]
+        assert links
+        for link in links:
+            answer: ClientResponse = await client.get(html.unescape(link))
+            assert link.startswith('/lo/debug/kvs')
+            assert answer.status == 200
+    assert (await client.get('/debug/kvs')).status == 404
+
+
+async def test_json_is_the_same_dict_that_the_page_shows(serve: Serve) -> None:
+    client = await serve()
+    await KVS().set(EXTERNAL, {'words': 12})
+    text = html.unescape(await page(client, '/debug/kvs/default/key', key=EXTERNAL))
+    found = await body(client, '/debug/kvs/default/key', key=EXTERNAL)
+    assert json.dumps(found['value'], indent=2) in text
