@@ -158,6 +158,6 @@ def _digits(number: int, path: Path) -> str:
         raise _refusal(path, f'an integer of {number.bit_length():,} bits has no JSON form here', 'use text') from None
 
 
-def _refusal(path: Path, fault: str, cure: str) -> InvalidValue:
-    place = 'value' + ''.join(f'[{step!r}]' for step in path)
-    return InvalidValue(f'{place}: {fault}; {cure}.')
+def _refusal(path: Path, message: str, hint: str) -> InvalidValue:
+    location = 'value' + ''.join(f'[{step!r}]' for step in path)
+    return InvalidValue(f'{location}: {message}; {hint}.')

@@ -131,7 +131,7 @@ class KVSRouter:
         """
         return self._store(name)
 
-    async def examine(self, configuration: Settings) -> list[Problem]:
+    async def health_check(self, configuration: Settings) -> list[Problem]:
         """What is wrong with the files, folders and servers behind the stores that are there.
 
         Args:
@@ -242,7 +242,7 @@ async def live_problems(configuration: Settings) -> list[Problem]:
     """What is wrong with the files, folders and servers that a configuration names, which has no error by itself."""
     async with KVSRouter(connection=RedisConnection()) as router:
         router._take(configuration)
-        return await router.examine(configuration)
+        return await router.health_check(configuration)
 
 
 def reserved_names() -> list[str]:
@@ -272,4 +272,4 @@ async def kvs_live_check() -> None:
     Raises:
         StartupCheck: with every fault, the stores it concerns, the address and the cure. Warnings are logged.
     """
-    problems.raise_on_errors(await KVS.examine(settings.settings))
+    problems.raise_on_errors(await KVS.health_check(settings.settings))

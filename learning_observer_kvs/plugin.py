@@ -136,9 +136,9 @@ def _authorize_of(configuration: settings.Settings) -> Authorize | None:
         module, _, function = str(name).partition(':')
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        fault = f'is {name!r}, which cannot be imported: {error}'
-        place = configuration.place('kvs_debug', 'authorize')
-        cure = 'Write a function of a module on the path as package.module:function.'
-        problem = Problem('KVS.E015', place, 'kvs_debug.authorize', fault, cure)
+        message = f'is {name!r}, which cannot be imported: {error}'
+        location = configuration.location('kvs_debug', 'authorize')
+        hint = 'Write a function of a module on the path as package.module:function.'
+        problem = Problem('KVS.E015', location, 'kvs_debug.authorize', message, hint)
         raise StartupCheck(report([problem]), problems=[problem]) from None
     return found

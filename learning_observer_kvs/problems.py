@@ -67,21 +67,22 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding.
+    """One thing that is wrong with the settings, or with a file, folder or server that they name.
 
     Args:
-        id: its entry in the catalogue.
-        place: where in the settings, as ``creds.yaml:57``.
-        subject: the setting, dotted: ``kvs.default.type``.
-        fault: what is wrong with it, as the rest of a sentence that begins with the subject.
-        cure: what to do, as a sentence.
+        id: its entry in :data:`CATALOGUE`.
+        location: where in the settings, as ``creds.yaml:57``; empty until a check that knows the settings fills it in.
+        subject: the option that the problem is about, dotted: ``kvs.default.type``. A store, which does not know its
+            place in the settings, gives the name of the option alone.
+        message: what is wrong, as the rest of a sentence that begins with the subject.
+        hint: what to do, as a sentence.
     """
 
     id: str
-    place: str
+    location: str
     subject: str
-    fault: str
-    cure: str
+    message: str
+    hint: str
 
     @property
     def level(self) -> Level:
@@ -93,7 +94,7 @@ class Problem:
         return asdict(self) | {'level': self.level.name.lower()}
 
     def __str__(self) -> str:
-        return f'{self.place}  {self.subject} {self.fault}. {self.cure}  [{self.id}]'
+        return f'{self.location}  {self.subject} {self.message}. {self.hint}  [{self.id}]'
 
 
 def report(problems: Iterable[Problem]) -> str:

@@ -41,23 +41,23 @@ class Settings(dict[str, Any]):
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data or {})
         self.source: str | None = None
-        self.places: dict[Path, str] = {}
+        self.locations: dict[Path, str] = {}
         self.problems: list[Problem] = []
 
     def __repr__(self) -> str:
         return repr(masked(dict(self)))
 
-    def place(self, *path: Hashable) -> str:
+    def location(self, *path: Hashable) -> str:
         """Where an entry stands, as ``creds.yaml:57``; for what is not written, the line of the block it belongs in."""
-        while path and path not in self.places:
+        while path and path not in self.locations:
             path = path[:-1]
-        return self.places[path] if path else self.source or 'settings'
+        return self.locations[path] if path else self.source or 'settings'
 
     def take(self, other: Settings) -> None:
         """Become the same as another, in place."""
         self.clear()
         self.update(other)
-        self.source, self.places, self.problems = other.source, other.places, other.problems
+        self.source, self.locations, self.problems = other.source, other.locations, other.problems
 
 
 settings = Settings()
@@ -116,7 +116,7 @@ def _layers(source: Source) -> Iterator[Settings]:
 
 def _of_pmss(layer: pmss_source.Layer) -> Settings:
     found = Settings(layer.data)
-    found.source, found.places = layer.name, layer.places
+    found.source, found.locations = layer.name, layer.locations
     return found
 
 
@@ -136,14 +136,16 @@ def _lay_under(found: Settings, over: dict[Any, Any], layer: Settings, under: Ma
         path = (*at, key)
         if key not in over:
             over[key] = value
-            found.places.setdefault(path, layer.place(*path))
-            found.places |= {inner: place for inner, place in layer.places.items() if inner[: len(path)] == path}
+            found.locations.setdefault(path, layer.location(*path))
+            found.locations |= {
+                inner: location for inner, location in layer.locations.items() if inner[: len(path)] == path
+            }
         elif isinstance(over[key], dict) and isinstance(value, dict):
             _lay_under(found, over[key], layer, value, path)
         elif path[0] in (*BLOCKS, 'config'):
-            fault = f'is not used, because {found.place(*path)} comes first'
-            cure = 'Take one of the two out, or put the files in the order that is meant.'
-            found.problems.append(Problem('KVS.W006', layer.place(*path), '.'.join(map(str, path)), fault, cure))
+            message = f'is not used, because {found.location(*path)} comes first'
+            hint = 'Take one of the two out, or put the files in the order that is meant.'
+            found.problems.append(Problem('KVS.W006', layer.location(*path), '.'.join(map(str, path)), message, hint))
 
 
 def _name_pairs(layer: Settings) -> None:
@@ -154,8 +156,8 @@ def _name_pairs(layer: Settings) -> None:
         return
     layer['kvs'] = {entry.name: entry.options for entry in entries}
     for name, index in names.items():
-        for path in [path for path in layer.places if path[:3] == ('kvs', index, 1)]:
-            layer.places['kvs', name, *path[3:]] = layer.places.pop(path)
+        for path in [path for path in layer.locations if path[:3] == ('kvs', index, 1)]:
+            layer.locations['kvs', name, *path[3:]] = layer.locations.pop(path)
 
 
 def _read_yaml(name: str) -> Settings:
@@ -170,11 +172,11 @@ def _read_yaml(name: str) -> Settings:
         raise unreadable(name, f'is {kind}', 'Settings are a mapping that begins with a block such as "kvs:".')
     found = Settings(document.data)
     found.source = name
-    found.places = {path: f'{name}:{line}' for path, line in document.lines.items()}
+    found.locations = {path: f'{name}:{line}' for path, line in document.lines.items()}
     found.problems = [
         Problem(
             'KVS.E013',
-            found.place(*path),
+            found.location(*path),
             '.'.join(map(str, path)),
             f'is written twice, on lines {first} and {second}',
             'Take one of the two out.',
@@ -189,13 +191,13 @@ def _no_yaml(name: str, error: yaml.YAMLError) -> StartupCheck:
     if not isinstance(error, yaml.MarkedYAMLError):
         return unreadable(name, f'is not YAML: {str(error).splitlines()[0]}', 'Take out what is no text.')
     mark = error.problem_mark or error.context_mark
-    place = f'{name}:{mark.line + 1}:{mark.column + 1}' if mark else name
-    fault = error.problem or error.context or 'it cannot be parsed'
-    cure = 'Look at the indentation and at open quotes and brackets, here or on the lines above.'
-    if re.search(r'alias|anchor|tag', fault):  # it would go on with the value, which may be a password
-        fault = 'a value begins with !, & or *, which mean something else there'
-        cure = 'Put it in quotes if it is text.'
-    return unreadable(place, f'is not YAML: {fault}', cure)
+    location = f'{name}:{mark.line + 1}:{mark.column + 1}' if mark else name
+    message = error.problem or error.context or 'it cannot be parsed'
+    hint = 'Look at the indentation and at open quotes and brackets, here or on the lines above.'
+    if re.search(r'alias|anchor|tag', message):  # it would go on with the value, which may be a password
+        message = 'a value begins with !, & or *, which mean something else there'
+        hint = 'Put it in quotes if it is text.'
+    return unreadable(location, f'is not YAML: {message}', hint)
 
 
 def _plain(value: Any) -> Any:
@@ -230,9 +232,9 @@ def _filled(value: Any, path: Path, found: Settings, environment: Mapping[str, s
 
     text = _VARIABLE.sub(replace, value)
     for name in missing:
-        cure = 'Set it before the start, or write the value itself; $${ stands for ${.'
-        fault = f'takes the variable {name!r} of the environment, which is not set'
-        found.problems.append(Problem('KVS.E016', found.place(*path), '.'.join(map(str, path)), fault, cure))
+        hint = 'Set it before the start, or write the value itself; $${ stands for ${.'
+        message = f'takes the variable {name!r} of the environment, which is not set'
+        found.problems.append(Problem('KVS.E016', found.location(*path), '.'.join(map(str, path)), message, hint))
     return Unset.of(text, value) if missing else Text.of(text, value)
 
 

@@ -19,14 +19,14 @@ class OneFileKVS(Store):
         self.path = os.path.abspath(path)
         self.thread = ThreadPoolExecutor(1)  # off the event loop, and in the order of the calls
 
-    def place(self):
+    def location(self):
         return self.path
 
-    async def _read(self, keys):
+    async def read_bytes(self, keys):
         texts = await self._in_thread(self._load)
         return [texts.get(key) for key in keys]
 
-    async def _commit(self, writes, expected):
+    async def commit_bytes(self, writes, expected):
         return await self._in_thread(self._change, writes, expected)
 
     async def _scan(self, prefix, cursor, limit):

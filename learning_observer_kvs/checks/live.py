@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import Settings, store_entries
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.finding import Finding
 
 LIMIT = 3.0
 """Seconds that the stores have for it, all together."""
@@ -26,31 +26,29 @@ async def check_stores(stores: Mapping[str, Store], settings: Settings, limit: f
     Returns:
         The problems in the order of the stores. What is the same with several stores is one problem.
     """
-    findings = await asyncio.gather(*(_examine(store, limit) for store in stores.values()))
+    findings = await asyncio.gather(*(_health_check(store, limit) for store in stores.values()))
     paths = {entry.name: entry.path for entry in store_entries(settings)}
-    same: dict[Finding, list[str]] = {}
+    same: dict[Problem, list[str]] = {}
     for name, found in zip(stores, findings, strict=True):
-        for finding in found:
-            same.setdefault(finding, []).append(name)
+        for problem in found:
+            same.setdefault(problem, []).append(name)
     return [
-        Problem(
-            finding.id,
-            settings.place(*paths.get(names[0], ('kvs',)), finding.option),
-            ' and '.join(f'kvs.{name}' for name in names),
-            finding.fault,
-            finding.cure,
+        dataclasses.replace(
+            problem,
+            location=settings.location(*paths.get(names[0], ('kvs',)), problem.subject),
+            subject=' and '.join(f'kvs.{name}' for name in names),
         )
-        for finding, names in same.items()
+        for problem, names in same.items()
     ]
 
 
-async def _examine(store: Store, limit: float) -> list[Finding]:
+async def _health_check(store: Store, limit: float) -> list[Problem]:
     try:
         async with asyncio.timeout(limit):
-            return await store.examine()
+            return await store.health_check()
     except TimeoutError:
-        cure = 'Is it running, and is the way to it open?'
-        return [Finding('KVS.E019', f'gave no answer within {limit:g} s: {store.place()}', cure)]
+        hint = 'Is it running, and is the way to it open?'
+        return [Problem('KVS.E019', '', 'type', f'gave no answer within {limit:g} s: {store.location()}', hint)]
     except KVSError as error:
         option = next((option.name for option in store.OPTIONS if option.kind == 'path'), 'type')
-        return [Finding('KVS.E018', 'does not work', str(error), option)]
+        return [Problem('KVS.E018', '', option, 'does not work', str(error))]

@@ -13,8 +13,8 @@ class Contradiction(NamedTuple):
     """Settings that cannot hold together: the word, what is wrong with it (after the word), the cure."""
 
     word: str
-    fault: str
-    cure: str
+    message: str
+    hint: str
 
 
 def contradictions(settings: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapp
 from typing import Any
 
 from learning_observer_kvs.checks.redis import contradictions
-from learning_observer_kvs.config.options import Option, fault_of, taken
+from learning_observer_kvs.config.options import Option, problem_of, taken
 from learning_observer_kvs.config.redaction import Unset, shown
 from learning_observer_kvs.problems import CATALOGUE, Problem
 from learning_observer_kvs.settings import BLOCKS, Settings, StoreEntry, store_entries
@@ -50,7 +50,7 @@ def check_settings(
     problems += _check_block(settings, 'redis_connection', redis_options.OPTIONS, 'KVS.E014', 'KVS.W002')
     problems += _check_places(settings)
     problems += _check_block(settings, 'kvs_debug', DEBUG_OPTIONS, 'KVS.E015', 'KVS.E015')
-    return sorted(problems, key=lambda problem: _file_and_line(problem.place))
+    return sorted(problems, key=lambda problem: _file_and_line(problem.location))
 
 
 def _take_text(settings: Settings, types: Mapping[str, type[Store]]) -> None:
@@ -71,30 +71,30 @@ def _check_words(settings: Settings) -> Iterator[Problem]:
     for word in settings:
         close = difflib.get_close_matches(str(word).lower(), _WORDS, 1, 0.8)
         if word not in _WORDS and close and close[0] not in settings:
-            yield Problem('KVS.W005', settings.place(word), str(word), 'is not read', f'Did you mean {close[0]!r}?')
+            yield Problem('KVS.W005', settings.location(word), str(word), 'is not read', f'Did you mean {close[0]!r}?')
     block = settings.get('config')
     mode = block.get('run_mode') if isinstance(block, Mapping) else None
     if mode is not None and mode not in RUN_MODES:
-        place, fault = settings.place('config', 'run_mode'), f'is {shown("run_mode", mode)}'
-        cure = _did_you_mean(mode, RUN_MODES) or CATALOGUE['KVS.W004'][1]
-        yield Problem('KVS.W004', place, 'config.run_mode', fault, cure)
+        location, message = settings.location('config', 'run_mode'), f'is {shown("run_mode", mode)}'
+        hint = _did_you_mean(mode, RUN_MODES) or CATALOGUE['KVS.W004'][1]
+        yield Problem('KVS.W004', location, 'config.run_mode', message, hint)
 
 
 def _check_stores(
     settings: Settings, types: MutableMapping[str, type[Store]], reserved: Collection[str], default_required: bool
 ) -> Iterator[Problem]:
-    block, place = settings.get('kvs'), settings.place('kvs')
+    block, location = settings.get('kvs'), settings.location('kvs')
     if 'kvs' not in settings:
         if not settings and settings.source is None:
-            cure = 'Load settings first: settings.load_settings("creds.yaml").'
+            hint = 'Load settings first: settings.load_settings("creds.yaml").'
         else:
-            cure = 'Add "kvs: {default: {type: sqlite, path: .lo_kvs/state.sqlite3}}".'
-        yield Problem('KVS.E001', place, 'kvs', 'is not there', cure)
+            hint = 'Add "kvs: {default: {type: sqlite, path: .lo_kvs/state.sqlite3}}".'
+        yield Problem('KVS.E001', location, 'kvs', 'is not there', hint)
         return
     if isinstance(block, Unset):
         return
     if not isinstance(block, (Mapping, list, tuple)):
-        yield Problem('KVS.E002', place, 'kvs', f'is {shown("kvs", block)}', CATALOGUE['KVS.E002'][1])
+        yield Problem('KVS.E002', location, 'kvs', f'is {shown("kvs", block)}', CATALOGUE['KVS.E002'][1])
         return
     entries = store_entries(settings)
     seen: dict[str, StoreEntry] = {}
@@ -104,26 +104,26 @@ def _check_stores(
     if default_required and 'default' not in seen:
         close = difflib.get_close_matches('default', seen, 1)
         hint = f"Did you mean to call {close[0]!r} 'default'?" if close else CATALOGUE['KVS.E003'][1]
-        yield Problem('KVS.E003', place, 'kvs.default', 'is not there', hint)
+        yield Problem('KVS.E003', location, 'kvs.default', 'is not there', hint)
     yield from _check_sharing(settings, seen.values())
 
 
 def _check_name(
     settings: Settings, entry: StoreEntry, reserved: Collection[str], seen: dict[str, StoreEntry]
 ) -> Iterator[Problem]:
-    name, place = entry.name, settings.place(*entry.path)
+    name, location = entry.name, settings.location(*entry.path)
     if not isinstance(name, str):
-        fault = 'is no [name, options] pair' if name is None else f'is a name of the kind {type(name).__name__}'
-        yield Problem('KVS.E002', place, _dotted(entry.path), fault, CATALOGUE['KVS.E002'][1])
+        message = 'is no [name, options] pair' if name is None else f'is a name of the kind {type(name).__name__}'
+        yield Problem('KVS.E002', location, _dotted(entry.path), message, CATALOGUE['KVS.E002'][1])
         return
     if not name.isidentifier() or name.startswith('_'):
-        cure = 'Use letters, digits and _, beginning with a letter: programs write KVS.<name>().'
-        yield Problem('KVS.E010', place, f'kvs.{name}', 'is no name for a store', cure)
+        hint = 'Use letters, digits and _, beginning with a letter: programs write KVS.<name>().'
+        yield Problem('KVS.E010', location, f'kvs.{name}', 'is no name for a store', hint)
     elif name in reserved:
-        cure = f'Choose another name: KVS.{name} is a method of the router.'
-        yield Problem('KVS.E010', place, f'kvs.{name}', 'cannot be the name of a store', cure)
+        hint = f'Choose another name: KVS.{name} is a method of the router.'
+        yield Problem('KVS.E010', location, f'kvs.{name}', 'cannot be the name of a store', hint)
     if name in seen:
-        yield Problem('KVS.E011', place, f'kvs.{name}', 'is there twice', CATALOGUE['KVS.E011'][1])
+        yield Problem('KVS.E011', location, f'kvs.{name}', 'is there twice', CATALOGUE['KVS.E011'][1])
     seen[name] = entry
 
 
@@ -132,24 +132,26 @@ def _check_options(settings: Settings, entry: StoreEntry, types: MutableMapping[
     if entry.name is None or isinstance(options, Unset):
         return
     if not isinstance(options, Mapping):
-        fault = f'is {shown(entry.name, options)}, which is no mapping'
-        cure = 'Write its options below it, one a line, beginning with type:.'
-        yield Problem('KVS.E006', settings.place(*path), subject, fault, cure)
+        message = f'is {shown(entry.name, options)}, which is no mapping'
+        hint = 'Write its options below it, one a line, beginning with type:.'
+        yield Problem('KVS.E006', settings.location(*path), subject, message, hint)
         return
     word = options.get('type')
     unusable = entry_points.join(types, word) if isinstance(word, str) else None
     known = types.get(word) if isinstance(word, str) else None
     words = dict.fromkeys(types) if known else dict.fromkeys([*types, *entry_points.installed()])
     if 'type' not in options:
-        cure = f'There are: {", ".join(words)}.'
-        yield Problem('KVS.E005', settings.place(*path), f'{subject}.type', 'is missing', cure)
+        hint = f'There are: {", ".join(words)}.'
+        yield Problem('KVS.E005', settings.location(*path), f'{subject}.type', 'is missing', hint)
     elif unusable:
-        fault = f'is {shown("type", word)}, which {unusable}'
-        yield Problem('KVS.E017', settings.place(*path, 'type'), f'{subject}.type', fault, CATALOGUE['KVS.E017'][1])
+        message = f'is {shown("type", word)}, which {unusable}'
+        yield Problem(
+            'KVS.E017', settings.location(*path, 'type'), f'{subject}.type', message, CATALOGUE['KVS.E017'][1]
+        )
     elif known is None and not isinstance(word, Unset):
-        fault = f'is {shown("type", word)}, which is no type of store'
-        cure = _did_you_mean(word, words) or f'There are: {", ".join(words)}.'
-        yield Problem('KVS.E004', settings.place(*path, 'type'), f'{subject}.type', fault, cure)
+        message = f'is {shown("type", word)}, which is no type of store'
+        hint = _did_you_mean(word, words) or f'There are: {", ".join(words)}.'
+        yield Problem('KVS.E004', settings.location(*path, 'type'), f'{subject}.type', message, hint)
     yield from _check_words_of(
         settings, entry, known, {option.name for cls in types.values() for option in cls.OPTIONS}
     )
@@ -166,25 +168,25 @@ def _check_words_of(
     own = {option.name: option for option in known.OPTIONS} if known else {}
     missing = {option.name for option in own.values() if option.required} - set(entry.options)
     for word, value in entry.options.items():
-        place, subject = settings.place(*entry.path, word), f'kvs.{entry.name}.{word}'
+        location, subject = settings.location(*entry.path, word), f'kvs.{entry.name}.{word}'
         if word == 'type':
             continue
         if word in own:
-            if fault_and_cure := fault_of(own[word], value):
-                yield Problem('KVS.E009', place, subject, *fault_and_cure)
+            if message_and_hint := problem_of(own[word], value):
+                yield Problem('KVS.E009', location, subject, *message_and_hint)
         elif word not in everywhere:
             close = difflib.get_close_matches(str(word), own or everywhere, 1)
             missing -= set(close)  # one fault, not two
             listed = f'{known.TYPE} takes: {", ".join(own)}.' if known else 'Take it out.'
-            cure = f'Did you mean {close[0]!r}?' if close else listed
-            yield Problem('KVS.E008', place, subject, 'is an option no type of store knows', cure)
+            hint = f'Did you mean {close[0]!r}?' if close else listed
+            yield Problem('KVS.E008', location, subject, 'is an option no type of store knows', hint)
         elif known:
-            yield Problem('KVS.W001', place, subject, f'is not used by type {known.TYPE}', CATALOGUE['KVS.W001'][1])
+            yield Problem('KVS.W001', location, subject, f'is not used by type {known.TYPE}', CATALOGUE['KVS.W001'][1])
     for name in own:
         if name in missing and known:
-            place, fault = settings.place(*entry.path), f'is missing; {known.TYPE} needs it'
-            cure = f'Add {name}: {own[name].doc}'
-            yield Problem('KVS.E007', place, f'kvs.{entry.name}.{name}', fault, cure)
+            location, message = settings.location(*entry.path), f'is missing; {known.TYPE} needs it'
+            hint = f'Add {name}: {own[name].doc}'
+            yield Problem('KVS.E007', location, f'kvs.{entry.name}.{name}', message, hint)
 
 
 def _check_sharing(settings: Settings, entries: Iterable[StoreEntry]) -> Iterator[Problem]:
@@ -199,16 +201,18 @@ def _check_sharing(settings: Settings, entries: Iterable[StoreEntry]) -> Iterato
             folder, table = os.path.abspath(where), name.lower() if kind == 'sqlite' else ''
             for other, other_folder, other_kind, other_table in placed:
                 if other_folder == folder and (other_kind != kind or other_table == table):
-                    fault, cure = f'is also the path of kvs.{other}', CATALOGUE['KVS.E012'][1]
-                    yield Problem('KVS.E012', settings.place(*path, 'path'), f'kvs.{name}.path', fault, cure)
+                    message, hint = f'is also the path of kvs.{other}', CATALOGUE['KVS.E012'][1]
+                    yield Problem('KVS.E012', settings.location(*path, 'path'), f'kvs.{name}.path', message, hint)
                     break
             placed.append((name, folder, kind, table))
         if kind in ('redis', 'redis_ephemeral') and isinstance(prefix, str):
             server = redis_options.place_of(redis_options.overriding(_shared_redis(settings), options))
             for other, taken, its_server in prefixed:
                 if its_server == server and (prefix.startswith(taken) or taken.startswith(prefix)):
-                    fault = f'and kvs.{other} share keys: their prefixes are {prefix!r} and {taken!r}'
-                    yield Problem('KVS.W003', settings.place(*path), f'kvs.{name}', fault, CATALOGUE['KVS.W003'][1])
+                    message = f'and kvs.{other} share keys: their prefixes are {prefix!r} and {taken!r}'
+                    yield Problem(
+                        'KVS.W003', settings.location(*path), f'kvs.{name}', message, CATALOGUE['KVS.W003'][1]
+                    )
                     break
             prefixed.append((name, prefix, server))
 
@@ -228,10 +232,10 @@ def _check_places(settings: Settings) -> Iterator[Problem]:
             blocks.append((whole, entry.path, f'kvs.{entry.name}'))
     for block, path, name in blocks:
         given = {option: block[option.name] for option in redis_options.OPTIONS if option.name in block}
-        if any(isinstance(value, Unset) or fault_of(option, value) for option, value in given.items()):
+        if any(isinstance(value, Unset) or problem_of(option, value) for option, value in given.items()):
             continue  # told already
-        for word, fault, cure in contradictions(block):
-            yield Problem('KVS.E014', settings.place(*path, word), f'{name}.{word}', fault, cure)
+        for word, message, hint in contradictions(block):
+            yield Problem('KVS.E014', settings.location(*path, word), f'{name}.{word}', message, hint)
 
 
 def _check_block(
@@ -241,19 +245,19 @@ def _check_block(
     if block is None or isinstance(block, Unset):
         return
     if not isinstance(block, Mapping):
-        cure = 'Write it as a mapping, one setting a line.'
-        yield Problem(wrong, settings.place(name), name, f'is {shown(name, block)}', cure)
+        hint = 'Write it as a mapping, one setting a line.'
+        yield Problem(wrong, settings.location(name), name, f'is {shown(name, block)}', hint)
         return
     known = {option.name: option for option in options}
     for word, value in block.items():
-        place, subject = settings.place(name, word), f'{name}.{word}'
+        location, subject = settings.location(name, word), f'{name}.{word}'
         if word in known:
-            if fault_and_cure := fault_of(known[word], value):
-                yield Problem(wrong, place, subject, *fault_and_cure)
+            if message_and_hint := problem_of(known[word], value):
+                yield Problem(wrong, location, subject, *message_and_hint)
         else:
-            hint = _did_you_mean(word, known)
+            close = _did_you_mean(word, known)
             yield Problem(
-                wrong if hint else unknown, place, subject, 'is unknown', hint or f'There are: {", ".join(known)}.'
+                wrong if close else unknown, location, subject, 'is unknown', close or f'There are: {", ".join(known)}.'
             )
 
 
@@ -266,6 +270,6 @@ def _dotted(path: Iterable[object]) -> str:
     return '.'.join(map(str, path))
 
 
-def _file_and_line(place: str) -> tuple[str, int]:
-    file, _, line = place.rpartition(':')
-    return (file, int(line)) if line.isdigit() else (place, 0)
+def _file_and_line(location: str) -> tuple[str, int]:
+    file, _, line = location.rpartition(':')
+    return (file, int(line)) if line.isdigit() else (location, 0)

@@ -24,7 +24,7 @@ def read_text(name: str) -> str:
         raise unreadable(name, f'cannot be read: {error.strerror}', 'Give the path of a readable file.') from None
 
 
-def unreadable(place: str, fault: str, cure: str) -> StartupCheck:
+def unreadable(location: str, message: str, hint: str) -> StartupCheck:
     """The error for a file that is no settings."""
-    problem = Problem('KVS.E000', place, 'the file', fault, cure)
+    problem = Problem('KVS.E000', location, 'the file', message, hint)
     return StartupCheck(str(problem), problems=[problem])

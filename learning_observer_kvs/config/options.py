@@ -58,10 +58,10 @@ def taken(option: Option, value: Any) -> Any:
                     return number(text)
             return value
         case _:
-            return text if fault_of(option, text) is None else value
+            return text if problem_of(option, text) is None else value
 
 
-def fault_of(option: Option, value: Any) -> tuple[str, str] | None:
+def problem_of(option: Option, value: Any) -> tuple[str, str] | None:
     """What is wrong with a value and its cure; ``None`` if nothing is."""
     if isinstance(value, Unset):
         return None

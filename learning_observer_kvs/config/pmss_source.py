@@ -33,7 +33,7 @@ class Layer(NamedTuple):
     """Settings of one file or ruleset: nested, where each value is written, and the name of it all."""
 
     data: dict[str, Any]
-    places: dict[Path, str]
+    locations: dict[Path, str]
     name: str
 
 
@@ -77,8 +77,8 @@ def _parsed(name: str, text: str) -> Mapping[str, Any]:
             warnings.simplefilter('ignore')
             loadfile, lexer = importlib.import_module('pmss.loadfile'), importlib.import_module('pmss.pmsslex').lexer
     except ImportError as error:
-        fault = f'needs the package pmss, which cannot be imported ({error})'
-        raise unreadable(name, fault, "Install it: pip install 'learning_observer_kvs[pmss]'.") from None
+        message = f'needs the package pmss, which cannot be imported ({error})'
+        raise unreadable(name, message, "Install it: pip install 'learning_observer_kvs[pmss]'.") from None
     said = io.StringIO()  # it prints what it stumbles over, passwords too
     with redirect_stdout(said), warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -88,14 +88,14 @@ def _parsed(name: str, text: str) -> Mapping[str, Any]:
         except Exception:  # whatever its parser makes of a fault
             said.write('fault')
     if said.getvalue():
-        cure = 'Look for a ; after every value, for { and }, and for names of anything but letters, digits and _.'
-        raise unreadable(name, 'is not PMSS', cure)
+        hint = 'Look for a ; after every value, for { and }, and for names of anything but letters, digits and _.'
+        raise unreadable(name, 'is not PMSS', hint)
     return rules
 
 
 def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[Path, int]) -> Layer:
     data: dict[str, Any] = {}
-    places: dict[Path, str] = {}
+    locations: dict[Path, str] = {}
     for leaf, values in rules.items():
         for selector, value in values.items():
             path = (*_types(selector), leaf)
@@ -104,10 +104,10 @@ def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[Path, int]) -> La
             inner = data
             for depth, step in enumerate(path[:-1], 1):
                 inner = inner.setdefault(step, {})
-                places.setdefault(path[:depth], name)
+                locations.setdefault(path[:depth], name)
             inner[leaf] = None if value == 'None' else Text.of(value) if isinstance(value, str) else value
-            places[path] = f'{name}:{lines[path]}' if path in lines else name
-    return Layer(data, places, name)
+            locations[path] = f'{name}:{lines[path]}' if path in lines else name
+    return Layer(data, locations, name)
 
 
 def _types(selector: Any) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ async def stores_view(router: KVSRouter) -> dict[str, Any]:
     names = router.names()
     return {
         'stores': [
-            {'name': name, 'type': store.TYPE, 'place': store.place()}
+            {'name': name, 'type': store.TYPE, 'location': store.location()}
             for name, store in zip(names, stores, strict=True)
         ]
     }
@@ -78,7 +78,7 @@ async def value_view(router: KVSRouter, name: str, key: str) -> dict[str, Any]:
     try:
         view['value'] = await store[key]
     except CorruptValue as error:
-        [text] = await store._read([key])
+        [text] = await store.read_bytes([key])
         view['error'] = str(error)
         view['raw'] = (text or b'')[:SHOWN_OF_CORRUPT].decode('utf-8', 'backslashreplace')
     return view

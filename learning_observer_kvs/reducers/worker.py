@@ -225,7 +225,7 @@ class Folder:
         return None if text is None and guessed else Batch(text, guessed)
 
     async def _read(self, key: str, attempt: int = 0) -> Batch:
-        [text] = await self._store._read([key])
+        [text] = await self._store.read_bytes([key])
         if text is not None:
             self._store.decode(key, text)  # what is corrupt is told with its key and place
         return Batch(text, False, attempt)
@@ -289,7 +289,7 @@ class Folder:
         # A guess decides nothing alone: without anything to write, the comparison is still made.
         tell = functools.partial(self._committed, key, batch)
         renew: Collection[str] = ()
-        if self._store.renews and batch.writes:
+        if self._store.has_ttl and batch.writes:
             renew = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         try:
             self._begin_commit(batch.writes, {key: batch.base}, tell, renew)

@@ -181,7 +181,7 @@ class WriteBehind(Folder):
             await super()._room()
             if self._failure is not None:
                 raise Overloaded(
-                    f'{self._events:,} events wait to be written to {self._store.place()}, which fails: '
+                    f'{self._events:,} events wait to be written to {self._store.location()}, which fails: '
                     f'{self._failure} This one was not taken; send it again later.'
                 )
             room = self._room_made

@@ -23,11 +23,11 @@ from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.reducers.batch import Step
 from learning_observer_kvs.reducers.state_cache import Guesses
 from learning_observer_kvs.reducers.worker import MAX_TRIES, TURN, Folder, pause
 from learning_observer_kvs.reducers.write_behind import WriteBehind
-from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.keys import check_key, shown
 
@@ -78,7 +78,7 @@ class Description(NamedTuple):
 Outcome = bool | BaseException
 """Of a write: whether its condition held, or what went wrong."""
 
-Tell = Callable[[Outcome], None]
+OnDone = Callable[[Outcome], None]
 
 
 class Committer(Protocol):
@@ -88,8 +88,8 @@ class Committer(Protocol):
         self,
         writes: Mapping[str, bytes | None],
         expected: Mapping[str, bytes | None],
-        tell: Tell,
-        renew: Collection[str] = (),
+        on_done: OnDone,
+        refresh: Collection[str] = (),
     ) -> None: ...
 
 
@@ -125,7 +125,7 @@ class Store(ABC):
     SCAN_REPEATS: ClassVar[bool] = True
     """Whether a walk by ``_scan`` may give a key twice; then ``keys`` and ``dump`` remember all they have seen."""
 
-    renews = False
+    has_ttl = False
     """Whether what is written lives for a while only: a reducer's two states then live equally long."""
 
     # ``await store[key]`` reads; iterating or asking ``in`` would fall back on it and never end.
@@ -142,7 +142,7 @@ class Store(ABC):
         self._folders: PerLoop[Folder] = PerLoop(self._make_folder)
 
     def __repr__(self) -> str:
-        return f'<{type(self).__name__} {self.name!r} at {self.place()}>'
+        return f'<{type(self).__name__} {self.name!r} at {self.location()}>'
 
     async def __aenter__(self) -> Self:
         return self
@@ -264,7 +264,7 @@ class Store(ABC):
         }
         await self._flush_keys(wanted)
         for attempt in range(MAX_TRIES):
-            stored = dict(zip(wanted, await self._read(list(wanted)), strict=True)) if wanted else {}
+            stored = dict(zip(wanted, await self.read_bytes(list(wanted)), strict=True)) if wanted else {}
             if any(not self._same(key, stored[key], text) for key, text in wanted.items()):
                 return False
             # The condition is put in the bytes that are stored: equal values may be written differently.
@@ -295,7 +295,7 @@ class Store(ABC):
         async with self.locks.holding(key):
             await self._flush_keys([key])
             for attempt in range(MAX_TRIES):
-                [text] = await self._read([key])
+                [text] = await self.read_bytes([key])
                 value = fn(None if text is None else self.decode(key, text))
                 if inspect.isawaitable(value):
                     value = await value
@@ -330,7 +330,7 @@ class Store(ABC):
         finally:
             self._guesses.clear()
 
-    async def examine(self) -> list[Finding]:
+    async def health_check(self) -> list[Problem]:
         """What is wrong with the place where the data lives. Whether it takes writes is tried; no data is changed.
 
         Raises:
@@ -401,10 +401,10 @@ class Store(ABC):
     async def _newest(self, keys: Sequence[str]) -> list[bytes | None]:
         """The texts of keys, those that are not flushed yet as this process knows them."""
         if self.flush_interval is None or not isinstance(folder := self._folders.here(), WriteBehind):
-            return await self._read(keys)
+            return await self.read_bytes(keys)
         known = {key: folder.newest[key] for key in keys if key in folder.newest}
         rest = [key for key in keys if key not in known]
-        found = known | dict(zip(rest, await self._read(rest), strict=True)) if rest else known
+        found = known | dict(zip(rest, await self.read_bytes(rest), strict=True)) if rest else known
         return [found[key] for key in keys]
 
     async def _flush_keys(self, keys: Collection[str]) -> None:
@@ -441,7 +441,7 @@ class Store(ABC):
     async def _write(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         await self._flush_keys(writes)
         try:
-            return await self._commit(writes, expected)
+            return await self.commit_bytes(writes, expected)
         finally:
             # Also after a failure: who knows what is there now.
             for key in writes:
@@ -451,7 +451,7 @@ class Store(ABC):
         return Conflict(f'{self._at(key)}: others kept writing it; tried {MAX_TRIES} times.')
 
     def _at(self, key: str) -> str:
-        return f'{shown(key)} in store {self.name!r} ({self.place()})'
+        return f'{shown(key)} in store {self.name!r} ({self.location()})'
 
     # Walking
 
@@ -473,7 +473,7 @@ class Store(ABC):
         async for page in self._pages(prefix):
             while page:
                 some, page = page[:portion], page[portion:]
-                texts = await self._read(some)
+                texts = await self.read_bytes(some)
                 size = sum(len(text) for text in texts if text is not None)
                 portion = max(1, min(2 * portion, PAGE, portion * PORTION_BYTES // (size + 1)))
                 for key, text in zip(some, texts, strict=True):
@@ -486,15 +486,15 @@ class Store(ABC):
     # What a backend adds
 
     @abstractmethod
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the data lives, for messages: a path, an address without its password."""
 
     @abstractmethod
-    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """The stored bytes of each key in order, ``None`` for missing ones."""
 
     @abstractmethod
-    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+    async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         """Atomically: if every expected key holds exactly these bytes (``None``: is missing), write everything
         (``None``: remove) and return True; else touch nothing and return False. Either may be empty."""
 
@@ -514,12 +514,12 @@ class Store(ABC):
         def begin(
             writes: Mapping[str, bytes | None],
             expected: Mapping[str, bytes | None],
-            tell: Tell,
-            renew: Collection[str] = (),
+            on_done: OnDone,
+            refresh: Collection[str] = (),
         ) -> None:
-            task = loop.create_task(self._commit(writes, expected))
+            task = loop.create_task(self.commit_bytes(writes, expected))
             _COMMITS.add(task)
-            task.add_done_callback(functools.partial(_commit_done, tell))
+            task.add_done_callback(functools.partial(_commit_done, on_done))
 
         return begin
 
@@ -530,29 +530,29 @@ class Store(ABC):
     async def _remove(self, key: str) -> bool:
         """Remove a key; whether it was there."""
         for attempt in range(MAX_TRIES):
-            [text] = await self._read([key])
+            [text] = await self.read_bytes([key])
             if text is None:
                 return False
-            if await self._commit({key: None}, {key: text}):
+            if await self.commit_bytes({key: None}, {key: text}):
                 return True
             await pause(attempt)
         raise self._gave_up(key)
 
     async def _describe(self, key: str) -> Description | None:
         """What is known of a key; ``None`` when missing."""
-        [text] = await self._read([key])
+        [text] = await self.read_bytes([key])
         return None if text is None else Description(len(text))
 
     async def _clear(self) -> None:
         """Remove what belongs to this store."""
         async for keys in self._pages(''):
-            await self._commit(dict.fromkeys(keys), {})
+            await self.commit_bytes(dict.fromkeys(keys), {})
 
     async def _close(self) -> None:
         """Let go of files and connections; a later call opens them again."""
         return None
 
 
-def _commit_done(tell: Tell, task: asyncio.Task[bool]) -> None:
+def _commit_done(on_done: OnDone, task: asyncio.Task[bool]) -> None:
     _COMMITS.discard(task)
-    tell(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())
+    on_done(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())

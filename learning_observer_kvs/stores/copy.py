@@ -146,7 +146,7 @@ async def _texts(store: Store, keys: list[str], report: Report | None = None) ->
 async def _stored(store: Store, keys: list[str]) -> list[bytes | CorruptValue | None]:
     """What is stored, or what is wrong with it."""
     try:
-        return [*await store._read(keys)] if keys else []
+        return [*await store.read_bytes(keys)] if keys else []
     except CorruptValue as error:
         return [error] if len(keys) == 1 else [text for key in keys for text in await _stored(store, [key])]
 

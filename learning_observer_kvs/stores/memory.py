@@ -11,7 +11,7 @@ from weakref import WeakSet
 from sortedcontainers import SortedList
 
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.stores.base import Committer, Common, Description, Store, Tell
+from learning_observer_kvs.stores.base import Committer, Common, Description, OnDone, Store
 
 KEYS_AT_ONCE = 1000
 """How many keys a page has at most."""
@@ -37,23 +37,23 @@ class InMemoryKVS(Store):
         self._order: SortedList[str] = SortedList()
         _LIVE.add(self)
 
-    def place(self) -> str:
+    def location(self) -> str:
         return 'memory of this process'
 
-    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self._texts.get(key) for key in keys]
 
-    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+    async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         return self._write_now(writes, expected)
 
     def _committer(self) -> Committer:
         def begin(
             writes: Mapping[str, bytes | None],
             expected: Mapping[str, bytes | None],
-            tell: Tell,
-            renew: Collection[str] = (),
+            on_done: OnDone,
+            refresh: Collection[str] = (),
         ) -> None:
-            tell(self._write_now(writes, expected))
+            on_done(self._write_now(writes, expected))
 
         return begin
 

@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
-from learning_observer_kvs.stores.write_queue import Answer, Load, Request
+from learning_observer_kvs.stores.write_queue import OnBatchDone, Request, WriteBatch
 
 MAX_TOGETHER = 1000
 """About how many requests are processed at once."""
 
 
 class _Job(NamedTuple):
-    load: Load
-    answer: Answer
+    batch: WriteBatch
+    on_batch_done: OnBatchDone
     loop: asyncio.AbstractEventLoop
 
 
@@ -37,9 +37,9 @@ class WriterThread:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def submit(self, load: Load, answer: Answer) -> None:
+    def submit(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         """Have a load written; ``answer`` is called in this loop when it is."""
-        job = _Job(load, answer, asyncio.get_running_loop())
+        job = _Job(batch, on_batch_done, asyncio.get_running_loop())
         with self._lock:
             if self._thread is None:
                 jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -68,14 +68,14 @@ class WriterThread:
         """Write what waits, or what comes next; whether there may be more. Nothing of it is held after that."""
         jobs = [waiting.get()]
         with suppress(queue.Empty):
-            while jobs[-1] is not None and sum(len(job.load) for job in jobs if job) < MAX_TOGETHER:
+            while jobs[-1] is not None and sum(len(job.batch) for job in jobs if job) < MAX_TOGETHER:
                 jobs.append(waiting.get_nowait())
         together = [job for job in jobs if job is not None]
         if together:
-            self._write([request for job in together for request in job.load])
+            self._write([request for job in together for request in job.batch])
         for job in together:
             with suppress(RuntimeError):  # the loop has ended; nobody waits any more
-                job.loop.call_soon_threadsafe(job.answer, job.load)
+                job.loop.call_soon_threadsafe(job.on_batch_done, job.batch)
         return jobs[-1] is not None
 
     def _write(self, requests: list[Request]) -> None:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores import base
-from learning_observer_kvs.stores.base import Committer, Outcome, Store, Tell
+from learning_observer_kvs.stores.base import Committer, OnDone, Outcome, Store
 
 MAX_WAITING = 100_000
 """How many requests may wait."""
@@ -37,22 +37,22 @@ class Request:
             condition, whether something was there.
     """
 
-    __slots__ = ('clear', 'error', 'expected', 'renew', 'result', 'size', 'tell', 'writes')
+    __slots__ = ('clear', 'error', 'expected', 'on_done', 'refresh', 'result', 'size', 'writes')
 
     def __init__(
         self,
         writes: Mapping[str, bytes | None],
         expected: Mapping[str, bytes | None],
-        tell: Tell,
+        on_done: OnDone,
         *,
         clear: bool = False,
-        renew: Collection[str] = (),
+        refresh: Collection[str] = (),
     ) -> None:
         self.writes = writes
         self.expected = expected
-        self.tell = tell
+        self.on_done = on_done
         self.clear = clear
-        self.renew = renew
+        self.refresh = refresh
         self.size = 0
         for text in writes.values():
             if text is not None:
@@ -61,11 +61,11 @@ class Request:
         self.error: Exception | None = None
 
 
-Load: TypeAlias = Sequence[Request]
-Answer: TypeAlias = Callable[[Load], None]
+WriteBatch: TypeAlias = Sequence[Request]
+OnBatchDone: TypeAlias = Callable[[WriteBatch], None]
 
 
-class Gatherer:
+class WriteQueue:
     """The queue of one store in one event loop.
 
     Args:
@@ -75,16 +75,18 @@ class Gatherer:
         max_requests, max_bytes: how much a load carries; a single request may have more bytes.
     """
 
-    def __init__(self, carry: Callable[[Load, Answer], None], place: str, max_requests: int, max_bytes: int) -> None:
-        self._carry = carry
-        self._place = place
+    def __init__(
+        self, write_batch: Callable[[WriteBatch, OnBatchDone], None], location: str, max_requests: int, max_bytes: int
+    ) -> None:
+        self._write_batch = write_batch
+        self._place = location
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Request] = deque()
-        self._under_way = False
+        self._in_flight = False
         self._scheduled = False
-        self._rests: asyncio.Future[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
 
     def submit(self, request: Request) -> None:
         """Have a request carried out.
@@ -97,82 +99,82 @@ class Gatherer:
                 f'{MAX_WAITING:,} writes wait for {self._place} already; this one was not taken. Send it again later.'
             )
         self._waiting.append(request)
-        if not self._under_way and not self._scheduled:
+        if not self._in_flight and not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._go)
+            self._loop.call_soon(self._send)
 
     async def drain(self) -> None:
         """Wait until nothing is under way."""
-        while self._waiting or self._under_way:
-            if self._rests is None:
-                self._rests = self._loop.create_future()
-            await asyncio.wait([self._rests])
+        while self._waiting or self._in_flight:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.wait([self._idle])
 
     def refuse(self, error: Exception) -> None:
         """Answer what still waits with an error: it was not written."""
         waiting = list(self._waiting)
         self._waiting.clear()
         for request in waiting:
-            request.tell(error)
+            request.on_done(error)
 
-    def _go(self) -> None:
+    def _send(self) -> None:
         """The tick ends: send what has gathered."""
         self._scheduled = False
-        if self._under_way or not self._waiting:
+        if self._in_flight or not self._waiting:
             return
         waiting = self._waiting
-        load = [waiting.popleft()]
-        size = load[0].size
-        while waiting and len(load) < self._max_requests and size + waiting[0].size <= self._max_bytes:
+        batch = [waiting.popleft()]
+        size = batch[0].size
+        while waiting and len(batch) < self._max_requests and size + waiting[0].size <= self._max_bytes:
             request = waiting.popleft()
             size += request.size
-            load.append(request)
-        self._under_way = True
+            batch.append(request)
+        self._in_flight = True
         try:
-            self._carry(load, self._answered)
+            self._write_batch(batch, self._batch_done)
         except Exception as error:  # no thread could be started, for example
-            for request in load:
+            for request in batch:
                 request.error = error
-            self._loop.call_soon(self._answered, load)
+            self._loop.call_soon(self._batch_done, batch)
 
-    def _answered(self, load: Load) -> None:
-        self._under_way = False
-        self._go()  # before anybody is told, so that nothing stands idle meanwhile
-        for request in load:
-            request.tell(request.result if request.error is None else request.error)
-        if self._rests is not None and not self._under_way and not self._waiting:
-            self._rests.set_result(None)
-            self._rests = None
+    def _batch_done(self, batch: WriteBatch) -> None:
+        self._in_flight = False
+        self._send()  # before anybody is told, so that nothing stands idle meanwhile
+        for request in batch:
+            request.on_done(request.result if request.error is None else request.error)
+        if self._idle is not None and not self._in_flight and not self._waiting:
+            self._idle.set_result(None)
+            self._idle = None
 
 
-class GatheringStore(Store):
+class QueuedStore(Store):
     """A store whose writes travel together: a backend adds ``_carry`` instead of ``_commit`` and ``_remove``."""
 
     MAX_REQUESTS = 1000
     MAX_BYTES = 16 << 20
 
-    def _start_gathering(self) -> None:
+    def _start_write_queues(self) -> None:
         """To be called by the constructor."""
-        self._gatherers: PerLoop[Gatherer] = PerLoop(
-            lambda: Gatherer(self._carry, self.place(), self.MAX_REQUESTS, self.MAX_BYTES)
+        self._write_queues: PerLoop[WriteQueue] = PerLoop(
+            lambda: WriteQueue(self._write_batch, self.location(), self.MAX_REQUESTS, self.MAX_BYTES)
         )
 
     @abstractmethod
-    def _carry(self, load: Load, answer: Answer) -> None:
+    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         """Begin to process a load; see :class:`Gatherer`."""
 
     def _committer(self) -> Committer:
         def begin(
             writes: Mapping[str, bytes | None],
             expected: Mapping[str, bytes | None],
-            tell: Tell,
-            renew: Collection[str] = (),
+            on_done: OnDone,
+            refresh: Collection[str] = (),
         ) -> None:
-            self._gatherers.here().submit(Request(writes, expected, tell, renew=renew))
+            self._write_queues.here().submit(Request(writes, expected, on_done, refresh=refresh))
 
         return begin
 
-    async def _commit(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+    async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         return await self._outcome(writes, expected) or not expected
 
     async def _remove(self, key: str) -> bool:
@@ -183,19 +185,19 @@ class GatheringStore(Store):
     ) -> bool:
         """Wait for the outcome of a write; it is carried through also if the caller is cancelled meanwhile."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        tell = functools.partial(_resolve, future)
-        self._gatherers.here().submit(Request(writes, expected, tell, clear=clear))
+        on_done = functools.partial(_resolve, future)
+        self._write_queues.here().submit(Request(writes, expected, on_done, clear=clear))
         return await future
 
     async def _drain(self) -> None:
         """Wait until this loop's writes are through, for ``CLOSING`` seconds at most, and let go of its queue."""
-        gatherer = self._gatherers.peek()
-        if gatherer is not None:
+        queue = self._write_queues.peek()
+        if queue is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(base.CLOSING):
-                    await gatherer.drain()
-            self._gatherers.pop()
-            gatherer.refuse(StoreUnavailable(f'Store {self.name!r} was closed before this was written; it was not.'))
+                    await queue.drain()
+            self._write_queues.pop()
+            queue.refuse(StoreUnavailable(f'Store {self.name!r} was closed before this was written; it was not.'))
 
 
 def _resolve(future: asyncio.Future[bool], outcome: Outcome) -> None:

@@ -34,8 +34,8 @@ class CallsPromise:
     """Each call that does not need a condition."""
 
     async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        """Store a text that need not be JSON; override it where ``_commit`` refuses that."""
-        assert await store._commit({key: text}, {})
+        """Store a text that need not be JSON; override it where ``commit_bytes`` refuses that."""
+        assert await store.commit_bytes({key: text}, {})
 
     async def leave(self, store: Store) -> None:
         """An event loop other than that of the fixture ends; override it where more than the store is open there."""
@@ -86,7 +86,7 @@ class CallsPromise:
         ):
             with pytest.raises(CorruptValue, match='bad') as told:
                 await call()
-            assert store.place() in str(told.value)
+            assert store.location() in str(told.value)
             assert store.name in str(told.value)
         assert await store['good'] == 1
         assert sorted(await store.keys()) == ['bad', 'good']
@@ -260,5 +260,5 @@ class CallsPromise:
 
     async def test_it_says_what_it_is_and_where(self, store: Store) -> None:
         assert store.name in repr(store)
-        assert store.place() in repr(store)
+        assert store.location() in repr(store)
         assert store.busy_keys() == 0

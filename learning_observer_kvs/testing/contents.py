@@ -31,14 +31,14 @@ class ContentsPromise:
         await store.set('k', value)
         assert repr(await store['k']) == repr(found)
 
-    @pytest.mark.parametrize(('value', 'place'), REFUSED.values(), ids=REFUSED.keys())
+    @pytest.mark.parametrize(('value', 'location'), REFUSED.values(), ids=REFUSED.keys())
     async def test_what_json_cannot_hold_is_refused_and_nothing_is_touched(
-        self, store: Store, value: Any, place: str
+        self, store: Store, value: Any, location: str
     ) -> None:
         await store.set('k', 'before')
         with pytest.raises(InvalidValue) as refusal:
             await store.set('k', value)
-        assert place in str(refusal.value)
+        assert location in str(refusal.value)
         for call in (
             lambda: store.multiset({'other': 1, 'k': value}),
             lambda: store.commit({'other': 1, 'k': value}),

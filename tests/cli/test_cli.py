@@ -196,7 +196,7 @@ def test_check_finds_the_mistakes_of_each_file_in_words_and_as_json(run: Run, fi
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     for problem in found:
-        assert set(problem) == {'id', 'level', 'place', 'subject', 'fault', 'cure'}
+        assert set(problem) == {'id', 'level', 'location', 'subject', 'message', 'hint'}
         assert problem['id'] in said.output
     assert 'error' in {problem['level'] for problem in found}
 

@@ -12,6 +12,7 @@ import learning_observer_kvs
 
 ROOT = Path(learning_observer_kvs.__file__).parent
 
+
 def modules() -> list[str]:
     return sorted(
         '.'.join(('learning_observer_kvs', *path.relative_to(ROOT).with_suffix('').parts)).removesuffix('.__init__')

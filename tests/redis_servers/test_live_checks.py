@@ -29,7 +29,7 @@ from learning_observer_kvs.kvs import KVS, KVSRouter, live_problems
 from learning_observer_kvs.prestartup import run_startup_checks_and_init
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import Settings, read_settings
-from learning_observer_kvs.stores.finding import Finding
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
@@ -103,7 +103,7 @@ async def test_a_place_that_cannot_be_made_is_an_error(type: str, path: str, fau
     Path('dangling').symlink_to('nowhere/at/all')
     [problem] = await live_problems(config(type=type, path=path))
     assert (problem.id, problem.subject) == ('KVS.E018', 'kvs.default')
-    assert re.search(fault, problem.cure)
+    assert re.search(fault, problem.hint)
 
 
 async def test_a_path_that_is_a_file_is_an_error() -> None:
@@ -131,14 +131,14 @@ async def test_a_database_of_another_program_is_an_error_and_stays_as_it_is() ->
     connection.close()
     before = Path('data').read_bytes()
     [problem] = await live_problems(config(type='sqlite', path='data'))
-    assert 'it is the database of another program. Choose another path' in problem.cure
+    assert 'it is the database of another program. Choose another path' in problem.hint
     assert Path('data').read_bytes() == before
 
 
 async def test_a_folder_in_place_of_a_database_is_an_error() -> None:
     Path('data').mkdir()
     [problem] = await live_problems(config(type='sqlite', path='data'))
-    assert 'it is a folder. Give the path of a file' in problem.cure
+    assert 'it is a folder. Give the path of a file' in problem.hint
 
 
 async def test_a_database_that_another_process_writes_to_all_the_time_is_a_warning() -> None:
@@ -181,7 +181,7 @@ async def test_a_redis_that_keeps_nothing_is_a_warning_for_what_is_to_be_kept(re
     )
     [problem] = await live_problems(configuration)
     assert (problem.id, problem.subject) == ('KVS.W007', 'kvs.default')
-    assert f'Redis at 127.0.0.1:{redis_server.port}, which keeps its data in memory alone' in problem.fault
+    assert f'Redis at 127.0.0.1:{redis_server.port}, which keeps its data in memory alone' in problem.message
 
 
 @pytest.mark.parametrize('arguments', [('--appendonly', 'yes'), ('--save', '3600 1')], ids=['append-only', 'snapshots'])
@@ -195,7 +195,7 @@ async def test_a_redis_that_removes_any_key_is_a_warning(policy: str) -> None:
     with RedisServer('--maxmemory-policy', policy, '--appendonly', 'yes') as server:
         [problem] = await live_problems(read_settings({'kvs': {'default': {'type': 'redis'}}} | at(server.port)))
     assert problem.id == 'KVS.W008'
-    assert policy in problem.fault
+    assert policy in problem.message
 
 
 async def test_a_replica_is_an_error_that_names_the_master(redis_server: RedisServer) -> None:
@@ -204,7 +204,7 @@ async def test_a_replica_is_an_error_that_names_the_master(redis_server: RedisSe
         with RedisServer(*master) as server:
             [problem] = await live_problems(read_settings({'kvs': {'default': {'type': 'redis'}}} | at(server.port)))
             assert problem.id == 'KVS.E020'
-            assert f'127.0.0.1:{redis_server.port}' in problem.cure
+            assert f'127.0.0.1:{redis_server.port}' in problem.hint
 
 
 async def test_a_redis_whose_last_save_failed_is_a_warning() -> None:
@@ -248,7 +248,7 @@ async def test_a_redis_that_wants_a_password_says_which_setting_to_set() -> None
         for wrong in ({}, {'redis_password': 'hunter3'}):
             [problem] = await live_problems(read_settings(stores | at(server.port, **wrong)))
             assert problem.id == 'KVS.E018'
-            assert 'redis_connection.redis_password' in problem.cure
+            assert 'redis_connection.redis_password' in problem.hint
             assert 'hunter' not in str(problem)
         assert await ids(read_settings(stores | at(server.port, redis_password='hunter2'))) == []
 
@@ -257,7 +257,7 @@ async def test_a_redis_that_takes_no_writes_is_an_error() -> None:
     with RedisServer('--maxmemory', '1', '--maxmemory-policy', 'noeviction', '--appendonly', 'yes') as server:
         [problem] = await live_problems(read_settings({'kvs': {'default': {'type': 'redis'}}} | at(server.port)))
     assert problem.id == 'KVS.E018'
-    assert 'raise maxmemory' in problem.cure
+    assert 'raise maxmemory' in problem.hint
 
 
 async def test_several_stores_in_a_redis_that_is_not_there_are_one_problem_at_once(closed_port: int) -> None:
@@ -275,8 +275,8 @@ async def test_several_stores_in_a_redis_that_is_not_there_are_one_problem_at_on
     [problem] = await live_problems(configuration)
     assert time.monotonic() - started < LIMIT
     assert problem.subject == 'kvs.default and kvs.cache'
-    assert f'Redis at 127.0.0.1:{closed_port} cannot be used' in problem.cure
-    assert 'redis_connection.redis_host' in problem.cure
+    assert f'Redis at 127.0.0.1:{closed_port} cannot be used' in problem.hint
+    assert 'redis_connection.redis_host' in problem.hint
     assert 'hunter2' not in str(problem)
 
 
@@ -288,7 +288,7 @@ async def test_a_server_that_says_nothing_ends_within_the_limit_and_holds_up_nob
     [problem] = await check_stores(stores | {'c': InMemoryKVS()}, Settings(), limit=0.2)
     assert time.monotonic() - started < 2
     assert (problem.id, problem.subject) == ('KVS.E019', 'kvs.a and kvs.b')
-    assert f'within 0.2 s: Redis at 127.0.0.1:{silent_port}' in problem.fault
+    assert f'within 0.2 s: Redis at 127.0.0.1:{silent_port}' in problem.message
     for store in stores.values():
         await store.connection.close()
 
@@ -299,11 +299,11 @@ async def test_a_server_that_says_nothing_ends_within_the_limit_and_holds_up_nob
 class Odd(InMemoryKVS):
     """Finds what it is told to find."""
 
-    def __init__(self, *findings: Finding) -> None:
+    def __init__(self, *findings: Problem) -> None:
         super().__init__()
         self.findings = list(findings)
 
-    async def examine(self) -> list[Finding]:
+    async def health_check(self) -> list[Problem]:
         return self.findings
 
 
@@ -313,7 +313,7 @@ async def test_the_place_is_the_line_of_the_store(tmp_path: Path) -> None:
     )
     Path('x').write_text('')
     [problem] = await live_problems(read_settings('creds.yaml'))
-    assert problem.place == 'creds.yaml:5'
+    assert problem.location == 'creds.yaml:5'
 
 
 async def test_an_error_stops_the_start_with_one_screen(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,7 +329,7 @@ async def test_an_error_stops_the_start_with_one_screen(closed_port: int, capsys
 
 async def test_a_warning_is_logged_and_the_server_starts(caplog: pytest.LogCaptureFixture) -> None:
     settings.load_settings({'kvs': {'default': {'type': 'stub'}}})
-    KVS.add_item('odd', Odd(Finding('KVS.W009', 'is odd', 'Even it out.')))
+    KVS.add_item('odd', Odd(Problem('KVS.W009', '', 'type', 'is odd', 'Even it out.')))
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(KVS, 'configure', lambda configuration: None)
         await run_startup_checks_and_init()
@@ -362,7 +362,7 @@ def test_the_command_tries_them_when_asked(creds: Path) -> None:
     assert result.exit_code == 1
     assert 'creds.yaml:3  kvs.cache does not work. Redis at 127.0.0.1' in result.stdout
     found = json.loads(run('--live', '--json').stdout)
-    assert [(problem['id'], problem['level'], problem['place']) for problem in found] == [
+    assert [(problem['id'], problem['level'], problem['location']) for problem in found] == [
         ('KVS.E018', 'error', 'creds.yaml:3')
     ]
 
@@ -385,7 +385,7 @@ def test_the_command_fails_from_the_level_that_it_is_given(creds: Path) -> None:
 
 
 def test_what_is_the_same_with_several_stores_is_told_once() -> None:
-    finding = Finding('KVS.W009', 'is odd', 'Even it out.')
+    finding = Problem('KVS.W009', '', 'type', 'is odd', 'Even it out.')
     found: list[Problem] = asyncio.run(
         check_stores({'a': Odd(finding), 'b': Odd(), 'c': Odd(finding)}, read_settings({'kvs': {}}))
     )

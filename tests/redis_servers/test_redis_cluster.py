@@ -353,8 +353,8 @@ async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_d
     await foreign.set('p:External,r,STUDENT:bob', 1)
     [problem] = [problem for problem in await findings(redis_nodes, prefix='p:') if problem.id != 'KVS.W007']
     assert problem.id == 'KVS.E021'
-    assert 'p:External,r,STUDENT:bob' in problem.fault
-    assert 'lo-kvs copy' in problem.cure
+    assert 'p:External,r,STUDENT:bob' in problem.message
+    assert 'lo-kvs copy' in problem.hint
 
 
 async def test_a_single_server_is_copied_into_a_cluster(redis: RedisConnection, store: PersistentRedisKVS) -> None:
@@ -374,7 +374,7 @@ async def test_each_node_of_a_cluster_is_looked_at(redis_nodes: RedisNodes) -> N
         found = await findings(redis_nodes)
         client.config_set('maxmemory-policy', 'noeviction')
     assert [problem.id for problem in found] == ['KVS.W007', 'KVS.W008']
-    assert f'127.0.0.1:{redis_nodes.nodes[2].port}' in found[1].fault
+    assert f'127.0.0.1:{redis_nodes.nodes[2].port}' in found[1].message
 
 
 # Loops, and the names of the runtime

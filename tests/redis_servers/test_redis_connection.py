@@ -89,7 +89,7 @@ async def test_a_user_with_no_more_rights_than_documented_can_do_everything(guar
         assert await store.describe('a') is not None
         assert await store.remove('b')
         await store.clear()
-        assert [finding.id for finding in await store.examine()] == []
+        assert [finding.id for finding in await store.health_check()] == []
     await connection.close()
 
 
@@ -116,7 +116,7 @@ async def test_no_secret_is_in_what_is_raised_shown_or_logged_whatever_is_logged
     sentinels = {'redis_sentinels': ['h:1'], 'redis_service_name': 's', 'redis_sentinel_password': 'geheim'}
     said = [repr(found), str(found), repr(RedisConnection(sentinels).client()), address(sentinels)]
     async with KVSRouter.from_settings(found) as router:
-        said += map(str, await router.examine(found))
+        said += map(str, await router.health_check(found))
         for store in (router(), router.cache()):
             try:
                 await store.set('k', 1)
@@ -126,7 +126,7 @@ async def test_no_secret_is_in_what_is_raised_shown_or_logged_whatever_is_logged
             connection = store.connection
             client = connection.client()
             said += map(repr, (store, connection, client, client.connection_pool, connection._clients.here()))
-            said += [store.place(), connection.address()]
+            said += [store.location(), connection.address()]
         said += map(repr, (router, asyncio.all_tasks()))
     for text in (*said, caplog.text):
         for hidden in ('geheim', PASSWORD, 'for%20class', 'for class'):
@@ -265,7 +265,7 @@ async def test_a_store_with_settings_of_its_own_has_a_connection_of_its_own(
         assert [await store['k'] for store in stores] == [0, 1, 2]
         for store in stores:
             await store.clear()
-        assert router.other().place() == f"Redis at 127.0.0.1:{redis_server.port}, prefix 'own:'"
+        assert router.other().location() == f"Redis at 127.0.0.1:{redis_server.port}, prefix 'own:'"
 
 
 def test_a_redis_word_in_a_store_of_another_type_is_a_warning() -> None:
@@ -314,7 +314,7 @@ async def test_a_client_that_was_handed_in_is_used_and_never_closed() -> None:
         connection.use(client)
         async with PersistentRedisKVS(connection=connection) as store:
             await store.set('k', 1)
-            assert store.place() == 'Redis at fake:1'
+            assert store.location() == 'Redis at fake:1'
         await connection.close()
         assert await client.get('k') == b'1'
 

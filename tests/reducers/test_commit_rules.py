@@ -59,15 +59,15 @@ class Watched(Store):
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
 
-    def place(self) -> str:
+    def location(self) -> str:
         return 'a test'
 
-    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         self.reads += 1
         await asyncio.sleep(0)
         return [self.texts.get(key) for key in keys]
 
-    async def _commit(self, writes: Texts, expected: Texts) -> bool:
+    async def commit_bytes(self, writes: Texts, expected: Texts) -> bool:
         self.commits.append((dict(writes), dict(expected)))
         await self.gate.wait()
         self.before()
@@ -562,7 +562,7 @@ async def test_a_state_that_cannot_be_read_fails_the_events_and_not_those_after_
         raise StoreUnavailable('down')
 
     with monkeypatch.context() as patch:
-        patch.setattr(watched, '_read', down)
+        patch.setattr(watched, 'read_bytes', down)
         outcomes = await asyncio.gather(*(fold(watched, count) for _ in range(3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
     assert await fold(watched, count) == 1
@@ -696,7 +696,7 @@ async def test_a_decision_not_to_write_is_made_on_what_another_process_wrote(pai
 
 async def test_a_state_written_with_other_spaces_is_the_same_state(pair: Pair) -> None:
     """As a program that knows nothing of us writes it: Python's ``json`` puts a space after each comma."""
-    assert await pair[1]._commit({INTERNAL: b'{"a": [1, 2]}'}, {})
+    assert await pair[1].commit_bytes({INTERNAL: b'{"a": [1, 2]}'}, {})
 
     async def see(state: Any) -> Any:
         assert state == {'a': [1, 2]}

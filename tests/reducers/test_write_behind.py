@@ -393,7 +393,7 @@ async def test_what_could_not_be_folded_again_is_flushed_as_soon_as_it_can_be_re
     await event(2, other)
     async with asyncio.timeout(20):
         with monkeypatch.context() as patch:
-            patch.setattr(store, '_read', down)
+            patch.setattr(store, 'read_bytes', down)
             with pytest.raises(StoreUnavailable, match='gone fishing'):
                 await store.flush()
             assert await event(3, store) == {'count': 2}

@@ -564,5 +564,5 @@ def test_checking_a_servers_settings_leaves_its_other_blocks_alone() -> None:
         text=True,
         check=True,
     )
-    found = [(problem['id'], problem['place'], problem['subject']) for problem in json.loads(ended.stdout)]
+    found = [(problem['id'], problem['location'], problem['subject']) for problem in json.loads(ended.stdout)]
     assert found == [('KVS.W001', 'tests/runtime/host/creds.yaml:21', 'kvs.memoization.expiry')]

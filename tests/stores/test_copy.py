@@ -123,8 +123,8 @@ async def test_a_value_written_in_between_by_somebody_else_is_left() -> None:
 
 async def test_the_same_number_of_keys_with_a_wrong_value_is_not_taken_for_a_copy() -> None:
     class Forgetful(InMemoryKVS):
-        async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
-            texts = await super()._read(keys)
+        async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
+            texts = await super().read_bytes(keys)
             return [b'7' if key == 'b' and text else text for key, text in zip(keys, texts, strict=True)]
 
     async with InMemoryKVS() as source, Forgetful() as target:
@@ -151,9 +151,9 @@ async def test_no_more_than_a_page_is_in_memory_at_a_time() -> None:
     class Watched(InMemoryKVS):
         most = 0
 
-        async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+        async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
             self.most = max(self.most, len(keys))
-            return await super()._read(keys)
+            return await super().read_bytes(keys)
 
     async with Watched() as source, Watched() as target:
         await source.multiset({f'k{n}': n for n in range(5 * PAGE + 1)})

@@ -405,7 +405,7 @@ async def test_a_relative_path_means_the_working_directory_of_the_beginning(
     async with FilesystemKVS('store') as store:
         monkeypatch.chdir('/')
         await store.set('k', 1)
-        assert store.place() == str(tmp_path / 'store')
+        assert store.location() == str(tmp_path / 'store')
     assert (tmp_path / 'store' / 'k').exists()
 
 

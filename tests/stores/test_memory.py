@@ -117,13 +117,13 @@ async def test_a_dump_reads_large_values_few_at_a_time_and_small_ones_many(
 ) -> None:
     await store.multiset({f'a{number}': 'x' * 500_000 for number in range(100)})
     await store.multiset({f'b{number}': number for number in range(3000)})
-    read, portions = store._read, []
+    read, portions = store.read_bytes, []
 
     async def note(keys: Sequence[str]) -> list[bytes | None]:
         portions.append(len(keys))
         return await read(keys)
 
-    monkeypatch.setattr(store, '_read', note)
+    monkeypatch.setattr(store, 'read_bytes', note)
     assert await store.dump(tmp_path / 'dump.json') == 3100
     assert portions[0] == 16
     assert max(portions[1:40]) <= 2

@@ -89,7 +89,7 @@ def test_options_of_a_store_that_joined_are_checked_like_any_others(installed: P
     ('word', 'said'),
     [
         ('broken', "mine (broken:Store), which cannot be loaded: ModuleNotFoundError: No module named 'no_such_module"),
-        ('half', 'mine (half:Half), which lacks _commit, _read, _scan, place'),
+        ('half', 'mine (half:Half), which lacks _scan, commit_bytes, location, read_bytes'),
         ('word', 'mine (json:dumps), which is no Store class'),
     ],
 )

@@ -150,14 +150,14 @@ class Contender:
 
     def _count_commits(self, store: Any) -> None:
         """Count the commits, and the loads that carry more than one of them."""
-        carry = store._carry
+        carry = store._write_batch
 
         def counted_carry(load: Any, answer: Any) -> Any:
             self.counted['commits'] += len(load)
             self.counted['loads of several'] += len(load) > 1
             return carry(load, answer)
 
-        store._carry = counted_carry
+        store._write_batch = counted_carry
 
 
 async def _answered(call: Callable[[], Awaitable[Any]]) -> Any:

@@ -62,7 +62,7 @@ def times(request: pytest.FixtureRequest) -> Times:
 
 
 @pytest.fixture(params=BACKENDS)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def location(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     if request.param == 'filesystem':
         yield Place({'kvs': {'default': {'type': 'filesystem', 'path': str(tmp_path / 'files')}}})
     elif request.param == 'sqlite':

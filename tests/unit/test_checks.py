@@ -12,7 +12,7 @@ import pytest
 
 from learning_observer_kvs import problems
 from learning_observer_kvs.checks import static
-from learning_observer_kvs.config.options import Option, fault_of
+from learning_observer_kvs.config.options import Option, problem_of
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, kvs_startup_check, reserved_names
 from learning_observer_kvs.problems import CATALOGUE, Level, Problem, report
@@ -125,7 +125,7 @@ def test_a_name_that_a_program_could_not_write_is_refused(name: str) -> None:
 def test_a_name_that_means_something_else_on_the_router_is_refused(name: str) -> None:
     [problem] = check({'kvs': {'default': {'type': 'stub'}, name: {'type': 'stub'}}})
     assert problem.id == 'KVS.E010'
-    assert f'KVS.{name} is a method' in problem.cure
+    assert f'KVS.{name} is a method' in problem.hint
 
 
 # The kvs block
@@ -265,7 +265,7 @@ def test_a_mistake_in_kvs_debug_is_found(block: Any, text: str) -> None:
 )
 def test_an_unknown_run_mode_is_a_warning(mode: str, cure: str) -> None:
     [problem] = check({'kvs': {'default': {'type': 'stub'}}, 'config': {'run_mode': mode}})
-    assert (problem.id, problem.cure) == ('KVS.W004', cure)
+    assert (problem.id, problem.hint) == ('KVS.W004', cure)
 
 
 def test_a_block_whose_word_is_misspelled_is_a_warning_and_other_blocks_are_the_servers() -> None:
@@ -308,7 +308,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file_with_their_places(
     monkeypatch.chdir(tmp_path)
     Path('creds.yaml').write_text(EVERYTHING)
     found = check('creds.yaml')
-    assert [(problem.place, problem.subject, problem.id) for problem in found] == [
+    assert [(problem.location, problem.subject, problem.id) for problem in found] == [
         ('creds.yaml:4', 'kvs.default.path', 'KVS.E009'),
         ('creds.yaml:8', 'kvs.cache', 'KVS.E013'),
         ('creds.yaml:9', 'kvs.cache.type', 'KVS.E004'),
@@ -334,7 +334,7 @@ def test_the_same_mistakes_are_found_in_pairs_in_yaml_and_in_code(tmp_path: Path
     for source in [*({'kvs': block} for block in blocks), tmp_path / 'creds.yaml']:
         found = check(source)
         assert [(problem.subject, problem.id) for problem in found] == wanted
-    assert [problem.place.rpartition(':')[2] for problem in found] == ['2', '3', '6']
+    assert [problem.location.rpartition(':')[2] for problem in found] == ['2', '3', '6']
     with pytest.raises(StartupCheck) as failure:
         KVSRouter(items=stores.items())
     assert len(failure.value.problems) == 3
@@ -416,8 +416,8 @@ def test_a_type_of_ones_own_is_checked_by_its_options(monkeypatch: pytest.Monkey
 )
 def test_each_kind_of_option_takes_what_it_says(kind: Any, good: list[Any], bad: list[Any]) -> None:
     option = Option('o', kind, choices=('x', 'y'))
-    assert [value for value in good if fault_of(option, value)] == []
-    assert [value for value in bad if not fault_of(option, value)] == []
+    assert [value for value in good if problem_of(option, value)] == []
+    assert [value for value in bad if not problem_of(option, value)] == []
 
 
 def test_text_from_the_environment_becomes_what_its_option_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +451,7 @@ def test_text_from_the_environment_that_does_not_fit_is_told_and_never_shown(mon
         '${SECRET}',
     ):
         [problem] = of_store(options)
-        assert 'is ${SECRET}' in problem.fault
+        assert 'is ${SECRET}' in problem.message
         assert 'hunter2' not in f'{problem} {problem!r}'
 
 

@@ -66,7 +66,7 @@ def check(settings: Settings) -> list[Problem]:
 
 
 def hidden(settings: Settings) -> list[tuple[str, str]]:
-    return [(problem.place, problem.subject) for problem in settings.problems if problem.id == 'KVS.W006']
+    return [(problem.location, problem.subject) for problem in settings.problems if problem.id == 'KVS.W006']
 
 
 def test_a_file_before_creds_overrides_value_by_value(capfd: pytest.CaptureFixture[str]) -> None:
@@ -104,11 +104,11 @@ def test_an_overlay_after_creds_overrides_nothing_and_every_value_of_it_is_told(
 
 def test_values_of_an_overlay_have_their_lines() -> None:
     found = read_settings('local.pmss')
-    assert found.place('kvs', 'cache', 'expiry') == 'local.pmss:3'
-    assert found.place('kvs', 'default', 'path') == 'local.pmss:5'
-    assert found.place('kvs', 'extra', 'subdirs') == 'local.pmss:6'
-    assert found.place('redis_connection', 'redis_port') == 'local.pmss:9'
-    assert found.place('kvs', 'extra', 'other') == 'local.pmss'
+    assert found.location('kvs', 'cache', 'expiry') == 'local.pmss:3'
+    assert found.location('kvs', 'default', 'path') == 'local.pmss:5'
+    assert found.location('kvs', 'extra', 'subdirs') == 'local.pmss:6'
+    assert found.location('redis_connection', 'redis_port') == 'local.pmss:9'
+    assert found.location('kvs', 'extra', 'other') == 'local.pmss'
 
 
 def test_text_that_does_not_fit_is_told_with_the_line_of_the_overlay() -> None:
@@ -124,7 +124,7 @@ def test_an_array_of_pairs_and_an_overlay_go_together() -> None:
     Path('creds.yaml').write_text('kvs:\n  - [default, {type: stub}]\n  - - cache\n    - type: stub\n      expiry: 5\n')
     found = read_settings(['local.pmss', 'creds.yaml'])
     assert found['kvs']['default'] == {'path': 'other.sqlite3', 'type': 'stub'}
-    assert found.place('kvs', 'cache', 'type') == 'creds.yaml:4'
+    assert found.location('kvs', 'cache', 'type') == 'creds.yaml:4'
     assert hidden(found) == [('creds.yaml:5', 'kvs.cache.expiry')]
 
 
@@ -224,8 +224,8 @@ def test_a_settings_object_gives_what_its_files_give(files: tuple[str, ...]) -> 
     assert found == wanted
     assert [problem.subject for problem in check(found)] == [problem.subject for problem in check(wanted)]
     if 'creds.yaml' in files:
-        assert found.place('kvs', 'default', 'type') == 'creds.yaml:5'
-    assert found.place('kvs', 'extra', 'path') == 'local.pmss'
+        assert found.location('kvs', 'default', 'type') == 'creds.yaml:5'
+    assert found.location('kvs', 'extra', 'path') == 'local.pmss'
 
 
 def test_a_settings_object_stands_beside_a_file() -> None:

@@ -55,7 +55,7 @@ def test_settings_that_cannot_be_read_leave_those_that_were(creds: Path) -> None
     with pytest.raises(StartupCheck):
         load_settings(creds)
     assert settings.settings['kvs']['cache']['expiry'] == 30
-    assert settings.settings.place('kvs', 'cache', 'expiry').endswith('creds.yaml:9')
+    assert settings.settings.location('kvs', 'cache', 'expiry').endswith('creds.yaml:9')
 
 
 def test_a_mapping_that_was_handed_in_is_not_shared() -> None:
@@ -70,13 +70,13 @@ def test_a_mapping_that_was_handed_in_is_not_shared() -> None:
 
 def test_each_value_knows_its_line_and_what_is_not_written_the_line_of_its_block(creds: Path) -> None:
     found = read_settings('creds.yaml')
-    assert found.place('kvs') == 'creds.yaml:3'
-    assert found.place('kvs', 'default', 'type') == 'creds.yaml:5'
-    assert found.place('kvs', 'cache', 'expiry') == 'creds.yaml:9'
-    assert found.place('kvs', 'cache', 'prefix') == 'creds.yaml:7'
-    assert found.place('kvs', 'other', 'type') == 'creds.yaml:3'
-    assert found.place('nothing') == 'creds.yaml'
-    assert read_settings({'kvs': {}}).place('kvs') == 'settings'
+    assert found.location('kvs') == 'creds.yaml:3'
+    assert found.location('kvs', 'default', 'type') == 'creds.yaml:5'
+    assert found.location('kvs', 'cache', 'expiry') == 'creds.yaml:9'
+    assert found.location('kvs', 'cache', 'prefix') == 'creds.yaml:7'
+    assert found.location('kvs', 'other', 'type') == 'creds.yaml:3'
+    assert found.location('nothing') == 'creds.yaml'
+    assert read_settings({'kvs': {}}).location('kvs') == 'settings'
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_pairs_in_yaml_have_their_places_too(tmp_path: Path, text: str, lines: l
     found = written(tmp_path, text)
     entries = store_entries(found)
     assert [entry.name for entry in entries] == ['default', 'cache']
-    assert [int(found.place(*entry.path).rpartition(':')[2]) for entry in entries] == lines
-    assert int(found.place(*entries[1].path, 'type').rpartition(':')[2]) == lines[1]
+    assert [int(found.location(*entry.path).rpartition(':')[2]) for entry in entries] == lines
+    assert int(found.location(*entries[1].path, 'type').rpartition(':')[2]) == lines[1]
 
 
 @pytest.mark.parametrize('block', [{'a': {'type': 'stub'}}, [('a', {'type': 'stub'})], (['a', {'type': 'stub'}],)])
@@ -113,8 +113,8 @@ def test_keys_written_twice_are_found_with_both_lines(tmp_path: Path) -> None:
         ('KVS.E013', 'kvs.a'),
         ('KVS.E013', 'kvs'),
     ]
-    assert 'on lines 2 and 4' in found.problems[0].fault
-    assert 'on lines 1 and 5' in found.problems[1].fault
+    assert 'on lines 2 and 4' in found.problems[0].message
+    assert 'on lines 1 and 5' in found.problems[1].message
 
 
 def test_what_is_written_twice_in_blocks_of_the_server_is_its_own_affair(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_merged_and_aliased_blocks_are_no_duplicates(tmp_path: Path) -> None:
     found = written(tmp_path, text)
     assert found.problems == []
     assert found['kvs']['other'] == {'type': 'redis', 'expiry': 5}
-    assert found.place('kvs', 'other', 'expiry').endswith(':4')
+    assert found.location('kvs', 'other', 'expiry').endswith(':4')
 
 
 FAULTS: dict[str, tuple[str | bytes, str]] = {
@@ -253,7 +253,7 @@ def test_what_only_looks_like_a_variable_is_text(text: str, value: str) -> None:
 def test_every_variable_that_is_not_set_is_told_with_its_place(tmp_path: Path) -> None:
     (tmp_path / 'creds.yaml').write_text('kvs:\n  a:\n    path: ${ONE}/${TWO}\n  b: ${}\n')
     found = read_settings(tmp_path / 'creds.yaml', {})
-    assert [(problem.place[-2:], problem.subject, problem.fault.split("'")[1]) for problem in found.problems] == [
+    assert [(problem.location[-2:], problem.subject, problem.message.split("'")[1]) for problem in found.problems] == [
         (':3', 'kvs.a.path', 'ONE'),
         (':3', 'kvs.a.path', 'TWO'),
         (':4', 'kvs.b', ''),

@@ -13,7 +13,7 @@ import pytest
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.threaded import WriterThread
-from learning_observer_kvs.stores.write_queue import Load, Request
+from learning_observer_kvs.stores.write_queue import Request, WriteBatch
 
 
 def request() -> Request:
@@ -22,7 +22,7 @@ def request() -> Request:
 
 async def answered(writer: WriterThread, load: list[Request]) -> None:
     """Have a load written, and wait for its answer."""
-    done: asyncio.Future[Load] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[WriteBatch] = asyncio.get_running_loop().create_future()
     writer.submit(load, done.set_result)
     async with asyncio.timeout(20):
         await done

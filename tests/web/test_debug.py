@@ -87,8 +87,8 @@ async def test_the_stores_are_listed_with_type_and_place(serve: Serve, tmp_path:
     client = await serve()
     assert await body(client, '/debug/kvs') == {
         'stores': [
-            {'name': 'default', 'type': 'stub', 'place': 'memory of this process'},
-            {'name': 'archive', 'type': 'sqlite', 'place': str(tmp_path / 'archive.sqlite3')},
+            {'name': 'default', 'type': 'stub', 'location': 'memory of this process'},
+            {'name': 'archive', 'type': 'sqlite', 'location': str(tmp_path / 'archive.sqlite3')},
         ]
     }
     text = await page(client, '/debug/kvs')

@@ -20,7 +20,7 @@ from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is
 from learning_observer_kvs.stores.keys import shown
 from learning_observer_kvs.stores.write_queue import Request
 
-_CURES = {
+_HINTS = {
     errno.ENOSPC: 'Make room on the disk.',
     errno.EDQUOT: 'Make room in the quota.',
     errno.EFBIG: 'The value is larger than files may be here.',
@@ -160,10 +160,10 @@ class Files:
 
     def _listed(self, prefix: str) -> list[str]:
         """The paths of all files that may be keys with a prefix, as of one moment, in no order."""
-        places = self._names_here().places_of(prefix)
+        locations = self._names_here().places_of(prefix)
         # Locked, because some file systems leave a name out of a listing when its file is replaced meanwhile.
         with self._folder.still():
-            return [path for path in self._paths() if path.startswith((*places, DIGESTS))]
+            return [path for path in self._paths() if path.startswith((*locations, DIGESTS))]
 
     def _all_paths(self) -> list[str]:
         names = self._names_here()
@@ -192,9 +192,9 @@ class Files:
         try:
             yield
         except OSError as error:
-            cure = _CURES.get(error.errno or 0, 'Look at the disk and its permissions.')
+            hint = _HINTS.get(error.errno or 0, 'Look at the disk and its permissions.')
             raise StoreUnavailable(
-                f'{error.filename or self._folder.root} cannot be used: {error.strerror}. {cure} Nothing was written.'
+                f'{error.filename or self._folder.root} cannot be used: {error.strerror}. {hint} Nothing was written.'
             ) from None
 
 

@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Common, Description, Store
 from learning_observer_kvs.stores.filesystem.directory import Folder
 from learning_observer_kvs.stores.filesystem.files import Files
-from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.threaded import WriterThread, end_pool
-from learning_observer_kvs.stores.write_queue import Answer, GatheringStore, Load
+from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
 
 T = TypeVar('T')
 
 
-class FilesystemKVS(GatheringStore):
+class FilesystemKVS(QueuedStore):
     """One JSON file a key, indented for people; for workshops, debugging and small caches.
 
     What is acknowledged survives a crash of the process. A loss of power may undo or damage what was written in the
@@ -42,7 +42,7 @@ class FilesystemKVS(GatheringStore):
 
     def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[Common]) -> None:
         super().__init__(**common)
-        self._start_gathering()
+        self._start_write_queues()
         self.path = os.path.abspath(path)
         self.subdirs = subdirs
         self._files = Files(Folder(self.path), subdirs)
@@ -61,21 +61,21 @@ class FilesystemKVS(GatheringStore):
             self._end.detach()
             self._start()
 
-    def place(self) -> str:
+    def location(self) -> str:
         return self.path
 
-    async def examine(self) -> list[Finding]:
+    async def health_check(self) -> list[Problem]:
         self._own()
         await self._in_thread(self._readers, self._files.probe)
         return []
 
-    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         self._own()
         return await self._in_thread(self._readers, self._files.read, keys)
 
-    def _carry(self, load: Load, answer: Answer) -> None:
+    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._own()
-        self._writer.submit(load, answer)
+        self._writer.submit(batch, on_batch_done)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, clear=True)

@@ -87,11 +87,11 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
         kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
         service = str(given(settings, 'redis_service_name'))
         return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))  # type: ignore[no-untyped-call]
-    place = endpoint(settings)
-    if 'path' in place:
-        return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **place, **options))
+    location = endpoint(settings)
+    if 'path' in location:
+        return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **location, **options))
     kind_of = SSLConnection if tls else Connection
-    return Redis.from_pool(Pool(connection_class=kind_of, **place, **options))
+    return Redis.from_pool(Pool(connection_class=kind_of, **location, **options))
 
 
 def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:

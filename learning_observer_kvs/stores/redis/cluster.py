@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.redis.names import escaped, slot_of, tag_of
 from learning_observer_kvs.stores.redis.reader import READ_KEYS, Reading
 from learning_observer_kvs.stores.redis.scripts import COMMIT, READ, run
 from learning_observer_kvs.stores.redis.writer import Writing, is_passing
-from learning_observer_kvs.stores.write_queue import Answer, Load, Request
+from learning_observer_kvs.stores.write_queue import OnBatchDone, Request, WriteBatch
 
 LOOKING = 1.0
 """Seconds to look for keys that are called otherwise; in a large cluster perhaps not all are looked at."""
@@ -47,8 +47,8 @@ class ClusterWriting(Writing):
         super().__init__(*arguments, **options)
         self._of_slots: dict[int, tuple[str, int]] = {}
 
-    async def _write(self, load: Load, answer: Answer) -> None:
-        batches = self._by_slot(load)
+    async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
+        batches = self._by_slot(batch)
         calls = {slot: self._arguments(batch, *self._next(slot, batch)) for slot, batch in batches.items()}
         try:
             outcomes = await self._all_answered(calls)
@@ -57,16 +57,16 @@ class ClusterWriting(Writing):
         except BaseException:
             for batch in batches.values():
                 self._settle(batch, self._given_up())
-            answer(load)
+            on_batch_done(batch)
             raise
         for slot, batch in batches.items():
             self._settle(batch, outcomes[slot])
-        answer(load)
+        on_batch_done(batch)
 
-    def _by_slot(self, load: Load) -> dict[int, list[Request]]:
+    def _by_slot(self, batch: WriteBatch) -> dict[int, list[Request]]:
         batches: dict[int, list[Request]] = {}
-        for request in load:
-            keys = list(dict.fromkeys((*request.writes, *request.expected, *request.renew)))
+        for request in batch:
+            keys = list(dict.fromkeys((*request.writes, *request.expected, *request.refresh)))
             slots = {slot_of(self._physical(key)) for key in keys}
             if not slots:
                 request.result = True  # nothing is asked, so nothing is in its way

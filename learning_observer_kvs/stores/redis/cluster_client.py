@@ -56,47 +56,47 @@ class Nodes:
         async with self._turn() as client:
             replies: list[Any] = [None] * len(commands)
             of_nodes: dict[ClusterNode, list[int]] = {}
-            for place, command in enumerate(commands):
+            for location, command in enumerate(commands):
                 try:
                     node = client.nodes_manager.get_node_from_slot(_slot(command))
-                    of_nodes.setdefault(node, []).append(place)
+                    of_nodes.setdefault(node, []).append(location)
                 except exceptions.RedisClusterException as error:
-                    replies[place] = error
+                    replies[location] = error
             await asyncio.gather(
-                *(self._exchange(node, commands, places, replies) for node, places in of_nodes.items())
+                *(self._exchange(node, commands, locations, replies) for node, locations in of_nodes.items())
             )
-            for place, reply in enumerate(replies):
+            for location, reply in enumerate(replies):
                 if isinstance(reply, _REDIRECTIONS):
                     try:
-                        replies[place] = await client.execute_command(*commands[place])
+                        replies[location] = await client.execute_command(*commands[location])
                     except FAILURES as error:
-                        replies[place] = error
+                        replies[location] = error
             if any(isinstance(reply, ASTRAY) for reply in replies):
                 with contextlib.suppress(*FAILURES):
                     await client.nodes_manager.initialize()
             return replies
 
     async def _exchange(
-        self, node: ClusterNode, commands: Sequence[Command], places: Sequence[int], replies: list[Any]
+        self, node: ClusterNode, commands: Sequence[Command], locations: Sequence[int], replies: list[Any]
     ) -> None:
         """Send those of the commands that are for a node, in one packet; one node's failure is no other's."""
         connection = node.acquire_connection()
         answered = 0
         try:
             async with asyncio.timeout(self._timeout):
-                packed = [pack_command(tuple(commands[place])) for place in places]  # type: ignore[arg-type]
+                packed = [pack_command(tuple(commands[location])) for location in locations]  # type: ignore[arg-type]
                 await connection.send_packed_command(packed, check_health=False)
-                for place in places:
+                for location in locations:
                     try:
-                        replies[place] = await connection.read_response()
+                        replies[location] = await connection.read_response()
                     except exceptions.ResponseError as error:
-                        replies[place] = error
+                        replies[location] = error
                     answered += 1
         except LOST as error:
             await connection.disconnect(nowait=True)
-            replies[places[answered]] = error
-            for place in places[answered + 1 :]:
-                replies[place] = exceptions.ConnectionError(f'{node.name}: {error}')
+            replies[locations[answered]] = error
+            for location in locations[answered + 1 :]:
+                replies[location] = exceptions.ConnectionError(f'{node.name}: {error}')
         finally:
             node.release(connection)
 

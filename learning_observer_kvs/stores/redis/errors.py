@@ -16,7 +16,7 @@ _PASSWORD = 'Set redis_connection.redis_password (and redis_username) as the ser
 
 _CLUSTER = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
 
-_CURES = {
+_HINTS = {
     'NOAUTH': _PASSWORD,
     'WRONGPASS': _PASSWORD,
     'invalid username-password': _PASSWORD,
@@ -79,15 +79,15 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     return StoreUnavailable(f'Redis at {address} cannot be used: {text}. {_cure(error, text)}')
 
 
-def wrong_type(place: str) -> CorruptValue:
+def wrong_type(location: str) -> CorruptValue:
     """The error for a key that holds a list, a hash or the like."""
-    return CorruptValue(f'{place}: what is stored is no text, so no JSON. Nothing was overwritten; remove the key.')
+    return CorruptValue(f'{location}: what is stored is no text, so no JSON. Nothing was overwritten; remove the key.')
 
 
 def _cure(error: BaseException, text: str) -> str:
-    for sign, cure in _CURES.items():
+    for sign, hint in _HINTS.items():
         if sign in text:
-            return cure
+            return hint
     if isinstance(error, (exceptions.ClusterCrossSlotError, exceptions.AskError)):
         return 'It is a cluster; set redis_connection.redis_cluster: true.'
     if isinstance(error, MasterNotFoundError):

@@ -9,7 +9,7 @@ import contextlib
 import uuid
 
 from learning_observer_kvs.errors import KVSError
-from learning_observer_kvs.stores.finding import Finding
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost
 
@@ -17,7 +17,7 @@ PROBE_MS = 10_000
 """How long the key that is written to try it lives, should it not be removed."""
 
 
-async def examine(connection: RedisConnection, hidden: str, *, permanent: bool) -> list[Finding]:
+async def health_check(connection: RedisConnection, hidden: str, *, permanent: bool) -> list[Problem]:
     """What is wrong with a server.
 
     Args:
@@ -35,7 +35,7 @@ async def examine(connection: RedisConnection, hidden: str, *, permanent: bool) 
         told_of = await connection.info()
     except ReplyLost as lost:
         raise connection.unavailable(lost) from None
-    found: dict[str, Finding] = {}
+    found: dict[str, Problem] = {}
     for address, told in told_of.items():
         for finding in await _faults(connection, f'Redis at {address}', told, permanent):
             found.setdefault(finding.id, finding)  # what is wrong with all nodes of a cluster is told of one
@@ -44,23 +44,27 @@ async def examine(connection: RedisConnection, hidden: str, *, permanent: bool) 
     return list(found.values())
 
 
-async def _faults(connection: RedisConnection, where: str, told: dict[str, str], permanent: bool) -> list[Finding]:
+async def _faults(connection: RedisConnection, where: str, told: dict[str, str], permanent: bool) -> list[Problem]:
     if told.get('role') == 'slave':
         master = f'{told.get("master_host", "?")}:{told.get("master_port", "?")}'
-        return [Finding('KVS.E020', f'is in {where}, a replica', f'Name its master, {master}, instead.')]
+        return [Problem('KVS.E020', '', 'type', f'is in {where}, a replica', f'Name its master, {master}, instead.')]
     found = []
     if permanent and await _keeps_nothing(connection, told):
-        fault = f'is in {where}, which keeps its data in memory alone: a restart loses it'
-        found.append(Finding('KVS.W007', fault, 'Switch on "appendonly yes" there, or snapshots with "save".'))
+        message = f'is in {where}, which keeps its data in memory alone: a restart loses it'
+        found.append(
+            Problem('KVS.W007', '', 'type', message, 'Switch on "appendonly yes" there, or snapshots with "save".')
+        )
     policy = told.get('maxmemory_policy', '')
     if policy.startswith('allkeys-'):
-        fault = f'is in {where}, which removes any key when its memory is full ({policy})'
-        found.append(Finding('KVS.W008', fault, 'Set "maxmemory-policy noeviction" there, or volatile-ttl.'))
+        message = f'is in {where}, which removes any key when its memory is full ({policy})'
+        found.append(
+            Problem('KVS.W008', '', 'type', message, 'Set "maxmemory-policy noeviction" there, or volatile-ttl.')
+        )
     saves = {'rdb_last_bgsave_status': 'snapshot', 'aof_last_write_status': 'write to the append-only file'}
     for word, what in saves.items():
         if told.get(word) == 'err':
-            fault = f'is in {where}, whose last {what} failed'
-            found.append(Finding('KVS.W009', fault, 'Look at its log, and at the disk it saves to.'))
+            message = f'is in {where}, whose last {what} failed'
+            found.append(Problem('KVS.W009', '', 'type', message, 'Look at its log, and at the disk it saves to.'))
     return found
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Common, Description, Store
-from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.keys import shown
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.cluster import ClusterReading, ClusterWriting, unmapped
@@ -20,10 +20,10 @@ from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS
 from learning_observer_kvs.stores.redis.reader import Reading
 from learning_observer_kvs.stores.redis.writer import PATIENCE, Writing
-from learning_observer_kvs.stores.write_queue import Answer, GatheringStore, Load
+from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
 
 
-class RedisKVS(GatheringStore):
+class RedisKVS(QueuedStore):
     """What both Redis stores share.
 
     Args:
@@ -44,13 +44,13 @@ class RedisKVS(GatheringStore):
     ) -> None:
         super().__init__(**common)
         self.expiry = expiry
-        self.renews = expiry is not None
+        self.has_ttl = expiry is not None
         self.prefix = prefix
         self._connection = connection
         self._writings = PerLoop(self._make_writing)
         self._readings = PerLoop(self._make_reading)
         self._names: Names | None = None
-        self._start_gathering()
+        self._start_write_queues()
 
     def _make_writing(self) -> Writing:
         expiry_ms = 0 if self.expiry is None else max(1, round(self.expiry * 1000))
@@ -76,19 +76,21 @@ class RedisKVS(GatheringStore):
         """The way to the server."""
         return self._connection or shared
 
-    def place(self) -> str:
+    def location(self) -> str:
         return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
 
-    async def examine(self) -> list[Finding]:
-        found = await health.examine(self.connection, HIDDEN, permanent=self.expiry is None)
+    async def health_check(self) -> list[Problem]:
+        found = await health.health_check(self.connection, HIDDEN, permanent=self.expiry is None)
         if self.connection.clustered and (name := await unmapped(self.connection, self.prefix)) is not None:
-            fault = (
+            message = (
                 f'is in the cluster at {self.connection.address()}, where {shown(name)} was written without a cluster'
             )
-            found.append(Finding('KVS.E021', fault, 'Copy such keys in with lo-kvs copy, and remove them there.'))
+            found.append(
+                Problem('KVS.E021', '', 'type', message, 'Copy such keys in with lo-kvs copy, and remove them there.')
+            )
         return found
 
-    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
         names = [self.names.name(key) for key in keys]
         for key, text in zip(keys, await self._readings.here().read(names), strict=True):
@@ -97,8 +99,8 @@ class RedisKVS(GatheringStore):
             found.append(text)
         return found
 
-    def _carry(self, load: Load, answer: Answer) -> None:
-        self._writings.here().carry(load, answer)
+    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
+        self._writings.here().write_batch(batch, on_batch_done)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         found, following = await self.connection.scan(cursor, limit, self.names.pattern(prefix))

@@ -22,7 +22,7 @@ from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost
 from learning_observer_kvs.stores.redis.names import HIDDEN
 from learning_observer_kvs.stores.redis.scripts import COMMIT, run
-from learning_observer_kvs.stores.write_queue import Answer, Load
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
 
 MAX_COMPARED = 1 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its digest is."""
@@ -64,9 +64,9 @@ class Writing:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
-    def carry(self, load: Load, answer: Answer) -> None:
+    def write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         """Begin to write a load; only one at a time."""
-        self._task = self._loop.create_task(self._write(load, answer))
+        self._task = self._loop.create_task(self._write(batch, on_batch_done))
 
     async def close(self) -> None:
         """Give the connection back. What is under way still, and had its time, is given up."""
@@ -75,25 +75,25 @@ class Writing:
             await asyncio.wait([self._task])
         await self._line.close()
 
-    async def _write(self, load: Load, answer: Answer) -> None:
+    async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._number += 1
         try:
-            self._settle(load, await self._until_answered(self._arguments(load, self._record, self._number)))
+            self._settle(batch, await self._until_answered(self._arguments(batch, self._record, self._number)))
         except Exception as error:
-            self._settle(load, error)
+            self._settle(batch, error)
         except BaseException:
-            self._settle(load, self._given_up())
-            answer(load)
+            self._settle(batch, self._given_up())
+            on_batch_done(batch)
             raise
-        answer(load)
+        on_batch_done(batch)
 
-    def _settle(self, load: Load, outcome: bytes | Exception) -> None:
+    def _settle(self, batch: WriteBatch, outcome: bytes | Exception) -> None:
         """Give each request of a batch its result, from the letters of the script or an error for all."""
         if isinstance(outcome, Exception):
-            for request in load:
+            for request in batch:
                 request.error = outcome
             return
-        for request, letter in zip(load, outcome, strict=True):
+        for request, letter in zip(batch, outcome, strict=True):
             if letter == 49:  # '1'
                 request.result = True
             elif letter == 84:  # 'T'
@@ -105,14 +105,14 @@ class Writing:
             'It was carried out or not; read the key again.'
         )
 
-    def _arguments(self, load: Load, record: str, number: int) -> list[str | bytes | int]:
+    def _arguments(self, batch: WriteBatch, record: str, number: int) -> list[str | bytes | int]:
         """What the script is called with: how many keys, the keys, the arguments."""
         physical = self._physical
         keys: list[str | bytes | int] = [0, record]
         arguments: list[str | bytes | int] = [number, self._expiry_ms]
-        for request in load:
+        for request in batch:
             writes, word = request.writes, b''
-            place = len(arguments)
+            location = len(arguments)
             arguments.append(word)
             coming: list[bytes] = []
             for key, text in request.expected.items():
@@ -128,16 +128,16 @@ class Writing:
                 if key in writes:
                     word += self._act(writes[key], coming)
                 else:
-                    word += b'E' if key in request.renew else b'*'
+                    word += b'E' if key in request.refresh else b'*'
             for key, text in writes.items():
                 if key not in request.expected:
                     keys.append(physical(key))
                     word += b'*' + self._act(text, coming)
-            for key in request.renew:
+            for key in request.refresh:
                 if key not in request.expected:
                     keys.append(physical(key))
                     word += b'*E'
-            arguments[place] = word
+            arguments[location] = word
             arguments += coming
         keys[0] = len(keys) - 1
         return keys + arguments

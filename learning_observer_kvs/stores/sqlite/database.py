@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.finding import Finding
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.sqlite.statements import Statements
 from learning_observer_kvs.stores.write_queue import Request
 
@@ -30,7 +30,7 @@ _BY_ITSELF = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL)
 PROBE_MS = 1_000
 """How long the start waits for it, only to try."""
 
-_CURES = {
+_HINTS = {
     sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite takes.',
     sqlite3.SQLITE_FULL: 'Make room on the disk.',
     sqlite3.SQLITE_READONLY: 'Make the file and its folder writable for this user.',
@@ -161,7 +161,7 @@ class Database:
         if mode != 'wal':
             raise self._refused('this disk cannot share memory among processes', 'Choose a path on a local disk.')
 
-    def probe(self, connection: sqlite3.Connection) -> list[Finding]:
+    def probe(self, connection: sqlite3.Connection) -> list[Problem]:
         """Try to write; while another process writes, that is all that can be said.
 
         Raises:
@@ -177,8 +177,8 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
-            fault = f'could not be tried: another process has been writing to {self.path} for {PROBE_MS / 1000:g} s'
-            return [Finding('KVS.W010', fault, 'If that goes on, look for a transaction left open.', 'path')]
+            message = f'could not be tried: another process has been writing to {self.path} for {PROBE_MS / 1000:g} s'
+            return [Problem('KVS.W010', '', 'path', message, 'If that goes on, look for a transaction left open.')]
         finally:
             connection.execute(f'PRAGMA busy_timeout = {BUSY_MS}')
         return []
@@ -234,10 +234,10 @@ class Database:
     def unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
         """What an error of SQLite means to the caller."""
         code = getattr(error, 'sqlite_errorcode', 0) & 0xFF
-        return self._refused(str(error), f'{_CURES.get(code, "Look at the file and its disk.")} Nothing was written.')
+        return self._refused(str(error), f'{_HINTS.get(code, "Look at the file and its disk.")} Nothing was written.')
 
-    def _refused(self, fault: str, cure: str) -> StoreUnavailable:
-        return StoreUnavailable(f'{self.path} cannot be used: {fault}. {cure}')
+    def _refused(self, message: str, hint: str) -> StoreUnavailable:
+        return StoreUnavailable(f'{self.path} cannot be used: {message}. {hint}')
 
 
 def as_bytes(value: bytes | str) -> bytes:

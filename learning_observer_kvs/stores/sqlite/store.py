@@ -18,11 +18,11 @@ from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Common, Description, Store
-from learning_observer_kvs.stores.finding import Finding
 from learning_observer_kvs.stores.sqlite.database import Database, as_bytes
 from learning_observer_kvs.stores.threaded import WriterThread, end_pool
-from learning_observer_kvs.stores.write_queue import Answer, GatheringStore, Load, Request
+from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, Request, WriteBatch
 
 T = TypeVar('T')
 
@@ -33,7 +33,7 @@ KEYS_HERE = 50
 """Nor are more keys at once than this."""
 
 
-class SQLiteKVS(GatheringStore):
+class SQLiteKVS(QueuedStore):
     """A table of one SQLite file, named as the store.
 
     Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
@@ -61,7 +61,7 @@ class SQLiteKVS(GatheringStore):
 
     def __init__(self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[Common]) -> None:
         super().__init__(**common)
-        self._start_gathering()
+        self._start_write_queues()
         self.path = Path(os.path.abspath(path))
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
         self._start()
@@ -80,17 +80,17 @@ class SQLiteKVS(GatheringStore):
             _INHERITED.append(self._connections)
             self._start()
 
-    def place(self) -> str:
+    def location(self) -> str:
         return str(self.path)
 
-    async def examine(self) -> list[Finding]:
+    async def health_check(self) -> list[Problem]:
         self._own()
         return await self._in_thread(self._probe)
 
-    def _probe(self) -> list[Finding]:
+    def _probe(self) -> list[Problem]:
         return self._database.probe(self._connections.here())
 
-    async def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         self._own()
         if not self._connections.is_open_here():
             await self._in_thread(self._connections.here)  # this may have to make the file
@@ -139,9 +139,9 @@ class SQLiteKVS(GatheringStore):
                 connection.execute('COMMIT')
         return [found.get(key) for key in keys]
 
-    def _carry(self, load: Load, answer: Answer) -> None:
+    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._own()
-        self._writer.submit(load, answer)
+        self._writer.submit(batch, on_batch_done)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, clear=True)
