@@ -1,7 +1,7 @@
 import asyncio
 
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.base import MISSING
+from learning_observer_kvs.stores.types import MISSING
 
 
 async def main():

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
-from learning_observer_kvs.stores.write_queue import OnBatchDone, Request, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
 
 MAX_TOGETHER = 1000
 """About how many requests are processed at once."""
@@ -30,7 +30,7 @@ class WriterThread:
         end: called in the thread when it ends.
     """
 
-    def __init__(self, process: Callable[[list[Request]], None], end: Callable[[], None]) -> None:
+    def __init__(self, process: Callable[[list[WriteRequest]], None], end: Callable[[], None]) -> None:
         self._process = process
         self._end = end
         self._jobs: queue.SimpleQueue[_Job | None]
@@ -78,7 +78,7 @@ class WriterThread:
                 job.loop.call_soon_threadsafe(job.on_batch_done, job.batch)
         return jobs[-1] is not None
 
-    def _write(self, requests: list[Request]) -> None:
+    def _write(self, requests: list[WriteRequest]) -> None:
         """All at once; where that fails, each by itself, so that only the guilty one gets its error."""
         try:
             self._process(requests)

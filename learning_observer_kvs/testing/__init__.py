@@ -31,6 +31,6 @@ __all__ = ['StorePromise']
 class StorePromise(ContentsPromise, CallsPromise, WritesPromise, ReducersPromise):
     """What every store keeps; subclass it and give it a ``store`` fixture: an empty store, closed afterwards.
 
-    Override ``spoil`` where ``commit_bytes`` takes no text but JSON, and ``leave`` where an event loop that ends must close
-    more than the store.
+    Override ``spoil`` where ``commit_bytes`` takes no text but JSON, and ``leave`` where an event loop that ends must
+    close more than the store.
     """

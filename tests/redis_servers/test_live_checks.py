@@ -29,7 +29,6 @@ from learning_observer_kvs.kvs import KVS, KVSRouter, live_problems
 from learning_observer_kvs.prestartup import run_startup_checks_and_init
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import Settings, read_settings
-from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS

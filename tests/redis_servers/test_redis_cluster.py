@@ -14,13 +14,14 @@ from learning_observer_kvs.checks.live import check_stores
 from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.settings import read_settings
-from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.copy import copy
 from learning_observer_kvs.stores.redis import store as redis_stores
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, slot_of
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
+from learning_observer_kvs.stores.types import MISSING
 from tests.support.redis_nodes import SLOTS, RedisNodes
 from tests.support.redis_server import RedisServer, until
 
@@ -97,7 +98,7 @@ async def test_the_servers_agree_on_the_slot_of_a_name(store: PersistentRedisKVS
 async def test_a_pair_is_written_at_once_and_its_record_is_in_its_slot(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
-    assert await store.fold(INTERNAL, EXTERNAL, count) == 1
+    assert await worker_of(store).process(INTERNAL, EXTERNAL, count) == 1
     assert await store.commit({INTERNAL: 5, EXTERNAL: 5}, {INTERNAL: 1})
     await store.multiset({INTERNAL: 6, EXTERNAL: 6})
     [names] = [names for names in names_on(redis_nodes) if names]
@@ -117,7 +118,7 @@ async def test_writes_over_several_slots_are_refused_before_anything_is_touched(
         store.multiset({'a': 1, 'b': 2, 'c': 3, 'd': 4}),
         store.commit({'a': 1, 'b': 2}),
         store.commit({'a': 1}, {'b': MISSING}),
-        store.fold('Internal,a', 'External,b', count),
+        worker_of(store).process('Internal,a', 'External,b', count),
     ):
         with pytest.raises(CrossSlot, match=r'slots of the cluster at 127\.0\.0\.1:.*Write them one by one'):
             await write
@@ -175,7 +176,7 @@ async def test_a_dump_is_loaded_into_a_cluster(store: PersistentRedisKVS, tmp_pa
 
 async def test_keys_expire_in_a_cluster_with_their_record(cluster: RedisConnection) -> None:
     async with EphemeralRedisKVS(60, connection=cluster) as store:
-        await store.fold(INTERNAL, EXTERNAL, count)
+        await worker_of(store).process(INTERNAL, EXTERNAL, count)
         description = await store.describe(INTERNAL)
         assert description is not None
         assert description.expires_in is not None
@@ -193,7 +194,9 @@ async def test_a_thousand_operations_at_once_with_the_default_limits(
     await asyncio.gather(*(store.set(f'k{number}', number) for number in range(1000)))
     assert await asyncio.gather(*(store[f'k{number}'] for number in range(1000))) == list(range(1000))
     assert None not in await asyncio.gather(*(store.describe(f'k{number}') for number in range(1000)))
-    events = [store.fold(f'Internal,{number % 50}', f'External,{number % 50}', count) for number in range(1000)]
+    events = [
+        worker_of(store).process(f'Internal,{number % 50}', f'External,{number % 50}', count) for number in range(1000)
+    ]
     await asyncio.gather(*events)
     assert await store.multiget([f'Internal,{number}' for number in range(50)]) == [20] * 50
     for node in redis_nodes.nodes:
@@ -213,7 +216,7 @@ async def test_a_slot_that_moves_while_events_come_loses_and_doubles_none(
         async def step(state: Any) -> Any:
             return [*(state or []), number], number
 
-        assert await store.fold(INTERNAL, EXTERNAL, step) == number
+        assert await worker_of(store).process(INTERNAL, EXTERNAL, step) == number
 
     slot, number = slot_of(store.names.name(INTERNAL)), 0
     await send(0)
@@ -229,10 +232,10 @@ async def test_a_slot_that_moves_while_events_come_loses_and_doubles_none(
 
 
 async def test_a_slot_on_the_move_is_waited_for(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
-    await store.fold(INTERNAL, EXTERNAL, count)
+    await worker_of(store).process(INTERNAL, EXTERNAL, count)
     before = redis_nodes.errors('TRYAGAIN')  # redis-py itself tries 17 times
     with redis_nodes.moving(slot_of(store.names.name(INTERNAL)), keys=1):  # one of its keys is there, the others here
-        event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
+        event = asyncio.ensure_future(worker_of(store).process(INTERNAL, EXTERNAL, count))
         await asyncio.to_thread(until, lambda: redis_nodes.errors('TRYAGAIN') > before + 20, 'the event to be put off')
         assert not event.done()
     assert await event == 2
@@ -242,11 +245,11 @@ async def test_a_slot_on_the_move_is_waited_for(store: PersistentRedisKVS, redis
 async def test_a_node_that_stands_still_holds_up_nobody_for_ever_and_nothing_is_applied_twice(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
-    await store.fold(INTERNAL, EXTERNAL, count)
+    await worker_of(store).process(INTERNAL, EXTERNAL, count)
     owner = next(node for node, found in zip(redis_nodes.nodes, names_on(redis_nodes), strict=True) if found)
     owner.pause()
     try:
-        event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
+        event = asyncio.ensure_future(worker_of(store).process(INTERNAL, EXTERNAL, count))
         await asyncio.wait([event], timeout=1)
     finally:
         owner.resume()
@@ -294,7 +297,7 @@ async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_
                 async def step(state: Any) -> Any:
                     return [*(state or []), number], number
 
-                await store.fold(f'Internal,{student}', f'External,{student}', step)
+                await worker_of(store).process(f'Internal,{student}', f'External,{student}', step)
 
             for number in range(20):
                 await send(number)
@@ -345,7 +348,7 @@ async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_d
     redis_nodes: RedisNodes, cluster: RedisConnection
 ) -> None:
     async with PersistentRedisKVS(prefix='p:', connection=cluster) as store:
-        await store.fold(INTERNAL, EXTERNAL, count)
+        await worker_of(store).process(INTERNAL, EXTERNAL, count)
     foreign = cluster.client()
     for name in ('Internal,of another prefix', 'p:cache', 'p:Internals'):
         await foreign.set(name, 1)
@@ -360,11 +363,11 @@ async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_d
 async def test_a_single_server_is_copied_into_a_cluster(redis: RedisConnection, store: PersistentRedisKVS) -> None:
     single = PersistentRedisKVS(connection=redis)
     for number in range(300):
-        await single.fold(f'Internal,r,STUDENT:{number}', f'External,r,STUDENT:{number}', count)
+        await worker_of(single).process(f'Internal,r,STUDENT:{number}', f'External,r,STUDENT:{number}', count)
     report = await copy(single, store)
     assert (report.copied, report.verified) == (600, True)
     assert await store.dump() == await single.dump()
-    assert await store.fold('Internal,r,STUDENT:7', 'External,r,STUDENT:7', count) == 2
+    assert await worker_of(store).process('Internal,r,STUDENT:7', 'External,r,STUDENT:7', count) == 2
 
 
 async def test_each_node_of_a_cluster_is_looked_at(redis_nodes: RedisNodes) -> None:

@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
@@ -47,7 +48,7 @@ WRITES: dict[str, Callable[[Store], Awaitable[Any]]] = {
     'multiset': lambda store: store.multiset({'k': 'mark', 'l': 'mark'}),
     'update': lambda store: store.update('k', lambda value: 'mark'),
     'commit': lambda store: store.commit({'k': 'mark'}, {'k': 'old'}),
-    'fold': lambda store: store.fold('k', 'l', mark),
+    'fold': lambda store: worker_of(store).process('k', 'l', mark),
     'remove': lambda store: store.remove('k'),
 }
 """Each way to write the key ``k``, which holds 'old'."""
@@ -182,7 +183,7 @@ async def test_under_a_rain_of_faults_each_gets_its_own_reply_and_each_event_is_
 
         while True:
             try:
-                return await store.fold(f'Internal,{student}', f'External,{student}', step)
+                return await worker_of(store).process(f'Internal,{student}', f'External,{student}', step)
             except StoreUnavailable:  # the reading before it failed twice; nothing was written
                 refused.append(student)
 
@@ -225,7 +226,7 @@ async def test_closing_ends_though_a_flush_gets_no_answer(
     monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.2)
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_timeout': 0.2})
     store = PersistentRedisKVS(connection=connection, flush_interval=3600)
-    await store.fold('k', 'l', mark)
+    await worker_of(store).process('k', 'l', mark)
     happened = proxy.inject(Fault.DROP_REPLY, b'"mark"', pause=True)
     flush = asyncio.ensure_future(store.flush())
     await happened.wait()

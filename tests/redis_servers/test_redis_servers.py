@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
@@ -65,7 +66,7 @@ async def test_a_server_killed_under_load_loses_and_doubles_no_event(own: Store,
                 return [*(state or []), event], event
 
             try:
-                acknowledged.append(await own.fold('Internal,r', 'External,r', step))
+                acknowledged.append(await worker_of(own).process('Internal,r', 'External,r', step))
                 if len(acknowledged) == 40:
                     warm.set()
             except (StoreUnavailable, WriteUnclear):
@@ -78,7 +79,7 @@ async def test_a_server_killed_under_load_loses_and_doubles_no_event(own: Store,
     await failed.wait()
     await asyncio.to_thread(durable.start)
     await sockets
-    await own.fold('Internal,r', 'External,r', last)
+    await worker_of(own).process('Internal,r', 'External,r', last)
     stored = await own['Internal,r']
     assert stored.pop() == 'last'
     assert len(stored) == len(set(stored))
@@ -95,16 +96,16 @@ async def test_a_server_that_stands_still_is_a_typed_error_and_applies_nothing_t
     async def step(state: Any) -> Any:
         return (state or 0) + 1, None
 
-    await own.fold('n', 'x', step)
+    await worker_of(own).process('n', 'x', step)
     durable.pause()
     try:
         with pytest.raises(StoreUnavailable):
             await own['k']
         with pytest.raises(WriteUnclear):
-            await own.fold('n', 'x', step)
+            await worker_of(own).process('n', 'x', step)
     finally:
         durable.resume()
-    await own.fold('n', 'x', step)
+    await worker_of(own).process('n', 'x', step)
     assert await own['n'] in (2, 3)  # the unclear one was carried out once, or not at all
     assert await own['k'] == 'before'
 
@@ -172,7 +173,7 @@ async def test_after_a_fail_over_the_store_goes_on_and_no_event_is_counted_twice
 
             async def send(number: int) -> None:
                 try:
-                    await store.fold('Internal,r', 'External,r', lambda state: step(state, number))
+                    await worker_of(store).process('Internal,r', 'External,r', lambda state: step(state, number))
                     outcomes[number] = 'done'
                 except KVSError as error:
                     outcomes[number] = type(error).__name__

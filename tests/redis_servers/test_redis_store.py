@@ -11,6 +11,7 @@ from redis import Redis
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
@@ -53,7 +54,7 @@ async def test_foreign_data_is_a_typed_error_and_stays_as_it_is(
         lambda: store.multiget(['missing', 'k']),
         lambda: store.update('k', lambda value: 'ours'),
         lambda: store.compare_and_set('k', None, 'ours'),
-        lambda: store.fold('k', 'l', mark),
+        lambda: worker_of(store).process('k', 'l', mark),
         lambda: store.dump(),
     ):
         with pytest.raises(CorruptValue, match="'k' in store 'redis'"):
@@ -111,7 +112,7 @@ async def test_cancelled_at_every_await_of_2000_operations_nothing_is_torn_leake
             lambda n: store.multiset({'a': n, 'b': n}),
             lambda n: store.multiget(['a', 'b']),
             lambda n: store.update('u', lambda value: (value or 0) + 1),
-            lambda n: store.fold('Internal,r', 'External,r', step),
+            lambda n: worker_of(store).process('Internal,r', 'External,r', step),
             lambda n: store.describe('k'),
             lambda n: store.keys(),
             lambda n: store.remove('gone'),
@@ -219,7 +220,7 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
         client.config_resetstat()
         async with PersistentRedisKVS(prefix='p:', connection=connection) as store:
             await store.multiset({f'k{number}': number for number in range(2000)})
-            await store.fold('Internal,r', 'External,r', mark)
+            await worker_of(store).process('Internal,r', 'External,r', mark)
             assert len(await store.keys()) == len(await store.dump()) == 2002
             await store.describe('k1')
             await store.remove('k1')
@@ -228,7 +229,7 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
             await store.clear()
         async with EphemeralRedisKVS(60, prefix='e:', connection=connection) as store:
             await store.set('k', 1)
-            await store.fold('Internal,r', 'External,r', mark)
+            await worker_of(store).process('Internal,r', 'External,r', mark)
             await store.clear()
         await connection.close()
         redis_connection.shared.configure(connection.settings)
@@ -259,7 +260,7 @@ async def test_the_records_of_writers_are_in_no_list_and_expire(
     redis: RedisConnection, redis_server: RedisServer
 ) -> None:
     store = PersistentRedisKVS(connection=redis)
-    await store.fold('Internal,r', 'External,r', mark)
+    await worker_of(store).process('Internal,r', 'External,r', mark)
     assert sorted(await store.keys()) == sorted(await store.dump()) == ['External,r', 'Internal,r']
     await store.clear()
     with redis_server.client() as client:

@@ -25,6 +25,7 @@ from learning_observer_kvs.errors import (
     StoreUnavailable,
     WriteUnclear,
 )
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
@@ -101,7 +102,7 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 def fold(store: Store, step: Callable[[Any], Awaitable[Any]], null_text: bytes = b'null') -> asyncio.Future[Any]:
-    return asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, step, null_text))
+    return asyncio.ensure_future(worker_of(store).process(INTERNAL, EXTERNAL, step, null_text))
 
 
 async def count(state: Any) -> Any:
@@ -465,7 +466,7 @@ async def test_a_task_that_a_reducer_began_may_send_events_to_its_key_later(watc
 
     async def later() -> Any:
         await ended.wait()
-        return await asyncio.gather(*(watched.fold(INTERNAL, EXTERNAL, count_slowly) for _ in range(3)))
+        return await asyncio.gather(*(worker_of(watched).process(INTERNAL, EXTERNAL, count_slowly) for _ in range(3)))
 
     async def begin(state: Any) -> Any:
         began.append(asyncio.create_task(later()))
@@ -517,7 +518,7 @@ async def test_an_update_that_updates_its_own_key_raises_instead_of_waiting_for_
         return await watched.update('l', lambda value: 1)
 
     async with asyncio.timeout(20):
-        with pytest.raises(ReducerError, match="'k' updates its own key"):
+        with pytest.raises(ReducerError, match=r"'k' is held by the reducer or update that asks for it.*its own key"):
             await watched.update('k', again)
         assert await watched.update('k', another) == 1
     assert watched.busy_keys() == 0
@@ -571,7 +572,7 @@ async def test_a_state_that_cannot_be_read_fails_the_events_and_not_those_after_
 async def test_it_gives_up_with_conflict_after_a_bounded_number_of_tries(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ('reducers.worker', 'stores.base'):
+    for module in ('reducers.worker', 'stores.base', 'stores.backend'):
         monkeypatch.setattr(f'learning_observer_kvs.{module}.MAX_TRIES', 5)
     numbers = iter(range(100, 200))
 
@@ -579,9 +580,9 @@ async def test_it_gives_up_with_conflict_after_a_bounded_number_of_tries(
         watched.texts[INTERNAL] = b'%d' % next(numbers)
 
     watched.before = another_writes
-    with pytest.raises(Conflict, match=r'Internal,r.*5 times'):
+    with pytest.raises(Conflict, match=r'Internal,r.*after 5 tries'):
         await fold(watched, count)
-    with pytest.raises(Conflict, match=r'Internal,r.*5 times'):
+    with pytest.raises(Conflict, match=r'Internal,r.*after 5 tries'):
         await watched.update(INTERNAL, lambda value: 'new')
     assert len(watched.commits) == 10
     assert EXTERNAL not in watched.texts
@@ -591,7 +592,7 @@ async def test_it_gives_up_with_conflict_after_a_bounded_number_of_tries(
 async def test_more_events_than_may_wait_are_refused_and_the_others_are_not(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.reducers.worker.MAX_WAITING', 3)
+    monkeypatch.setattr('learning_observer_kvs.reducers.worker.MAX_QUEUED_EVENTS', 3)
     watched.gate.clear()
     events = [fold(watched, count)]
     await until(lambda: len(watched.commits) == 1)
@@ -740,13 +741,14 @@ async def test_both_states_get_the_same_time_to_live_and_each_commit_renews_it(
 FORK = """
 import asyncio, json, os, sys
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.reducers import worker_of
 
 async def count(state):
     return (state or 0) + 1, (state or 0) + 1
 
 async def fold(router, times):
     for _ in range(times):
-        await router().fold('Internal,r', 'External,r', count)
+        await worker_of(router()).process('Internal,r', 'External,r', count)
 
 async def read(router):
     async with router:

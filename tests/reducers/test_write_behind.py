@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pytest
 
 from learning_observer_kvs.errors import Conflict, Overloaded, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.reducers import write_behind
+from learning_observer_kvs.reducers import worker_of, write_behind
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
@@ -71,10 +71,10 @@ class TestThePromiseHoldsBetweenFlushes(StorePromise):
         async def step(state: Any) -> Any:
             runs.append(state)
             if state != 2:
-                await store.set('Internal,r', (state or 0) + 1)
+                await store.commit_bytes({'Internal,r': b'%d' % ((state or 0) + 1)}, {})
             return [state], state
 
-        await store.fold('Internal,r', 'External,r', step)
+        await worker_of(store).process('Internal,r', 'External,r', step)
         await store.flush()
         assert runs[0] is None
         assert runs[-1] == 2
@@ -101,7 +101,7 @@ def event(number: int, store: Store, seen: list[int] | None = None) -> Any:
         state['seen'].append(number)
         return state, {'count': len(state['seen'])}
 
-    return store.fold(INTERNAL, EXTERNAL, step, b'{"seen":[]}')
+    return worker_of(store).process(INTERNAL, EXTERNAL, step, b'{"seen":[]}')
 
 
 async def test_this_process_sees_the_newest_state_and_others_the_flushed_one(pair: Pair) -> None:
@@ -118,16 +118,13 @@ async def test_this_process_sees_the_newest_state_and_others_the_flushed_one(pai
 async def test_many_events_of_a_key_are_one_commit(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = pair
     commits = []
-    begin = type(store)._committer
+    submit = store.submit
 
-    def counting(self: Any) -> Any:
-        def commit(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
-            commits.append(sorted(writes))
-            begin(self)(writes, expected, tell, renew)
+    def counting(writes: Any, *rest: Any) -> None:
+        commits.append(sorted(writes))
+        submit(writes, *rest)
 
-        return commit
-
-    monkeypatch.setattr(type(store), '_committer', counting)
+    monkeypatch.setattr(store, 'submit', counting)
     for number in range(50):
         await event(number, store)
     await store.flush()
@@ -154,7 +151,7 @@ async def test_an_event_whose_caller_got_an_error_is_not_folded_again(pair: Pair
 
     await event(1, store)
     with pytest.raises(LookupError):
-        await store.fold(INTERNAL, EXTERNAL, picky, b'{"seen":[]}')
+        await worker_of(store).process(INTERNAL, EXTERNAL, picky, b'{"seen":[]}')
     await event(2, other)
     await store.flush()
     assert await other[INTERNAL] == {'seen': [2, 1]}
@@ -172,7 +169,7 @@ async def test_an_event_that_cannot_be_folded_onto_what_another_wrote_is_logged(
 ) -> None:
     store, other = pair
 
-    await store.fold(INTERNAL, EXTERNAL, first_only, b'{"seen":[]}')
+    await worker_of(store).process(INTERNAL, EXTERNAL, first_only, b'{"seen":[]}')
     await event(2, other)
     await store.flush()
     assert await other[INTERNAL] == {'seen': [2]}
@@ -188,7 +185,7 @@ async def test_a_flush_goes_on_when_the_event_it_waits_for_is_withdrawn(pair: Pa
         entered.set()
         await asyncio.Event().wait()
 
-    first = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, slow, b'{"seen":[]}'))
+    first = asyncio.ensure_future(worker_of(store).process(INTERNAL, EXTERNAL, slow, b'{"seen":[]}'))
     await entered.wait()
     second = asyncio.ensure_future(event(2, store))
     await asyncio.sleep(0)
@@ -238,13 +235,13 @@ async def test_it_is_flushed_when_the_interval_is_over(
 ) -> None:
     async with store_of('sqlite', tmp_path, redis, 0.01) as store:
         written = asyncio.Event()
-        begin = store._committer()
+        submit = store.submit
 
-        def commit(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
-            begin(writes, expected, tell, renew)
+        def noting(*arguments: Any) -> None:
+            submit(*arguments)
             written.set()
 
-        monkeypatch.setattr(store, '_committer', lambda: commit)
+        monkeypatch.setattr(store, 'submit', noting)
         await event(1, store)
         async with asyncio.timeout(20):
             await written.wait()
@@ -263,7 +260,7 @@ async def test_closing_writes_what_was_put_off(pair: Pair) -> None:
 
 async def test_a_key_with_very_many_events_is_flushed_early(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = pair
-    monkeypatch.setattr(write_behind, 'MAX_OF_KEY', 10)
+    monkeypatch.setattr(write_behind, 'MAX_EVENTS_OF_KEY', 10)
     for number in range(25):
         await event(number, store)
     assert len((await other[INTERNAL])['seen']) >= 10
@@ -277,18 +274,13 @@ class Away(InMemoryKVS):
     away: Exception | Literal[False] | None = None
     """What every write comes to; ``None`` while it is there."""
 
-    def _committer(self) -> Any:
-        begin = super()._committer()
-
-        def commit(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
-            if self.away is None:
-                begin(writes, expected, tell)
-            elif isinstance(self.away, WriteUnclear):
-                begin(writes, expected, lambda outcome: tell(self.away))
-            else:
-                tell(self.away)
-
-        return commit
+    def submit(self, writes: Any, expected: Any, on_done: Any, refresh: Any = ()) -> None:
+        if self.away is None:
+            super().submit(writes, expected, on_done)
+        elif isinstance(self.away, WriteUnclear):
+            super().submit(writes, expected, lambda outcome: on_done(self.away))
+        else:
+            on_done(self.away)
 
 
 async def test_while_the_backend_is_away_events_are_kept_and_at_the_bound_refused(
@@ -332,7 +324,7 @@ async def test_a_flush_that_was_written_though_its_answer_was_lost_is_not_writte
 async def test_closing_a_store_whose_backend_is_away_counts_what_was_not_saved(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.01)
+    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSE_TIMEOUT', 0.01)
     store = Away(flush_interval=NEVER)
     store.away = StoreUnavailable('gone fishing')
     for number in range(3):
@@ -372,7 +364,7 @@ async def test_an_event_that_joined_an_unclear_flush_does_not_bring_it_in_twice(
 async def test_an_event_that_was_taken_is_not_refused_because_its_flush_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_OF_KEY', 3)
+    monkeypatch.setattr(write_behind, 'MAX_EVENTS_OF_KEY', 3)
     store = Away(flush_interval=NEVER)
     store.away = StoreUnavailable('gone fishing')
     assert [await event(number, store) for number in range(3)] == [{'count': 1}, {'count': 2}, {'count': 3}]
@@ -406,19 +398,19 @@ async def test_those_who_wait_for_room_share_one_flush(pair: Pair, monkeypatch: 
     monkeypatch.setattr(write_behind, 'MAX_EVENTS', 20)
     store, _ = pair
     flushes = []
-    begin = write_behind.WriteBehind._flush_if_free
+    submit = store.submit
 
-    def counting(self: Any, key: str) -> None:
-        flushes.append(key)
-        begin(self, key)
+    def counting(writes: Any, *rest: Any) -> None:
+        flushes.append(sorted(writes))
+        submit(writes, *rest)
 
-    monkeypatch.setattr(write_behind.WriteBehind, '_flush_if_free', counting)
+    monkeypatch.setattr(store, 'submit', counting)
 
     async def count(state: Any) -> Any:
         return (state or 0) + 1, (state or 0) + 1
 
     async def one(key: int) -> Any:
-        return await store.fold(f'Internal,{key}', f'External,{key}', count)
+        return await worker_of(store).process(f'Internal,{key}', f'External,{key}', count)
 
     assert await asyncio.gather(*(one(number % 20) for number in range(20))) == [1] * 20
     assert await asyncio.gather(*(one(number % 20) for number in range(20))) == [2] * 20
@@ -431,7 +423,7 @@ async def test_a_flush_that_loses_against_others_too_often_keeps_its_events(monk
     await event(1, store)
     store.away = False
     async with asyncio.timeout(20):
-        with pytest.raises(Conflict, match='3 times'):
+        with pytest.raises(Conflict, match='after 3 tries'):
             await store.flush()
         store.away = None
         await store.flush()
@@ -443,21 +435,20 @@ async def test_an_event_left_out_is_logged_also_when_its_flush_fails_at_first(
 ) -> None:
     store, other = pair
 
-    await store.fold(INTERNAL, EXTERNAL, first_only, b'{"seen":[]}')
+    await worker_of(store).process(INTERNAL, EXTERNAL, first_only, b'{"seen":[]}')
     await event(1, store)
     await event(2, other)
-    folder = store._folders.here()
-    begin = folder._begin_commit
+    submit = store.submit
     refused = []
 
-    def refuse_the_second(writes: Any, expected: Any, tell: Any, renew: Any) -> None:
+    def refuse_the_second(writes: Any, expected: Any, on_done: Any, refresh: Any) -> None:
         refused.append(expected)
         if len(refused) == 2:
-            tell(StoreUnavailable('gone fishing'))
+            on_done(StoreUnavailable('gone fishing'))
         else:
-            begin(writes, expected, tell, renew)
+            submit(writes, expected, on_done, refresh)
 
-    monkeypatch.setattr(folder, '_begin_commit', refuse_the_second)
+    monkeypatch.setattr(store, 'submit', refuse_the_second)
     with pytest.raises(StoreUnavailable):
         await store.flush()
     await store.flush()
@@ -476,26 +467,27 @@ async def test_an_error_that_was_computed_from_a_guess_counts_only_when_it_is_co
     await event(1, store)
     await store.flush()
     with pytest.raises(LookupError):
-        await store.fold(INTERNAL, EXTERNAL, picky, b'{"seen":[]}')
+        await worker_of(store).process(INTERNAL, EXTERNAL, picky, b'{"seen":[]}')
     await event(2, other)
-    assert await store.fold(INTERNAL, EXTERNAL, picky, b'{"seen":[]}') == 'done'
+    assert await worker_of(store).process(INTERNAL, EXTERNAL, picky, b'{"seen":[]}') == 'done'
     assert await other[INTERNAL] == {'seen': [1, 2, 3]}
 
 
 async def test_a_closed_store_tries_no_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.01)
+    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSE_TIMEOUT', 0.01)
     store = Away(flush_interval=0.01)
     store.away = StoreUnavailable('gone fishing')
     await event(1, store)
-    folder = store._folders.here()
-    assert isinstance(folder, write_behind.WriteBehind)
+    worker = worker_of(store)
+    assert isinstance(worker, write_behind.WriteBehindWorker)
     await store.close()
     assert '1 events not saved' in caplog.text
-    assert folder._timer is None or folder._timer.cancelled()
+    assert worker._timer is None or worker._timer.cancelled()
 
 
 KILLED = """
 import asyncio, sys
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 
 async def main():
@@ -505,7 +497,7 @@ async def main():
         number += 1
         async def step(state):
             return number, {'count': number}
-        await store.fold('Internal,r', 'External,r', step)
+        await worker_of(store).process('Internal,r', 'External,r', step)
         if number % 100 == 0:
             print(number, flush=True)
             await asyncio.sleep(0.001)

@@ -20,12 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.base import MISSING, Description
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.filesystem.directory import Folder
 from learning_observer_kvs.stores.filesystem.files import READABLE
 from learning_observer_kvs.stores.filesystem.listing import PIECE, Walks, _sorted_pieces
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, OWN, FileNames, is_digest
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.types import MISSING, Description
 from learning_observer_kvs.testing.keys import KEYS
 from tests.support.disks import folder_of_others, read_only, small_disk
 from tests.support.killed_writer import check, killer
@@ -487,7 +488,7 @@ async def fold_anything(store: FilesystemKVS, key: str) -> Any:
     async def step(state: Any) -> Any:
         return 1, 2
 
-    return await store.fold(key, 'External', step)
+    return await worker_of(store).process(key, 'External', step)
 
 
 @pytest.mark.parametrize('key', ['k', LONG])
@@ -856,5 +857,5 @@ async def test_a_reducers_state_that_is_kept_in_the_process_is_not_read_again(st
         return {'n': (state or {'n': 0})['n'] + 1}, None
 
     for _ in range(10):
-        await store.fold('Internal,r', 'External,r', step)
+        await worker_of(store).process('Internal,r', 'External,r', step)
     assert len(runs) == 10

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable
-from learning_observer_kvs.stores.base import Description
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.sqlite import database
 from learning_observer_kvs.stores.sqlite.database import APPLICATION_ID, LOG_BYTES, after_prefix
 from learning_observer_kvs.stores.sqlite.store import KEYS_HERE, READ_HERE, SQLiteKVS
+from learning_observer_kvs.stores.types import Description
 from tests.support.disks import folder_of_others, read_only, small_disk
 from tests.support.killed_writer import check, killer
 
@@ -185,7 +186,7 @@ async def fold_anything(store: SQLiteKVS) -> Any:
     async def step(state: Any) -> Any:
         return 1, 2
 
-    return await store.fold('k', 'External', step)
+    return await worker_of(store).process('k', 'External', step)
 
 
 async def test_a_corrupt_row_is_told_and_not_overwritten(store: SQLiteKVS, path: Path) -> None:

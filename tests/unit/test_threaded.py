@@ -13,14 +13,14 @@ import pytest
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.threaded import WriterThread
-from learning_observer_kvs.stores.write_queue import Request, WriteBatch
+from learning_observer_kvs.stores.write_queue import WriteBatch, WriteRequest
 
 
-def request() -> Request:
-    return Request({'k': b'1'}, {}, lambda outcome: None)
+def request() -> WriteRequest:
+    return WriteRequest({'k': b'1'}, {}, lambda outcome: None)
 
 
-async def answered(writer: WriterThread, load: list[Request]) -> None:
+async def answered(writer: WriterThread, load: list[WriteRequest]) -> None:
     """Have a load written, and wait for its answer."""
     done: asyncio.Future[WriteBatch] = asyncio.get_running_loop().create_future()
     writer.submit(load, done.set_result)
@@ -41,7 +41,7 @@ async def test_what_comes_while_a_writer_closes_is_written_and_the_close_ends() 
     entered, go = threading.Event(), threading.Event()
     written: list[int] = []
 
-    def process(requests: list[Request]) -> None:
+    def process(requests: list[WriteRequest]) -> None:
         entered.set()
         go.wait(20)
         written.append(len(requests))

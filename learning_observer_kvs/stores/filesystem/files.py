@@ -18,7 +18,7 @@ from learning_observer_kvs.stores.filesystem.listing import Walks
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
 from learning_observer_kvs.stores.keys import shown
-from learning_observer_kvs.stores.write_queue import Request
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 _HINTS = {
     errno.ENOSPC: 'Make room on the disk.',
@@ -72,7 +72,7 @@ class Files:
         with self._telling(), self._folder.changing():
             self._folder.probe()
 
-    def write(self, requests: Sequence[Request]) -> None:
+    def write(self, requests: Sequence[WriteRequest]) -> None:
         """Process requests in order, in one change of the folder; one whose condition fails is left out."""
         try:
             with self._telling(), self._folder.changing():
@@ -81,7 +81,7 @@ class Files:
             for request in requests:
                 request.error = held
 
-    def _change(self, requests: Sequence[Request]) -> None:
+    def _change(self, requests: Sequence[WriteRequest]) -> None:
         coming: dict[str, bytes | None] = {}
         for request in requests:
             if request.clear:
@@ -97,7 +97,7 @@ class Files:
                     if request.result:
                         request.error = unclear
 
-    def _take(self, request: Request, coming: dict[str, bytes | None]) -> bool:
+    def _take(self, request: WriteRequest, coming: dict[str, bytes | None]) -> bool:
         """Check a request's condition and add what it writes; whether there is anything new."""
         for key, text in request.expected.items():
             path = self._path(key)

@@ -11,10 +11,11 @@ from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.directory import Folder
 from learning_observer_kvs.stores.filesystem.files import Files
 from learning_observer_kvs.stores.threaded import WriterThread, end_pool
+from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
 
 T = TypeVar('T')
@@ -40,9 +41,8 @@ class FilesystemKVS(QueuedStore):
         Option('subdirs', 'boolean', default=False, doc='whether slashes in keys become sub-folders.'),
     )
 
-    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[Common]) -> None:
+    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        self._start_write_queues()
         self.path = os.path.abspath(path)
         self.subdirs = subdirs
         self._files = Files(Folder(self.path), subdirs)

@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.redis.names import escaped, slot_of, tag_of
 from learning_observer_kvs.stores.redis.reader import READ_KEYS, Reading
 from learning_observer_kvs.stores.redis.scripts import COMMIT, READ, run
 from learning_observer_kvs.stores.redis.writer import Writing, is_passing
-from learning_observer_kvs.stores.write_queue import OnBatchDone, Request, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
 
 LOOKING = 1.0
 """Seconds to look for keys that are called otherwise; in a large cluster perhaps not all are looked at."""
@@ -63,8 +63,8 @@ class ClusterWriting(Writing):
             self._settle(batch, outcomes[slot])
         on_batch_done(batch)
 
-    def _by_slot(self, batch: WriteBatch) -> dict[int, list[Request]]:
-        batches: dict[int, list[Request]] = {}
+    def _by_slot(self, batch: WriteBatch) -> dict[int, list[WriteRequest]]:
+        batches: dict[int, list[WriteRequest]] = {}
         for request in batch:
             keys = list(dict.fromkeys((*request.writes, *request.expected, *request.refresh)))
             slots = {slot_of(self._physical(key)) for key in keys}
@@ -80,7 +80,7 @@ class ClusterWriting(Writing):
                 )
         return batches
 
-    def _next(self, slot: int, batch: Sequence[Request]) -> tuple[str, int]:
+    def _next(self, slot: int, batch: Sequence[WriteRequest]) -> tuple[str, int]:
         """The record of this writer in a slot, and the number of its next batch there."""
         request = batch[0]
         key = next(iter(request.writes or request.expected))

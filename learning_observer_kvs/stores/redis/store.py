@@ -10,7 +10,7 @@ from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import shown
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.cluster import ClusterReading, ClusterWriting, unmapped
@@ -20,6 +20,7 @@ from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS
 from learning_observer_kvs.stores.redis.reader import Reading
 from learning_observer_kvs.stores.redis.writer import PATIENCE, Writing
+from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
 
 
@@ -40,7 +41,7 @@ class RedisKVS(QueuedStore):
         expiry: float | None,
         prefix: str,
         connection: RedisConnection | None,
-        **common: Unpack[Common],
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.expiry = expiry
@@ -50,7 +51,6 @@ class RedisKVS(QueuedStore):
         self._writings = PerLoop(self._make_writing)
         self._readings = PerLoop(self._make_reading)
         self._names: Names | None = None
-        self._start_write_queues()
 
     def _make_writing(self) -> Writing:
         expiry_ms = 0 if self.expiry is None else max(1, round(self.expiry * 1000))
@@ -107,11 +107,11 @@ class RedisKVS(QueuedStore):
         keys = [key for name in found if (key := self.names.key(name)) is not None and key.startswith(prefix)]
         return keys, following
 
-    async def _take_in(self, entries: Mapping[str, JSON]) -> None:
+    async def _load_entries(self, entries: Mapping[str, JSON]) -> None:
         if self.connection.clustered:
             await asyncio.gather(*(self.set(key, value) for key, value in entries.items()))
         else:
-            await super()._take_in(entries)
+            await super()._load_entries(entries)
 
     async def _describe(self, key: str) -> Description | None:
         name = self.names.name(key)
@@ -151,7 +151,7 @@ class PersistentRedisKVS(RedisKVS):
     OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX, *OPTIONS)
 
     def __init__(
-        self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[Common]
+        self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[CommonOptions]
     ) -> None:
         super().__init__(None, prefix, connection, **common)
 
@@ -173,6 +173,6 @@ class EphemeralRedisKVS(RedisKVS):
         *,
         prefix: str = '',
         connection: RedisConnection | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(expiry, prefix, connection, **common)

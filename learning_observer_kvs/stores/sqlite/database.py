@@ -14,7 +14,7 @@ from pathlib import Path
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.sqlite.statements import Statements
-from learning_observer_kvs.stores.write_queue import Request
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as ours (``LOKV``); a database of another program is never touched."""
@@ -183,7 +183,7 @@ class Database:
             connection.execute(f'PRAGMA busy_timeout = {BUSY_MS}')
         return []
 
-    def write(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
+    def write(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> None:
         """All requests in one transaction, in order; one whose condition fails is left out and told so.
 
         Raises:
@@ -203,7 +203,7 @@ class Database:
             if connection.in_transaction:
                 connection.execute('ROLLBACK')
 
-    def _commit(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
+    def _commit(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> None:
         try:
             connection.execute('COMMIT')
         except sqlite3.Error as error:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from learning_observer_kvs.stores.write_queue import Request
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 ROWS = 500
 """Rows of one statement; SQLite takes 32,766 parameters."""
@@ -27,7 +27,7 @@ class Statements:
     def __init__(self, table: str) -> None:
         self._table = table
 
-    def apply(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
+    def apply(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> None:
         """Inside a transaction: carry out requests in order, and set the result of each."""
         fits = self._fitting(connection, requests)
         coming: dict[str, bytes | None] = {}
@@ -57,7 +57,7 @@ class Statements:
                     coming.update(request.writes)
         self._write(connection, coming, cleared)
 
-    def _fitting(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> set[int]:
+    def _fitting(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> set[int]:
         """The numbers of the conditions that hold before anything is written, counted through all requests."""
         conditions = [condition for request in requests for condition in _conditions(request)]
         found: set[int] = set()
@@ -93,7 +93,7 @@ class Statements:
             )
 
 
-def _conditions(request: Request) -> Iterator[tuple[str, bytes | None]]:
+def _conditions(request: WriteRequest) -> Iterator[tuple[str, bytes | None]]:
     """What keys must hold; of a removal without a condition, the keys, to learn whether they are missing."""
     if request.expected:
         yield from request.expected.items()
@@ -102,7 +102,7 @@ def _conditions(request: Request) -> Iterator[tuple[str, bytes | None]]:
             yield key, None
 
 
-def _only_removes(request: Request) -> bool:
+def _only_removes(request: WriteRequest) -> bool:
     return bool(request.writes) and all(text is None for text in request.writes.values())
 
 

@@ -19,10 +19,11 @@ from typing import ClassVar, TypeVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.base import Common, Description, Store
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.sqlite.database import Database, as_bytes
 from learning_observer_kvs.stores.threaded import WriterThread, end_pool
-from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, Request, WriteBatch
+from learning_observer_kvs.stores.types import CommonOptions, Description
+from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch, WriteRequest
 
 T = TypeVar('T')
 
@@ -59,9 +60,10 @@ class SQLiteKVS(QueuedStore):
         ),
     )
 
-    def __init__(self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[Common]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
+    ) -> None:
         super().__init__(**common)
-        self._start_write_queues()
         self.path = Path(os.path.abspath(path))
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
         self._start()
@@ -202,7 +204,7 @@ class Connections:
             connection = self._by_thread[threading.get_ident()] = self._database.connect()
         return connection
 
-    def write(self, requests: list[Request]) -> None:
+    def write(self, requests: list[WriteRequest]) -> None:
         """In the writing thread."""
         try:
             connection = self.here()
