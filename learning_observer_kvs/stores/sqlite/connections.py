@@ -23,10 +23,6 @@ class Connections:
         self._database = database
         self._by_thread: dict[int, sqlite3.Connection] = {}
 
-    def __len__(self) -> int:
-        """Return how many are open."""
-        return len(self._by_thread)
-
     def peek(self) -> sqlite3.Connection | None:
         """Return the connection of this thread; ``None`` if it has none."""
         return self._by_thread.get(get_ident())
