@@ -11,7 +11,9 @@ T = TypeVar('T')
 
 
 class PerLoop(Generic[T]):
-    """One object for each event loop, made when it is first asked for in that loop; those of closed loops are dropped.
+    """One object for each event loop, made when it is first asked for in that loop.
+
+    Those of closed loops are dropped when another loop makes or drops its own.
 
     A forked child starts with none: it must not use what its parent has open.
 
@@ -73,6 +75,7 @@ class PerLoop(Generic[T]):
             RuntimeError: no event loop is running.
         """
         self._forget_after_fork()
+        self._drop_closed()
         return self._by_loop.pop(get_running_loop(), None)
 
     def _drop_closed(self) -> None:

@@ -15,6 +15,10 @@ async def here(objects: PerLoop[object]) -> object:
     return objects.here()
 
 
+async def drop(objects: PerLoop[object]) -> None:
+    assert objects.pop() is None
+
+
 async def test_one_loop_has_one_object_until_it_is_popped() -> None:
     objects: PerLoop[object] = PerLoop(object)
     assert objects.peek() is None
@@ -27,13 +31,15 @@ async def test_one_loop_has_one_object_until_it_is_popped() -> None:
     assert objects.here() is not made
 
 
-def test_objects_of_closed_loops_are_dropped_when_another_loop_asks() -> None:
+def test_objects_of_closed_loops_are_dropped_when_another_loop_makes_or_drops_its_own() -> None:
     objects: PerLoop[object] = PerLoop(object)
     first = asyncio.run(here(objects))
     assert list(objects) == [first]
     second = asyncio.run(here(objects))
     assert list(objects) == [second]
     assert first is not second
+    asyncio.run(drop(objects))
+    assert list(objects) == []
 
 
 def test_without_a_running_loop_there_is_no_object() -> None:

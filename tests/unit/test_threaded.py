@@ -16,8 +16,9 @@ import pytest
 
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.sqlite.connections import SQLiteThreads
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.stores.threaded import WriterThread
+from learning_observer_kvs.stores.threaded import StoreThreads, WriterThread
 from learning_observer_kvs.stores.write_queue import Request, WriteBatch
 from tests.support.loops import Run, loop_in_thread
 from tests.support.programs import run
@@ -164,6 +165,30 @@ def test_loops_share_the_threads_of_a_store(
     second(store.close())
 
 
+def test_loops_that_begin_at_once_share_the_threads_of_a_store(tmp_path: Path, loops: tuple[Run, Run]) -> None:
+    opened: list[SQLiteThreads] = []
+    opened_twice = threading.Event()
+    first, second = loops
+    other = threading.Thread(target=lambda: second(use(store)))
+
+    class Opening(SQLiteKVS):
+        def _open_threads(self) -> SQLiteThreads:
+            opened.append(super()._open_threads())
+            if len(opened) == 1:
+                other.start()
+                opened_twice.wait(0.2)  # it never is: the other loop waits until this returns
+            else:
+                opened_twice.set()
+            return opened[-1]
+
+    store = Opening(tmp_path / 'a.sqlite3')
+    first(use(store))
+    other.join()
+    assert len(opened) == 1
+    first(store.close())
+    second(store.close())
+
+
 def test_the_last_loop_that_closes_a_store_ends_its_threads(
     make_store: MakeStore, threads_of_stores: Threads, loops: tuple[Run, Run]
 ) -> None:
@@ -212,6 +237,15 @@ def test_a_loop_that_ended_without_closing_the_store_is_not_waited_for(
     assert threads_of_stores()
     asyncio.run(store.close())
     assert threads_of_stores() == set()
+
+
+def test_nothing_is_kept_of_threads_that_were_closed(make_store: MakeStore, threads_of_stores: Threads) -> None:
+    store = make_store()
+    for _ in range(3):
+        asyncio.run(use(store))
+        asyncio.run(store.close())
+    gc.collect()
+    assert [found for found in gc.get_objects() if isinstance(found, StoreThreads)] == []
 
 
 def test_closing_in_one_loop_waits_for_the_writes_of_that_loop_and_fails_none_of_another(

@@ -151,32 +151,51 @@ def note(*arguments, **options):
     opened.append(weakref.ref(connection))
     return connection
 sqlite3.connect = note
-store = SQLiteKVS(sys.argv[1])
+store, reading = SQLiteKVS(sys.argv[1]), SQLiteKVS(sys.argv[1], name='other')
 async def add(count):
     await asyncio.gather(*(store.update('n', lambda value: (value or 0) + 1) for _ in range(count)))
+    await reading['n']
+async def close():
+    await store.close()
+    await reading.close()
 def check_open(connections):
-    gc.collect()
+    for _ in range(3):  # a finalizer keeps things for one collection more
+        gc.collect()
     for connection in connections:
         connection().total_changes  # raises if it was closed
-asyncio.run(add(50))
-of_the_parent = list(opened)
-if not os.fork():
+def fork(function):
+    if not os.fork():
+        function()
+        check_open(of_the_parent)
+        sys.exit(7)  # with all that an interpreter does at its end
+def wait():
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+def use_and_drop():
+    global store, reading
     asyncio.run(add(50))
-    asyncio.run(store.close())
+    asyncio.run(close())
     check_open(of_the_parent)
-    del store
-    check_open(of_the_parent)
-    sys.exit(0)  # with all that an interpreter does at its end
-asyncio.run(add(50))
-assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
-if not os.fork():
-    del store  # without using it
-    check_open(of_the_parent)
-    sys.exit(0)
-assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+    store = reading = None
+def close_unused():
+    asyncio.run(close())
+def drop_unused():
+    global store, reading
+    store = reading = None
+loop = asyncio.new_event_loop()
+loop.run_until_complete(add(50))
+of_the_parent = list(opened)
+assert len(of_the_parent) == 5
+fork(use_and_drop)
+loop.run_until_complete(add(50))
+wait()
+fork(close_unused)
+wait()
+fork(drop_unused)
+wait()
 check_open(of_the_parent)
-asyncio.run(add(50))
-asyncio.run(store.close())
+loop.run_until_complete(add(50))
+loop.run_until_complete(close())
+loop.close()
 """
 
 
