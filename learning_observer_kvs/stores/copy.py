@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
 from learning_observer_kvs.stores.base import MISSING, Store
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.store import RedisKVS
 
 PAGE = 200
@@ -168,7 +168,7 @@ async def _replace(target: Store, texts: Mapping[str, bytes], overwrite: bool, r
     else:
         report.differing += len(texts)
         for key in texts:
-            report.name(f'{shown(key)} is in {target.name!r} with another value, and was left.')
+            report.name(f'{display_key(key)} is in {target.name!r} with another value, and was left.')
 
 
 async def _compare(source: Store, target: Store, prefix: str, report: Report, progress: Callable[[int], None]) -> None:

@@ -22,12 +22,12 @@ def check_key(key: str) -> str:
         try:
             size = len(key.encode())
         except UnicodeEncodeError as error:
-            raise InvalidKey(f'{shown(key)} is no valid Unicode at character {error.start}.') from None
+            raise InvalidKey(f'{display_key(key)} is no valid Unicode at character {error.start}.') from None
         if size > MAX_KEY_BYTES:
-            raise InvalidKey(f'{shown(key)} has {size:,} bytes; a key has {MAX_KEY_BYTES:,} at most.')
+            raise InvalidKey(f'{display_key(key)} has {size:,} bytes; a key has {MAX_KEY_BYTES:,} at most.')
     return key if type(key) is str else str.__str__(key)
 
 
-def shown(key: str) -> str:
+def display_key(key: str) -> str:
     """A key as messages show it: quoted, and cut where it is very long."""
     return repr(key) if len(key) <= 200 else f'{key[:150]!r}… ({len(key):,} characters)'

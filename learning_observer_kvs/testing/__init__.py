@@ -1,8 +1,8 @@
 """The promise of every store as tests, for stores of others too.
 
-    from learning_observer_kvs.testing import StorePromise
+    from learning_observer_kvs.testing import StoreContract
 
-    class TestMyStore(StorePromise):
+    class TestMyStore(StoreContract):
         @pytest.fixture
         async def store(self, tmp_path):
             async with MyKVS(tmp_path / 'data') as store:
@@ -20,15 +20,15 @@ pytest.register_assert_rewrite(
     f'{__name__}.contents', f'{__name__}.calls', f'{__name__}.writes', f'{__name__}.reducers'
 )
 
-from learning_observer_kvs.testing.calls import CallsPromise  # noqa: E402
-from learning_observer_kvs.testing.contents import ContentsPromise  # noqa: E402
-from learning_observer_kvs.testing.reducers import ReducersPromise  # noqa: E402
-from learning_observer_kvs.testing.writes import WritesPromise  # noqa: E402
+from learning_observer_kvs.testing.calls import CallsContract  # noqa: E402
+from learning_observer_kvs.testing.contents import ContentsContract  # noqa: E402
+from learning_observer_kvs.testing.reducers import ReducersContract  # noqa: E402
+from learning_observer_kvs.testing.writes import WritesContract  # noqa: E402
 
-__all__ = ['StorePromise']
+__all__ = ['StoreContract']
 
 
-class StorePromise(ContentsPromise, CallsPromise, WritesPromise, ReducersPromise):
+class StoreContract(ContentsContract, CallsContract, WritesContract, ReducersContract):
     """What every store keeps; subclass it and give it a ``store`` fixture: an empty store, closed afterwards.
 
     Override ``spoil`` where ``commit_bytes`` takes no text but JSON, and ``leave`` where an event loop that ends must close

@@ -30,7 +30,7 @@ async def walk(store: Store, prefix: str, limit: int) -> list[str]:
             return found
 
 
-class CallsPromise:
+class CallsContract:
     """Each call that does not need a condition."""
 
     async def spoil(self, store: Store, key: str, text: bytes) -> None:

@@ -14,7 +14,7 @@ from learning_observer_kvs.testing.values import FLATTENED, KEPT, REFUSED, Word
 SHORT_KEYS = [key for key in KEYS if len(key) < 10_000]
 
 
-class ContentsPromise:
+class ContentsContract:
     """Values and keys."""
 
     # Values

@@ -40,7 +40,7 @@ CHANGES: dict[str, tuple[Callable[[Store, Path], Awaitable[Any]], int | None]] =
 """Every way to change a state past its reducer, and what is there afterwards."""
 
 
-class ReducersPromise:
+class ReducersContract:
     """What reducers rely on."""
 
     async def test_events_at_once_are_folded_in_order_and_none_is_lost(self, store: Store) -> None:

@@ -11,7 +11,7 @@ import pytest
 from learning_observer_kvs.stores.base import MISSING, Store
 
 
-class WritesPromise:
+class WritesContract:
     """All or nothing, and nobody's update lost."""
 
     async def test_readers_see_the_old_value_or_the_new_and_nothing_else(self, store: Store) -> None:

@@ -23,7 +23,7 @@ from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.testing import StorePromise
+from learning_observer_kvs.testing import StoreContract
 from tests.stores.test_conformance import spoil_file
 
 NEVER = 3600.0
@@ -43,7 +43,7 @@ def store_of(kind: str, folder: Path, redis: RedisConnection, interval: float | 
     return PersistentRedisKVS(connection=redis, flush_interval=interval)
 
 
-class TestThePromiseHoldsBetweenFlushes(StorePromise):
+class TestThePromiseHoldsBetweenFlushes(StoreContract):
     """The same class as for every store."""
 
     @pytest.fixture(params=['stub', 'filesystem', 'sqlite', 'redis'])
