@@ -1,4 +1,4 @@
-"""The promise of every store, kept by a store of one's own."""
+"""The store contract, kept by the store of this example."""
 
 import pytest
 from one_file import OneFileKVS
