@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from learning_observer_kvs.errors import ReducerError
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.stores.keys import check_key, shown
+from learning_observer_kvs.stores.keys import check_key, display_key
 
 ReducerCall: TypeAlias = Callable[[JSON], Awaitable[Any]]
 """A reducer with its event filled in: takes the internal state, returns ``(internal_state, external_state)``."""
@@ -132,7 +132,7 @@ class Batch:
         """
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ReducerError(
-                f'The reducer of {shown(internal_key)} returned {type(result).__name__}; it must return '
+                f'The reducer of {display_key(internal_key)} returned {type(result).__name__}; it must return '
                 '(internal_state, external_state), with False for one that is not to be written.'
             )
         internal, external = result

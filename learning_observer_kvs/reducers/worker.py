@@ -24,7 +24,7 @@ from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, in_c
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Hold, Holder, waits_for_itself
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.overlay import NOTHING
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
@@ -207,7 +207,8 @@ class ReducerWorker:
         queued = self._queued.get(key, 0)
         if queued >= MAX_QUEUED_EVENTS:
             raise Overloaded(
-                f'{queued:,} events wait for {shown(key)} already; the event was rejected. Retry later, or send slower.'
+                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
+                'slower.'
             )
         queue = locks.last_waiter(key)
         if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
@@ -340,7 +341,7 @@ class ReducerWorker:
             reducing = event.call(batch.state(store.decode, key, event))
             if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
                 raise ReducerError(
-                    f'The reducer of {shown(key)} is a plain function; write it as async def, to be awaited.'
+                    f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
             batch.accept(store.encode, key, event, await reducing)
         except Exception as error:
@@ -391,9 +392,13 @@ class ReducerWorker:
         if outcome is False:
             attempt = batch.attempt + 1
             if attempt < MAX_TRIES:
-                self._server.spawn(self._process_batch(key, batch.events, rest, attempt), f'kvs reducer {shown(key)}')
+                self._server.spawn(
+                    self._process_batch(key, batch.events, rest, attempt), f'kvs reducer {display_key(key)}'
+                )
             else:
-                gave_up = Conflict(f'{shown(key)}: other processes kept writing it; gave up after {MAX_TRIES} tries.')
+                gave_up = Conflict(
+                    f'{display_key(key)}: other processes kept writing it; gave up after {MAX_TRIES} tries.'
+                )
                 self._committed(key, batch, rest, gave_up)
             return
         for event in batch.events:

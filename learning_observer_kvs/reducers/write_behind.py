@@ -19,7 +19,7 @@ from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import RESERVED, Hold
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -311,7 +311,7 @@ class WriteBehindWorker(ReducerWorker):
         pending = self._pending.get(key)
         if outcome is False:
             if batch.unclear:
-                self._server.spawn(self._settle(key, batch, rest), f'kvs flush {shown(key)}')
+                self._server.spawn(self._settle(key, batch, rest), f'kvs flush {display_key(key)}')
             else:
                 if pending is not None:
                     pending.is_reduced_again = True
@@ -360,7 +360,7 @@ class WriteBehindWorker(ReducerWorker):
                 log.error(
                     '%s: a reducer that had accepted an event raised when it was run again onto what another process '
                     'wrote; the event is left out.',
-                    shown(key),
+                    display_key(key),
                     exc_info=event.error,
                 )
 
@@ -369,7 +369,7 @@ class WriteBehindWorker(ReducerWorker):
         if self._failure is None:
             log.error(
                 '%s cannot be written: %s Its events are kept and tried again every %g s.',
-                shown(key),
+                display_key(key),
                 error,
                 self._interval,
             )

@@ -19,7 +19,7 @@ from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.key_locks import KeyLocks
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 from learning_observer_kvs.stores.types import Description, OnDone
@@ -259,7 +259,7 @@ class Backend(ABC):
         return Conflict(f'{self._at(key)}: others kept writing it; gave up after {MAX_TRIES} tries.')
 
     def _at(self, key: str) -> str:
-        return f'{shown(key)} in store {self.name!r} ({self.location()})'
+        return f'{display_key(key)} in store {self.name!r} ({self.location()})'
 
 
 def _task_done(on_done: OnDone, task: asyncio.Task[bool]) -> None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from learning_observer_kvs.errors import Overloaded, ReducerError
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 
 MAX_WAITERS = 10_000
 """How many callers may wait for one key."""
@@ -120,7 +120,7 @@ class KeyLocks:
         waiting = self._waiting
         for key in keys:
             if key in waiting and len(waiting[key]) >= MAX_WAITERS:
-                raise _overloaded(len(waiting[key]), shown(key))
+                raise _overloaded(len(waiting[key]), display_key(key))
         return self._take_or_wait(keys, waiter)
 
     def last_waiter(self, key: str) -> Waiter | None:
@@ -366,7 +366,7 @@ def waits_for_itself(keys: Iterable[str]) -> ReducerError:
     Args:
         keys: what it wants to wait for.
     """
-    wanted = ', '.join(shown(key) for key in list(keys)[:3] if key) or 'every key'
+    wanted = ', '.join(display_key(key) for key in list(keys)[:3] if key) or 'every key'
     return ReducerError(
         f'{wanted} is held by the reducer or update that asks for it, or by one that waits for that: it would wait for '
         'its own key forever. Return the new state instead of writing it.'
