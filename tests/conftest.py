@@ -90,7 +90,7 @@ def direct(redis_server: RedisServer) -> Any:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores made after this give up soon when nobody answers."""
-    monkeypatch.setattr(redis_stores, 'PATIENCE', 0.2)
+    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.2)
 
 
 @pytest.fixture(scope='session')

@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.copy import copy
 from learning_observer_kvs.stores.redis import store as redis_stores
 from learning_observer_kvs.stores.redis.connection import RedisConnection
-from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, slot_of
+from learning_observer_kvs.stores.redis.names import META_PREFIX, ClusterNames, slot_of
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from tests.support.redis_nodes import SLOTS, RedisNodes
 from tests.support.redis_server import RedisServer, until
@@ -71,23 +71,26 @@ def names_on(nodes: RedisNodes) -> list[set[str]]:
 @pytest.mark.parametrize('student', ['bob', '{', '}', '{}', 'a{b}c', '{Internal,', '}{', 'é{😀}'])
 def test_the_two_states_of_a_reducer_share_a_slot_whatever_students_write(student: str) -> None:
     names = ClusterNames('p:')
-    internal, external = names.name(f'Internal,r,STUDENT:{student}'), names.name(f'External,r,STUDENT:{student}')
+    internal, external = (
+        names.redis_key(f'Internal,r,STUDENT:{student}'),
+        names.redis_key(f'External,r,STUDENT:{student}'),
+    )
     assert slot_of(internal) == slot_of(external)
     assert names.key(internal.encode()) == f'Internal,r,STUDENT:{student}'
 
 
 def test_names_spread_over_the_slots_and_only_those_of_the_store_are_its_keys() -> None:
     names, others = ClusterNames('p:'), ClusterNames('q:')
-    assert len({slot_of(names.name(f'Internal,r,STUDENT:{number}')) for number in range(1000)}) > 900
-    for foreign in (b'p:k', b'{0123456789abcdef}:p:k', b'k', b'\xff', others.name('k').encode(), b'{', b''):
+    assert len({slot_of(names.redis_key(f'Internal,r,STUDENT:{number}')) for number in range(1000)}) > 900
+    for foreign in (b'p:k', b'{0123456789abcdef}:p:k', b'k', b'\xff', others.redis_key('k').encode(), b'{', b''):
         assert names.key(foreign) is None
-    assert ClusterNames('').key(names.name('k').encode()) is None
+    assert ClusterNames('').key(names.redis_key('k').encode()) is None
 
 
 async def test_the_servers_agree_on_the_slot_of_a_name(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
     with redis_nodes.nodes[0].client() as client:
         for key in (INTERNAL, EXTERNAL, 'k', '{}', 'a{b}'):
-            name = store.names.name(key)
+            name = store.names.redis_key(key)
             assert client.cluster('KEYSLOT', name) == slot_of(name)
 
 
@@ -101,12 +104,12 @@ async def test_a_pair_is_written_at_once_and_its_record_is_in_its_slot(
     assert await store.commit({INTERNAL: 5, EXTERNAL: 5}, {INTERNAL: 1})
     await store.multiset({INTERNAL: 6, EXTERNAL: 6})
     [names] = [names for names in names_on(redis_nodes) if names]
-    hidden = {name for name in names if name.startswith(HIDDEN)}
-    assert names - hidden == {store.names.name(INTERNAL), store.names.name(EXTERNAL)}
+    hidden = {name for name in names if name.startswith(META_PREFIX)}
+    assert names - hidden == {store.names.redis_key(INTERNAL), store.names.redis_key(EXTERNAL)}
     assert len(hidden) == 1
     owner = next(node for node, found in zip(redis_nodes.nodes, names_on(redis_nodes), strict=True) if found)
     with owner.client() as client:
-        assert client.cluster('KEYSLOT', *hidden) == slot_of(store.names.name(INTERNAL))
+        assert client.cluster('KEYSLOT', *hidden) == slot_of(store.names.redis_key(INTERNAL))
         assert client.pttl(*hidden) > 0
     assert sorted(await store.keys()) == [EXTERNAL, INTERNAL]
 
@@ -215,7 +218,7 @@ async def test_a_slot_that_moves_while_events_come_loses_and_doubles_none(
 
         assert await store.fold(INTERNAL, EXTERNAL, step) == number
 
-    slot, number = slot_of(store.names.name(INTERNAL)), 0
+    slot, number = slot_of(store.names.redis_key(INTERNAL)), 0
     await send(0)
     for _ in range(3):
         move = asyncio.ensure_future(asyncio.to_thread(redis_nodes.move_slot, slot))
@@ -231,7 +234,9 @@ async def test_a_slot_that_moves_while_events_come_loses_and_doubles_none(
 async def test_a_slot_on_the_move_is_waited_for(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
     await store.fold(INTERNAL, EXTERNAL, count)
     before = redis_nodes.errors('TRYAGAIN')  # redis-py itself tries 17 times
-    with redis_nodes.moving(slot_of(store.names.name(INTERNAL)), keys=1):  # one of its keys is there, the others here
+    with redis_nodes.moving(
+        slot_of(store.names.redis_key(INTERNAL)), keys=1
+    ):  # one of its keys is there, the others here
         event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
         await asyncio.to_thread(until, lambda: redis_nodes.errors('TRYAGAIN') > before + 20, 'the event to be put off')
         assert not event.done()
@@ -258,7 +263,7 @@ async def test_a_node_that_stands_still_holds_up_nobody_for_ever_and_nothing_is_
 async def test_a_node_that_is_gone_is_a_typed_error_and_the_others_serve_on(
     how: str, redis_nodes: RedisNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_stores, 'PATIENCE', 0.5)
+    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.5)
     redis_nodes.flush()
     connection = RedisConnection(settings_of(redis_nodes))
     async with PersistentRedisKVS(connection=connection) as store:
@@ -272,7 +277,7 @@ async def test_a_node_that_is_gone_is_a_typed_error_and_the_others_serve_on(
         finally:
             gone.resume() if how == 'stands still' else gone.start()
         for number, outcome in enumerate(outcomes):
-            assert isinstance(outcome, WriteUnclear) if store.names.name(f'k{number}') in lost else outcome is None
+            assert isinstance(outcome, WriteUnclear) if store.names.redis_key(f'k{number}') in lost else outcome is None
         await asyncio.to_thread(until, lambda: all(map(redis_nodes.is_complete, redis_nodes.nodes)), 'the node')
         await asyncio.gather(*(store.set(f'k{number}', 'after') for number in range(30)))
         assert set(await store.multiget([f'k{number}' for number in range(30)])) == {'after'}
@@ -282,12 +287,12 @@ async def test_a_node_that_is_gone_is_a_typed_error_and_the_others_serve_on(
 async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_counted_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_stores, 'PATIENCE', 60)  # however busy this machine is
+    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 60)  # however busy this machine is
     with RedisNodes() as nodes, nodes.replica_of(nodes.nodes[0]):
         connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
         async with PersistentRedisKVS(connection=connection) as store:
             student = next(
-                number for number in range(100) if slot_of(store.names.name(f'Internal,{number}')) < SLOTS // 3
+                number for number in range(100) if slot_of(store.names.redis_key(f'Internal,{number}')) < SLOTS // 3
             )
 
             async def send(number: int) -> None:

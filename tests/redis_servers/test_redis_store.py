@@ -13,7 +13,7 @@ from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.cluster_client import Command
-from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
+from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from tests.support.redis_server import RedisServer, until
 
@@ -178,13 +178,13 @@ async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
     await store.multiset(entries)
     await store.multiget(entries)  # the server knows the scripts now
     packets = []
-    exchange = Line.exchange
+    exchange = PinnedConnection.exchange
 
-    async def counted(line: Line, commands: Sequence[Command]) -> list[Any]:
+    async def counted(connection: PinnedConnection, commands: Sequence[Command]) -> list[Any]:
         packets.append(len(commands))
-        return await exchange(line, commands)
+        return await exchange(connection, commands)
 
-    monkeypatch.setattr(Line, 'exchange', counted)
+    monkeypatch.setattr(PinnedConnection, 'exchange', counted)
     assert await store.multiget(entries) == list(entries.values())
     assert len(packets) == 1
     await store.multiset(entries)
