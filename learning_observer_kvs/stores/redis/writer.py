@@ -106,8 +106,11 @@ class RedisWriter:
 
     async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         by_slot = self._by_slot(batch) if self._clustered else {0: batch}
+        calls: dict[int, list[Any]] = {}
         try:
-            outcomes = await self._until_answered({slot: self._call(slot, part) for slot, part in by_slot.items()})
+            for slot, part in by_slot.items():
+                calls[slot] = self._call(slot, part)
+            outcomes = await self._until_answered(calls)
         except Exception as error:
             outcomes = dict.fromkeys(by_slot, error)
         except BaseException:
@@ -209,9 +212,9 @@ class RedisWriter:
         outcomes: dict[int, bytes | Exception] = {}
         lost: dict[int, Exception] = {}
         started, pause = self._now(), 0.0
-        waiting = list(calls)
+        waiting = calls
         while waiting:
-            replies = await run(self._exchange, COMMIT, [calls[slot] for slot in waiting])
+            replies = await run(self._exchange, COMMIT, list(waiting.values()))
             for slot, reply in zip(waiting, replies, strict=True):
                 if isinstance(reply, Exception):
                     if is_loss(reply):
@@ -219,10 +222,11 @@ class RedisWriter:
                     reply = self._final_error(reply, lost.get(slot), self._now() - started)
                 if reply is not None:
                     outcomes[slot] = reply
-            waiting = [slot for slot in waiting if slot not in outcomes]
-            if waiting:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2 + 0.02, MAX_PAUSE)
+            if len(outcomes) == len(calls):
+                break
+            waiting = {slot: call for slot, call in calls.items() if slot not in outcomes}
+            await asyncio.sleep(pause)
+            pause = min(pause * 2 + 0.02, MAX_PAUSE)
         return outcomes
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
