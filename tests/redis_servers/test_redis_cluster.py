@@ -1,4 +1,4 @@
-"""What is special to a Redis Cluster: names, slots, several nodes; slots that move, nodes that do not answer."""
+"""What is special to a store in a Redis Cluster: names, slots, several nodes, and the start."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def count(state: Any) -> Any:
 
 
 def names_on(nodes: RedisNodes) -> list[set[str]]:
-    """The names that each node has, the hidden ones too."""
+    """The Redis keys that each node has, also those of this package."""
     found = []
     for node in nodes.nodes:
         with node.client() as client:
@@ -79,7 +79,7 @@ def test_the_two_states_of_a_reducer_share_a_slot_whatever_students_write(studen
     assert names.key(internal.encode()) == f'Internal,r,STUDENT:{student}'
 
 
-def test_names_spread_over_the_slots_and_only_those_of_the_store_are_its_keys() -> None:
+def test_redis_keys_spread_over_the_slots_and_only_those_of_the_store_are_its_keys() -> None:
     names, others = ClusterNames('p:'), ClusterNames('q:')
     assert len({slot_of(names.redis_key(f'Internal,r,STUDENT:{number}')) for number in range(1000)}) > 900
     for foreign in (b'p:k', b'{0123456789abcdef}:p:k', b'k', b'\xff', others.redis_key('k').encode(), b'{', b''):
@@ -87,7 +87,7 @@ def test_names_spread_over_the_slots_and_only_those_of_the_store_are_its_keys() 
     assert ClusterNames('').key(names.redis_key('k').encode()) is None
 
 
-async def test_the_servers_agree_on_the_slot_of_a_name(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
+async def test_the_servers_agree_on_the_slot_of_a_redis_key(store: PersistentRedisKVS, redis_nodes: RedisNodes) -> None:
     with redis_nodes.nodes[0].client() as client:
         for key in (INTERNAL, EXTERNAL, 'k', '{}', 'a{b}'):
             name = store.names.redis_key(key)
@@ -97,7 +97,7 @@ async def test_the_servers_agree_on_the_slot_of_a_name(store: PersistentRedisKVS
 # Several keys, several nodes
 
 
-async def test_a_pair_is_written_at_once_and_its_record_is_in_its_slot(
+async def test_a_pair_is_written_at_once_and_the_idempotency_record_is_in_its_slot(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
     assert await store.fold(INTERNAL, EXTERNAL, count) == 1
@@ -131,19 +131,19 @@ async def test_writes_over_several_slots_are_refused_before_anything_is_touched(
 async def test_readers_never_see_half_of_a_pair_and_a_cancelled_write_leaves_both_or_none(
     store: PersistentRedisKVS,
 ) -> None:
-    for turns in range(30):
-        write = asyncio.ensure_future(store.multiset({INTERNAL: turns, EXTERNAL: turns}))
-        for _ in range(turns % 8):
+    for number in range(30):
+        write = asyncio.ensure_future(store.multiset({INTERNAL: number, EXTERNAL: number}))
+        for _ in range(number % 8):
             await asyncio.sleep(0)
         reads = asyncio.gather(*(store.multiget([INTERNAL, EXTERNAL]) for _ in range(3)))
-        if turns % 2:
+        if number % 2:
             write.cancel()
         await asyncio.wait([write])
         for internal, external in (*(await reads), await store.multiget([INTERNAL, EXTERNAL])):
             assert internal == external
 
 
-async def test_reads_walks_and_clear_reach_every_node_and_only_the_stores_keys(
+async def test_reads_scans_and_clear_reach_every_node_and_only_the_stores_keys(
     store: PersistentRedisKVS, cluster: RedisConnection, redis_nodes: RedisNodes
 ) -> None:
     other = PersistentRedisKVS(prefix='q:', connection=cluster)
@@ -176,7 +176,7 @@ async def test_a_dump_is_loaded_into_a_cluster(store: PersistentRedisKVS, tmp_pa
     assert await store['k199'] == 199
 
 
-async def test_keys_expire_in_a_cluster_with_their_record(cluster: RedisConnection) -> None:
+async def test_keys_have_a_ttl_in_a_cluster(cluster: RedisConnection) -> None:
     async with EphemeralRedisKVS(60, connection=cluster) as store:
         await store.fold(INTERNAL, EXTERNAL, count)
         description = await store.describe(INTERNAL)
@@ -202,7 +202,7 @@ async def test_a_thousand_operations_at_once_with_the_default_limits(
     for node in redis_nodes.nodes:
         with node.client() as client:
             assert len(client.client_list()) <= 30
-            # The map of the cluster is read when there is reason to doubt it, and not because all connections are busy.
+            # The map of the cluster is read where it may be out of date, and not because all connections are busy.
             assert client.info('commandstats').get('cmdstat_cluster|slots', {'calls': 0})['calls'] <= 2
 
 
@@ -238,13 +238,15 @@ async def test_a_slot_on_the_move_is_waited_for(store: PersistentRedisKVS, redis
         slot_of(store.names.redis_key(INTERNAL)), keys=1
     ):  # one of its keys is there, the others here
         event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
-        await asyncio.to_thread(until, lambda: redis_nodes.errors('TRYAGAIN') > before + 20, 'the event to be put off')
+        await asyncio.to_thread(
+            until, lambda: redis_nodes.errors('TRYAGAIN') > before + 20, 'the event to be sent again'
+        )
         assert not event.done()
     assert await event == 2
     assert await store.multiget([INTERNAL, EXTERNAL]) == [2, 2]
 
 
-async def test_a_node_that_stands_still_holds_up_nobody_for_ever_and_nothing_is_applied_twice(
+async def test_an_event_for_a_node_that_stands_still_is_applied_once_when_it_goes_on(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
     await store.fold(INTERNAL, EXTERNAL, count)
@@ -260,7 +262,7 @@ async def test_a_node_that_stands_still_holds_up_nobody_for_ever_and_nothing_is_
 
 
 @pytest.mark.parametrize('how', ['stands still', 'is killed'])
-async def test_a_node_that_is_gone_is_a_typed_error_and_the_others_serve_on(
+async def test_writes_for_a_node_that_is_gone_are_unclear_and_those_for_other_nodes_succeed(
     how: str, redis_nodes: RedisNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.5)
@@ -312,20 +314,22 @@ async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_
         await connection.close()
 
 
-async def test_a_cluster_that_is_not_there_is_told_at_once(redis_server: RedisServer) -> None:
-    for settings, cure in (
-        ({'redis_port': redis_server.port}, 'redis_cluster out'),
+async def test_a_cluster_that_cannot_be_reached_is_an_error_at_once_with_a_hint(redis_server: RedisServer) -> None:
+    for settings, hint in (
+        ({'redis_port': redis_server.port}, 'It is not a cluster; take redis_connection.redis_cluster out'),
         ({'redis_port': 1}, 'Is it running there'),
     ):
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_cluster': True, **settings})
         store = PersistentRedisKVS(connection=connection)
         for call in (lambda store=store: store['k'], lambda store=store: store.set('k', 1), store.keys):
-            with pytest.raises(StoreUnavailable, match=cure):
+            with pytest.raises(StoreUnavailable, match=hint):
                 await call()
         await connection.close()
 
 
-async def test_a_node_used_without_saying_that_it_is_a_cluster_is_told_with_the_cure(redis_nodes: RedisNodes) -> None:
+async def test_a_node_that_is_not_configured_as_a_cluster_is_an_error_with_the_setting_as_a_hint(
+    redis_nodes: RedisNodes,
+) -> None:
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': redis_nodes.nodes[0].port})
     with pytest.raises(StoreUnavailable, match=r'set redis_connection\.redis_cluster: true'):
         await PersistentRedisKVS(connection=connection).multiget([f'k{number}' for number in range(20)])
@@ -335,7 +339,7 @@ async def test_a_node_used_without_saying_that_it_is_a_cluster_is_told_with_the_
 # The start
 
 
-async def findings(nodes: RedisNodes, **store: Any) -> list[Problem]:
+async def problems_of(nodes: RedisNodes, **store: Any) -> list[Problem]:
     items = {'default': {'type': 'redis', **store}}
     configuration = read_settings({'kvs': items, 'redis_connection': settings_of(nodes)})
     router = KVSRouter(connection=RedisConnection())
@@ -354,9 +358,9 @@ async def test_keys_of_reducers_from_a_single_server_stop_the_start_and_others_d
     foreign = cluster.client()
     for name in ('Internal,of another prefix', 'p:cache', 'p:Internals'):
         await foreign.set(name, 1)
-    assert {problem.id for problem in await findings(redis_nodes, prefix='p:')} == {'KVS.W007'}
+    assert {problem.id for problem in await problems_of(redis_nodes, prefix='p:')} == {'KVS.W007'}
     await foreign.set('p:External,r,STUDENT:bob', 1)
-    [problem] = [problem for problem in await findings(redis_nodes, prefix='p:') if problem.id != 'KVS.W007']
+    [problem] = [problem for problem in await problems_of(redis_nodes, prefix='p:') if problem.id != 'KVS.W007']
     assert problem.id == 'KVS.E021'
     assert 'p:External,r,STUDENT:bob' in problem.message
     assert 'lo-kvs copy' in problem.hint
@@ -372,17 +376,17 @@ async def test_a_single_server_is_copied_into_a_cluster(redis: RedisConnection, 
     assert await store.fold('Internal,r,STUDENT:7', 'External,r,STUDENT:7', count) == 2
 
 
-async def test_each_node_of_a_cluster_is_looked_at(redis_nodes: RedisNodes) -> None:
+async def test_the_health_check_asks_each_node_of_a_cluster(redis_nodes: RedisNodes) -> None:
     redis_nodes.flush()
     with redis_nodes.nodes[2].client() as client:
         client.config_set('maxmemory-policy', 'allkeys-lru')
-        found = await findings(redis_nodes)
+        found = await problems_of(redis_nodes)
         client.config_set('maxmemory-policy', 'noeviction')
     assert [problem.id for problem in found] == ['KVS.W007', 'KVS.W008']
     assert f'127.0.0.1:{redis_nodes.nodes[2].port}' in found[1].message
 
 
-# Loops, and the names of the runtime
+# Loops, and the functions of redis_connection
 
 
 def test_many_loops_one_after_the_other_leave_no_connection(redis_nodes: RedisNodes) -> None:
@@ -395,9 +399,9 @@ def test_many_loops_one_after_the_other_leave_no_connection(redis_nodes: RedisNo
 
     before = clients()
     store = PersistentRedisKVS(connection=RedisConnection(settings_of(redis_nodes)))
-    for turn in range(5):
-        asyncio.run(store.set('k', turn))
-        assert asyncio.run(store['k']) == turn
+    for number in range(5):
+        asyncio.run(store.set('k', number))
+        assert asyncio.run(store['k']) == number
     until(lambda: clients() <= before, 'the connections to close')
 
 
