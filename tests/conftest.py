@@ -88,9 +88,9 @@ def direct(redis_server: RedisServer) -> Any:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores made after this give up soon when nobody answers."""
-    monkeypatch.setattr(redis_stores, 'PATIENCE', 0.2)
+def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis stores made after this give a write up soon when no reply comes."""
+    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.2)
 
 
 @pytest.fixture(scope='session')

@@ -206,7 +206,7 @@ def _check_sharing(settings: Settings, entries: Iterable[StoreEntry]) -> Iterato
                     break
             placed.append((name, folder, kind, table))
         if kind in ('redis', 'redis_ephemeral') and isinstance(prefix, str):
-            server = redis_options.place_of(redis_options.overriding(_shared_redis(settings), options))
+            server = redis_options.location_of(redis_options.overriding(_shared_redis(settings), options))
             for other, taken, its_server in prefixed:
                 if its_server == server and (prefix.startswith(taken) or taken.startswith(prefix)):
                     message = f'and kvs.{other} share keys: their prefixes are {prefix!r} and {taken!r}'

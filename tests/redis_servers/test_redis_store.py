@@ -1,4 +1,4 @@
-"""What is special to a store in Redis: data of others beside it, bounds, cancellation, manners."""
+"""What is special to a store in Redis: data of other programs, bounds, cancellation, round trips, commands it uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.cluster_client import Command
-from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
+from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from tests.support.redis_server import RedisServer, until
 
@@ -36,14 +36,14 @@ async def store(redis: RedisConnection) -> AsyncIterator[PersistentRedisKVS]:
 FOREIGN: dict[str, Callable[[Redis], Any]] = {
     'a list': lambda redis: redis.lpush('k', 'x'),
     'a hash': lambda redis: redis.hset('k', 'a', 'b'),
-    'text that is no JSON': lambda redis: redis.set('k', b'{nope'),
-    'bytes that are no UTF-8': lambda redis: redis.set('k', b'"\xff\xfe"'),
-    'nothing': lambda redis: redis.set('k', b''),
+    'text that is not JSON': lambda redis: redis.set('k', b'{nope'),
+    'bytes that are not UTF-8': lambda redis: redis.set('k', b'"\xff\xfe"'),
+    'an empty string': lambda redis: redis.set('k', b''),
 }
 
 
 @pytest.mark.parametrize('put', FOREIGN.values(), ids=FOREIGN.keys())
-async def test_foreign_data_is_a_typed_error_and_stays_as_it_is(
+async def test_foreign_data_is_an_error_and_is_not_changed(
     put: Callable[[Redis], Any], store: Store, direct: Redis
 ) -> None:
     direct.delete('k')
@@ -153,9 +153,9 @@ async def test_calls_cancelled_again_and_again_while_connections_are_scarce_leak
     settings = {'redis_host': '127.0.0.1', 'redis_port': redis_server.port, 'redis_max_connections': 2}
     connection = RedisConnection(settings)
     async with PersistentRedisKVS(connection=connection) as store:
-        for turns in range(60):
+        for number in range(60):
             tasks = [asyncio.ensure_future(store.describe('k')) for _ in range(10)]
-            for _ in range(turns):
+            for _ in range(number):
                 await asyncio.sleep(0)
             while not all(task.done() for task in tasks):
                 for task in tasks:
@@ -179,13 +179,13 @@ async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
     await store.multiset(entries)
     await store.multiget(entries)  # the server knows the scripts now
     packets = []
-    exchange = Line.exchange
+    exchange = PinnedConnection.exchange
 
-    async def counted(line: Line, commands: Sequence[Command]) -> list[Any]:
+    async def counted(connection: PinnedConnection, commands: Sequence[Command]) -> list[Any]:
         packets.append(len(commands))
-        return await exchange(line, commands)
+        return await exchange(connection, commands)
 
-    monkeypatch.setattr(Line, 'exchange', counted)
+    monkeypatch.setattr(PinnedConnection, 'exchange', counted)
     assert await store.multiget(entries) == list(entries.values())
     assert len(packets) == 1
     await store.multiset(entries)
@@ -210,10 +210,10 @@ async def test_a_key_is_described_by_its_bytes_and_by_the_seconds_it_has_left(re
             assert 500 < description.expires_in <= 600
 
 
-# Manners
+# The commands it uses, and the keys
 
 
-async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() -> None:
+async def test_no_command_blocks_the_server_or_removes_the_data_of_others() -> None:
     with RedisServer() as server, server.client() as client:
         client.set('of others', 'x')
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.port})
@@ -243,7 +243,7 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
 
 
 @pytest.mark.parametrize('prefix', ['a*', 'a?', '[a]', 'a\\', '{a}', '^a-'])
-async def test_a_prefix_with_glob_characters_means_itself(prefix: str, redis: RedisConnection) -> None:
+async def test_glob_characters_in_a_prefix_are_literal(prefix: str, redis: RedisConnection) -> None:
     other = PersistentRedisKVS(connection=redis)
     await other.multiset({'ab': 1, 'a': 2, f'{prefix}x'[::-1]: 3})
     async with PersistentRedisKVS(prefix=prefix, connection=redis) as store:
@@ -256,7 +256,7 @@ async def test_a_prefix_with_glob_characters_means_itself(prefix: str, redis: Re
     assert sorted(await other.dump()) == sorted(['ab', 'a', f'{prefix}x'[::-1]])
 
 
-async def test_the_records_of_writers_are_in_no_list_and_expire(
+async def test_idempotency_records_are_not_listed_and_have_a_ttl(
     redis: RedisConnection, redis_server: RedisServer
 ) -> None:
     store = PersistentRedisKVS(connection=redis)

@@ -135,7 +135,7 @@ class Model(RuleBasedStateMachine):
         if not self.connection.clustered:
             return set(keys)
         store: Any = self.stores[0]
-        slots = {key: slot_of(store.names.name(key)) for key in keys}
+        slots = {key: slot_of(store.names.redis_key(key)) for key in keys}
         return {key for key in slots if slots[key] == next(iter(slots.values()))}
 
     def put(self, key: str, value: Any) -> None:
@@ -312,7 +312,7 @@ class Model(RuleBasedStateMachine):
         store: Any = self.stores[0]
         if not isinstance(store, EphemeralRedisKVS):
             return
-        self.run(self._expire(store.names.name(key), goes))
+        self.run(self._expire(store.names.redis_key(key), goes))
         if goes:
             self.put(key, MISSING)
         else:
