@@ -1,0 +1,24 @@
+import pytest
+
+from learning_observer_kvs import KVS, settings
+from learning_observer_kvs.kvs import clear
+
+
+@pytest.fixture(autouse=True)
+async def stores():
+    KVS.configure(settings.read_settings({'kvs': {'default': {'type': 'stub'}}}))
+    yield
+    clear()
+    await KVS.close()
+
+
+async def greet(name):
+    return await KVS().update('greetings', lambda names: [*(names or []), name])
+
+
+async def test_a_greeting_is_kept():
+    assert await greet('ann') == ['ann']
+
+
+async def test_each_test_begins_with_nothing():
+    assert await greet('bob') == ['bob']
