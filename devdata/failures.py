@@ -38,7 +38,7 @@ class Failures:
         path = self._folder / fully_qualified_function_name(reducer) / file_name(student)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open('ab') as file:
-            file.write(study_log.line(event, datetime.now(UTC).isoformat()))
+            file.write(study_log.format_line(event, datetime.now(UTC).isoformat()))
         log.error(
             'The reducer %s:%s failed on an event of %s. The event is kept in %s. When the reducer is mended: '
             'lo-kvs replay %s --reducer %s:%s --config creds.yaml, and remove the file.',

@@ -216,7 +216,7 @@ def sample(students: int, seed: int) -> dict[str, Session]:
 def log_bytes(session: Session) -> bytes:
     """The session as a study log."""
     return b''.join(
-        study_log.line(event, datetime.fromtimestamp(event['server']['time'], UTC).isoformat())
+        study_log.format_line(event, datetime.fromtimestamp(event['server']['time'], UTC).isoformat())
         for event in session.events
     )
 
