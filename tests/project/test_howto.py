@@ -59,6 +59,6 @@ async def test_a_redis_with_the_settings_of_its_page_has_no_problem() -> None:
         connection = {'redis_host': '127.0.0.1', 'redis_port': server.port}
         settings = read_settings({'kvs': {'default': {'type': 'redis'}}, 'redis_connection': connection})
         async with KVSRouter.from_settings(settings) as router:
-            assert await router.health_check(settings) == []
+            assert await router.health_check() == []
     finally:
         server.stop()

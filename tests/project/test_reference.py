@@ -93,7 +93,7 @@ def test_every_id_of_a_problem_has_its_cause_and_its_remedy_in_the_reference_and
 
 
 def test_every_call_of_a_store_is_in_the_reference_and_no_other() -> None:
-    calls = {name for name in vars(Store) if not name.startswith('_') and callable(getattr(Store, name))}
+    calls = {name for name in dir(Store) if not name.startswith('_') and callable(getattr(Store, name))}
     assert first_words('store') == {*calls, 'store'}
 
 

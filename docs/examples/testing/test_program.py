@@ -1,12 +1,13 @@
 import pytest
 
 from learning_observer_kvs import KVS, settings
-from learning_observer_kvs.kvs import clear
+from learning_observer_kvs.kvs import clear, kvs_startup_check
 
 
 @pytest.fixture(autouse=True)
 async def stores():
-    KVS.configure(settings.read_settings({'kvs': {'default': {'type': 'stub'}}}))
+    settings.load_settings({'kvs': {'default': {'type': 'stub'}}})
+    kvs_startup_check()
     yield
     clear()
     await KVS.close()
