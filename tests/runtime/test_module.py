@@ -320,13 +320,13 @@ say([type(learning_observer.kvs.KVS).__module__, type(learning_observer.cache.ca
 
 def test_the_switch_works_as_its_page_says(host: Host) -> None:
     script = 'start()\nimport learning_observer.kvs\nsay(type(learning_observer.kvs.KVS).__module__)'
-    assert host.run(script, (ROOT / 'docs/examples/install-into-learning-observer/switched_off.yaml').read_text()) == 'learning_observer.kvs'
+    assert host.run(script, (ROOT / 'docs/examples/switched_off.yaml').read_text()) == 'learning_observer.kvs'
 
 
 def test_reducers_with_our_decorators_serve_the_host(host: Host) -> None:
     said = host.run(
         f"""
-sys.path.append({str(ROOT / 'docs/examples/write-a-reducer')!r})
+sys.path.append({str(ROOT / 'docs/examples')!r})
 app = start()
 import learning_observer.kvs, learning_observer.module_loader, learning_observer.stream_analytics, runtime_module
 learning_observer.module_loader.REDUCERS[:] = [entry | {{'context': 'writing'}} for entry in runtime_module.REDUCERS]
