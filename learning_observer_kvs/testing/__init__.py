@@ -1,4 +1,4 @@
-"""The promise of every store as tests, for stores of others too.
+"""The contract of every store as tests, for stores of other packages too.
 
     from learning_observer_kvs.testing import StoreContract
 
@@ -8,8 +8,8 @@
             async with MyKVS(tmp_path / 'data') as store:
                 yield store
 
-pytest collects the tests of the class; it needs ``pytest`` and ``pytest-asyncio`` (or ``pytest-aiohttp``) in auto mode.
-The values and keys are data: ``learning_observer_kvs.testing.values`` and ``.keys``.
+pytest collects the tests of the class. It needs ``pytest-asyncio`` (or ``pytest-aiohttp``) in auto mode. The values
+and keys of the tests are data in ``learning_observer_kvs.testing.values`` and ``.keys``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ __all__ = ['StoreContract']
 
 
 class StoreContract(ContentsContract, CallsContract, WritesContract, ReducersContract):
-    """What every store keeps; subclass it and give it a ``store`` fixture: an empty store, closed afterwards.
+    """The tests that every store must pass.
 
-    Override ``spoil`` where ``commit_bytes`` takes no text but JSON, and ``leave`` where an event loop that ends must close
-    more than the store.
+    A subclass has a fixture ``store``: an empty store, closed afterwards. It overrides ``write_raw`` if its
+    ``commit_bytes`` accepts only JSON, and ``leave_loop`` if more than the store must be closed at the end of an event
+    loop.
     """

@@ -24,7 +24,7 @@ from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
 
 
-async def spoil_file(store: Store, key: str, text: bytes) -> None:
+async def write_raw_file(store: Store, key: str, text: bytes) -> None:
     """Write a text that need not be JSON where a readable key has its file."""
     assert isinstance(store, FilesystemKVS)
     os.makedirs(store.path, exist_ok=True)
@@ -44,8 +44,8 @@ class TestFilesystem(StoreContract):
         async with FilesystemKVS(tmp_path / 'store', request.param) as store:
             yield store
 
-    async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        await spoil_file(store, key, text)
+    async def write_raw(self, store: Store, key: str, text: bytes) -> None:
+        await write_raw_file(store, key, text)
 
 
 class TestSQLite(StoreContract):
@@ -56,7 +56,7 @@ class TestSQLite(StoreContract):
 
 
 class RedisContract(StoreContract):
-    async def leave(self, store: Store) -> None:
+    async def leave_loop(self, store: Store) -> None:
         assert isinstance(store, RedisKVS)
         await store.close()
         await store.connection.close()
