@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from devdata.demo import WELCOME
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
@@ -15,40 +16,46 @@ from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     """A directory for the examples of a page."""
     return tmp_path
 
 
-def copy(page: str, folder: Path) -> None:
-    shutil.copytree(EXAMPLES / page, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
+def copy(page: str, directory: Path) -> None:
+    shutil.copytree(EXAMPLES / page, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
 
 
-def test_the_reducer_can_be_fed_a_folder_of_study_logs(folder: Path) -> None:
-    copy('write-a-reducer', folder)
-    replayed = run(folder, 'replay', str(ROOT / 'devdata/sample'), '--reducer', 'pastes:pastes')
+def test_the_demo_prints_what_its_page_shows() -> None:
+    page = (ROOT / 'docs/how-to/run-the-demo.md').read_text()
+    shown = WELCOME.format(count=12, url='http://127.0.0.1:8888', state='/home/me/learning_observer_kvs/.lo_kvs')
+    assert f'$ sh devdata/demo.sh\n{shown}\n```' in page
+
+
+def test_the_reducer_can_be_fed_a_directory_of_study_logs(directory: Path) -> None:
+    copy('write-a-reducer', directory)
+    replayed = run(directory, 'replay', str(ROOT / 'devdata/sample'), '--reducer', 'pastes:pastes')
     assert '0 failures' in replayed[-1]
-    assert run(folder, 'keys', 'External,pastes.pastes,', '--limit', '1')[0].startswith('External,pastes.pastes,')
+    assert run(directory, 'keys', 'External,pastes.pastes,', '--limit', '1')[0].startswith('External,pastes.pastes,')
 
 
 def test_moving_from_files_to_redis_leaves_a_server_with_the_same_states(
-    folder: Path, redis_server: RedisServer, redis: RedisConnection
+    directory: Path, redis_server: RedisServer, redis: RedisConnection
 ) -> None:
-    copy('move-from-files-to-redis', folder)
+    copy('move-from-files-to-redis', directory)
     for name in ('moving.yaml', 'moved.yaml'):
-        text = (folder / name).read_text()
-        (folder / name).write_text(text.replace('6379', str(redis_server.port)).replace('localhost', '127.0.0.1'))
+        text = (directory / name).read_text()
+        (directory / name).write_text(text.replace('6379', str(redis_server.port)).replace('localhost', '127.0.0.1'))
     before, after = ('--config', 'moving.yaml'), ('--config', 'moved.yaml')
     for key, value in (('Internal,a.b,STUDENT:bob', '{"n": 1}'), ('External,a.b,STUDENT:bob', 'null')):
-        run(folder, 'set', key, value, *before)
+        run(directory, 'set', key, value, *before)
 
-    assert run(folder, 'copy', 'default', 'states', *before)[-1] == 'Verified: the stores agree.'
-    run(folder, 'set', 'Internal,a.b,STUDENT:bob', '{"n": 2}', *before)
-    run(folder, 'copy', 'default', 'states', *before, status=1)
-    assert run(folder, 'copy', 'default', 'states', '--overwrite', *before)[-1] == 'Verified: the stores agree.'
+    assert run(directory, 'copy', 'default', 'states', *before)[-1] == 'Verified: the stores agree.'
+    run(directory, 'set', 'Internal,a.b,STUDENT:bob', '{"n": 2}', *before)
+    run(directory, 'copy', 'default', 'states', *before, status=1)
+    assert run(directory, 'copy', 'default', 'states', '--overwrite', *before)[-1] == 'Verified: the stores agree.'
 
     for key in ('Internal,a.b,STUDENT:bob', 'External,a.b,STUDENT:bob'):
-        assert run(folder, 'get', key, *after) == run(folder, 'get', key, '--store', 'files', *after)
+        assert run(directory, 'get', key, *after) == run(directory, 'get', key, '--store', 'files', *after)
 
 
 async def test_a_redis_with_the_settings_of_its_page_has_no_problem() -> None:
