@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import re
 import shlex
@@ -9,10 +11,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
@@ -47,8 +49,8 @@ def server_of(
         monkeypatch.syspath_prepend(directory)
         for path in directory.glob('*.py'):  # pages have files of the same name
             monkeypatch.delitem(sys.modules, path.stem, raising=False)
-        app = __import__(program.removesuffix('.py')).app
-        return await aiohttp_client(app)
+        client: TestClient[Any, Any] = await aiohttp_client(importlib.import_module(program.removesuffix('.py')).app)
+        return client
 
     return serve
 
@@ -181,7 +183,7 @@ def test_the_rules_let_the_administrator_in(
 ) -> None:
     monkeypatch.syspath_prepend(directory_of(name))
     monkeypatch.delitem(sys.modules, 'own_app_rules', raising=False)
-    rules: ModuleType = __import__('own_app_rules')
+    rules = importlib.import_module('own_app_rules')
 
     class Request:
         def __init__(self, token: str) -> None:
@@ -198,8 +200,6 @@ async def test_the_debug_pages_answer_as_their_page_says(
     page = ROOT / 'docs/reference/debug.md'
     for line in COMMANDS[page][0].splitlines():
         run(directory, *shlex.split(line)[2:])
-    from aiohttp import web
-
     app = web.Application()
     config = {'kvs': {'default': {'type': 'sqlite', 'path': str(directory / '.lo_kvs/state.sqlite3')}}}
     learning_observer_kvs.setup(app, config, authorize=lambda *_: True)
@@ -219,8 +219,6 @@ async def test_the_debug_pages_answer_as_their_page_says(
 
 
 async def test_a_server_can_have_the_collector_run_less_often(server_of: Callable[[str], Any]) -> None:
-    import gc
-
     before = gc.get_threshold()
     try:
         await server_of('performance/calm.py')

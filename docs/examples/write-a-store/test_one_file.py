@@ -1,8 +1,4 @@
-<<<<<<< HEAD:docs/examples/write-a-store/test_one_file.py
 """The one-file store keeps the contract of every store."""
-=======
-"""The store contract, kept by the store of this example."""
->>>>>>> part-f:docs/examples/test_one_file.py
 
 import pytest
 from one_file import OneFileKVS
