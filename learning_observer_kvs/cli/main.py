@@ -20,7 +20,14 @@ class Commands(click.Group):
     """A group that imports a command when it is used, and prints the package's errors without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the names of all commands, as click asks for them."""
+        """List the names of all commands, as click asks for them.
+
+        Args:
+            ctx: click's context.
+
+        Returns:
+            The names, sorted.
+        """
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:

@@ -16,7 +16,14 @@ INTERNAL, EXTERNAL = 'Internal,r', 'External,r'
 
 
 async def count(state: Any) -> Any:
-    """A reducer call that counts in both states."""
+    """Count in both states; a reducer call.
+
+    Args:
+        state: the count so far; ``None`` at first.
+
+    Returns:
+        The new count, twice.
+    """
     number = (state or 0) + 1
     return number, number
 
