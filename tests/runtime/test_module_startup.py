@@ -117,7 +117,8 @@ say([type(learning_observer.kvs.KVS).__module__, type(learning_observer.cache.ca
 
 def test_the_example_of_the_setting_works(host: Host) -> None:
     script = 'start()\nimport learning_observer.kvs\nsay(type(learning_observer.kvs.KVS).__module__)'
-    assert host.run(script, (ROOT / 'docs/examples/switched_off.yaml').read_text()) == 'learning_observer.kvs'
+    example = ROOT / 'docs/examples/install-into-learning-observer/switched_off.yaml'
+    assert host.run(script, example.read_text()) == 'learning_observer.kvs'
 
 
 @pytest.mark.parametrize(
