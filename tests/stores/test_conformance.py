@@ -1,4 +1,4 @@
-"""The promise, on every backend. What is special to one stands in its own file."""
+"""The contract on every backend but ``type: stub`` (``tests/unit``). What is special to one has its own file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import MISSING, Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.keys import check_key
-from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
@@ -29,13 +28,6 @@ async def spoil_file(store: Store, key: str, text: bytes) -> None:
     assert isinstance(store, FilesystemKVS)
     os.makedirs(store.path, exist_ok=True)
     await asyncio.to_thread(Path(store.path, key).write_bytes, text)
-
-
-class TestMemory(StorePromise):
-    @pytest.fixture
-    async def store(self) -> AsyncIterator[Store]:
-        async with InMemoryKVS() as store:
-            yield store
 
 
 class TestFilesystem(StorePromise):
