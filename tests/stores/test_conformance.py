@@ -1,4 +1,4 @@
-"""The promise, on every backend. What is special to one stands in its own file."""
+"""The contract on every backend but ``type: stub`` (``tests/unit``). What is special to one has its own file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.keys import check_key
-from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
@@ -26,18 +25,11 @@ from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
 
 
-async def write_raw_file(store: Store, key: str, text: bytes) -> None:
+async def spoil_file(store: Store, key: str, text: bytes) -> None:
     """Write a text that need not be JSON where a readable key has its file."""
     assert isinstance(store, FilesystemKVS)
     os.makedirs(store.path, exist_ok=True)
     await asyncio.to_thread(Path(store.path, key).write_bytes, text)
-
-
-class TestMemory(StoreContract):
-    @pytest.fixture
-    async def store(self) -> AsyncIterator[Store]:
-        async with InMemoryKVS() as store:
-            yield store
 
 
 class TestFilesystem(StoreContract):
@@ -46,8 +38,8 @@ class TestFilesystem(StoreContract):
         async with FilesystemKVS(tmp_path / 'store', request.param) as store:
             yield store
 
-    async def write_raw(self, store: Store, key: str, text: bytes) -> None:
-        await write_raw_file(store, key, text)
+    async def spoil(self, store: Store, key: str, text: bytes) -> None:
+        await spoil_file(store, key, text)
 
 
 class TestSQLite(StoreContract):
@@ -57,21 +49,21 @@ class TestSQLite(StoreContract):
             yield store
 
 
-class RedisContract(StoreContract):
-    async def leave_loop(self, store: Store) -> None:
+class RedisPromise(StoreContract):
+    async def leave(self, store: Store) -> None:
         assert isinstance(store, RedisKVS)
         await store.close()
         await store.connection.close()
 
 
-class TestRedis(RedisContract):
+class TestRedis(RedisPromise):
     @pytest.fixture(params=['', 'lo*:'], ids=['bare', 'prefix'])
     async def store(self, redis: RedisConnection, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         async with PersistentRedisKVS(prefix=request.param, connection=redis) as store:
             yield store
 
 
-class TestEphemeralRedis(RedisContract):
+class TestEphemeralRedis(RedisPromise):
     @pytest.fixture
     async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
         async with EphemeralRedisKVS(600, connection=redis) as store:

@@ -1,4 +1,4 @@
-"""What is special to ``type: stub``; the promise of every store stands in ``test_promise.py``."""
+"""What is special to ``type: stub``."""
 
 from __future__ import annotations
 
