@@ -44,7 +44,7 @@ class Connections:
     def here_without_waiting(self) -> sqlite3.Connection:
         """Return the connection of this thread, an event loop's, on which no statement waits.
 
-        Another connection must have been opened before, so that the file is known to be ours.
+        Another connection must have been opened before, so that the file is known to belong to this package.
 
         Returns:
             The connection.

@@ -124,8 +124,8 @@ async def test_foreign_files_are_not_keys_and_are_left_alone(nested: FilesystemK
     assert sorted(await nested.keys()) == sorted(['k', 'a/b', LONG])
     assert await nested['folder'] is None
     await nested.clear()
-    ours = {'k', '_a/b'} | {name for name in before if is_digest(name)}
-    assert tree(root) == {name: text for name, text in before.items() if name not in ours}
+    keys = {'k', '_a/b'} | {name for name in before if is_digest(name)}
+    assert tree(root) == {name: text for name, text in before.items() if name not in keys}
     assert (root / 'empty').is_dir()
 
 
