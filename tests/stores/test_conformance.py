@@ -1,4 +1,4 @@
-"""The contract on every backend but ``type: stub`` (``tests/unit``). What is special to one has its own file."""
+"""The promise, on every backend. What is special to one stands in its own file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
 
 
-async def spoil_file(store: Store, key: str, text: bytes) -> None:
+async def write_raw_file(store: Store, key: str, text: bytes) -> None:
     """Write a text that need not be JSON where a readable key has its file."""
     assert isinstance(store, FilesystemKVS)
     os.makedirs(store.path, exist_ok=True)
@@ -38,8 +38,8 @@ class TestFilesystem(StoreContract):
         async with FilesystemKVS(tmp_path / 'store', request.param) as store:
             yield store
 
-    async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        await spoil_file(store, key, text)
+    async def write_raw(self, store: Store, key: str, text: bytes) -> None:
+        await write_raw_file(store, key, text)
 
 
 class TestSQLite(StoreContract):
@@ -49,21 +49,21 @@ class TestSQLite(StoreContract):
             yield store
 
 
-class RedisPromise(StoreContract):
-    async def leave(self, store: Store) -> None:
+class RedisContract(StoreContract):
+    async def leave_loop(self, store: Store) -> None:
         assert isinstance(store, RedisKVS)
         await store.close()
         await store.connection.close()
 
 
-class TestRedis(RedisPromise):
+class TestRedis(RedisContract):
     @pytest.fixture(params=['', 'lo*:'], ids=['bare', 'prefix'])
     async def store(self, redis: RedisConnection, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         async with PersistentRedisKVS(prefix=request.param, connection=redis) as store:
             yield store
 
 
-class TestEphemeralRedis(RedisPromise):
+class TestEphemeralRedis(RedisContract):
     @pytest.fixture
     async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
         async with EphemeralRedisKVS(600, connection=redis) as store:
