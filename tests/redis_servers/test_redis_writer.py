@@ -24,7 +24,7 @@ NO_CONNECTION = StoreUnavailable('Redis at 127.0.0.1:1 cannot be used.')
 
 
 class Script:
-    """Stands for the way to the servers: each exchange takes the next of the replies that are written down."""
+    """Stands for the servers: each exchange takes the next of the replies that are written down."""
 
     def __init__(self, *exchanges: Replies) -> None:
         self.exchanges = list(exchanges)
@@ -116,6 +116,11 @@ async def test_a_slot_whose_first_sending_is_refused_is_not_unclear_because_anot
     batch = await write(monkeypatch, script, ['a', 'b'])
     assert outcomes(batch) == [True, StoreUnavailable]
     assert 'raise maxmemory' in str(batch[1].error)
+
+
+async def test_a_cluster_that_cannot_be_reached_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(StoreUnavailable('Redis at 127.0.0.1:1 cannot be used: LOADING.'))
+    assert outcomes(await write(monkeypatch, script, ['a', 'b'])) == [StoreUnavailable] * 2
 
 
 async def test_the_nodes_of_a_cluster_are_waited_for_and_a_single_server_is_not(

@@ -116,15 +116,16 @@ class RedisConnection:
         """
         if self.clustered:
             replies = await self.cluster_client().exchange(commands)
-            for reply in replies:
-                if is_loss(reply):
-                    raise ReplyLost(str(reply) or type(reply).__name__)
-            return replies
-        connection = PinnedConnection(self)
-        try:
-            return await connection.exchange(commands)
-        finally:
-            await connection.close()
+        else:
+            connection = PinnedConnection(self)
+            try:
+                replies = await connection.exchange(commands)
+            finally:
+                await connection.close()
+        for reply in replies:
+            if isinstance(reply, Exception) and is_loss(reply):
+                raise ReplyLost(str(reply) or type(reply).__name__)
+        return replies
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Exchange commands that only read; where replies are lost they are sent once more.
@@ -216,11 +217,10 @@ class PinnedConnection:
             commands: the commands.
 
         Returns:
-            The replies in order; a refusal is in the place of its reply.
+            The replies in order. An error, also a lost reply, is in the place of its reply.
 
         Raises:
             StoreUnavailable, Overloaded: nothing was sent.
-            ReplyLost: not all replies came; each command may or may not have been carried out.
         """
         pool = self._owner.client().connection_pool
         if self._taken is not None and (self._taken[0] is not pool or await _has_unread_data(self._taken[1])):
@@ -247,9 +247,9 @@ class PinnedConnection:
             await self.close()
             if len(commands) == 1 and isinstance(error, tuple(REFUSALS)):
                 return [exceptions.ResponseError(f'{REFUSALS[type(error)]} {error}')]
-            if isinstance(error, LOST):
-                raise ReplyLost(str(error) or type(error).__name__) from None
-            raise
+            if not isinstance(error, LOST):
+                raise
+            replies += [ReplyLost(str(error) or type(error).__name__)] * (len(commands) - len(replies))
         return replies
 
     async def close(self) -> None:

@@ -103,16 +103,18 @@ def is_transient(reply: Exception) -> bool:
 
 
 def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
-    """Return the error to raise for an error of redis-py, or for a lost reply of a command that only reads.
+    """Return the error to raise for an error in the place of a reply.
 
     Args:
-        error: the error.
+        error: one of redis-py, the loss of the reply of a command that only reads, or already one of this package.
         address: where the server is.
         timeout: seconds that a call waits for a free connection.
 
     Returns:
-        Overloaded if all connections were busy; StoreUnavailable otherwise, with a hint.
+        Overloaded if all connections were busy, StoreUnavailable otherwise, with a hint; one of this package as it is.
     """
+    if isinstance(error, KVSError):
+        return error
     text = re.sub(r'\s+', ' ', str(error)).rstrip('.') or type(error).__name__
     if text == ALL_BUSY:
         return Overloaded(

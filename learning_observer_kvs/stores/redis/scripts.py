@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.stores.redis.cluster_client import Command
 
 Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
@@ -134,13 +135,17 @@ async def run(exchange: Exchange, script: Script, calls: Sequence[Sequence[Any]]
         calls: of each call the number of keys, the keys and the arguments.
 
     Returns:
-        The replies in order, errors in their places; what ``exchange`` raises passes through.
+        The replies in order, errors in their places; what ``exchange`` raises at first passes through.
     """
     replies = await exchange([('EVALSHA', script.digest, *call) for call in calls])
     # A call that met a server without the script has not run. Those that other nodes of a cluster have answered have.
     unknown = [position for position, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
-        again = await exchange([('EVAL', script.text, *calls[position]) for position in unknown])
+        again: list[Any]
+        try:
+            again = await exchange([('EVAL', script.text, *calls[position]) for position in unknown])
+        except KVSError as error:  # nothing was sent
+            again = [error] * len(unknown)
         for position, reply in zip(unknown, again, strict=True):
             replies[position] = reply
     return replies

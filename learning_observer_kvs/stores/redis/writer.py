@@ -16,14 +16,15 @@ import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
-from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, is_transient
+from learning_observer_kvs.stores.redis.errors import is_loss, is_transient
 from learning_observer_kvs.stores.redis.names import Names, slot_of
 from learning_observer_kvs.stores.redis.scripts import (
     ABSENT,
@@ -51,6 +52,14 @@ MAX_PAUSE = 1.0
 """Seconds between two sendings of a batch, at most."""
 
 _UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
+
+
+@dataclass(slots=True)
+class _Record:
+    """An idempotency record: its Redis key, and the sequence of the last batch that was sent."""
+
+    redis_key: str
+    sequence: int = 0
 
 
 class RedisWriter:
@@ -83,7 +92,7 @@ class RedisWriter:
         self._retry_timeout = retry_timeout
         self._now = now
         self._name = uuid.uuid4().hex
-        self._sequences: dict[int, tuple[str, int]] = {}  # by slot: the key of the record, the last sequence
+        self._records: dict[int, _Record] = {}  # by slot
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -105,22 +114,18 @@ class RedisWriter:
         await self._pinned.close()
 
     async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        by_slot = self._by_slot(batch) if self._clustered else {0: batch}
-        calls: dict[int, list[Any]] = {}
+        waiting = self._by_slot(batch) if self._clustered else {0: list(batch)}
         try:
-            for slot, part in by_slot.items():
-                calls[slot] = self._call(slot, part)
-            outcomes = await self._until_answered(calls)
+            await self._until_answered(waiting)
         except Exception as error:
-            outcomes = dict.fromkeys(by_slot, error)
+            for part in waiting.values():
+                self._settle(part, error)
         except BaseException:
-            for part in by_slot.values():
+            for part in waiting.values():
                 self._settle(part, self._given_up())
-            on_batch_done(batch)
             raise
-        for slot, part in by_slot.items():
-            self._settle(part, outcomes[slot])
-        on_batch_done(batch)
+        finally:
+            on_batch_done(batch)
 
     def _by_slot(self, batch: WriteBatch) -> dict[int, list[WriteRequest]]:
         """Return the requests of each slot; those that have none, or more than one, get their outcome here."""
@@ -156,12 +161,11 @@ class RedisWriter:
 
     def _call(self, slot: int, batch: WriteBatch) -> list[Any]:
         """Return the call of ``COMMIT`` for a batch, with the next sequence of its slot."""
-        record_key, sequence = self._sequences.get(slot) or (self._record_key(batch[0]), 0)
-        sequence += 1
-        self._sequences[slot] = record_key, sequence
+        record = self._records.get(slot) or self._new_record(slot, batch[0])
+        record.sequence += 1
         redis_key = self._names.redis_key
-        keys: list[str | bytes | int] = [0, record_key]
-        arguments: list[str | bytes | int] = [sequence, self._expiry_ms]
+        keys: list[str | bytes | int] = [0, record.redis_key]
+        arguments: list[str | bytes | int] = [record.sequence, self._expiry_ms]
         for request in batch:
             writes, refresh, codes = request.writes, request.refresh, b''
             codes_position = len(arguments)
@@ -201,57 +205,57 @@ class RedisWriter:
         new_texts.append(text)
         return SET
 
-    def _record_key(self, request: WriteRequest) -> str:
+    def _new_record(self, slot: int, request: WriteRequest) -> _Record:
         key = next(itertools.chain(request.writes, request.expected, request.refresh), '')
-        return self._names.record_key(self._name, self._names.redis_key(key))
+        self._records[slot] = record = _Record(self._names.record_key(self._name, self._names.redis_key(key)))
+        return record
 
     # What comes back
 
-    async def _until_answered(self, calls: dict[int, list[Any]]) -> dict[int, bytes | Exception]:
-        """Send the call of each slot, and again those whose reply was lost: the script knows them by their sequence."""
-        outcomes: dict[int, bytes | Exception] = {}
+    async def _until_answered(self, waiting: dict[int, list[WriteRequest]]) -> None:
+        """Send the batch of each slot until it is settled; then it is taken out of those that wait.
+
+        A batch whose reply is lost is sent again: the script knows it by its sequence.
+        """
+        calls: dict[int, list[Any]] = {}
+        for slot, batch in waiting.items():
+            calls[slot] = self._call(slot, batch)
         lost: dict[int, Exception] = {}
         started, pause = self._now(), 0.0
-        waiting = calls
         while waiting:
-            replies = await run(self._exchange, COMMIT, list(waiting.values()))
-            for slot, reply in zip(waiting, replies, strict=True):
+            try:
+                replies = await run(self._exchange, COMMIT, list(calls.values()))
+            except KVSError as error:  # nothing was sent
+                replies = [error] * len(calls)
+            for slot, reply in zip(list(calls), replies, strict=True):
                 if isinstance(reply, Exception):
                     if is_loss(reply):
                         lost[slot] = reply
                     reply = self._final_error(reply, lost.get(slot), self._now() - started)
                 if reply is not None:
-                    outcomes[slot] = reply
-            if len(outcomes) == len(calls):
-                break
-            waiting = {slot: call for slot, call in calls.items() if slot not in outcomes}
-            await asyncio.sleep(pause)
-            pause = min(pause * 2 + 0.02, MAX_PAUSE)
-        return outcomes
+                    self._settle(waiting[slot], reply)
+                    del waiting[slot], calls[slot]
+            if waiting:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2 + 0.02, MAX_PAUSE)
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands; every error is in the place of its reply, also that nothing was sent (a ``KVSError``)."""
-        try:
-            if self._clustered:
-                return await self._connection.cluster_client().exchange(commands)
-            return await self._pinned.exchange(commands)
-        except (ReplyLost, KVSError) as error:
-            return [error] * len(commands)
+    def _exchange(self, commands: Sequence[Command]) -> Awaitable[list[Any]]:
+        if self._clustered:
+            return self._connection.cluster_client().exchange(commands)
+        return self._pinned.exchange(commands)
 
     def _final_error(self, reply: Exception, lost: Exception | None, seconds: float) -> Exception | None:
         """Return the error with which a batch ends; ``None`` if it is to be sent again.
 
         Args:
-            reply: the error in the place of its reply.
+            reply: the error in the place of its reply; a ``KVSError`` says that nothing was sent.
             lost: the error with which a reply to it was lost; without one no copy of it was applied.
             seconds: how long ago it was first sent.
         """
-        not_sent = isinstance(reply, KVSError)
         over = self._retry_timeout is not None and seconds > self._retry_timeout
+        not_sent = isinstance(reply, KVSError)
         if lost is None:
-            if not_sent:
-                return reply
-            if self._clustered and is_transient(reply) and not over:
+            if self._clustered and is_transient(reply) and not (not_sent or over):
                 return None  # the slot moves, or its node is being replaced
             return self._connection.unavailable(reply)
         where = f'Redis at {self._connection.address()}: the reply to a write was lost ({lost}), and'
