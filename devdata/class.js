@@ -1,25 +1,25 @@
-// The class page. Whatever students wrote goes into text nodes only, never into markup.
+// The class page. What students wrote is set as text only, never as markup.
 
 const WRITING = 4; // seconds since the last change of the text
 const PAUSING = 60;
 const SAMPLES = 60; // points of a word curve, one every two seconds
 
 const $ = (selector, within = document) => within.querySelector(selector);
-const students = new Map(); // by id: the row as the server tells it, and what this page knows beside it
+const students = new Map(); // by id: the row that the server sent, and what this page adds to it
 
-// What the server tells
+// Messages of the server
 
 listen();
 
 function listen() {
   const source = new EventSource('class/changes');
   source.addEventListener('open', () => link('live', 'live'));
-  source.addEventListener('everything', (event) => everything(JSON.parse(event.data)));
-  source.addEventListener('changed', (event) => news(JSON.parse(event.data)));
+  source.addEventListener('everything', (event) => replaceAll(JSON.parse(event.data)));
+  source.addEventListener('changed', (event) => applyChanges(JSON.parse(event.data)));
   source.addEventListener('error', () => {
     link('waiting', 'reconnecting');
     if (source.readyState === EventSource.CLOSED) {
-      setTimeout(listen, 1000); // the browser gives up where nobody answers
+      setTimeout(listen, 1000); // the browser does not retry if the server does not respond
     }
   });
 }
@@ -29,7 +29,7 @@ function link(state, words) {
   $('#link').textContent = words;
 }
 
-function everything(rows) {
+function replaceAll(rows) {
   const here = new Set(rows.map((row) => row.student));
   for (const [id, student] of students) {
     if (!here.has(id)) {
@@ -37,20 +37,20 @@ function everything(rows) {
       students.delete(id);
     }
   }
-  rows.forEach((row) => take(row, false));
+  rows.forEach((row) => update(row, false));
   arrange();
 }
 
-function news(rows) {
+function applyChanges(rows) {
   const before = students.size;
-  rows.forEach((row) => take(row, true));
+  rows.forEach((row) => update(row, true));
   if (students.size !== before) {
     arrange();
   }
 }
 
-function take(row, now) {
-  const student = students.get(row.student) ?? meet(row);
+function update(row, live) {
+  const student = students.get(row.student) ?? addStudent(row);
   const before = current(student);
   if (student.current !== row.current) {
     student.curve = [];
@@ -61,7 +61,7 @@ function take(row, now) {
     student.documents.set(id, { ...document, before: student.documents.get(id)?.text ?? document.text });
   }
   student.words = current(student)?.words ?? 0;
-  if (now && before?.text !== current(student)?.text) {
+  if (live && before?.text !== current(student)?.text) {
     student.touched = Date.now();
   }
   show(student);
@@ -73,7 +73,7 @@ function current(student) {
 
 // Cards
 
-function meet(row) {
+function addStudent(row) {
   const card = $('#card').content.firstElementChild.cloneNode(true);
   const student = { id: row.student, documents: new Map(), curve: [], touched: 0, card };
   let hue = 0;
@@ -116,7 +116,7 @@ function draw(student) {
   const document = current(student);
   const box = $('.text', card);
   $('.title', card).textContent = document?.title || 'Untitled';
-  facts(card, student, document);
+  showFacts(card, student, document);
   const many = student.documents.size;
   $('.more', card).textContent = many > 1 ? ` · ${many} docs` : '';
   if (document && (document !== student.drawn)) {
@@ -125,17 +125,17 @@ function draw(student) {
     student.drawn = document;
   }
   if (reader.student === student) {
-    readOn();
+    refreshReader();
   }
 }
 
-function facts(place, student, document) {
-  place.dataset.state = state(student);
-  $('.state', place).textContent = state(student);
+function showFacts(box, student, document) {
+  box.dataset.state = state(student);
+  $('.state', box).textContent = state(student);
   const words = document?.words ?? 0;
-  $('.words', place).textContent = words.toLocaleString('en');
-  $('.words', place).nextSibling.data = words === 1 ? ' word' : ' words';
-  $('.time', place).textContent = clock(student.seconds);
+  $('.words', box).textContent = words.toLocaleString('en');
+  $('.words', box).nextSibling.data = words === 1 ? ' word' : ' words';
+  $('.time', box).textContent = clock(student.seconds);
 }
 
 function clock(seconds) {
@@ -145,7 +145,7 @@ function clock(seconds) {
   return hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)}` : `${minutes}:${pad(whole % 60)}`;
 }
 
-// The text, with what is new in it marked, and the caret behind that.
+// Shows a text, with its new part marked and the caret after that part.
 function write(box, { text, before }) {
   const [first, end] = changed(before, text);
   const caret = element('span', 'caret');
@@ -154,7 +154,8 @@ function write(box, { text, before }) {
   return caret;
 }
 
-// Where a text differs from the one before: from its first to behind its last new character, never inside a pair.
+// Where a text differs from the one before: from its first new character to after the last, never within a surrogate
+// pair.
 function changed(before, text) {
   if (before === text) return [text.length, text.length];
   const most = Math.min(before.length, text.length);
@@ -219,7 +220,7 @@ $('#order').addEventListener('change', arrange);
 
 setInterval(() => {
   for (const student of students.values()) {
-    facts(student.card, student, current(student));
+    showFacts(student.card, student, current(student));
     edges($('.text', student.card));
   }
   sums();
@@ -234,7 +235,7 @@ setInterval(() => {
   }
 }, 2000);
 
-// Reading one text whole
+// Reading the whole text of a student
 
 const reader = { dialog: $('#reader'), student: null, document: null };
 
@@ -243,12 +244,12 @@ function read(student) {
   reader.dialog.style.setProperty('--hue', student.hue);
   $('.face', reader.dialog).textContent = student.initials;
   $('#reader-who').textContent = student.id;
-  readOn();
+  refreshReader();
   reader.dialog.showModal();
   $('.text', reader.dialog).scrollTop = 0;
 }
 
-function readOn() {
+function refreshReader() {
   const { dialog, student } = reader;
   const id = reader.document ?? student.current;
   const document = student.documents.get(id);
@@ -257,7 +258,7 @@ function readOn() {
     reader.drawn = document;
   }
   $('.title', dialog).textContent = document?.title || 'Untitled';
-  facts(dialog, student, document);
+  showFacts(dialog, student, document);
   const buttons = [...student.documents].map(([each, { title }]) => {
     const button = element('button', '', title || 'Untitled');
     button.setAttribute('aria-pressed', each === id);
@@ -265,8 +266,8 @@ function readOn() {
     return button;
   });
   const bar = $('.documents', dialog);
-  const shown = [...bar.children].map((button) => button.outerHTML).join();
-  if (shown !== buttons.map((button) => button.outerHTML).join()) {
+  const before = [...bar.children].map((button) => button.outerHTML).join();
+  if (before !== buttons.map((button) => button.outerHTML).join()) {
     bar.replaceChildren(...(buttons.length > 1 ? buttons : []));
   }
 }
@@ -275,7 +276,7 @@ $('.documents', reader.dialog).addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (button) {
     reader.document = button.dataset.document;
-    readOn();
+    refreshReader();
     $(`[data-document="${CSS.escape(reader.document)}"]`, reader.dialog)?.focus();
   }
 });

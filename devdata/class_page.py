@@ -1,7 +1,6 @@
-"""The class page: each student's text, words and time on task, from the external states, while they write.
+"""The class page: each student's text, words and time on task, live, from the external states of the reducers.
 
-``/`` is the page, ``/class`` what it shows as JSON, ``/class/changes`` a stream of it: everything once, then only what
-changed.
+``/`` is the page, ``/class`` its data as JSON, ``/class/changes`` a stream of it: everything once, then only changes.
 """
 
 from __future__ import annotations
@@ -31,36 +30,39 @@ HEADERS = {
     'Referrer-Policy': 'no-referrer',
 }
 
-PACE = 0.2
-"""Seconds between two messages to a page: what happens meanwhile goes in one."""
+MESSAGE_INTERVAL = 0.2
+"""Seconds between two messages to a page; changes within them are sent together."""
 
-QUIET = 15.0
-"""Seconds after which a page is sent an empty line, so that one that is gone is noticed."""
+KEEP_ALIVE = 15.0
+"""Seconds without a change after which an empty comment is sent, to notice a closed connection."""
 
 RETRY = b'retry: 1000\n\n'
-"""Tells a browser to come back a second after it lost the stream."""
+"""Makes a browser reconnect one second after it lost the stream."""
 
 Row = dict[str, Any]
-"""A student: ``{'student', 'seconds', 'current': doc_id, 'documents': {doc_id: {'title', 'text', 'words'}}}``."""
+"""Of one student: ``{'student', 'seconds', 'current': doc_id, 'documents': {doc_id: {'title', 'text', 'words'}}}``."""
 
 
-class Watcher:
-    """A page that is open, and the students it has to be told of."""
+class Subscriber:
+    """An open page, and the students whose changes it has not been sent."""
 
     def __init__(self) -> None:
         self.students: set[str] = set()
-        self.awake = asyncio.Event()
+        self.notified = asyncio.Event()
 
 
 class ClassPage:
     """The page and its data, as routes of an application that has the key-value store.
 
-    Pages that are open are told what this process takes in; what other processes write to the same store is there when
-    a page is loaded.
+    Open pages are sent the changes of this process; what other processes write to the same store is shown when a page
+    is loaded.
+
+    Args:
+        app: the application to which the routes are added.
     """
 
     def __init__(self, app: web.Application) -> None:
-        self._watchers: set[Watcher] = set()
+        self._subscribers: set[Subscriber] = set()
         self._stopped = False
         for path, name in FILES.items():
             app.router.add_get(path, _file(name))
@@ -69,20 +71,38 @@ class ClassPage:
         app.on_shutdown.append(self._stop)
 
     def changed(self, student: str) -> None:
-        """Tell every open page that a student has written."""
-        for watcher in self._watchers:
-            watcher.students.add(student)
-            watcher.awake.set()
+        """Have the changes of a student sent to every open page.
+
+        Args:
+            student: the student's id.
+        """
+        for subscriber in self._subscribers:
+            subscriber.students.add(student)
+            subscriber.notified.set()
 
     async def everything(self, request: web.Request) -> web.Response:
-        """``/class``: all students."""
+        """Serve ``/class``: the data of all students as JSON.
+
+        Args:
+            request: the request.
+
+        Returns:
+            A list of :data:`Row`.
+        """
         store = _store(request)
         return web.json_response(await rows(store, await students(store)), headers=HEADERS)
 
     async def changes(self, request: web.Request) -> web.StreamResponse:
-        """``/class/changes``: server-sent events, ``everything`` once, then ``changed`` whenever something did."""
-        store, watcher = _store(request), Watcher()
-        self._watchers.add(watcher)  # before the first look, so that nothing is missed in between
+        """Serve ``/class/changes``: server-sent events, ``everything`` once, then ``changed`` at every change.
+
+        Args:
+            request: the request.
+
+        Returns:
+            The stream, when the page was closed or the server stops.
+        """
+        store, subscriber = _store(request), Subscriber()
+        self._subscribers.add(subscriber)  # before the first read, so that no change is missed
         try:
             stream = web.StreamResponse(headers={**HEADERS, 'Content-Type': 'text/event-stream'})
             await stream.prepare(request)
@@ -91,38 +111,53 @@ class ClassPage:
             await _send(stream, 'everything', list(seen.values()))
             while not self._stopped:
                 try:
-                    await asyncio.wait_for(watcher.awake.wait(), QUIET)
+                    await asyncio.wait_for(subscriber.notified.wait(), KEEP_ALIVE)
                 except TimeoutError:
                     await stream.write(b':\n\n')
                     continue
-                watcher.awake.clear()
-                named, watcher.students = watcher.students, set()
-                fresh = await rows(store, named)
+                subscriber.notified.clear()
+                names, subscriber.students = subscriber.students, set()
+                fresh = await rows(store, names)
                 if changed := [part for row in fresh if (part := difference(seen.get(row['student']), row))]:
                     await _send(stream, 'changed', changed)
                 seen.update((row['student'], row) for row in fresh)
-                await asyncio.sleep(PACE)
+                await asyncio.sleep(MESSAGE_INTERVAL)
         except ConnectionResetError:
             pass  # the page was closed
         finally:
-            self._watchers.discard(watcher)
+            self._subscribers.discard(subscriber)
         return stream
 
     async def _stop(self, app: web.Application) -> None:
         self._stopped = True
-        for watcher in self._watchers:
-            watcher.awake.set()
+        for subscriber in self._subscribers:
+            subscriber.notified.set()
 
 
 async def students(store: Store) -> list[str]:
-    """Everybody who has written, sorted."""
+    """List the students who have a state, sorted.
+
+    Args:
+        store: where the states are.
+
+    Returns:
+        Their ids.
+    """
     prefix = make_key(time_on_task, {}, KeyStateType.EXTERNAL) + ','
     parsed = [parse_key(key) for key in await store.keys(prefix)]
     return sorted(key.fields['STUDENT'] for key in parsed if key is not None)
 
 
 async def rows(store: Store, names: Iterable[str]) -> list[Row]:
-    """What the page shows of some students, in two round trips."""
+    """Read what the page shows of some students, in two round trips.
+
+    Args:
+        store: where the states are.
+        names: the students' ids.
+
+    Returns:
+        A row for each of them, in their order.
+    """
     names = list(names)
     keys = [
         make_key(reducer, {KeyField.STUDENT: name}, KeyStateType.EXTERNAL)
@@ -150,7 +185,15 @@ def _row(student: str, time: Any, documents: Any) -> Row:
 
 
 def difference(old: Row | None, new: Row) -> Row | None:
-    """What a page that knows the old row has to be told: only the documents that changed; ``None`` for nothing."""
+    """Return what must be sent to a page that has an old row.
+
+    Args:
+        old: the row that the page has; ``None`` if it has none of the student.
+        new: the row now.
+
+    Returns:
+        The new row with only the documents that changed; ``None`` if nothing changed.
+    """
     if old is None:
         return new
     if old == new:

@@ -1,8 +1,8 @@
-"""A class that writes, and the server that it writes to; ``sh devdata/demo.sh`` starts it.
+"""The demo: a server and a simulated class of students who write; ``sh devdata/demo.sh`` starts it.
 
     python -m devdata.demo
 
-The state stays in ``.lo_kvs`` in the working directory; the next start shows it again.
+The state is kept in ``.lo_kvs`` in the working directory; the next start shows it again.
 """
 
 from __future__ import annotations
@@ -22,20 +22,26 @@ from devdata.server import STATE, make_app
 FIRST_PORT = 8888
 
 WELCOME = """\
-A class of {count} students writes.
+A simulated class of {count} students is writing.
 
   Class page  {url}/
-  Every key   {url}/debug/kvs
-  Kept in     {state}
+  All keys    {url}/debug/kvs
+  State in    {state}
 
 Ctrl-C stops it."""
 
 
 def listen(first: int = FIRST_PORT) -> socket.socket:
-    """A socket that listens on this machine alone, on a port or the next free one.
+    """Listen on a port of the loopback interface, or on the next free one.
+
+    Args:
+        first: the first port to try.
+
+    Returns:
+        The listening socket.
 
     Raises:
-        SystemExit: of a hundred ports in a row none can be had.
+        SystemExit: none of a hundred ports can be used.
     """
     for port in range(first, first + 100):
         listener = socket.socket()
@@ -43,15 +49,24 @@ def listen(first: int = FIRST_PORT) -> socket.socket:
         try:
             listener.bind(('127.0.0.1', port))
             listener.listen()
-        except (OSError, OverflowError):  # taken, not ours to take, or beyond the last one there is
+        except (OSError, OverflowError):  # in use, not permitted, or greater than the largest port
             listener.close()
         else:
             return listener
-    raise SystemExit(f'No port from {first} to {first + 99} can be had. Give another one with --port.')
+    raise SystemExit(f'No port from {first} to {first + 99} can be used. Give another one with --port.')
 
 
 async def serve(listener: socket.socket, count: int, speed: float) -> None:
-    """Serve a class until it is cancelled: then the students stop first, so that all they sent is in the state."""
+    """Serve a class until the task is cancelled; the students stop before the server, so that no event is lost.
+
+    Args:
+        listener: the socket to serve on.
+        count: how many students write.
+        speed: 2 for students twice as fast as people.
+
+    Raises:
+        ServerGone: a student's connection failed.
+    """
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -70,7 +85,7 @@ async def serve(listener: socket.socket, count: int, speed: float) -> None:
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(
-        'demo.sh [FOLDER]', description='A class that writes, and the server that it writes to.'
+        'demo.sh [DIRECTORY]', description='A server, and a simulated class of students who write.'
     )
     students.add_options(parser)
     parser.add_argument('--port', type=int, default=FIRST_PORT, help=f'the first port to try ({FIRST_PORT})')
@@ -82,7 +97,7 @@ def main() -> None:
         pass
     except students.ServerGone as error:
         sys.exit(str(error))
-    print(f'\nStopped. The next start shows what is kept in {STATE.absolute()} again.')
+    print(f'\nStopped. The state is kept in {STATE.absolute()}; the next start shows it again.')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Essays that students of the sample write: a title and paragraphs each."""
+"""Essays that simulated students write: a title and paragraphs each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Essay(NamedTuple):
-    """What a student means to write, and four words that find a place in it later."""
+    """A title, the paragraphs, and four words that a student inserts later."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -155,7 +155,7 @@ ESSAYS = (
         ),
     ),
 )
-"""What a class writes: plain letters, accents, other alphabets' marks, emoji."""
+"""The essays of a class, with accents, marks of other languages, and emoji."""
 
 NOTES = Essay(
     'Notes',
@@ -164,4 +164,4 @@ NOTES = Essay(
         'To check: how many hours of sleep? Who pays? What would the other side say?',
     ),
 )
-"""What students keep in a second document."""
+"""What students write in a second document."""

@@ -1,7 +1,7 @@
-"""Events that a reducer failed on, kept as study logs: one folder a reducer, one file a student.
+"""Events that a reducer failed on, kept as study logs: one directory for each reducer, one file for each student.
 
-``lo-kvs replay`` feeds them again once the reducer is mended. Reducers that took the event are not in that folder, so
-nothing is counted twice.
+When the reducer is fixed, ``lo-kvs replay`` feeds them to it again. Reducers that processed the event are not in that
+directory, so no event is counted twice.
 """
 
 from __future__ import annotations
@@ -21,27 +21,36 @@ log = logging.getLogger(__name__)
 
 
 class Failures:
-    """The folder of such events; made when there is one.
+    """A directory of failed events, which is made when there is one.
 
     Args:
-        folder: where it is.
+        directory: its path.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
 
     def keep(self, reducer: Pipeline, student: str, event: Mapping[str, Any], error: Exception) -> None:
-        """Add an event to the study log of a reducer's failures, and say so in the server's log.
+        """Append an event to the study log of a reducer's failures, and log an error.
 
-        It is on its way to the disk before this returns; it is called so rarely that the loop may wait for it.
+        It writes in the event loop, because failures are rare.
+
+        Args:
+            reducer: the reducer that failed.
+            student: the id of the event's student.
+            event: the event.
+            error: what the reducer or its store raised.
+
+        Raises:
+            OSError: the file cannot be written.
         """
-        path = self._folder / fully_qualified_function_name(reducer) / file_name(student)
+        path = self._directory / fully_qualified_function_name(reducer) / file_name(student)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open('ab') as file:
-            file.write(study_log.line(event, datetime.now(UTC).isoformat()))
+            file.write(study_log.format_line(event, datetime.now(UTC).isoformat()))
         log.error(
-            'The reducer %s:%s failed on an event of %s. The event is kept in %s. When the reducer is mended: '
-            'lo-kvs replay %s --reducer %s:%s --config creds.yaml, and remove the file.',
+            'The reducer %s:%s failed on an event of %s. The event is kept in %s. When the reducer is fixed, run '
+            'lo-kvs replay %s --reducer %s:%s --config creds.yaml and remove the file.',
             *(reducer.__module__, reducer.__qualname__, student, path),
             *(path.parent, reducer.__module__, reducer.__qualname__),
             exc_info=error,
@@ -49,7 +58,14 @@ class Failures:
 
 
 def file_name(student: str) -> str:
-    """A name that is readable where the student's is, of bounded length, and no other student's on any file system."""
+    """Return the name of a student's file.
+
+    Args:
+        student: the student's id, any text.
+
+    Returns:
+        A name of bounded length, readable where the id is, which no other student has on any file system.
+    """
     readable = quote(student, safe='', errors='replace')[:80]
     digest = hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:12]
     return f'{readable}-{digest}.study.log'

@@ -1,6 +1,6 @@
-"""What browsers and the server say to each other over ``/wsapi/in/``: messages, each a JSON object with an ``event``.
+"""The messages of browsers to the server over ``/wsapi/in/``: each is a JSON object with an ``event``.
 
-``{"event": "lock_fields", "fields": {…}}`` may come first: its fields stand in every later event. Then come events,
+``{"event": "lock_fields", "fields": {…}}`` may come first: its fields are added to every later event. Events follow,
 and at the end ``{"event": "terminate"}``.
 """
 
@@ -17,14 +17,20 @@ from learning_observer_kvs.stream_analytics.helpers import GUEST
 
 
 class BadMessage(ValueError):
-    """What a browser sent is no message; the text says what is wrong with it."""
+    """What a browser sent is not a valid message; the text says why."""
 
 
 def read(message: WSMessage) -> dict[str, Any]:
-    """The object that a message holds.
+    """Parse a message.
+
+    Args:
+        message: a message of a websocket.
+
+    Returns:
+        Its JSON object, with an ``event``.
 
     Raises:
-        BadMessage: it is not text, not JSON, or no object with an ``event``.
+        BadMessage: it is not text, not JSON, or not an object with an ``event``.
     """
     if message.type is not WSMsgType.TEXT:
         raise BadMessage('Send messages as text.')
@@ -33,21 +39,28 @@ def read(message: WSMessage) -> dict[str, Any]:
     except CorruptValue as error:
         raise BadMessage(f'The message {error}.') from None
     if not isinstance(found, dict) or not isinstance(found.get('event'), str):
-        raise BadMessage('The message is no object with an "event" that names its kind.')
+        raise BadMessage('The message is not an object with an "event" that names its kind.')
     if found['event'] == 'lock_fields' and not isinstance(found.get('fields', {}), dict):
-        raise BadMessage('The "fields" of lock_fields are no object.')
+        raise BadMessage('The "fields" of lock_fields are not an object.')
     return found
 
 
 def full_event(client: dict[str, Any], request: web.Request) -> dict[str, Any]:
-    """An event as reducers receive it: what the browser sent, what the server knows, and who it is from.
+    """Return an event as reducers receive it.
+
+    Args:
+        client: what the browser sent.
+        request: the request that opened the connection.
+
+    Returns:
+        The event: ``client``, ``server`` (what the server adds) and ``metadata`` (its source, and its student).
 
     Raises:
-        BadMessage: its ``auth`` does not say who that is.
+        BadMessage: its ``auth`` does not name a student.
     """
     auth = client.get('auth')
     if auth is not None and not (isinstance(auth, dict) and isinstance(auth.get('safe_user_id'), str)):
-        raise BadMessage('The "auth" of the event has no "safe_user_id", which says whose it is.')
+        raise BadMessage('The "auth" of the event has no "safe_user_id", which names the student.')
     server = {
         'time': time.time(),
         'origin': request.headers.get('Origin', ''),
@@ -60,6 +73,13 @@ def full_event(client: dict[str, Any], request: web.Request) -> dict[str, Any]:
 
 
 def student_of(event: dict[str, Any]) -> str:
-    """Whose event it is."""
+    """Return the id of an event's student.
+
+    Args:
+        event: as :func:`full_event` returns it.
+
+    Returns:
+        The safe id; ``[guest]`` if the event has no ``auth``.
+    """
     student: str = event['metadata'].get('auth', {}).get('safe_user_id', GUEST)
     return student

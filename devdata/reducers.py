@@ -1,7 +1,7 @@
-"""Reducers of the domain: the text of a document, time on task, events, documents.
+"""Reducers for writing: the text of a document, time on task, counts of events, the list of documents.
 
-Each is a function from an event and its state so far to a new internal state (for the next event) and an external one
-(for a dashboard). See runtime events: ``event['client']`` is what the browser sent.
+Each is a function of an event and the state so far that returns a new internal state (for the next event) and an
+external state (for dashboards). ``event['client']`` is what the browser sent.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from learning_observer_kvs.stream_analytics.helpers import (
 
 Command = Mapping[str, Any]
 
-PAUSE = 60.0
-"""Seconds without an event after which a student is taken to do something else."""
+LONGEST_GAP = 60.0
+"""Seconds between two events that count as time on task, at most."""
 
 DOCUMENT_SCOPE = Scope([KeyField.STUDENT, EventField('doc_id')])
 
 
 @kvs_pipeline(scope=DOCUMENT_SCOPE, null_state={'text': ''})
 async def reconstruct(event: Any, internal_state: Any) -> Any:
-    """The text of a document, rebuilt from what was typed and deleted: ``{'text': …}``."""
+    """Reconstruct the text of a document from its edits: ``{'text': …}``."""
     client = event['client']
     if client['event'] == 'google_docs_save':
         commands = [command for bundle in client.get('bundles', ()) for command in bundle.get('commands', ())]
         text = apply_commands(internal_state['text'], commands)
     elif client['event'] == 'document_history':
-        # The whole past of the document: what was known of it before is in there.
+        # The whole history of the document, which includes the edits that were processed before.
         changes = client.get('history', {}).get('changelog', ())
         text = apply_commands('', [change[0] for change in changes if change])
     else:
@@ -42,11 +42,16 @@ async def reconstruct(event: Any, internal_state: Any) -> Any:
 
 
 def apply_commands(text: str, commands: Iterable[Command]) -> str:
-    """A document's text after some commands.
+    """Apply commands of an editor to a text.
 
-    ``is`` inserts ``s`` at the 1-based place ``ibi``; ``ds`` deletes the characters ``si`` to ``ei``; ``mlti`` holds a
-    list of commands. Others (style, for example) leave the text alone. Places are counted as browsers count, in
-    UTF-16 units, so an emoji takes two; those outside the text are taken for its ends.
+    Args:
+        text: the document's text.
+        commands: ``is`` inserts ``s`` at the 1-based position ``ibi``; ``ds`` deletes the characters ``si`` to ``ei``;
+            ``mlti`` contains a list of commands; others (style, for example) do not change the text. Positions count
+            UTF-16 units, as browsers do, so an emoji counts as two; those outside the text mean its ends.
+
+    Returns:
+        The text after the commands.
     """
     return _from_units(_apply(_to_units(text), commands))
 
@@ -66,7 +71,7 @@ def _apply(units: str, commands: Iterable[Command]) -> str:
 
 
 def _to_units(text: str) -> str:
-    """A text with a character for each UTF-16 unit; the same text unless there are emoji or the like in it."""
+    """A text with one character for each UTF-16 unit; the same text unless it has emoji or the like."""
     if text.isascii():
         return text
     data = text.encode('utf-16-le', 'surrogatepass')
@@ -76,7 +81,7 @@ def _to_units(text: str) -> str:
 
 
 def _from_units(units: str) -> str:
-    """The reverse; half an emoji stays half an emoji until its other half comes."""
+    """The reverse; half of a surrogate pair stays as it is until the other half follows."""
     if units.isascii():
         return units
     return units.encode('utf-16-le', 'surrogatepass').decode('utf-16-le', 'surrogatepass')
@@ -84,16 +89,16 @@ def _from_units(units: str) -> str:
 
 @student_event_reducer(null_state={'last': None, 'seconds': 0.0})
 async def time_on_task(event: Any, internal_state: Any) -> Any:
-    """How long a student has worked: ``{'seconds': …}``; pauses of over a minute do not count."""
+    """Measure how long a student has worked: ``{'seconds': …}``, without pauses of over a minute."""
     now = event['client']['timestamp'] / 1000
     gap = now - internal_state['last'] if internal_state['last'] is not None else 0.0
-    seconds = internal_state['seconds'] + (gap if 0 < gap <= PAUSE else 0.0)
+    seconds = internal_state['seconds'] + (gap if 0 < gap <= LONGEST_GAP else 0.0)
     return {'last': now, 'seconds': seconds}, {'seconds': round(seconds, 1)}
 
 
 @student_event_reducer(null_state={})
 async def event_count(event: Any, internal_state: Any) -> Any:
-    """How many events of each kind came: ``{'total': …, 'kinds': {kind: …}}``."""
+    """Count the events of each kind: ``{'total': …, 'kinds': {kind: …}}``."""
     kind = event['client']['event']
     internal_state[kind] = internal_state.get(kind, 0) + 1
     return internal_state, {'total': sum(internal_state.values()), 'kinds': internal_state}
@@ -101,7 +106,7 @@ async def event_count(event: Any, internal_state: Any) -> Any:
 
 @student_event_reducer(null_state={'documents': {}, 'current': None})
 async def document_list(event: Any, internal_state: Any) -> Any:
-    """Which documents a student has, and which one is open: ``{'documents': {id: {…}}, 'current': id}``."""
+    """List a student's documents, and which one is open: ``{'documents': {id: {…}}, 'current': id}``."""
     client = event['client']
     doc_id = client.get('doc_id')
     if doc_id is None:

@@ -1,9 +1,9 @@
-"""The demo server: folds what students write into state, and shows it to their teacher.
+"""The demo server: processes events of students who write, and shows the states to their teacher.
 
     python -m devdata.server
 
-Browsers send events to ``/wsapi/in/``; the class page is at ``/``, every key at ``/debug/kvs``. What is kept lies in
-``.lo_kvs`` in the working directory. There is no log-in, so it answers this machine only.
+Browsers send events to ``/wsapi/in/``; the class page is at ``/``, every key at ``/debug/kvs``. The states are kept in
+``.lo_kvs`` in the working directory. There is no log-in, so it serves this machine only.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 CREDS = Path(__file__).with_name('creds.yaml')
 STATE = Path('.lo_kvs')
-"""Where ``creds.yaml`` keeps everything, seen from the working directory."""
+"""The directory in which ``creds.yaml`` keeps everything, relative to the working directory."""
 
-MAX_MESSAGE = 32 << 20
-"""Bytes of one message; the whole history of a document comes in one."""
+MAX_MESSAGE_BYTES = 32 << 20
+"""The largest message; the whole history of a document is sent in one."""
 
 
 def make_app(
@@ -43,12 +43,15 @@ def make_app(
     reducers: Sequence[Pipeline] = REDUCERS,
     failed: Path = STATE / 'failed',
 ) -> web.Application:
-    """The server.
+    """Make the server's application.
 
     Args:
         config: the settings of the key-value store.
-        reducers: what events are folded with.
-        failed: the folder for events that a reducer failed on.
+        reducers: the reducers that process every event.
+        failed: the directory for events that a reducer failed on.
+
+    Returns:
+        The application, not started.
     """
     app = web.Application(middlewares=[this_machine_only])
     learning_observer_kvs.setup(app, config)
@@ -61,14 +64,31 @@ def make_app(
 
 @web.middleware
 async def this_machine_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Nobody else may see or write anything."""
+    """Reject requests of other machines.
+
+    Args:
+        request: the request.
+        handler: handles it.
+
+    Returns:
+        The handler's response.
+
+    Raises:
+        web.HTTPForbidden: the request is not from this machine.
+    """
     if not is_local(request):
-        raise web.HTTPForbidden(text='The demo answers this machine only.')
+        raise web.HTTPForbidden(text='The demo serves this machine only.')
     return await handler(request)
 
 
 class Intake:
-    """Takes what browsers send."""
+    """Receives the events of browsers and gives them to the reducers.
+
+    Args:
+        reducers: the reducers that process every event.
+        failures: keeps the events that a reducer failed on.
+        page: the page that shows the changes.
+    """
 
     def __init__(self, reducers: Sequence[Pipeline], failures: Failures, page: ClassPage) -> None:
         self._reducers = reducers
@@ -77,25 +97,32 @@ class Intake:
         self._open: set[web.WebSocketResponse] = set()
 
     async def connection(self, request: web.Request) -> web.WebSocketResponse:
-        """``/wsapi/in/``: the events of one browser, one after the other."""
-        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE)
+        """Serve ``/wsapi/in/``: process the events of one browser, one after the other.
+
+        Args:
+            request: the request.
+
+        Returns:
+            The websocket, closed.
+        """
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES)
         await socket.prepare(request)
         self._open.add(socket)
         try:
             await self._listen(socket, request)
             await socket.close()
         except protocol.BadMessage as error:
-            log.warning('A browser was sent away: %s', error)
+            log.warning('A connection was closed because of an invalid message: %s', error)
             await socket.close(code=WSCloseCode.INVALID_TEXT, message=str(error).encode()[:120])
         except OSError as error:
-            log.critical('An event could be neither folded nor kept, a browser was sent away: %s', error)
+            log.critical('An event could be neither processed nor kept; its connection was closed: %s', error)
             await socket.close(code=WSCloseCode.INTERNAL_ERROR, message=b'The event could not be stored.')
         finally:
             self._open.discard(socket)
         return socket
 
     async def _listen(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        locked: dict[str, Any] = {}
+        locked: dict[str, Any] = {}  # the first value of a field stays
         student: str | None = None
         processes: list[ProcessEvent] = []
         async for message in socket:
@@ -111,7 +138,7 @@ class Intake:
             await self._process(event, student, processes)
 
     async def _process(self, event: dict[str, Any], student: str, processes: list[ProcessEvent]) -> None:
-        """Give an event to every reducer; where one fails, the event is kept for a replay, and the rest goes on."""
+        """Give an event to every reducer; if one fails, keep the event for a replay of that reducer."""
         fields = event_fields(event)
         outcomes = await asyncio.gather(*(process(event, fields) for process in processes), return_exceptions=True)
         for reducer, outcome in zip(self._reducers, outcomes, strict=True):
@@ -122,7 +149,11 @@ class Intake:
         self._page.changed(student)
 
     async def close(self, app: web.Application) -> None:
-        """The server stops: browsers are told."""
+        """Close all connections, with the code "going away"; an ``on_shutdown`` handler.
+
+        Args:
+            app: the application.
+        """
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._open))
 
 

@@ -1,4 +1,4 @@
-"""Students who write: sends writing sessions to a server over its websocket, at the pace of people.
+"""Simulated students: writing sessions that are sent to a server over its websocket, at the speed of people.
 
 python -m devdata.students http://127.0.0.1:8888 --students 12
 """
@@ -20,7 +20,7 @@ from devdata.essays import ESSAYS
 from devdata.sessions import SOURCE, write_session
 
 LONGEST_PAUSE = 15.0
-"""Seconds; whoever watches a demo does not want to wait longer for a student to come back."""
+"""The longest pause of a student in seconds, so that a demo does not stand still."""
 
 Message = Mapping[str, Any]
 
@@ -30,15 +30,15 @@ class ServerGone(Exception):
 
 
 async def send(url: str, messages: AsyncIterator[Message], *, client: aiohttp.ClientSession) -> None:
-    """One student's connection: the fields that stay, the events, the end; returns when the server has done them all.
+    """Send one student's messages over a connection, and wait until the server has processed them all.
 
     Args:
-        url: of the server, such as ``http://127.0.0.1:8888``.
+        url: the server's URL, such as ``http://127.0.0.1:8888``.
         messages: what a browser sends, the ``client`` part of events.
         client: opens the connection.
 
     Raises:
-        aiohttp.ClientError: the server cannot be reached, or went away.
+        aiohttp.ClientError: the server cannot be reached, or the connection broke.
     """
     async with client.ws_connect(f'{url}/wsapi/in/') as socket:
         await socket.send_json({'event': 'lock_fields', 'fields': {'source': SOURCE}})
@@ -48,16 +48,19 @@ async def send(url: str, messages: AsyncIterator[Message], *, client: aiohttp.Cl
         finally:
             if not socket.closed:
                 await socket.send_json({'event': 'terminate'})
-                await socket.receive()  # the server closes when it has done the last event
+                await socket.receive()  # the server closes when it has processed the last event
 
 
 async def writing(number: int, seed: int, speed: float) -> AsyncIterator[Message]:
-    """What a student sends who writes one essay after the other, each in a new document, as it happens.
+    """Generate the messages of a student who writes one essay after the other, each in a new document, in real time.
 
     Args:
-        number: which student of the class, from 0; says with which essay it begins.
-        seed: whatever is left to chance comes from it.
-        speed: 2 for a student twice as fast as people are.
+        number: the student's number in the class, from 0; also the essay to begin with.
+        seed: of the random choices.
+        speed: 2 for a student twice as fast as people.
+
+    Yields:
+        Messages, without an end.
     """
     student = f'ls-student-{number + 1:02d}'
     for lesson in itertools.count():
@@ -73,14 +76,13 @@ async def writing(number: int, seed: int, speed: float) -> AsyncIterator[Message
 
 
 async def write(url: str, students: int, *, seed: int | None = None, speed: float = 1.0) -> None:
-    """A class that writes until it is cancelled; then every student says good-bye.
+    """Have a class write until the task is cancelled; then every student closes its connection.
 
     Args:
-        url: of the server.
-        students: how many.
-        seed: the same one gives the same documents, so one that was used before types into them again; a new one
-            each time, if not given.
-        speed: 2 for students twice as fast as people are.
+        url: the server's URL.
+        students: how many students write.
+        seed: of the random choices; the same seed writes into the same documents again. By default a new one.
+        speed: 2 for students twice as fast as people.
 
     Raises:
         ServerGone: a student's connection failed; the others stop too.
@@ -93,11 +95,15 @@ async def write(url: str, students: int, *, seed: int | None = None, speed: floa
     except ExceptionGroup as failures:
         if failures.split(aiohttp.ClientError)[1] is not None:
             raise
-        raise ServerGone(f'{url} does not take events: {failures.exceptions[0]}.') from None
+        raise ServerGone(f'{url} does not accept events: {failures.exceptions[0]}.') from None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``--students`` and ``--speed``, for a command that lets a class write."""
+    """Add the options ``--students`` and ``--speed`` to a command.
+
+    Args:
+        parser: the command's parser.
+    """
 
     def count(text: str) -> int:
         if (students := int(text)) < 1:
@@ -106,15 +112,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     def pace(text: str) -> float:
         if not 0 < (speed := float(text)) < math.inf:
-            raise argparse.ArgumentTypeError(f'{text} is no speed; 1 is as fast as people are')
+            raise argparse.ArgumentTypeError(f'{text} is not a speed; 1 is as fast as people')
         return speed
 
-    parser.add_argument('--students', type=count, default=12, help='how many write (12)')
-    parser.add_argument('--speed', type=pace, default=1.0, help='2 for twice as fast as people are (1)')
+    parser.add_argument('--students', type=count, default=12, help='how many students write (12)')
+    parser.add_argument('--speed', type=pace, default=1.0, help='2 for twice as fast as people (1)')
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description='Students who write.')
+    parser = argparse.ArgumentParser(description='Simulated students who write.')
     parser.add_argument('url', nargs='?', default='http://127.0.0.1:8888')
     add_options(parser)
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-# The virtual environment of a checkout, for scripts that are in its folder. They source this; it runs nothing.
+# Functions that make the virtual environment of a checkout, to be sourced by scripts whose working directory it is.
 
 fail() { echo "$0: $*" >&2; exit 1; }
 
-# install_package NAME…: packages of the system, where that can be done here.
+# install_package NAME…: install packages of the system, if this user may.
 install_package() {
     command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ] || return 1
     echo "Installing $1 ..."
@@ -11,10 +11,10 @@ install_package() {
     }
 }
 
-# pip_install …: says nothing but errors.
+# pip_install …: prints errors only.
 pip_install() { .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check "$@"; }
 
-# A Python that is new enough.
+# find_python: prints the name of a Python that is new enough.
 find_python() {
     for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if command -v "$candidate" >/dev/null 2>&1 &&
@@ -23,11 +23,11 @@ find_python() {
             return
         fi
     done
-    fail 'Python 3.11 or newer is needed and was not found on the path.'
+    fail 'Python 3.11 or newer is required and was not found on the path.'
 }
 
-# make_venv [EXTRA]: .venv with this package and the packages of an extra of setup.cfg, and puts it on the path.
-# What is there already is made again only when what it is made of has changed.
+# make_venv [EXTRA]: makes .venv with this package and the packages of an extra of setup.cfg, and puts it on the path.
+# It is made again only when setup.cfg or setup.py has changed.
 make_venv() {
     extra=${1:-}
     made=.venv/.made${extra:+-$extra}
@@ -38,7 +38,7 @@ make_venv() {
         if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
             "$python" -m venv --clear .venv >/dev/null 2>&1 ||
                 { install_package python3-venv && "$python" -m venv --clear .venv; } ||
-                fail 'no virtual environment could be made; install the package python3-venv.'
+                fail 'the virtual environment could not be made; install the package python3-venv.'
         fi
         pip_install --editable ".${extra:+[$extra]}" || fail 'the packages could not be installed.'
         echo "$wanted" > .venv/.made

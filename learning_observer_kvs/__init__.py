@@ -1,7 +1,72 @@
-"""The key-value store of Learning Observer, as an aiohttp server plugin."""
+"""The key-value store of Learning Observer, as an aiohttp server plugin.
+
+In a server:
+
+    app = web.Application()
+    learning_observer_kvs.setup(app, 'creds.yaml', authorize=is_admin)
+
+    async def handler(request):
+        store = request.config_dict[learning_observer_kvs.KVS_KEY]()    # the default store
+        await store.set('greeting', {'text': 'hello'})
+        return web.json_response(await store['greeting'])
+
+In a script:
+
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        print(await router().keys())
+
+``KVS`` is the router of the process, filled from the settings at start-up: ``KVS()`` is its default store,
+``KVS.<name>()`` the store of that name. Reducers are made with the decorators in
+``learning_observer_kvs.stream_analytics.helpers``. Every error is a ``KVSError``; see ``learning_observer_kvs.errors``.
+"""
 
 from learning_observer_kvs._version import __version__
-from learning_observer_kvs.kvs import KVS
+from learning_observer_kvs.errors import (
+    Conflict,
+    CorruptValue,
+    CrossSlot,
+    DumpFileError,
+    InvalidKey,
+    InvalidValue,
+    KVSError,
+    KVSNotConfigured,
+    Overloaded,
+    ReducerError,
+    ScopeFieldError,
+    StartupCheck,
+    StartupFailed,
+    StoreUnavailable,
+    StudyLogError,
+    WriteUnclear,
+)
+from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.plugin import AUTHORIZE_KEY, KVS_KEY, setup, startup_hook
+from learning_observer_kvs.stores.base import MISSING, Store
 
-__all__ = ['AUTHORIZE_KEY', 'KVS', 'KVS_KEY', '__version__', 'setup', 'startup_hook']
+__all__ = [
+    'AUTHORIZE_KEY',
+    'KVS',
+    'KVS_KEY',
+    'MISSING',
+    'Conflict',
+    'CorruptValue',
+    'CrossSlot',
+    'DumpFileError',
+    'InvalidKey',
+    'InvalidValue',
+    'KVSError',
+    'KVSNotConfigured',
+    'KVSRouter',
+    'Overloaded',
+    'ReducerError',
+    'ScopeFieldError',
+    'StartupCheck',
+    'StartupFailed',
+    'Store',
+    'StoreUnavailable',
+    'StudyLogError',
+    'WriteUnclear',
+    '__version__',
+    'setup',
+    'startup_hook',
+]

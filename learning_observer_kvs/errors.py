@@ -1,20 +1,23 @@
 """Every error of the package.
 
 KVSError
-├── InvalidKey (ValueError)            a key no store takes: empty, not text, too long
-├── InvalidValue (ValueError)          a value JSON cannot hold; names the path inside the value
-├── CorruptValue                       what is stored under a key is not JSON
-├── Conflict                           others kept writing between our read and our write; nothing was written
-├── WriteUnclear                       the connection broke after a write was sent: it may have been applied or not
-├── StoreUnavailable                   the server, file or disk behind a store does not answer; nothing was written
-├── Overloaded                         a queue is at its bound; nothing was taken
-├── CrossSlot                          keys of one write live on several servers of a cluster; nothing was written
-├── ReducerError                       a reducer broke its contract: wrong return value, re-entry of its own key
-├── DumpFileError                      a file that ``load`` refuses, or that cannot be read or written
-├── StudyLogError                      a study log that cannot be read
-├── KVSNotConfigured (AttributeError)  a store that the configuration does not name
-└── StartupCheck                       the configuration or a server it names is wrong
+├── InvalidKey (ValueError)            a key that no store accepts: empty, not text, too long
+├── InvalidValue (ValueError)          a value that JSON cannot hold; the message gives the path inside the value
+├── CorruptValue                       what is stored under a key is not JSON; it was not overwritten
+├── Conflict                           other writers changed the key at every one of a bounded number of tries
+├── WriteUnclear                       the connection broke after a write was sent; it may or may not have been applied
+├── StoreUnavailable                   the server, file or disk behind a store cannot be used
+├── Overloaded                         a queue is full; the call was rejected; retry later
+├── CrossSlot                          the keys of one write are in several slots of a cluster
+├── ReducerError                       a reducer broke its contract: wrong return value, an event to its own key
+├── ScopeFieldError                    a reducer's scope has a field that the server cannot fill in
+├── DumpFileError                      a dump file that cannot be read or written, or is not valid
+├── StudyLogError                      a study log that cannot be read, or is not valid
+├── KVSNotConfigured (AttributeError)  a store that the configuration does not have
+└── StartupCheck                       the configuration is wrong, or a server that it names cannot be used
     └── StartupFailed (SystemExit)     the same, ending the process with exit status 1
+
+A write that ends with one of these errors was not applied; after ``WriteUnclear`` it may have been.
 """
 
 from __future__ import annotations
@@ -28,62 +31,70 @@ class KVSError(Exception):
 
 
 class InvalidKey(KVSError, ValueError):
-    """A key no store takes."""
+    """A key that no store accepts. Raised before the store is touched."""
 
 
 class InvalidValue(KVSError, ValueError):
-    """A value that JSON cannot hold. Raised before anything is touched."""
+    """A value that JSON cannot hold. Raised before the store is touched."""
 
 
 class CorruptValue(KVSError):
-    """What is stored is not JSON. Nothing was overwritten."""
+    """What is stored under a key is not JSON. It stays as it is until the key is set or removed."""
 
 
 class Conflict(KVSError):
-    """Others kept writing the same key; given up after a bounded number of tries. Nothing was written."""
+    """Other writers changed the key between every read and write, a bounded number of times. Nothing was written."""
 
 
 class WriteUnclear(KVSError):
-    """A write was sent and its answer never came: it may have been applied or not."""
+    """A write was sent and no reply came: it may or may not have been applied. Read the key to find out."""
 
 
 class StoreUnavailable(KVSError):
-    """What keeps the data cannot be reached or refuses to work. Nothing was written."""
+    """The server, file or disk behind a store cannot be reached or used. A write that raises this was not applied."""
 
 
 class Overloaded(KVSError):
-    """A queue is at its bound. Nothing was taken; try again later."""
+    """A queue is full. The event or write was rejected; retry later."""
 
 
 class CrossSlot(KVSError):
-    """The keys of one atomic write live on different servers of a cluster. Nothing was written."""
+    """The keys of one atomic write are in several slots of a cluster. Nothing was written."""
 
 
 class ReducerError(KVSError):
-    """A reducer broke its contract. Its state is as it was."""
+    """A reducer broke its contract. Both of its states are as they were."""
+
+
+class ScopeFieldError(KVSError):
+    """A reducer's scope has a field that the server cannot fill in from an event."""
 
 
 class DumpFileError(KVSError):
-    """A file that is not a dump, or that cannot be read or written. Nothing was loaded, or it says how much."""
+    """A dump file that cannot be read or written, or is not valid.
+
+    ``load`` raises it before anything is stored, unless the file changed while it was loaded: then the message counts
+    the entries that were stored.
+    """
 
 
 class StudyLogError(KVSError):
-    """A study log that cannot be read, with the line."""
+    """A study log that cannot be read, or a line of it that is not an event; the message gives file and line."""
 
 
 class KVSNotConfigured(KVSError, AttributeError):
-    """A store was asked for that the configuration does not name.
+    """A store that the configuration does not have.
 
     It is an ``AttributeError``, because callers of ``KVS.<name>()`` catch that.
     """
 
 
 class StartupCheck(KVSError):
-    """A start-up check failed: the text says where, what is wrong and what cures it.
+    """A start-up check failed: the text gives location, message and hint of every problem.
 
     Args:
-        message: the whole text for people, several lines if need be.
-        problems: the single findings behind it (``problems.Problem``), for programs.
+        message: the text for people; it may have several lines.
+        problems: the problems behind it (:class:`~learning_observer_kvs.problems.Problem`), for programs.
     """
 
     def __init__(self, message: str = '', *, problems: Sequence[Any] = ()) -> None:
@@ -92,6 +103,6 @@ class StartupCheck(KVSError):
 
 
 class StartupFailed(StartupCheck, SystemExit):
-    """What the aiohttp start-up hook raises: a ``StartupCheck`` that also ends ``web.run_app`` with status 1."""
+    """A ``StartupCheck`` that also ends ``web.run_app`` with exit status 1; the aiohttp start-up hook raises it."""
 
     code = 1

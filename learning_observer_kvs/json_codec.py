@@ -1,13 +1,13 @@
-"""Value ⇄ JSON text: strict, fast, the only place that knows the codec.
+"""Values to JSON text and back: strict and fast; the only module that knows which codecs are used.
 
-``encode`` gives what the standard ``json`` would give (tuples become lists, numbers as keys become text, ``Counter``
-a plain object), but refuses what has no JSON form, instead of changing it, and says where in the value it stands.
+``encode`` returns what the standard ``json`` would return (tuples become lists, numbers as keys become text, a
+``Counter`` becomes an object), but rejects a value that has no JSON form, with its path, instead of changing it.
 
-orjson encodes the common case. It would silently turn NaN into ``null`` and accept enums and UUIDs, so a cheap proof
-stands beside it: ormsgpack packs the value too. It refuses the types that only orjson takes (what both accept is plain
-JSON), and its packing shows whether there is any float in the value: without one there is no NaN, and without a
-``null`` in the text none was lost. Whatever this does not clear takes the exact path. msgspec decodes, because orjson
-would turn integers beyond 64 bits into floats.
+orjson encodes the common case. It would silently turn NaN into ``null`` and accept enums and UUIDs, so a cheap check
+goes with it: ormsgpack packs the value too. It rejects the types that only orjson accepts (what both accept is plain
+JSON), and its packing shows whether there is any float in the value: without a float there is no NaN, and without a
+``null`` in the text no NaN was lost. A value that this cannot clear is encoded by the slower, exact code. msgspec
+decodes, because orjson would turn integers beyond 64 bits into floats.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JSON: TypeAlias = Any
 """Any JSON value: dict with text keys, list, str, int, float, bool, None."""
 
 MAX_DEPTH = 254
-"""How deep lists and objects may nest, on every backend alike: where orjson, the strictest of the codecs, ends."""
+"""How many levels lists and objects may nest, on every backend: the limit of orjson, the strictest of the codecs."""
 
 _PLAIN_ONLY = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _PLAIN_ONLY_TOO = (
@@ -37,36 +37,46 @@ _PLAIN_ONLY_TOO = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _FLOAT = b'\xcb'
-"""How every float begins in MessagePack; the byte may stand elsewhere, too."""
+"""The first byte of every float in MessagePack; the byte may occur elsewhere, too."""
 
 _decode = msgspec.json.Decoder().decode
 
 
 def encode(value: JSON) -> bytes:
-    """The JSON text of a value, UTF-8, compact.
+    """Encode a value as JSON text.
 
     Args:
-        value: any JSON value; what ``json.dumps`` flattens (tuples, subclasses, non-text keys) is flattened alike.
+        value: any JSON value; what ``json.dumps`` flattens (tuples, subclasses, non-text keys) is flattened likewise.
+
+    Returns:
+        The text, compact, in UTF-8.
 
     Raises:
-        InvalidValue: something in it has no JSON form (NaN, sets, circular references, …), nests deeper than
-            ``MAX_DEPTH``, or two keys of one object would become the same text. The message names its path.
+        InvalidValue: a part of it has no JSON form (NaN, sets, circular references, …), it nests deeper than
+            ``MAX_DEPTH`` levels, or two keys of one object would become the same text. The message gives the path.
     """
     try:
         # In this order: orjson has no bound on nested tuples, and writes beyond its memory where they are very deep.
-        # In a list, because ormsgpack takes one level more than MAX_DEPTH, of whatever kind.
+        # In a list, because ormsgpack accepts one level more than MAX_DEPTH, of any kind.
         packed = ormsgpack.packb([value], option=_PLAIN_ONLY_TOO)
         text = orjson.dumps(value, option=_PLAIN_ONLY)
     except TypeError:
         return _encode_exactly(value)
     if _FLOAT in packed and b'null' in text and _decode(text) != value:
         return _encode_exactly(value)
-    # orjson's own bytes keep the whole buffer that it wrote into: 4 KB for ten bytes. Texts are kept, and counted.
+    # orjson's bytes keep the whole buffer that it wrote into: 4 KB for ten bytes. Caches keep texts, and count them.
     return bytes(memoryview(text))
 
 
 def indented(text: bytes) -> bytes:
-    """The same JSON text for people to read: indented by two, ending in a newline."""
+    """Indent a JSON text for people to read.
+
+    Args:
+        text: valid JSON in UTF-8.
+
+    Returns:
+        The same JSON, indented by two spaces, ending in a newline.
+    """
     try:
         return msgspec.json.format(text, indent=2) + b'\n'
     except msgspec.DecodeError:  # a lone surrogate
@@ -74,12 +84,19 @@ def indented(text: bytes) -> bytes:
 
 
 def decode(text: bytes | str) -> JSON:
-    """The value of a JSON text, always a fresh one.
+    """Decode a JSON text.
 
-    Integers stay exact whatever their size. What Python's ``json`` writes is read too: ``NaN``, lone surrogates.
+    Integers stay exact at any size. What Python's ``json`` writes is read too: ``NaN``, lone surrogates.
+
+    Args:
+        text: JSON in UTF-8.
+
+    Returns:
+        The value, a new object at every call.
 
     Raises:
-        CorruptValue: it is not JSON; the caller adds the key and the place.
+        CorruptValue: the text is not JSON; the message is the rest of a sentence, to which the caller adds the key
+            and the location.
     """
     try:
         return _decode(text)
@@ -100,11 +117,11 @@ def _encode_exactly(value: JSON) -> bytes:
         return json.dumps(plain, allow_nan=False, separators=(',', ':')).encode()
 
 
-Path: TypeAlias = tuple[str | int, ...]
+JSONPath: TypeAlias = tuple[str | int, ...]
 
 
-def _plain(value: Any, path: Path, inside: set[int]) -> JSON:
-    """The value as plain built-in types, or InvalidValue with the path to the fault."""
+def _plain(value: Any, path: JSONPath, inside: set[int]) -> JSON:
+    """The value as plain built-in types, or InvalidValue with the path to the part that is not JSON."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -113,16 +130,16 @@ def _plain(value: Any, path: Path, inside: set[int]) -> JSON:
         return int(_digits(value, path))
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise _refusal(path, f'{float.__repr__(value)} has no JSON form', 'use None, or leave it out')
+            raise _invalid(path, f'{float.__repr__(value)} has no JSON form', 'use None, or leave it out')
         return float.__float__(value)
     if not isinstance(value, (dict, list, tuple)):
-        raise _refusal(
+        raise _invalid(
             path, f'{type(value).__name__} has no JSON form', 'use dict, list, text, numbers, booleans or None'
         )
     if len(path) >= MAX_DEPTH:
-        raise _refusal((), f'it nests deeper than {MAX_DEPTH} levels', 'store a flatter value')
+        raise _invalid((), f'it nests deeper than {MAX_DEPTH} levels', 'store a flatter value')
     if id(value) in inside:
-        raise _refusal(path, 'it contains itself', 'store a value without circular references')
+        raise _invalid(path, 'it contains itself', 'store a value without circular references')
     inside.add(id(value))
     plain: JSON
     if isinstance(value, dict):
@@ -130,7 +147,7 @@ def _plain(value: Any, path: Path, inside: set[int]) -> JSON:
         for key, item in value.items():
             name = _key_text(key, path)
             if name in plain:
-                raise _refusal(path, f'two keys become the same text {name!r}', 'use text keys that differ')
+                raise _invalid(path, f'two keys become the same text {name!r}', 'use text keys that differ')
             plain[name] = _plain(item, (*path, name), inside)
     else:
         plain = [_plain(item, (*path, index), inside) for index, item in enumerate(value)]
@@ -138,7 +155,7 @@ def _plain(value: Any, path: Path, inside: set[int]) -> JSON:
     return plain
 
 
-def _key_text(key: Any, path: Path) -> str:
+def _key_text(key: Any, path: JSONPath) -> str:
     """What ``json`` makes of a key that is not text."""
     if isinstance(key, str):
         return str.__str__(key)
@@ -148,16 +165,16 @@ def _key_text(key: Any, path: Path) -> str:
         return _digits(key, path)
     if isinstance(key, float) and math.isfinite(key):
         return float.__repr__(key)
-    raise _refusal(path, f'the key {key!r} has no JSON form', 'use text as keys')
+    raise _invalid(path, f'the key {key!r} has no JSON form', 'use text as keys')
 
 
-def _digits(number: int, path: Path) -> str:
+def _digits(number: int, path: JSONPath) -> str:
     try:
         return int.__repr__(number)
     except ValueError:  # beyond what Python turns into text, and back
-        raise _refusal(path, f'an integer of {number.bit_length():,} bits has no JSON form here', 'use text') from None
+        raise _invalid(path, f'an integer of {number.bit_length():,} bits has no JSON form here', 'use text') from None
 
 
-def _refusal(path: Path, message: str, hint: str) -> InvalidValue:
+def _invalid(path: JSONPath, message: str, hint: str) -> InvalidValue:
     location = 'value' + ''.join(f'[{step!r}]' for step in path)
     return InvalidValue(f'{location}: {message}; {hint}.')

@@ -1,12 +1,13 @@
-"""The door to a real Learning Observer, which imports this module by the entry point group ``lo_modules``.
+"""The integration into a real Learning Observer, which imports this module by the entry point group ``lo_modules``.
 
-Importing it puts the stores of this package in the place of the runtime's own, with no change to its source:
+Importing it replaces the runtime's stores by those of this package, without a change to the runtime's source:
 
 - its ``kvs_startup_check`` and ``KVSRouter`` are ours, so that ``learning_observer.kvs.KVS`` is our ``KVS``;
-- reducers that its decorators made are folded by our stores (see :func:`folded` for which);
+- reducers that its decorators made are run by our reducer workers (see :func:`replacement_of` for which);
 - ``/debug/kvs`` is served to its administrators, and its application closes the stores when it ends.
 
-``kvs_plugin: false`` in its settings leaves it as it was.
+``kvs_plugin: false`` in its settings leaves the runtime as it was. In this module "the runtime" is the package
+``learning_observer``; "ours" are the objects of this package.
 """
 
 from __future__ import annotations
@@ -42,17 +43,24 @@ from learning_observer_kvs.stream_analytics import helpers
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
 
 NAME = 'Key-value store'
-"""The runtime asks for it."""
+"""The module's name, which the runtime requires of every module that it loads."""
+
+SWITCH = 'kvs_plugin'
+"""The setting that turns the integration off."""
 
 runtime = learning_observer
-SWITCH = 'kvs_plugin'
 
 
 class RuntimeStartupCheck(StartupCheck, learning_observer.prestartup.StartupCheck):  # type: ignore[misc]
-    """A ``StartupCheck`` that the runtime takes for one of its own."""
+    """A ``StartupCheck`` that the runtime catches, because it is also one of its own.
+
+    Args:
+        text: the whole text for people.
+        problems: the problems behind it.
+    """
 
     def __init__(self, text: str, problems: Iterable[object] = ()) -> None:
-        # The runtime prints an error and then its first argument: the text would be there twice.
+        # The runtime prints an error and then its first argument: the text would be printed twice.
         super().__init__(problems=tuple(problems))
         self.text = text
 
@@ -61,7 +69,15 @@ class RuntimeStartupCheck(StartupCheck, learning_observer.prestartup.StartupChec
 
 
 class Router(KVSRouter):
-    """Our router for whoever builds one by the runtime's name for it."""
+    """Our router under the runtime's name, with the runtime's parameters.
+
+    Args:
+        default: the default store, or a callable without arguments that makes it.
+        items: what ``kvs:`` contains in the settings: a mapping, or pairs ``(name, options)``.
+
+    Raises:
+        RuntimeStartupCheck: the items are not a valid configuration.
+    """
 
     def __init__(self, default: Any = None, items: Any = None) -> None:
         try:
@@ -74,48 +90,51 @@ class Router(KVSRouter):
 
 
 def kvs_startup_check() -> bool:
-    """Check the runtime's settings, fill ``KVS`` from them, and make it the runtime's. May run again.
+    """Check the runtime's settings, fill ``KVS`` from them, and make it the runtime's router. May run again.
 
     Every check that was registered with :mod:`learning_observer_kvs.prestartup` runs, and every init function.
 
+    Returns:
+        ``True``; with ``kvs_plugin: false`` what the runtime's own check returns.
+
     Raises:
-        RuntimeStartupCheck: with every fault, its place and its cure.
+        RuntimeStartupCheck: every problem of the settings, with its location and a hint.
     """
     try:
-        if not _wanted():
-            _give_back()
+        if not _is_enabled():
+            _restore_runtime()
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
         if loaded != settings.settings or runtime.kvs.KVS is not KVS:
             settings.load_settings(loaded)
-            # Not in this thread: in a notebook its loop is running.
+            # In another thread, because this thread's loop may be running, as in a notebook.
             with ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, _start()).result()
+                thread.submit(asyncio.run, _run_checks()).result()
     except StartupCheck as failure:
         raise RuntimeStartupCheck(str(failure), failure.problems) from None
     runtime.kvs.KVS = KVS
     return True
 
 
-async def _start() -> None:
+async def _run_checks() -> None:
     try:
         await prestartup.run_startup_checks_and_init()
     finally:
-        await KVS.close()  # what was opened in this loop; the server has its own
+        await KVS.close()  # what was opened in this loop; the server runs another one
 
 
-def _wanted() -> bool:
-    loaded = runtime.settings.settings or {}
-    wanted = loaded.get(SWITCH, True)
-    if not isinstance(wanted, bool):
-        raise StartupCheck(f'{SWITCH} is {wanted!r}. Write true, or false to leave the store to the runtime.')
-    return wanted
+def _is_enabled() -> bool:
+    enabled = (runtime.settings.settings or {}).get(SWITCH, True)
+    if not isinstance(enabled, bool):
+        raise StartupCheck(f'{SWITCH} is {enabled!r}. Write true, or false to use the stores of the runtime.')
+    return enabled
 
 
 def _settings() -> Settings:
-    """The runtime's settings with their places. Rulesets of PMSS come before its file.
+    """The runtime's settings with their source locations. PMSS rulesets have precedence over its file.
 
-    Settings that were given as a dictionary come before the rulesets, of which only ``redis_connection`` counts then.
+    Settings that were given as a dictionary have precedence over the rulesets, of which only ``redis_connection`` is
+    used then.
     """
     loaded = settings.read_settings(runtime.settings.settings or {})
     rulesets, file = runtime.settings.pmss_settings, getattr(runtime.settings.args, 'config_file', None)
@@ -123,12 +142,12 @@ def _settings() -> Settings:
         if rulesets is None:
             return settings.read_settings(file)
         read = [layer for layer in pmss_source.read_object(rulesets) if isinstance(layer, str)]
-        among_them = any(os.path.samefile(name, file) for name in read)
-        return settings.read_settings(rulesets if among_them else [rulesets, file])
+        file_is_a_ruleset = any(os.path.samefile(name, file) for name in read)
+        return settings.read_settings(rulesets if file_is_a_ruleset else [rulesets, file])
     if rulesets is not None:
-        said, given = (found.get('redis_connection') or {} for found in (settings.read_settings(rulesets), loaded))
-        if isinstance(said, Mapping) and isinstance(given, Mapping):
-            loaded['redis_connection'] = {**said, **given}
+        below, above = (each.get('redis_connection') or {} for each in (settings.read_settings(rulesets), loaded))
+        if isinstance(below, Mapping) and isinstance(above, Mapping):
+            loaded['redis_connection'] = {**below, **above}
     return loaded
 
 
@@ -141,26 +160,44 @@ def kvs_pipeline(
     module_override: str | None = None,
     qualname_override: str | None = None,
 ) -> Callable[[Any], Any]:
-    """The runtime's decorator, with our stores behind it; arguments are the runtime's."""
+    """Replace the runtime's decorator: what it makes keeps its state in our stores.
+
+    Args:
+        null_state: as in the runtime.
+        scope: as in the runtime.
+        module_override: as in the runtime.
+        qualname_override: as in the runtime.
+
+    Returns:
+        A decorator.
+    """
     if scope is None:
         scope = runtime.stream_analytics.helpers.Scope([runtime.stream_analytics.helpers.KeyField.STUDENT])
 
     def decorator(func: Any) -> Any:
-        made = _runtimes_own['kvs_pipeline'](null_state, scope, module_override, qualname_override)(func)
-        return folded(made, func, null_state, scope)
+        original = _originals['kvs_pipeline'](null_state, scope, module_override, qualname_override)(func)
+        return replacement_of(original, func, null_state, scope)
 
     return decorator
 
 
-def folded(made: Any, func: Any, null_state: Any, scope: Iterable[Any]) -> Any:
-    """A pipeline that folds events by :meth:`Store.fold`: in order, none lost, both states in one commit.
+def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[Any]) -> Any:
+    """Return a pipeline that runs a reducer of the runtime on our stores: in order, no event lost, one commit for both.
 
-    It is the pipeline ``made`` by the runtime itself, unchanged, where folding could change what its author relies on:
-    a scope with another field than the student and fields of the event, or a null state that JSON cannot hold. It
-    also hands over to that one, connection by connection, where the default store is none of ours.
+    Two habits of the runtime are kept. A state that is stored as ``null`` counts as missing: the reducer gets the null
+    state. And of two keys of an object that JSON writes alike, such as ``1`` and ``'1'``, the last one is kept:
+    reducers that use numbers as keys rely on it.
 
-    As in the runtime, a state stored as ``null`` counts as none: the reducer is given the null state. And of two keys
-    that JSON writes alike, such as ``1`` and ``'1'``, the last stays: reducers that keep numbers as keys rely on it.
+    Args:
+        original: the pipeline that the runtime made. Connections use it while the default store is not one of ours.
+        func: the undecorated reducer.
+        null_state: the state that a new key starts with.
+        scope: fields, as the runtime's classes.
+
+    Returns:
+        The pipeline, with an attribute ``kvs_plugin``. Where ours could not do what the reducer's author relies on, it
+        is the original: the scope has a field that is neither the student nor a field of the event, or the null state
+        is not a JSON value.
     """
 
     @functools.wraps(func)
@@ -169,86 +206,95 @@ def folded(made: Any, func: Any, null_state: Any, scope: Iterable[Any]) -> Any:
 
     @functools.wraps(func)
     async def lenient(event: Any, state: Any) -> Any:
-        return _as_json_reads_it(await reducer(event, state))
+        return _through_json(await reducer(event, state))
 
     try:
         fields = Scope(map(_field, scope))
-        ours, again = (helpers.kvs_pipeline(null_state, fields)(function) for function in (reducer, lenient))
+        strict_pipeline, lenient_pipeline = (
+            helpers.kvs_pipeline(null_state, fields)(each) for each in (reducer, lenient)
+        )
     except (KVSError, AttributeError):
-        return made
+        return original
 
-    @functools.wraps(made)
+    @functools.wraps(original)
     async def pipeline(metadata: Any = None) -> Any:
         router = runtime.kvs.KVS
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
-            return await made(metadata)
-        strict, as_before = await ours(metadata, router=router), await again(metadata, router=router)
+            return await original(metadata)
+        process_strictly = await strict_pipeline(metadata, router=router)
+        process_leniently = await lenient_pipeline(metadata, router=router)
 
         async def process_event(event: Any, event_fields: Any = None) -> Any:
             try:
-                return await strict(event, event_fields)
-            except InvalidValue:  # nothing was changed
-                return await as_before(event, event_fields)
+                return await process_strictly(event, event_fields)
+            except InvalidValue:  # neither state was changed
+                return await process_leniently(event, event_fields)
 
         return process_event
 
-    pipeline.folded = True  # type: ignore[attr-defined]
+    pipeline.kvs_plugin = True  # type: ignore[attr-defined]
     return pipeline
 
 
-def _as_json_reads_it(results: Any) -> Any:
+def _through_json(results: Any) -> Any:
+    """Both states as the standard ``json`` gives them back; of keys that it writes alike the last one is kept."""
     try:
         return tuple(json.loads(json.dumps(result)) for result in results)
     except (TypeError, ValueError):
-        return results  # no JSON at all: the store says so
+        return results  # not JSON at all: the store raises an error that says where
 
 
 def _field(field: Any) -> KeyField | EventField:
-    """Our field for one of the runtime's; an ``AttributeError`` if there is none."""
+    """Our field for a field of the runtime; an ``AttributeError`` if we have none."""
     if hasattr(field, 'event'):
         return EventField(field.event)
     found: KeyField = getattr(KeyField, field.name)
     return found
 
 
-def fold_reducers() -> None:
-    """Fold the reducers of all modules that are loaded, also of those that were loaded before this one."""
+def replace_reducers() -> None:
+    """Replace the pipelines of all modules that are loaded, also of those that were loaded before this one."""
     for entry in runtime.module_loader.REDUCERS:
-        made = entry['function']
-        parts = _parts_of(made)
-        if parts is not None:
-            entry['function'] = folded(made, parts['func'], parts['null_state'], parts['scope'])
+        original = entry['function']
+        arguments = _decorator_arguments(original)
+        if arguments is not None:
+            entry['function'] = replacement_of(original, arguments['func'], arguments['null_state'], arguments['scope'])
 
 
-def _parts_of(made: Any) -> dict[str, Any] | None:
-    """What the runtime's decorator was given, taken from a function it made; ``None`` for any other function."""
-    maker = _runtimes_own['kvs_pipeline']
-    if not isinstance(made, FunctionType) or made.__code__ not in _codes_within(maker.__code__):
+def _decorator_arguments(pipeline: Any) -> dict[str, Any] | None:
+    """The arguments of the runtime's decorator, from the closure of what it made; ``None`` for any other function."""
+    decorator = _originals['kvs_pipeline']
+    if not isinstance(pipeline, FunctionType) or pipeline.__code__ not in _inner_codes(decorator.__code__):
         return None
-    cells = zip(made.__code__.co_freevars, made.__closure__ or (), strict=True)
-    parts = {name: cell.cell_contents for name, cell in cells}
-    return parts if {'func', 'null_state', 'scope'} <= parts.keys() else None
+    cells = zip(pipeline.__code__.co_freevars, pipeline.__closure__ or (), strict=True)
+    arguments = {name: cell.cell_contents for name, cell in cells}
+    return arguments if {'func', 'null_state', 'scope'} <= arguments.keys() else None
 
 
-def _codes_within(code: CodeType) -> list[CodeType]:
+def _inner_codes(code: CodeType) -> list[CodeType]:
+    """The code of all functions that are defined within a function."""
     inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return inner + [deeper for one in inner for deeper in _codes_within(one)]
+    return inner + [deeper for each in inner for deeper in _inner_codes(each)]
 
 
 def init_stream_analytics() -> None:
-    """The runtime's ``stream_analytics.init``, where it takes up the reducers of all modules, folded."""
-    fold_reducers()
-    _runtimes_own['init']()
+    """Replace the runtime's ``stream_analytics.init``, which collects the reducers of all modules."""
+    replace_reducers()
+    _originals['init']()
 
 
 # The server
 
 
 def register_debug_routes(app: web.Application) -> None:
-    """The runtime's debug routes, and ours for its administrators; the application closes the stores when it ends."""
-    _runtimes_own['register_debug_routes'](app)
+    """Replace the function that adds the runtime's debug routes: add ours too, and close the stores at the end.
+
+    Args:
+        app: the runtime's application.
+    """
+    _originals['register_debug_routes'](app)
     plugin.attach(app)
-    debug.Pages(app, KVS).open(may_look, settings.settings)
+    debug.Pages(app, KVS).open(authorize, settings.settings)
 
     async def close(app: web.Application) -> None:
         await KVS.close()
@@ -256,24 +302,38 @@ def register_debug_routes(app: web.Application) -> None:
     app.on_cleanup.append(close)
 
 
-async def may_look(request: web.Request, action: str, store: str, key: str | None) -> bool:
-    """Whether the runtime takes the asker for an administrator; it sends others to its log-in page."""
+async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
+    """Allow the runtime's administrators to read ``/debug/kvs``.
 
-    async def let_in(request: web.Request) -> bool:
+    Args:
+        request: the request.
+        action: not used.
+        store: not used.
+        key: not used.
+
+    Returns:
+        ``True``.
+
+    Raises:
+        web.HTTPException: the user is not an administrator; the runtime redirects to its log-in page.
+    """
+
+    async def allow(request: web.Request) -> bool:
         return True
 
-    let: Callable[[web.Request], Awaitable[bool]] = runtime.auth.admin(let_in)
-    return await let(request)
+    guarded: Callable[[web.Request], Awaitable[bool]] = runtime.auth.admin(allow)
+    return await guarded(request)
 
 
-# Taking over
+# Replacing
 
 
-_runtimes_own: dict[str, Any] = {}
+_originals: dict[str, Any] = {}
+"""The runtime's objects that were replaced, by name."""
 
 
-def _places() -> list[tuple[Any, str, Any]]:
-    """What is replaced: the object, the name in it, what stands there instead."""
+def _replacements() -> list[tuple[Any, str, Any]]:
+    """What is replaced: the runtime's module, the name in it, our object."""
     its = runtime.stream_analytics.helpers
     return [
         (runtime.kvs, 'KVSRouter', Router),
@@ -286,31 +346,31 @@ def _places() -> list[tuple[Any, str, Any]]:
     ]
 
 
-def _take_over() -> None:
-    for holder, name, ours in _places():
-        _runtimes_own[name] = getattr(holder, name)
-        setattr(holder, name, ours)
-    _exchange_check(_runtimes_own['kvs_startup_check'], kvs_startup_check)
+def _replace_in_runtime() -> None:
+    for module, name, ours in _replacements():
+        _originals[name] = getattr(module, name)
+        setattr(module, name, ours)
+    _replace_check(_originals['kvs_startup_check'], kvs_startup_check)
 
 
-def _give_back() -> None:
-    for holder, name, _ in _places():
-        setattr(holder, name, _runtimes_own[name])
-    _exchange_check(kvs_startup_check, _runtimes_own['kvs_startup_check'])
+def _restore_runtime() -> None:
+    for module, name, _ in _replacements():
+        setattr(module, name, _originals[name])
+    _replace_check(kvs_startup_check, _originals['kvs_startup_check'])
 
 
-def _exchange_check(old: Callable[[], bool], new: Callable[[], bool]) -> None:
-    """In its place among the checks: after the modules are loaded, before the cache takes its store."""
+def _replace_check(old: Callable[[], bool], new: Callable[[], bool]) -> None:
+    """At the same position among the checks: after the modules are loaded, before the cache gets its store."""
     checks = runtime.prestartup.STARTUP_CHECKS
     checks[checks.index(old)] = new
 
 
-def _catch_up() -> None:
-    """Do what the runtime did before this module was loaded."""
+def _repeat_startup() -> None:
+    """Repeat with our objects what the runtime has done at start-up before this module was loaded."""
     try:
         runtime.kvs.kvs_startup_check()
     except BaseException:
-        _give_back()
+        _restore_runtime()
         raise
     runtime.cache.connect_to_memoization_kvs()
     if runtime.stream_analytics.REDUCER_MODULES is not None:
@@ -318,6 +378,6 @@ def _catch_up() -> None:
 
 
 if (runtime.settings.settings or {}).get(SWITCH, True) is not False:
-    _take_over()
+    _replace_in_runtime()
     if runtime.kvs.KVS is not None:
-        _catch_up()
+        _repeat_startup()

@@ -1,4 +1,4 @@
-"""The aiohttp door: start-up checks, ``app['kvs']``, debug routes, clean-up.
+"""The aiohttp plugin: start-up checks, ``app['kvs']``, debug routes, clean-up.
 
     app = web.Application()
     learning_observer_kvs.setup(app, 'creds.yaml', authorize=is_admin)
@@ -27,10 +27,10 @@ from learning_observer_kvs.prestartup import run_startup_checks_and_init
 from learning_observer_kvs.problems import Problem, report
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
-"""``app[KVS_KEY]``: the router, typed; the same as ``app['kvs']``."""
+"""The key of the router in an application: ``app[KVS_KEY]`` is ``app['kvs']``, but typed."""
 
 AUTHORIZE_KEY: web.AppKey[Authorize] = web.AppKey('learning_observer_kvs_authorize')
-"""``app[AUTHORIZE_KEY]``: who may look at ``/debug/kvs``, where :func:`startup_hook` is used."""
+"""The key of the function that decides who may read ``/debug/kvs``, for applications with :func:`startup_hook`."""
 
 
 def setup(
@@ -39,21 +39,21 @@ def setup(
     *,
     authorize: Authorize | None = None,
 ) -> None:
-    """Make an application start with the key-value store, and stop with it closed.
+    """Open the stores when an application starts, and close them when it stops.
 
-    At start-up the settings are loaded and every registered check runs; contexts and start-up handlers that were added
-    after this call find the stores ready, handlers anywhere find them in ``request.config_dict['kvs']``.
+    At start-up the settings are loaded and every registered check runs. Contexts and start-up handlers that are added
+    after this call can use the stores; handlers find them in ``request.config_dict['kvs']``. If the configuration is
+    wrong, the start raises ``StartupFailed``, which ends ``web.run_app`` with a report and exit status 1.
 
     Args:
-        app: the application; not started yet.
+        app: the application, before it starts.
         config: as for :func:`~learning_observer_kvs.settings.load_settings`; ``None`` if they are loaded already.
-        authorize: ``authorize(request, action, store, key)``, a plain or coroutine function that says who may see
-            ``/debug/kvs``. Without one the pages are there in ``run_mode: dev`` only, for this machine only.
+        authorize: ``authorize(request, action, store, key)``, a plain or coroutine function that decides who may read
+            ``/debug/kvs`` (:data:`~learning_observer_kvs.debug.access.Authorize`). Without it the pages are served in
+            ``run_mode: dev`` only, to this machine only.
 
     Raises:
-        RuntimeError: the application has the store already.
-
-    A wrong configuration ends ``web.run_app`` with one screen of text and exit status 1.
+        RuntimeError: the application has the stores already.
     """
     attach(app)
     if authorize is not None:
@@ -71,20 +71,24 @@ def setup(
 
 
 async def startup_hook(app: web.Application) -> None:
-    """The same as a start-up handler, ``app.on_startup.append(startup_hook)``, for settings that are loaded already.
+    """Do what :func:`setup` does, as a start-up handler: ``app.on_startup.append(startup_hook)``.
 
-    Who may see ``/debug/kvs`` is said by ``app[AUTHORIZE_KEY]``, or by ``kvs_debug: {authorize: 'module:function'}``
-    in the settings.
+    The settings must be loaded before. Who may read ``/debug/kvs`` is decided by the function ``app[AUTHORIZE_KEY]``,
+    or by the one that ``kvs_debug: {authorize: 'module:function'}`` in the settings names.
+
+    Args:
+        app: the application that is starting.
 
     Raises:
-        RuntimeError: the application has the store already, or is mounted below another one.
+        RuntimeError: the application has the stores already, or is mounted below another one.
+        StartupFailed: the configuration is wrong, or a server that it names cannot be used.
     """
     attach(app)
     try:
         pages = debug.Pages(app, KVS)
     except RuntimeError:
         raise RuntimeError(
-            'startup_hook is for the outermost application. For one that is mounted below another call '
+            'startup_hook is for the outermost application. For one that is mounted below another, call '
             'learning_observer_kvs.setup(app, ...) before it is mounted.'
         ) from None
 
@@ -100,13 +104,18 @@ async def startup_hook(app: web.Application) -> None:
 
 
 def attach(app: web.Application) -> None:
-    """Let handlers find the stores as ``app['kvs']`` and ``app[KVS_KEY]``.
+    """Make the stores available to handlers as ``app['kvs']`` and ``app[KVS_KEY]``.
+
+    Args:
+        app: the application.
 
     Raises:
-        RuntimeError: they do already.
+        RuntimeError: it has them already.
     """
     if KVS_KEY in app:
-        raise RuntimeError('This application has the key-value store already: call setup() or add the hook once.')
+        raise RuntimeError(
+            'This application has the key-value store already: call setup(), or add startup_hook, only once.'
+        )
     app[KVS_KEY] = KVS
     with warnings.catch_warnings():
         # The documented name is a string; aiohttp warns about those when they are set.

@@ -1,12 +1,12 @@
-"""The promise of every store, kept by a store of one's own."""
+"""The store contract, kept by the store of this example."""
 
 import pytest
 from one_file import OneFileKVS
 
-from learning_observer_kvs.testing import StorePromise
+from learning_observer_kvs.testing import StoreContract
 
 
-class TestOneFile(StorePromise):
+class TestOneFile(StoreContract):
     @pytest.fixture
     async def store(self, tmp_path):
         async with OneFileKVS(tmp_path / 'store.json') as store:

@@ -137,9 +137,9 @@ def _check_options(settings: Settings, entry: StoreEntry, types: MutableMapping[
         yield Problem('KVS.E006', settings.location(*path), subject, message, hint)
         return
     word = options.get('type')
-    unusable = entry_points.join(types, word) if isinstance(word, str) else None
+    unusable = entry_points.add_type(types, word) if isinstance(word, str) else None
     known = types.get(word) if isinstance(word, str) else None
-    words = dict.fromkeys(types) if known else dict.fromkeys([*types, *entry_points.installed()])
+    words = dict.fromkeys(types) if known else dict.fromkeys([*types, *entry_points.installed_types()])
     if 'type' not in options:
         hint = f'There are: {", ".join(words)}.'
         yield Problem('KVS.E005', settings.location(*path), f'{subject}.type', 'is missing', hint)

@@ -16,21 +16,21 @@ from learning_observer_kvs.settings import Settings, read_settings, store_entrie
 
 @click.command('check')
 @click.argument('creds', nargs=-1, type=click.Path(), envvar='LO_KVS_CONFIG')
-@click.option('--live', is_flag=True, help='Also try the files, folders and servers.')
+@click.option('--live', is_flag=True, help='Also check the files, directories and servers that it names.')
 @click.option(
     '--fail-level',
     type=click.Choice(['warning', 'error']),
     default='error',
     show_default=True,
-    help='From which level on the status is 1.',
+    help='The lowest level that makes the exit status 1.',
 )
 @json_option
 def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) -> None:
-    """Find every fault of a configuration, creds.yaml if no file is given; with --live also of what it names.
+    """Report every problem of a configuration: of CREDS, by default creds.yaml.
 
-    Of several files the first that has a value wins, as local.pmss creds.yaml.
-    Without --live no store is opened. With it folders and files that a server would make are made, nothing else.
-    Ends with status 1 if the server would not start.
+    Of several files the first that has a value wins, as in: local.pmss creds.yaml.
+    Without --live no store is opened. With it, directories and files that a server would create are created, nothing
+    else. The exit status is 1 if the server would not start.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What several commands share: the options that name a store, and progress."""
+"""What several commands share: the options that name settings and a store, output, and progress."""
 
 from __future__ import annotations
 
@@ -26,24 +26,50 @@ config_option = click.option(
     envvar='LO_KVS_CONFIG',
     show_default=True,
     show_envvar=True,
-    help='The settings; of several files the first that has a value wins.',
+    help='The settings; repeatable, and the first file that has a value wins.',
 )
-store_option = click.option('--store', '-s', 'name', default='default', show_default=True, help='Which store.')
-json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
+store_option = click.option(
+    '--store', '-s', 'name', default='default', show_default=True, help="The store's name in the settings."
+)
+json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON.')
 
 
-def lasting(store: Store) -> Store:
-    """The store, if what is put there is there when the command has ended."""
+def persistent(store: Store) -> Store:
+    """Check that what a command writes to a store is still there after the command.
+
+    Args:
+        store: where the command is to write.
+
+    Returns:
+        The same store.
+
+    Raises:
+        click.UsageError: it is a store in memory.
+    """
     if isinstance(store, InMemoryKVS):
         raise click.UsageError(
-            f'Store {store.name!r} is of type {store.TYPE}: what is put there is gone when this command ends. Name '
-            'another store.'
+            f'Store {store.name!r} is of type {store.TYPE}: what is written there is gone when this command ends. '
+            'Name another store.'
         )
     return store
 
 
 def with_store(config: tuple[str, ...], name: str, act: Callable[[Store], Awaitable[T]]) -> T:
-    """Run something on a store of a configuration, in a loop of its own."""
+    """Run a coroutine function on a store of a configuration, in a new event loop, and close the store.
+
+    Args:
+        config: the paths of the settings.
+        name: the store's name in them.
+        act: what to do with the store.
+
+    Returns:
+        What ``act`` returned.
+
+    Raises:
+        StartupCheck: the settings are wrong.
+        KVSNotConfigured: they have no store of this name.
+        KVSError: what ``act`` raised.
+    """
 
     async def run() -> T:
         async with KVSRouter.from_settings(config) as router:
@@ -53,7 +79,12 @@ def with_store(config: tuple[str, ...], name: str, act: Callable[[Store], Awaita
 
 
 def echo_json(value: Any, indent: int | None = 2) -> None:
-    """Print a value as JSON; what the terminal cannot show, such as half of an emoji, is escaped."""
+    """Print a value as JSON; if the terminal cannot encode it (a lone surrogate, for example), all in ASCII.
+
+    Args:
+        value: any JSON value.
+        indent: spaces of a level; ``None`` prints one line.
+    """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or 'utf-8')
@@ -63,18 +94,43 @@ def echo_json(value: Any, indent: int | None = 2) -> None:
 
 
 def printable(text: str) -> str:
-    """A text of others for a line of the terminal: what would move its cursor or end the line is escaped."""
+    """Escape what would move the terminal's cursor or end the line.
+
+    Args:
+        text: any text, such as a key that a student chose.
+
+    Returns:
+        The text with backslash escapes in place of characters that are not printable.
+    """
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
-def counted(number: int, what: str, plural: str = '') -> str:
-    """``1 key``, ``2,000 keys``."""
-    return f'{number:,} {what if number == 1 else plural or what + "s"}'
+def counted(number: int, noun: str, plural: str = '') -> str:
+    """Format a number with its noun: ``1 key``, ``2,000 keys``.
+
+    Args:
+        number: how many.
+        noun: in the singular.
+        plural: in the plural, if it is not the singular with an ``s``.
+
+    Returns:
+        The number, with commas, and the noun.
+    """
+    return f'{number:,} {noun if number == 1 else plural or noun + "s"}'
 
 
 @contextmanager
-def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal; nothing where there is none. Gives a function that moves it on."""
+def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar while standard error is a terminal.
+
+    Args:
+        label: the text before the bar.
+        total: how many steps there are; ``None`` if that is not known.
+        unit: what a step is, in the plural.
+
+    Yields:
+        A function that advances the bar by a number of steps.
+    """
     if not sys.stderr.isatty():
         yield lambda steps: None
         return
@@ -83,5 +139,5 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int]
 
     columns: list[Any] = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)

@@ -16,7 +16,7 @@ from learning_observer_kvs.stores.base import Store
 def command(file: str | None, prefix: str, config: tuple[str, ...], name: str) -> None:
     """Write a store to FILE as one JSON object, or print it.
 
-    The file appears whole or not at all; it may be larger than memory.
+    The file appears whole or not at all. It may be larger than memory.
 
     \b
     Example:

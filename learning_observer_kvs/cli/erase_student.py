@@ -12,19 +12,20 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
-PAGE = 1000
+KEYS_AT_ONCE = 1000
+"""How many keys are looked at, and removed, at a time."""
 
 
 @click.command('erase-student')
 @click.argument('student')
-@click.option('--dry-run', is_flag=True, help='Print the keys, and remove nothing.')
+@click.option('--dry-run', is_flag=True, help='Print the keys without removing them.')
 @config_option
 @store_option
 def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> None:
-    """Remove every key of STUDENT, as keys name the student (STUDENT:ls-17 is ls-17), from one store.
+    """Remove every reducer key of STUDENT from one store.
 
-    Events that come in meanwhile make new keys: end the student's sessions first. No key of the student ends with
-    status 1. Study logs and dumps are not touched.
+    STUDENT is the name that is in the keys: ls-17 in STUDENT:ls-17. Events that arrive meanwhile make new keys: end
+    the student's sessions first. Study logs and dumps are not touched. The exit status is 1 if the student has no key.
 
     \b
     Example:
@@ -33,10 +34,10 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
 
     async def act(store: Store) -> int:
         found = 0
-        with progress('Looking', total=None, unit='keys') as advance:
+        with progress('Searching', total=None, unit='keys') as advance:
             cursor: str | None = None
             while True:
-                page = await store.scan('', cursor, PAGE)
+                page = await store.scan('', cursor, KEYS_AT_ONCE)
                 keys = [key for key in dict.fromkeys(page.keys) if _student_of(key) == student]
                 if dry_run:
                     found += len(keys)

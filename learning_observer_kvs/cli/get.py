@@ -16,7 +16,7 @@ from learning_observer_kvs.stores.base import Store
 @config_option
 @store_option
 def command(key: str, config: tuple[str, ...], name: str) -> None:
-    """Print the value of KEY as JSON. A key that is not there ends with status 1.
+    """Print the value of KEY as JSON. The exit status is 1 if there is no such key.
 
     \b
     Example:
@@ -26,8 +26,8 @@ def command(key: str, config: tuple[str, ...], name: str) -> None:
     async def act(store: Store) -> tuple[bool, JSON]:
         return await store.describe(key) is not None, await store[key]
 
-    there, value = with_store(config, name, act)
-    if not there:
+    exists, value = with_store(config, name, act)
+    if not exists:
         click.echo(f'There is no key {key!r} in store {name!r}.', err=True)
         sys.exit(1)
     echo_json(value)

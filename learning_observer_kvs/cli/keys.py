@@ -10,14 +10,14 @@ from learning_observer_kvs.stores.base import Store
 
 @click.command('keys')
 @click.argument('prefix', default='')
-@click.option('--limit', type=click.IntRange(1), help='Stop after so many.')
+@click.option('--limit', type=click.IntRange(1), help='Print at most this many.')
 @config_option
 @store_option
 @json_option
 def command(prefix: str, limit: int | None, config: tuple[str, ...], name: str, as_json: bool) -> None:
     """Print the keys that begin with PREFIX, one a line.
 
-    With --json each is a JSON text; without, control characters are escaped.
+    With --json each line is a JSON string; without it control characters are escaped.
 
     \b
     Example:

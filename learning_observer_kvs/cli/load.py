@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, counted, lasting, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, counted, persistent, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 
 
@@ -13,7 +13,7 @@ from learning_observer_kvs.stores.base import Store
 @config_option
 @store_option
 def command(file: str, config: tuple[str, ...], name: str) -> None:
-    """Store every entry of FILE, which dump wrote. A file with a fault is refused before anything is stored.
+    """Store every entry of FILE, which dump wrote. An invalid file is rejected before anything is stored.
 
     \b
     Example:
@@ -21,6 +21,6 @@ def command(file: str, config: tuple[str, ...], name: str) -> None:
     """
 
     async def act(store: Store) -> int:
-        return await lasting(store).load(file)
+        return await persistent(store).load(file)
 
     click.echo(f'{counted(with_store(config, name, act), "entry", "entries")} loaded from {file}', err=True)

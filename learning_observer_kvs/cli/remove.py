@@ -15,7 +15,7 @@ from learning_observer_kvs.stores.base import Store
 @config_option
 @store_option
 def command(key: str, config: tuple[str, ...], name: str) -> None:
-    """Remove KEY. One that is not there ends with status 1.
+    """Remove KEY. The exit status is 1 if there is no such key.
 
     \b
     Example:

@@ -16,24 +16,28 @@ from learning_observer_kvs.cli.common import config_option, counted, echo_json, 
 from learning_observer_kvs.errors import StudyLogError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import study_log
-from learning_observer_kvs.replay.runner import FILES_AT_ONCE, Report, replay
+from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, is_reducer
 
 
 @click.command('replay')
 @click.argument('paths', nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option('--reducer', '-r', 'names', multiple=True, required=True, help='package.module:function; repeatable.')
-@click.option('--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Sessions at once.')
+@click.option(
+    '--reducer', '-r', 'names', multiple=True, required=True, help='A reducer, as package.module:function; repeatable.'
+)
+@click.option(
+    '--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Files replayed concurrently.'
+)
 @config_option
 @json_option
 def command(
     paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: tuple[str, ...], as_json: bool
 ) -> None:
-    """Feed study logs (.study.log, .study.log.gz, or folders of them) through reducers.
+    """Feed study logs (.study.log, .study.log.gz, or directories of them) through reducers.
 
-    The states go to the default store of the settings. A failing event is reported, and the rest goes on; the status
-    is 1 then.
+    The states are kept in the default store of the settings. If a reducer fails on an event, the replay reports that
+    and continues, and the exit status is 1.
 
     \b
     Example:
@@ -42,7 +46,7 @@ def command(
     reducers = [reducer(name) for name in names]
     files = study_log.find(paths)
 
-    async def run() -> Report:
+    async def run() -> ReplayReport:
         async with KVSRouter.from_settings(config) as router:
             with progress('Replaying', total=events_in(files), unit='events') as advance:
                 return await replay(files, reducers, router=router, at_once=at_once, progress=advance)
@@ -71,7 +75,14 @@ def command(
 
 
 def events_in(files: list[Path]) -> int:
-    """How many events there are to replay, without those of files that cannot be read: the replay tells them."""
+    """Count the events to replay.
+
+    Args:
+        files: study logs; one that cannot be read counts as far as it can be (the replay reports it).
+
+    Returns:
+        The number of events.
+    """
     total = 0
     for path in files:
         with suppress(StudyLogError):
@@ -80,7 +91,17 @@ def events_in(files: list[Path]) -> int:
 
 
 def reducer(name: str) -> Pipeline:
-    """The reducer that ``package.module:function`` names; the working directory is searched too."""
+    """Import a reducer; the working directory is searched too.
+
+    Args:
+        name: ``package.module:function``.
+
+    Returns:
+        The decorated reducer.
+
+    Raises:
+        click.BadParameter: there is no such module or function, or it is not a reducer.
+    """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     module_name, colon, function = name.partition(':')
@@ -97,7 +118,8 @@ def reducer(name: str) -> Pipeline:
         raise click.BadParameter(f'{module_name} has no {function!r}.{hint}', param_hint='--reducer')
     if not callable(found) or not is_reducer(fully_qualified_function_name(found)):
         raise click.BadParameter(
-            f'{name!r} is no reducer: decorate it with student_event_reducer or kvs_pipeline.', param_hint='--reducer'
+            f'{name!r} is not a reducer: decorate it with student_event_reducer or kvs_pipeline.',
+            param_hint='--reducer',
         )
     pipeline: Pipeline = found
     return pipeline

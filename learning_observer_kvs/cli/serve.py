@@ -17,12 +17,14 @@ HOST = '127.0.0.1'
 
 
 @click.command('serve')
-@click.option('--port', '-p', default=8890, show_default=True, type=click.IntRange(0, 65535), help='0: a free one.')
+@click.option(
+    '--port', '-p', default=8890, show_default=True, type=click.IntRange(0, 65535), help='The port; 0 takes a free one.'
+)
 @config_option
 def command(port: int, config: tuple[str, ...]) -> None:
     """Serve /debug/kvs to this machine alone, until Ctrl-C.
 
-    Whoever has an account on this machine may look.
+    Every user of this machine can read it.
 
     \b
     Example:
@@ -30,15 +32,15 @@ def command(port: int, config: tuple[str, ...]) -> None:
     """
     app = web.Application()
     plugin.setup(app, config, authorize=_local)
-    app.router.add_get('/', _to_the_pages)
+    app.router.add_get('/', _redirect)
     try:
         web.run_app(app, host=HOST, port=port, print=click.echo, access_log=None)
-    except StartupFailed as failure:  # it has been told
+    except StartupFailed as failure:  # its message has been printed
         raise SystemExit(failure.code) from None
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        click.echo(f'Port {port} cannot be had: {os.strerror(error.errno)}. Give another one with --port.', err=True)
+        click.echo(f'Port {port} cannot be used: {os.strerror(error.errno)}. Give another one with --port.', err=True)
         raise SystemExit(1) from None
 
 
@@ -46,5 +48,5 @@ def _local(request: web.Request, action: str, store: str, key: str | None) -> bo
     return is_local(request)
 
 
-async def _to_the_pages(request: web.Request) -> web.Response:
+async def _redirect(request: web.Request) -> web.Response:
     raise web.HTTPFound('/debug/kvs')

@@ -7,7 +7,7 @@ import sys
 import click
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.cli.common import config_option, lasting, store_option, with_store
+from learning_observer_kvs.cli.common import config_option, persistent, store_option, with_store
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.base import Store
@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.base import Store
 @config_option
 @store_option
 def command(key: str, value: str, config: tuple[str, ...], name: str) -> None:
-    """Store a value under KEY, written as JSON; - reads it from the standard input.
+    """Store the value JSON under KEY; - reads it from the standard input.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def command(key: str, value: str, config: tuple[str, ...], name: str) -> None:
     parsed = _parsed(sys.stdin.read() if value == '-' else value)
 
     async def act(store: Store) -> None:
-        await lasting(store).set(key, parsed)
+        await persistent(store).set(key, parsed)
 
     with_store(config, name, act)
 
@@ -39,5 +39,5 @@ def _parsed(text: str) -> JSON:
         return json_codec.decode(text.encode('utf-8', 'surrogateescape'))
     except CorruptValue as error:
         raise click.BadParameter(
-            f'the value {error}. Text is JSON in double quotes: \'"hello"\'.', param_hint='JSON'
+            f'the value {error}. Write a text in double quotes: \'"hello"\'.', param_hint='JSON'
         ) from None

@@ -1,4 +1,4 @@
-"""``/debug/kvs``: looking at stores, keys and values in a browser or as JSON."""
+"""``/debug/kvs``: stores, keys and values as pages for a browser, or as JSON."""
 
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.routes import Pages

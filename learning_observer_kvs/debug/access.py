@@ -1,4 +1,4 @@
-"""Who may look. What is stored was written by students, so no default lets strangers in."""
+"""Who may read ``/debug/kvs``. Stored values are students' data: without an explicit rule only this machine may."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ from aiohttp import HttpVersion11, web
 log = logging.getLogger('learning_observer_kvs')
 
 Authorize = Callable[[web.Request, str, str, str | None], bool | Awaitable[bool]]
-"""``authorize(request, action, store, key)``: whether the asker may. The action is ``list`` (stores and keys) or
-``read`` (a value); the store is ``''`` where all of them are listed; the key is ``None`` but for ``read``. It may raise
-an HTTP error of aiohttp's, such as a redirection to a page to log in."""
+"""``authorize(request, action, store, key)``: returns whether the request is allowed; only ``True`` allows it. The
+action is ``list`` (stores and keys) or ``read`` (a value); the store is ``''`` where all stores are listed; the key is
+``None`` except for ``read``. It may raise an HTTP exception of aiohttp, such as a redirect to a log-in page."""
 
 _FORWARDED = ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'X-Real-IP', 'Via')
 
 
-async def may(authorize: Authorize | None, request: web.Request, action: str, store: str, key: str | None) -> bool:
-    """Whether the request is let in. An error in ``authorize`` lets nobody in.
+async def is_allowed(
+    authorize: Authorize | None, request: web.Request, action: str, store: str, key: str | None
+) -> bool:
+    """Return whether a request is allowed.
+
+    Args:
+        authorize: decides; without it requests of this machine are allowed. If it fails, the request is not allowed.
+        request: the request.
+        action: ``list`` or ``read``.
+        store: the store's name; ``''`` where all stores are listed.
+        key: the key to read, if the action is ``read``.
+
+    Returns:
+        Whether ``authorize`` returned ``True``.
 
     Raises:
-        web.HTTPException: ``authorize`` raised it, such as a redirection to a page where one signs in.
+        web.HTTPException: ``authorize`` raised it, such as a redirect to a log-in page.
     """
     if authorize is None:
         return is_local(request)
@@ -33,20 +45,27 @@ async def may(authorize: Authorize | None, request: web.Request, action: str, st
     except web.HTTPException:
         raise
     except Exception:
-        log.exception('authorize(request, %r, %r, …) failed; nobody was let in.', action, store)
+        log.exception('authorize(request, %r, %r, …) failed; the request was rejected.', action, store)
         return False
 
 
 def is_local(request: web.Request) -> bool:
-    """Whether a request comes from this machine, by a name of this machine, and through no proxy.
+    """Return whether a request comes from this machine, under a name of this machine, and not through a proxy.
 
-    The name is checked too: a page of a stranger may make the browser ask here under a name of its own.
+    The ``Host`` header is checked because of DNS rebinding: a web page of another host can make a browser on this
+    machine send requests here, but only under that host's name.
+
+    Args:
+        request: the request.
+
+    Returns:
+        Whether its peer and its ``Host`` are loopback addresses, and no header shows a proxy.
     """
     if any(header in request.headers for header in _FORWARDED) or request.version < HttpVersion11:
-        return False  # no browser speaks HTTP/1.0, but proxies do
+        return False  # browsers do not use HTTP/1.0, but proxies do
     peer = request.transport.get_extra_info('peername') if request.transport else None
     if not isinstance(peer, tuple) or not _is_loopback(str(peer[0])):
-        return False  # a unix socket has no peer's address: a proxy is at its other end
+        return False  # a unix socket has no peer address: at its other end is a proxy
     return _is_loopback(_host_name(request.headers.get('Host', '')))
 
 

@@ -1,4 +1,4 @@
-"""The routes of ``/debug/kvs``: guard, view, and the view as JSON or HTML from the same address."""
+"""The routes of ``/debug/kvs``: each authorizes the request and serves a view, as JSON or HTML by the same URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from learning_observer_kvs.debug import views
-from learning_observer_kvs.debug.access import Authorize, may
+from learning_observer_kvs.debug.access import Authorize, is_allowed
 from learning_observer_kvs.errors import InvalidKey, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
@@ -33,27 +33,31 @@ HEADERS = {
     'Referrer-Policy': 'no-referrer',
     'Cross-Origin-Resource-Policy': 'same-origin',
 }
-"""On every answer, errors too."""
+"""Headers of every response, also of errors."""
 
 MAX_LIMIT = 1000
+"""The largest ``limit`` of a page of keys."""
 
-CLOSED = (
-    'These pages are closed to you. Without an authorize function they answer this machine only, in run_mode: dev. '
-    'To open them to others give one: learning_observer_kvs.setup(app, config, authorize=...).'
+FORBIDDEN = (
+    'You may not read this page. Without an authorize function these pages are served to this machine only, in '
+    'run_mode: dev. To allow others, give one: learning_observer_kvs.setup(app, config, authorize=...).'
 )
 
 View = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Pages:
-    """The routes and their handlers. They are as if they were not there until :meth:`open`.
+    """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
-        app: where they are added; it must not be frozen.
-        router: the stores that they show.
+        app: the application to which the routes are added; it must not be frozen.
+        router: the stores that the pages show.
+
+    Attributes:
+        is_open: whether the pages are served.
 
     Raises:
-        RuntimeError: the application is frozen, which one below another is before it starts.
+        RuntimeError: the application is frozen; one that is mounted below another is frozen before it starts.
     """
 
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
@@ -74,7 +78,7 @@ class Pages:
 
     @functools.cached_property
     def _templates(self) -> jinja2.Environment:
-        import jinja2  # takes its time, and is not wanted where nobody looks
+        import jinja2  # slow to import, and not needed by servers without these pages
 
         templates = jinja2.Environment(
             loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
@@ -88,27 +92,44 @@ class Pages:
         return templates
 
     def open(self, authorize: Authorize | None, settings: Settings) -> None:
-        """Serve them from now on, if they can be guarded.
+        """Serve the pages from now on, if access to them is restricted; else log a warning.
 
-        Without ``authorize`` that is in ``run_mode: dev`` only, and then for this machine only.
+        Args:
+            authorize: decides who may read them. Without it they are served in ``run_mode: dev`` only, to this
+                machine only.
+            settings: the settings, for the run mode.
         """
         self._authorize = authorize
         self.is_open = authorize is not None or run_mode(settings) == 'dev'
         if not self.is_open:
             log.warning(
-                '/debug/kvs is not served: outside run_mode: dev it needs an authorize function that says who may '
-                'look. Give one to learning_observer_kvs.setup(app, config, authorize=...), or name it in '
+                '/debug/kvs is not served: outside run_mode: dev it needs an authorize function that decides who may '
+                'read it. Give one to learning_observer_kvs.setup(app, config, authorize=...), or name it in '
                 'kvs_debug.authorize.'
             )
 
     async def stores(self, request: web.Request) -> web.Response:
-        """All stores."""
-        return await self._answer(
+        """Serve the list of stores.
+
+        Args:
+            request: ``GET /debug/kvs``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.views.stores_view` as JSON or HTML, or an error.
+        """
+        return await self._respond(
             request, 'list', '', None, 'stores.html', functools.partial(views.stores_view, self._router)
         )
 
     async def keys(self, request: web.Request) -> web.Response:
-        """A page of keys: ``?prefix=&cursor=&limit=``."""
+        """Serve a page of keys.
+
+        Args:
+            request: ``GET /debug/kvs/{store}?prefix=&cursor=&limit=``; the limit is 100 by default.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.views.keys_view` as JSON or HTML, or an error.
+        """
         store = request.match_info['store']
         try:
             limit = int(request.query.get('limit', '100'))
@@ -120,19 +141,33 @@ class Pages:
             )
         prefix, cursor = request.query.get('prefix', ''), request.query.get('cursor') or None
         view = functools.partial(views.keys_view, self._router, store, prefix, cursor, limit)
-        return await self._answer(request, 'list', store, None, 'keys.html', view)
+        return await self._respond(request, 'list', store, None, 'keys.html', view)
 
     async def value(self, request: web.Request) -> web.Response:
-        """One value: ``?key=``."""
+        """Serve a value.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/key?key=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.views.value_view` as JSON or HTML, or an error.
+        """
         store, key = request.match_info['store'], request.query.get('key', '')
         view = functools.partial(views.value_view, self._router, store, key)
-        return await self._answer(request, 'read', store, key, 'value.html', view)
+        return await self._respond(request, 'read', store, key, 'value.html', view)
 
     async def stylesheet(self, request: web.Request) -> web.Response:
-        """The style of the pages; holds nothing of anybody's."""
+        """Serve the style sheet of the pages, which has no data in it, to any client.
+
+        Args:
+            request: ``GET /debug/kvs/static/kvs.css``.
+
+        Returns:
+            The style sheet.
+        """
         return _response(_stylesheet(), 'text/css')
 
-    async def _answer(
+    async def _respond(
         self,
         request: web.Request,
         action: str,
@@ -142,9 +177,9 @@ class Pages:
         view: View,
     ) -> web.Response:
         try:
-            if not await may(self._authorize, request, action, store, key):
-                return self._error(request, 403, CLOSED)
-            found = await view()
+            if not await is_allowed(self._authorize, request, action, store, key):
+                return self._error(request, 403, FORBIDDEN)
+            data = await view()
         except views.NotFound as error:
             return self._error(request, 404, str(error))
         except InvalidKey as error:
@@ -152,8 +187,8 @@ class Pages:
         except StoreUnavailable as error:
             return self._error(request, 503, str(error))
         if _wants_html(request):
-            return self._html(template, found, 200)
-        return _response(json.dumps(found, ensure_ascii=False), 'application/json')
+            return self._html(template, data, 200)
+        return _response(json.dumps(data, ensure_ascii=False), 'application/json')
 
     def _error(self, request: web.Request, status: int, text: str) -> web.Response:
         if _wants_html(request):
@@ -165,25 +200,33 @@ class Pages:
         return _response(text, 'text/html', status)
 
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:
-        """The address of a route, wherever the application is mounted."""
+        """The URL of a route, wherever the application is mounted."""
         resource = self._app.router[name]
         url = resource.url_for() if store is None else resource.url_for(store=store)
-        return str(url.with_query({word: str(value) for word, value in query.items() if value is not None}))
+        return str(url.with_query({key: str(value) for key, value in query.items() if value is not None}))
 
 
 class _Page(web.DynamicResource):
-    """A path that is there while the pages are open."""
+    """A path that exists while the pages are open."""
 
     def __init__(self, pages: Pages, path: str, *, name: str) -> None:
         super().__init__(path, name=name)
         self._pages = pages
 
     async def resolve(self, request: web.Request) -> Any:
+        """Match a request, as aiohttp asks for it; while the pages are closed no request matches.
+
+        Args:
+            request: the request.
+
+        Returns:
+            As :meth:`aiohttp.web.Resource.resolve`.
+        """
         return await super().resolve(request) if self._pages.is_open else (None, set())
 
 
 def _response(text: str, content_type: str, status: int = 200) -> web.Response:
-    # Half of an emoji has no UTF-8; it is shown as JSON writes it.
+    # A lone surrogate has no UTF-8; it is shown as JSON escapes it.
     body = text.encode('utf-8', 'backslashreplace')
     return web.Response(body=body, content_type=content_type, charset='utf-8', status=status, headers=HEADERS)
 
@@ -194,7 +237,7 @@ def _stylesheet() -> str:
 
 
 def _wants_html(request: web.Request) -> bool:
-    """Browsers name ``text/html``; programs get JSON, as does ``?format=json``."""
+    """Browsers accept ``text/html``; other clients get JSON. ``?format=`` overrides both."""
     if wanted := request.query.get('format'):
         return wanted == 'html'
     return 'text/html' in request.headers.get('Accept', '')

@@ -1,4 +1,4 @@
-"""What the pages show: a router in, one dict a view out. The same dict is served as JSON or as HTML."""
+"""The data of the pages: each view is a function that returns one dict, which is served as JSON or as HTML."""
 
 from __future__ import annotations
 
@@ -10,40 +10,70 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
-MAX_PAGES = 20
-"""How many empty pages of a backend are passed over before one is shown."""
+MAX_EMPTY_SCANS = 20
+"""How many empty pages of a scan are skipped before one is shown."""
 
-SHOWN_OF_CORRUPT = 2000
+CORRUPT_BYTES = 2000
 """How many bytes of a corrupt value are shown."""
 
 
 class NotFound(Exception):
-    """No such store or key; the text says what there is."""
+    """There is no such store or key; the text says which there are."""
 
 
 def store_of(router: KVSRouter, name: str) -> Store:
-    """The store of a name."""
+    """Return the store of a name.
+
+    Args:
+        router: the stores.
+        name: the store's name.
+
+    Returns:
+        The store.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
     if name not in router.names():
         raise NotFound(f'There is no store {name!r}. There are: {", ".join(router.names()) or "none"}.')
     return router[name]
 
 
 async def stores_view(router: KVSRouter) -> dict[str, Any]:
-    """All stores: name, type, place."""
-    stores = [store_of(router, name) for name in router.names()]
-    names = router.names()
+    """Return the view of all stores.
+
+    Args:
+        router: the stores.
+
+    Returns:
+        ``{'stores': [{'name', 'type', 'location'}, …]}``, in the order of the configuration.
+    """
+    stores = {name: store_of(router, name) for name in router.names()}
     return {
-        'stores': [
-            {'name': name, 'type': store.TYPE, 'location': store.location()}
-            for name, store in zip(names, stores, strict=True)
-        ]
+        'stores': [{'name': name, 'type': store.TYPE, 'location': store.location()} for name, store in stores.items()]
     }
 
 
 async def keys_view(router: KVSRouter, name: str, prefix: str, cursor: str | None, limit: int) -> dict[str, Any]:
-    """A page of keys of a store, each taken apart if it is a reducer's."""
+    """Return the view of a page of keys.
+
+    Args:
+        router: the stores.
+        name: the store's name.
+        prefix: only keys that begin with it.
+        cursor: ``next_cursor`` of the page before; ``None`` for the first.
+        limit: about how many keys.
+
+    Returns:
+        ``{'store', 'prefix', 'limit', 'keys', 'next_cursor'}``; each key as :func:`describe_key` returns it. A
+        ``next_cursor`` of ``None`` ends the scan.
+
+    Raises:
+        NotFound: there is no such store.
+        StoreUnavailable: the store cannot be used.
+    """
     store = store_of(router, name)
-    for _ in range(MAX_PAGES):
+    for _ in range(MAX_EMPTY_SCANS):
         keys, cursor = await store.scan(prefix, cursor, limit)
         if keys or cursor is None:
             break
@@ -51,41 +81,64 @@ async def keys_view(router: KVSRouter, name: str, prefix: str, cursor: str | Non
         'store': name,
         'prefix': prefix,
         'limit': limit,
-        'keys': [described_key(key) for key in keys],
+        'keys': [describe_key(key) for key in keys],
         'next_cursor': cursor,
     }
 
 
 async def value_view(router: KVSRouter, name: str, key: str) -> dict[str, Any]:
-    """One value, what is known of it, and whether its twin (internal ⇄ external) is there."""
+    """Return the view of one value.
+
+    Args:
+        router: the stores.
+        name: the store's name.
+        key: the key.
+
+    Returns:
+        ``{'store', 'key', 'state', 'reducer', 'fields', 'bytes', 'expires_in', 'written', 'counterpart', 'error',
+        'value'}``. The counterpart is the key of the same reducer's other state, if it exists, else ``None``. Of a
+        value that is not JSON, ``error`` says why and ``raw`` has the first bytes; else ``error`` is ``None``.
+
+    Raises:
+        NotFound: there is no such store or key.
+        InvalidKey: no store accepts such a key.
+        StoreUnavailable: the store cannot be used.
+    """
     store = store_of(router, name)
     description = await store.describe(key)
     if description is None:
         raise NotFound(f'There is no such key in store {name!r}. It may have expired or been removed.')
     view: dict[str, Any] = {
         'store': name,
-        **described_key(key),
+        **describe_key(key),
         'bytes': description.bytes,
         'expires_in': description.expires_in,
         'written': description.written,
-        'twin': None,
+        'counterpart': None,
         'error': None,
         'value': None,
     }
-    twin = twin_of(key)
-    if twin is not None and await store.describe(twin) is not None:
-        view['twin'] = twin
+    counterpart = counterpart_of(key)
+    if counterpart is not None and await store.describe(counterpart) is not None:
+        view['counterpart'] = counterpart
     try:
         view['value'] = await store[key]
     except CorruptValue as error:
         [text] = await store.read_bytes([key])
         view['error'] = str(error)
-        view['raw'] = (text or b'')[:SHOWN_OF_CORRUPT].decode('utf-8', 'backslashreplace')
+        view['raw'] = (text or b'')[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
     return view
 
 
-def described_key(key: str) -> dict[str, Any]:
-    """A key, and what it is made of if it is a reducer's."""
+def describe_key(key: str) -> dict[str, Any]:
+    """Return a key with its parts.
+
+    Args:
+        key: any key.
+
+    Returns:
+        ``{'key', 'state', 'reducer', 'fields'}``; of a key that is not a reducer's, state and reducer are ``None``.
+    """
     parsed = parse_key(key)
     if parsed is None:
         return {'key': key, 'state': None, 'reducer': None, 'fields': {}}
@@ -97,8 +150,15 @@ def described_key(key: str) -> dict[str, Any]:
     }
 
 
-def twin_of(key: str) -> str | None:
-    """The external key of an internal one, and the reverse; ``None`` if it is no reducer's key."""
+def counterpart_of(key: str) -> str | None:
+    """Return the key of the same reducer's other state.
+
+    Args:
+        key: any key.
+
+    Returns:
+        The external key of an internal one, and the reverse; ``None`` for a key that is not a reducer's.
+    """
     parsed = parse_key(key)
     if parsed is None:
         return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, ReducerError
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.stores.keys import check_key, shown
+from learning_observer_kvs.stores.keys import check_key, display_key
 
 if TYPE_CHECKING:
     from learning_observer_kvs.stores.base import Store
@@ -93,7 +93,7 @@ class Batch:
         """Note what a reducer gave; both states are encoded before anything of it counts."""
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ReducerError(
-                f'The reducer of {shown(internal_key)} returned {type(result).__name__}; it must return '
+                f'The reducer of {display_key(internal_key)} returned {type(result).__name__}; it must return '
                 '(internal_state, external_state), with False for one that is not to be written.'
             )
         internal, external = result

@@ -27,7 +27,7 @@ from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, Sto
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Batch, Event, Step, ends_at_once
 from learning_observer_kvs.reducers.state_cache import Guesses
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 
 if TYPE_CHECKING:
     from learning_observer_kvs.stores.base import Store
@@ -128,14 +128,14 @@ class Folder:
     async def _wait(self, key: str, event: Event) -> JSON:
         if self.is_inside(key):
             raise ReducerError(
-                f'The reducer of {shown(key)} sent an event to its own key; it would wait for itself for ever.'
+                f'The reducer of {display_key(key)} sent an event to its own key; it would wait for itself for ever.'
             )
         lane = self.lanes[key]
         if lane is None:
             lane = self.lanes[key] = deque()
         if len(lane) >= MAX_WAITING:
             raise Overloaded(
-                f'{len(lane):,} events wait for {shown(key)} already; this one was not taken. '
+                f'{len(lane):,} events wait for {display_key(key)} already; this one was not taken. '
                 'Send it again later, or send slower.'
             )
         lane.append(event)
@@ -264,7 +264,7 @@ class Folder:
                 reducing: Any = event.step(batch.state(self._store, key, event))
                 if not inspect.isawaitable(reducing):
                     raise ReducerError(
-                        f'The reducer of {shown(key)} is a plain function; write it as async def, so that it can be '
+                        f'The reducer of {display_key(key)} is a plain function; write it as async def, so that it can be '
                         'awaited.'
                     )
                 batch.take(self._store, key, event, await reducing)
@@ -314,7 +314,7 @@ class Folder:
             if attempt < MAX_TRIES:
                 self._spawn(self._work(key, batch.events, attempt), key)
             else:
-                gave_up = Conflict(f'{shown(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
+                gave_up = Conflict(f'{display_key(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
                 self._committed(key, batch, gave_up)
             return
         for event in batch.events:
@@ -366,7 +366,7 @@ class Folder:
             self._serve(self._ready.popleft())
 
     def _spawn(self, work: Coroutine[Any, Any, None], key: str) -> None:
-        task = self.loop.create_task(work, context=Context(), name=f'kvs fold {shown(key)}')
+        task = self.loop.create_task(work, context=Context(), name=f'kvs fold {display_key(key)}')
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -18,7 +18,7 @@ from learning_observer_kvs.errors import Overloaded, WriteUnclear
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.state_cache import Guesses
 from learning_observer_kvs.reducers.worker import Folder
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 
 if TYPE_CHECKING:
     from learning_observer_kvs.stores.base import Store
@@ -287,7 +287,7 @@ class WriteBehind(Folder):
                 log.error(
                     '%s: a reducer that had taken an event raised when it was folded again onto what another process '
                     'wrote; the event is left out.',
-                    shown(key),
+                    display_key(key),
                     exc_info=event.error,
                 )
 
@@ -311,7 +311,7 @@ class WriteBehind(Folder):
         if self._failure is None:
             log.error(
                 '%s cannot be written: %s Its events are kept and tried again every %g s.',
-                shown(key),
+                display_key(key),
                 error,
                 self._interval,
             )

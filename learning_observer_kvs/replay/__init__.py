@@ -1,1 +1,1 @@
-"""Study logs through reducers."""
+"""Feeding study logs through reducers."""

@@ -1,4 +1,4 @@
-"""Feeding study logs through reducers, as the server would have fed the events when they happened."""
+"""Feeding study logs through reducers, in the order in which a server processed the events."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEven
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
 FILES_AT_ONCE = 50
-"""How many sessions are under way at once: a class that writes."""
+"""How many files are replayed concurrently, by default: about a school class."""
+
+PROGRESS_EVERY = 200
+"""Events of a file between two calls of ``progress``."""
 
 
 @dataclass
-class Report:
-    """What a replay did.
+class ReplayReport:
+    """The result of a replay.
 
     Attributes:
-        files, events: how many were read; an event counts once, however many reducers took it.
+        files: how many files were read.
+        events: how many events were read; an event counts once, however many reducers there are.
         seconds: how long it took.
-        failures: what went wrong, each with its file and line; the rest went on.
+        failures: a message for each failure, with its file and line; the replay continued after it.
     """
 
     files: int = 0
@@ -36,7 +40,7 @@ class Report:
 
     @property
     def events_per_second(self) -> float:
-        """How fast it went."""
+        """The average rate; 0 if no time has passed."""
         return self.events / self.seconds if self.seconds else 0.0
 
 
@@ -48,20 +52,27 @@ async def replay(
     at_once: int = FILES_AT_ONCE,
     progress: Callable[[int], None] = lambda events: None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Report:
+) -> ReplayReport:
     """Feed every event of the files to every reducer.
 
-    A file is one student's connection: its events go one after the other, each to all reducers at once.
+    A file is one student's connection: its events are processed one after the other, each by all reducers
+    concurrently.
 
     Args:
         files: study logs.
-        reducers: what the decorators of reducers made.
-        router: whose default store keeps the states.
-        at_once: how many files are under way at once.
-        progress: called now and then with how many events were done since.
-        clock: for the report.
+        reducers: decorated reducers.
+        router: the router whose default store keeps the states.
+        at_once: how many files are replayed concurrently.
+        progress: called with how many events were done since the last call, every 200 events of a file.
+        clock: returns the time in seconds, for the report.
+
+    Returns:
+        How many events were read, and a message for each failure of a reducer, a store or a file.
+
+    Raises:
+        KVSNotConfigured: the router has no default store.
     """
-    report = Report()
+    report = ReplayReport()
     started = clock()
     waiting = iter(files)
 
@@ -75,7 +86,7 @@ async def replay(
 
 
 async def _replay_file(
-    path: Path, reducers: Sequence[Pipeline], router: KVSRouter, report: Report, progress: Callable[[int], None]
+    path: Path, reducers: Sequence[Pipeline], router: KVSRouter, report: ReplayReport, progress: Callable[[int], None]
 ) -> None:
     report.files += 1
     connection: list[ProcessEvent] = []
@@ -97,7 +108,7 @@ async def _replay_file(
                     raise outcome
             report.events += 1
             since += 1
-            if since == 200:
+            if since == PROGRESS_EVERY:
                 progress(since)
                 since = 0
     except StudyLogError as error:
@@ -106,7 +117,14 @@ async def _replay_file(
 
 
 def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an event that a reducer's scope may name: plain values of its client part, such as ``doc_id``."""
+    """Return the fields of an event that a reducer's scope may name.
+
+    Args:
+        event: an event as reducers get it.
+
+    Returns:
+        The text and integer values of its client part by name, such as ``doc_id``.
+    """
     client: Mapping[str, Any] = event.get('client') or {}
     fields = {name: value for name, value in client.items() if isinstance(value, (str, int))}
     document = client.get('object')

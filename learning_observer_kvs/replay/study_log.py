@@ -1,4 +1,4 @@
-"""Study logs: what a server recorded of a writing session, one event a line as JSON, a tab, and a timestamp."""
+"""Study logs: the recorded events of a writing session. Each line is an event as JSON, a tab, and a timestamp."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from learning_observer_kvs.errors import CorruptValue, StudyLogError
 SUFFIXES = ('.study.log', '.study.log.gz')
 
 
-class Line(NamedTuple):
-    """One event, and the line (from 1) it stands on."""
+class LoggedEvent(NamedTuple):
+    """An event of a study log, and the number of its line, from 1."""
 
-    number: int
+    line_number: int
     event: dict[str, Any]
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The study logs among files and, sorted, below folders.
+    """Find study logs.
+
+    Args:
+        paths: files, which are taken as they are, and directories, which are searched with all below them.
+
+    Returns:
+        The files, those of a directory sorted.
 
     Raises:
-        StudyLogError: a path is not there, or there is no study log at all.
+        StudyLogError: a path does not exist, or there is not a single study log.
     """
     found: list[Path] = []
     for path in paths:
@@ -34,27 +40,39 @@ def find(paths: Iterable[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise StudyLogError(f'{path}: there is no such file or folder.')
+            raise StudyLogError(f'{path}: there is no such file or directory.')
     if not found:
-        raise StudyLogError(f'No study log was found: their names end in {" or ".join(SUFFIXES)}.')
+        raise StudyLogError(f'No study log was found; the names of study logs end in {" or ".join(SUFFIXES)}.')
     return found
 
 
-def read(path: Path) -> Iterator[Line]:
-    """The events of a file, in order.
+def read(path: Path) -> Iterator[LoggedEvent]:
+    """Read the events of a file, one at a time.
+
+    Args:
+        path: a study log; compressed with gzip if its name ends in ``.gz``.
+
+    Yields:
+        The events in order.
 
     Raises:
-        StudyLogError: a line that is no event, with its number; a file that cannot be read.
+        StudyLogError: the file cannot be read, or a line is not an event; the message has its number.
     """
     for number, line in _lines(path):
-        yield Line(number, _event(path, number, line))
+        yield LoggedEvent(number, _event(path, number, line))
 
 
 def count(path: Path) -> int:
-    """How many lines of a file are to be events: much faster than reading them.
+    """Count the lines of a file that should be events, much faster than by reading them.
+
+    Args:
+        path: a study log.
+
+    Returns:
+        How many lines are not blank.
 
     Raises:
-        StudyLogError: a file that cannot be read.
+        StudyLogError: the file cannot be read.
     """
     return sum(1 for _ in _lines(path))
 
@@ -69,8 +87,19 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise StudyLogError(f'{path} cannot be read: {error}.') from None
 
 
-def line(event: Any, timestamp: str) -> bytes:
-    """An event as a line of a study log, with its end."""
+def format_line(event: Any, timestamp: str) -> bytes:
+    """Format an event as a line of a study log.
+
+    Args:
+        event: any JSON value; an event has an object ``client``.
+        timestamp: when it happened, in any format without tabs.
+
+    Returns:
+        The line, with its newline.
+
+    Raises:
+        InvalidValue: the event is not a JSON value.
+    """
     return json_codec.encode(event) + b'\t' + timestamp.encode() + b'\n'
 
 
@@ -79,7 +108,9 @@ def _event(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         event = json_codec.decode(text or line)
     except CorruptValue as error:
-        raise StudyLogError(f'{path}:{number}  the line {error}. Mend it or take it out.') from None
+        raise StudyLogError(f'{path}:{number}  the line {error}. Correct or remove it.') from None
     if not isinstance(event, dict) or not isinstance(event.get('client'), dict):
-        raise StudyLogError(f'{path}:{number}  the line is no event: it is no object with a "client".')
+        raise StudyLogError(
+            f'{path}:{number}  the line is not an event: an event is an object with an object "client".'
+        )
     return event

@@ -29,7 +29,7 @@ from learning_observer_kvs.reducers.state_cache import Guesses
 from learning_observer_kvs.reducers.worker import MAX_TRIES, TURN, Folder, pause
 from learning_observer_kvs.reducers.write_behind import WriteBehind
 from learning_observer_kvs.stores.key_locks import KeyLocks
-from learning_observer_kvs.stores.keys import check_key, shown
+from learning_observer_kvs.stores.keys import check_key, display_key
 
 CLOSING = 5.0
 """Seconds that closing waits for what is under way."""
@@ -451,7 +451,7 @@ class Store(ABC):
         return Conflict(f'{self._at(key)}: others kept writing it; tried {MAX_TRIES} times.')
 
     def _at(self, key: str) -> str:
-        return f'{shown(key)} in store {self.name!r} ({self.location()})'
+        return f'{display_key(key)} in store {self.name!r} ({self.location()})'
 
     # Walking
 

@@ -1,4 +1,4 @@
-"""Copying one store into another: in bounded memory, verified, and safe to run again.
+"""Copying one store into another: in bounded memory, verified, and safe to repeat.
 
 report = await copy(router.files(), router.redis())
 """
@@ -13,35 +13,37 @@ from dataclasses import dataclass, field
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
 from learning_observer_kvs.stores.base import MISSING, Store
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.store import RedisKVS
 
-PAGE = 200
-"""How many keys are under way at a time; their values must fit in memory."""
+KEYS_AT_ONCE = 200
+"""How many keys are copied at a time; their values must fit in memory."""
 
-TOLD = 20
-"""How many single keys a report names."""
+MAX_MESSAGES = 20
+"""How many messages about single keys a report keeps."""
 
 
 @dataclass
-class Report:
-    """What a copy did.
+class CopyReport:
+    """The result of a copy.
 
     Attributes:
-        copied: keys that were written.
-        there: keys that the target held already, with the same value.
-        differing: keys that the target holds with another value, and that were left as they are.
-        failed: keys whose value could not be read or is no JSON value any more.
-        named: what was wrong with the first of these, a line each.
-        source_count, target_count: how many keys the source has in the end, and how many of them the target has.
-        source_digest, target_digest: of these keys with their values, in no order; the same if all are the same.
+        copied: how many keys were written.
+        present: how many keys the target had already, with the same value.
+        differing: how many keys the target has with another value, and were left as they are.
+        failed: how many keys were not copied, because what is stored under them is not valid JSON.
+        messages: what was wrong with the first ``MAX_MESSAGES`` of the last two, a line each.
+        source_count: how many keys the source has in the end.
+        target_count: how many of these keys the target has.
+        source_digest: a SHA-256 digest of these keys with their values, whatever their order.
+        target_digest: the same of the target; the two are equal if all keys and values are.
     """
 
     copied: int = 0
-    there: int = 0
+    present: int = 0
     differing: int = 0
     failed: int = 0
-    named: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     source_count: int = 0
     target_count: int = 0
     source_digest: str = ''
@@ -49,14 +51,18 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether every key of the source is in the target with its value."""
+        """Whether the target has every key of the source, with the same value."""
         same_count = self.source_count == self.target_count
         return same_count and self.source_digest == self.target_digest and not self.failed
 
-    def name(self, text: str) -> None:
-        """Note what was wrong with a key, if there is room."""
-        if len(self.named) < TOLD:
-            self.named.append(text)
+    def add_message(self, text: str) -> None:
+        """Keep a message about a key, unless there are enough.
+
+        Args:
+            text: what is wrong with the key, with its name.
+        """
+        if len(self.messages) < MAX_MESSAGES:
+            self.messages.append(text)
 
 
 async def copy(
@@ -66,26 +72,33 @@ async def copy(
     prefix: str = '',
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda keys: None,
-) -> Report:
+) -> CopyReport:
     """Copy every key of a store into another, then read both again and compare.
 
-    It may be interrupted at any time and run again: what is there already is not written again. Nothing is removed.
+    It may be interrupted at any time and run again: a key that was copied is not written again. Nothing is removed.
 
     Args:
-        source, target: the stores.
+        source: the store that is read.
+        target: the store that is written to.
         prefix: only keys that begin with it.
-        overwrite: whether a value that the target holds is replaced where it differs; by default it is left, because
-            it may be newer, and reported.
-        progress: called with a number of keys that are done; twice for each key, once copied and once compared.
+        overwrite: whether a value of the target that differs is replaced; by default it is left, because it may be
+            newer, and reported.
+        progress: called with how many keys were done since the last call; each key counts twice, once when it is
+            copied and once when it is compared.
+
+    Returns:
+        How many keys were copied, and whether the two stores now agree.
 
     Raises:
-        StoreUnavailable: one of the stores; run it again.
+        StoreUnavailable: one of the stores cannot be used; run it again.
+        WriteUnclear: a write to the target may or may not have been applied; run it again.
+        Overloaded: a queue of the target is full; run it again later.
     """
-    report = Report()
+    report = CopyReport()
     async for keys in _pages(source, target, prefix):
         wanted = await _texts(source, keys, report)
         present = await _texts(target, list(wanted))
-        report.there += sum(present.get(key) == text for key, text in wanted.items())
+        report.present += sum(present.get(key) == text for key, text in wanted.items())
         await _add(target, {key: text for key, text in wanted.items() if key not in present}, report)
         await _replace(
             target, {key: text for key, text in wanted.items() if present.get(key, text) != text}, overwrite, report
@@ -96,7 +109,19 @@ async def copy(
 
 
 async def count(source: Store, target: Store, prefix: str = '') -> int:
-    """How many keys :func:`copy` would go through; Redis may show one twice while others write."""
+    """Count the keys that :func:`copy` would copy or compare.
+
+    Args:
+        source: the store that is read.
+        target: the store that is written to.
+        prefix: only keys that begin with it.
+
+    Returns:
+        The number of keys; Redis may give a key twice while others write.
+
+    Raises:
+        StoreUnavailable: the source cannot be used.
+    """
     return sum([len(keys) async for keys in _pages(source, target, prefix)])
 
 
@@ -104,17 +129,17 @@ async def _pages(source: Store, target: Store, prefix: str) -> AsyncIterator[lis
     theirs = _prefix_within(source, target)
     cursor: str | None = None
     while True:
-        page = await source.scan(prefix, cursor, PAGE)
+        page = await source.scan(prefix, cursor, KEYS_AT_ONCE)
         keys = [key for key in dict.fromkeys(page.keys) if theirs is None or not key.startswith(theirs)]
-        for start in range(0, len(keys), PAGE):
-            yield keys[start : start + PAGE]
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            yield keys[start : start + KEYS_AT_ONCE]
         cursor = page.cursor
         if cursor is None:
             return
 
 
 def _prefix_within(source: Store, target: Store) -> str | None:
-    """What the target's keys begin with where the source sees them among its own: they are not to be copied."""
+    """The prefix of the target's keys within the source, if the source contains them: they must not be copied."""
     if not isinstance(source, RedisKVS) or not isinstance(target, RedisKVS):
         return None
     if source.connection.address() != target.connection.address() or not target.prefix.startswith(source.prefix):
@@ -122,10 +147,10 @@ def _prefix_within(source: Store, target: Store) -> str | None:
     return target.prefix[len(source.prefix) :] or None
 
 
-async def _texts(store: Store, keys: list[str], report: Report | None = None) -> dict[str, bytes]:
-    """The JSON texts, all written alike, of the keys that are there.
+async def _texts(store: Store, keys: list[str], report: CopyReport | None = None) -> dict[str, bytes]:
+    """The JSON texts of the keys that exist, each encoded again so that equal values have equal texts.
 
-    Where a value cannot be read it is reported and left out; without a report it is a text that equals no other.
+    A value that is not JSON is reported and left out; without a report it is an empty text, which equals no other.
     """
     found: dict[str, bytes] = {}
     for key, text in zip(keys, await _stored(store, keys), strict=True):
@@ -139,20 +164,20 @@ async def _texts(store: Store, keys: list[str], report: Report | None = None) ->
                 found[key] = b''
             else:
                 report.failed += 1
-                report.name(str(error))
+                report.add_message(str(error))
     return found
 
 
 async def _stored(store: Store, keys: list[str]) -> list[bytes | CorruptValue | None]:
-    """What is stored, or what is wrong with it."""
+    """What is stored under each key, or the error of reading it."""
     try:
         return [*await store.read_bytes(keys)] if keys else []
     except CorruptValue as error:
         return [error] if len(keys) == 1 else [text for key in keys for text in await _stored(store, [key])]
 
 
-async def _add(target: Store, texts: Mapping[str, bytes], report: Report) -> None:
-    """Write keys one by one, since a cluster has them in different places; at once, so that they share the way."""
+async def _add(target: Store, texts: Mapping[str, bytes], report: CopyReport) -> None:
+    """Write each key by itself, since a cluster has them in different slots; concurrently, so that batches form."""
     added = await asyncio.gather(
         *(target.compare_and_set(key, MISSING, json_codec.decode(text)) for key, text in texts.items())
     )
@@ -161,21 +186,23 @@ async def _add(target: Store, texts: Mapping[str, bytes], report: Report) -> Non
     await _replace(target, left, False, report)
 
 
-async def _replace(target: Store, texts: Mapping[str, bytes], overwrite: bool, report: Report) -> None:
+async def _replace(target: Store, texts: Mapping[str, bytes], overwrite: bool, report: CopyReport) -> None:
     if overwrite:
         await asyncio.gather(*(target.set(key, json_codec.decode(text)) for key, text in texts.items()))
         report.copied += len(texts)
     else:
         report.differing += len(texts)
         for key in texts:
-            report.name(f'{shown(key)} is in {target.name!r} with another value, and was left.')
+            report.add_message(f'{display_key(key)} has another value in {target.name!r}; it was left as it is.')
 
 
-async def _compare(source: Store, target: Store, prefix: str, report: Report, progress: Callable[[int], None]) -> None:
-    """Read everything again, from both."""
+async def _compare(
+    source: Store, target: Store, prefix: str, report: CopyReport, progress: Callable[[int], None]
+) -> None:
+    """Read both stores again, and fill in the report's counts and digests."""
     source_sum = target_sum = 0
     async for keys in _pages(source, target, prefix):
-        wanted = await _texts(source, keys, Report())
+        wanted = await _texts(source, keys, CopyReport())
         present = await _texts(target, list(wanted))
         report.source_count += len(wanted)
         report.target_count += len(present)
@@ -192,5 +219,5 @@ def _digest(key: str, text: bytes) -> int:
 
 
 def _hex(total: int) -> str:
-    """A sum of digests: it does not depend on the order, and no entry can hide behind another."""
+    """A sum of digests as hex digits: it does not depend on the order, and equal entries do not cancel out."""
     return (total % (1 << 256)).to_bytes(32, 'big').hex()

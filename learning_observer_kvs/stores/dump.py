@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -15,20 +15,22 @@ from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidKey
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.keys import check_key
 
-BLOCK = 1 << 20
-"""Bytes gathered before the disk is touched."""
+WRITE_BUFFER_BYTES = 1 << 20
+"""Bytes that :func:`write` collects before it writes them to the file."""
 
-PORTION = 500
-"""Entries that :func:`read` hands on at once, at most."""
+CHUNK_ENTRIES = 500
+"""Entries in a chunk of :func:`read`, at most."""
 
-PORTION_BYTES = 256 << 10
-"""Bytes of lines after which it hands on fewer."""
+CHUNK_BYTES = 256 << 10
+"""Bytes of lines after which a chunk ends earlier."""
 
 Entries: TypeAlias = dict[str, JSON]
+SizedEntries: TypeAlias = tuple[Entries, int]
+"""The entries of a line of a file, and the line's bytes."""
 
 
-class _OtherForm(Exception):
-    """A file that :func:`write` did not write; it may be a dump all the same."""
+class _NotByLines(Exception):
+    """A file that is not as :func:`write` writes it, an entry a line; it may be a valid dump all the same."""
 
 
 async def write(
@@ -36,88 +38,98 @@ async def write(
     entries: AsyncIterator[tuple[str, JSON]],
     encode: Callable[[str, JSON], bytes],
 ) -> int:
-    """Write entries to a file that appears whole or not at all, readable for this user alone; their number.
+    """Write entries to a file, which appears whole or not at all and is readable for this user alone.
 
     Args:
-        filename: where.
+        filename: the file; one that exists is replaced.
         entries: keys and values.
-        encode: gives the text of a value, or an error that names its key.
+        encode: encodes a key's value as JSON text; its errors name the key.
+
+    Returns:
+        How many entries were written.
 
     Raises:
-        DumpFileError: it cannot be written there.
+        DumpFileError: the file cannot be written.
     """
     target = Path(filename)
     try:
-        number, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
+        descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
         try:
-            with os.fdopen(number, 'wb') as handle:
-                count, block = 0, bytearray(b'{')
+            with os.fdopen(descriptor, 'wb') as file:
+                count, buffer = 0, bytearray(b'{')
                 async for key, value in entries:
-                    block += b',\n' if count else b'\n'
-                    block += json_codec.encode(key) + b': ' + encode(key, value)
+                    buffer += b',\n' if count else b'\n'
+                    buffer += json_codec.encode(key) + b': ' + encode(key, value)
                     count += 1
-                    if len(block) > BLOCK:
-                        await asyncio.to_thread(handle.write, bytes(block))
-                        block.clear()
-                block += b'\n}\n'
-                await asyncio.to_thread(_finish, handle, bytes(block))
+                    if len(buffer) > WRITE_BUFFER_BYTES:
+                        await asyncio.to_thread(file.write, bytes(buffer))
+                        buffer.clear()
+                buffer += b'\n}\n'
+                await asyncio.to_thread(_finish, file, bytes(buffer))
             await asyncio.to_thread(os.replace, unfinished, target)
         except BaseException:
-            with suppress(FileNotFoundError):  # cancelled while it was put in its place
+            with suppress(FileNotFoundError):  # cancelled while it was renamed
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        raise DumpFileError(f'{target} cannot be written: {error.strerror}. Choose another place.') from None
+        raise DumpFileError(f'{target} cannot be written: {error.strerror}. Give another path.') from None
     return count
 
 
 async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awaitable[None]]) -> int:
-    """Read a file through, and only if all of it is right hand its entries to ``store``; their number.
+    """Read a dump file: validate all of it, then pass its entries to ``store``, a chunk at a time.
+
+    Args:
+        filename: the file; it need not have been written by :func:`write`, but others are read as a whole.
+        store: stores a chunk of entries.
+
+    Returns:
+        How many entries were stored.
 
     Raises:
-        DumpFileError: it cannot be read, or is not one JSON object of valid keys and values; with the place where that
-            shows. Nothing was handed on, unless the file changed meanwhile; then it says how much.
+        DumpFileError: the file cannot be read, or is not one JSON object of valid keys and values; the message says
+            where. Nothing was stored, unless the file changed while it was loaded; then the message says how much.
     """
     source = Path(filename)
     try:
-        portions = await asyncio.to_thread(_verified, source)
+        chunks = await asyncio.to_thread(_validated_chunks, source)
     except OSError as error:
         raise DumpFileError(f'{source} cannot be read: {error.strerror}. Nothing was loaded.') from None
     count = 0
     while True:
         try:
-            portion = await asyncio.to_thread(next, portions, None)
-        except (_OtherForm, OSError):
+            chunk = await asyncio.to_thread(next, chunks, None)
+        except (_NotByLines, OSError):
             raise DumpFileError(
                 f'{source} changed while it was loaded; {count:,} of its entries were stored. Load it again.'
             ) from None
-        if portion is None:
+        if chunk is None:
             return count
-        await store(portion)
-        count += len(portion)
+        await store(chunk)
+        count += len(chunk)
 
 
-def _finish(handle: BinaryIO, rest: bytes) -> None:
-    handle.write(rest)
-    handle.flush()
-    os.fsync(handle.fileno())
+def _finish(file: BinaryIO, rest: bytes) -> None:
+    file.write(rest)
+    file.flush()
+    os.fsync(file.fileno())
 
 
-def _verified(source: Path) -> Iterator[Entries]:
-    """The entries of a file in portions, when all were read once and found right."""
+def _validated_chunks(source: Path) -> Iterator[Entries]:
+    """Validate a whole file; its entries in chunks, read again line by line if it is written so."""
     try:
-        _verify(source, _lines(source))
-    except _OtherForm:
-        everything = _whole(source)
-        _verify(source, iter([everything]))
-        return _portions(({key: value}, 0) for key, value in everything.items())
-    return _portions(_sized_lines(source))
+        _validate(source, _by_lines(source))
+    except _NotByLines:
+        whole = _as_a_whole(source)
+        _validate(source, [(whole, 0)])
+        return _chunks(({key: value}, 0) for key, value in whole.items())
+    return _chunks(_by_lines(source))
 
 
-def _verify(source: Path, portions: Iterator[Entries]) -> None:
+def _validate(source: Path, lines: Iterable[SizedEntries]) -> None:
     number = 0
-    for portion in portions:
-        for key, value in portion.items():
+    for entries, _ in lines:
+        for key, value in entries.items():
             number += 1
             try:
                 check_key(key)
@@ -126,54 +138,51 @@ def _verify(source: Path, portions: Iterator[Entries]) -> None:
                 raise DumpFileError(f'{source}, entry {number} ({key[:100]!r}): {error} Nothing was loaded.') from None
 
 
-def _portions(sized: Iterator[tuple[Entries, int]]) -> Iterator[Entries]:
-    portion, size = Entries(), 0
-    for entries, more in sized:
-        portion |= entries
-        size += more
-        if len(portion) >= PORTION or size >= PORTION_BYTES:
-            yield portion
-            portion, size = {}, 0
-    if portion:
-        yield portion
+def _chunks(lines: Iterable[SizedEntries]) -> Iterator[Entries]:
+    chunk, size = Entries(), 0
+    for entries, line_bytes in lines:
+        chunk |= entries
+        size += line_bytes
+        if len(chunk) >= CHUNK_ENTRIES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = {}, 0
+    if chunk:
+        yield chunk
 
 
-def _whole(source: Path) -> Entries:
+def _as_a_whole(source: Path) -> Entries:
+    """The entries of a file in any other layout, in memory all at once."""
     try:
-        everything = json_codec.decode(source.read_bytes())
+        entries = json_codec.decode(source.read_bytes())
     except CorruptValue as error:
         raise DumpFileError(f'{source} {error}. A dump is one JSON object. Nothing was loaded.') from None
-    if not isinstance(everything, dict):
+    if not isinstance(entries, dict):
         raise DumpFileError(
-            f'{source} holds a JSON {type(everything).__name__}; a dump is one object of keys and values. '
+            f'{source} holds a JSON {type(entries).__name__}; a dump is one object of keys and values. '
             'Nothing was loaded.'
         )
-    return everything
+    return entries
 
 
-def _lines(source: Path) -> Iterator[Entries]:
-    return (entries for entries, _ in _sized_lines(source))
-
-
-def _sized_lines(source: Path) -> Iterator[tuple[Entries, int]]:
-    """The entries of a file that is written as :func:`write` does it, each with the bytes of its line.
+def _by_lines(source: Path) -> Iterator[SizedEntries]:
+    """The entries of a file that is written as :func:`write` writes it.
 
     Raises:
-        _OtherForm: it is not, from some line on.
+        _NotByLines: it is not, from some line on.
     """
     with source.open('rb') as lines:
         if next(lines, b'') != b'{\n':
-            raise _OtherForm
+            raise _NotByLines
         comma = None
         for line in lines:
             if line == b'}\n' and not comma and next(lines, None) is None:
                 return
             if comma is False:
-                raise _OtherForm
+                raise _NotByLines
             comma = line.endswith(b',\n')
             try:
                 entries = json_codec.decode(b'{' + line.strip().removesuffix(b',') + b'}')
             except CorruptValue:
-                raise _OtherForm from None
+                raise _NotByLines from None
             yield entries, len(line)
-    raise _OtherForm
+    raise _NotByLines

@@ -1,4 +1,4 @@
-"""Types of stores that installed packages bring, by the entry point group ``learning_observer_kvs.stores``."""
+"""Types of stores that installed packages add, by the entry point group ``learning_observer_kvs.stores``."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ from importlib.metadata import EntryPoint, entry_points
 from learning_observer_kvs.stores.base import Store
 
 GROUP = 'learning_observer_kvs.stores'
-"""The name of an entry point is the word for ``type:``, its object the class."""
+"""The group's name. An entry point's name is the value of ``type:`` in a configuration, its object the class."""
 
 
-def installed() -> list[str]:
-    """The words of all that are installed, loadable or not; nothing is imported."""
+def installed_types() -> list[str]:
+    """List the types that installed packages add, loadable or not; nothing is imported.
+
+    Returns:
+        The values of ``type:``, sorted.
+    """
     return sorted(entry_points(group=GROUP).names)
 
 
-def join(types: MutableMapping[str, type[Store]], word: str) -> str | None:
-    """Add the type of this word to those there are, if an installed package brings it. Only that one is imported.
+def add_type(types: MutableMapping[str, type[Store]], name: str) -> str | None:
+    """Add a type to the known ones, if an installed package has it. Only that package is imported.
 
     Args:
-        types: the types there are; one that has the word already is kept.
-        word: what a configuration names.
+        types: the known types by name, added to in place; a type that is known already is kept.
+        name: the value of ``type:`` in a configuration.
 
     Returns:
-        Why the type cannot be used, as the rest of a sentence; ``None`` if it can, or if nobody brings one.
+        Why the type cannot be used, as the rest of a sentence; ``None`` if it can be, or if no package has it.
     """
-    found = () if word in types else tuple(entry_points(group=GROUP, name=word))
+    found = () if name in types else tuple(entry_points(group=GROUP, name=name))
     if not found:
         return None
     if len({entry.value for entry in found}) > 1:
-        return f'is brought by several packages: {" and ".join(sorted(map(_shown, found)))}'
+        return f'is added by several packages: {" and ".join(sorted(map(_source, found)))}'
     try:
-        brought = found[0].load()
-    except Exception as error:  # whatever a module of others raises when it is imported
-        return f'is brought by {_shown(found[0])}, which cannot be loaded: {type(error).__name__}: {error}'
-    if not isinstance(brought, type) or not issubclass(brought, Store):
-        return f'is brought by {_shown(found[0])}, which is no Store class'
-    if missing := sorted(brought.__abstractmethods__):
-        return f'is brought by {_shown(found[0])}, which lacks {", ".join(missing)}'
-    types[word] = brought
+        loaded = found[0].load()
+    except Exception as error:  # importing a module of others may raise anything
+        return f'is added by {_source(found[0])}, which cannot be loaded: {type(error).__name__}: {error}'
+    if not isinstance(loaded, type) or not issubclass(loaded, Store):
+        return f'is added by {_source(found[0])}, which is not a Store class'
+    if missing := sorted(loaded.__abstractmethods__):
+        return f'is added by {_source(found[0])}, which lacks {", ".join(missing)}'
+    types[name] = loaded
     return None
 
 
-def _shown(entry: EntryPoint) -> str:
+def _source(entry: EntryPoint) -> str:
+    """The package and the object that an entry point is from, for messages."""
     return f'{entry.dist.name} ({entry.value})' if entry.dist is not None else entry.value

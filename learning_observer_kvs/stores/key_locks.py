@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from learning_observer_kvs.errors import ReducerError
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 
 
 class KeyLocks:
@@ -34,7 +34,9 @@ class KeyLocks:
             counted = locks[key] = _Counted()
         task = asyncio.current_task()
         if counted.holder is task:
-            raise ReducerError(f'An update of {shown(key)} updates its own key; it would wait for itself for ever.')
+            raise ReducerError(
+                f'An update of {display_key(key)} updates its own key; it would wait for itself for ever.'
+            )
         counted.users += 1
         try:
             async with counted.lock:

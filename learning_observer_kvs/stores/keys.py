@@ -1,33 +1,46 @@
-"""Which keys a store takes, and how messages show them."""
+"""Which keys a store accepts, and how messages show a key."""
 
 from __future__ import annotations
 
 from learning_observer_kvs.errors import InvalidKey
 
 MAX_KEY_BYTES = 1 << 20
-"""How long a key may be in UTF-8; memoization keys hold whole essays."""
+"""The longest key in bytes of UTF-8; memoization keys hold whole essays."""
 
 
 def check_key(key: str) -> str:
-    """The key, if every store can take it.
+    """Check that a key is one that every store accepts.
+
+    Args:
+        key: what a caller gave as a key.
+
+    Returns:
+        The key as a plain ``str``.
 
     Raises:
-        InvalidKey: it is not text, empty, over ``MAX_KEY_BYTES`` long, or not valid Unicode.
+        InvalidKey: it is not text, empty, longer than ``MAX_KEY_BYTES``, or not valid Unicode.
     """
     if not isinstance(key, str):
-        raise InvalidKey(f'A key is text; this one is {type(key).__name__}: {key!r}.')
+        raise InvalidKey(f'A key must be text; this one is {type(key).__name__}: {key!r}.')
     if not key:
-        raise InvalidKey('A key is text of one character or more; this one is empty.')
+        raise InvalidKey('A key must have at least one character; this one is empty.')
     if not key.isascii() or len(key) > MAX_KEY_BYTES:
         try:
             size = len(key.encode())
         except UnicodeEncodeError as error:
-            raise InvalidKey(f'{shown(key)} is no valid Unicode at character {error.start}.') from None
+            raise InvalidKey(f'{display_key(key)} is not valid Unicode at character {error.start}.') from None
         if size > MAX_KEY_BYTES:
-            raise InvalidKey(f'{shown(key)} has {size:,} bytes; a key has {MAX_KEY_BYTES:,} at most.')
+            raise InvalidKey(f'{display_key(key)} has {size:,} bytes; a key may have at most {MAX_KEY_BYTES:,}.')
     return key if type(key) is str else str.__str__(key)
 
 
-def shown(key: str) -> str:
-    """A key as messages show it: quoted, and cut where it is very long."""
+def display_key(key: str) -> str:
+    """Return a key as messages show it.
+
+    Args:
+        key: any text.
+
+    Returns:
+        The key in quotes; of one with over 200 characters the first 150 and their number.
+    """
     return repr(key) if len(key) <= 200 else f'{key[:150]!r}… ({len(key):,} characters)'

@@ -1,4 +1,4 @@
-"""What a reducer's state is kept by: a student, a class, a field of the event."""
+"""The fields that a reducer's state is kept by: a student, a class, a field of the event."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import enum
 import functools
 import re
 
-from learning_observer_kvs.errors import KVSError
-
 
 class KeyStateType(enum.Enum):
-    """Whether a key holds what the reducer needs (internal) or what dashboards read (external)."""
+    """Which of a reducer's two states a key is for: internal (for its next event) or external (for dashboards)."""
 
     INTERNAL = 1
     EXTERNAL = 2
 
 
 class KeyField(enum.Enum):
-    """The fields the server itself knows an event by."""
+    """The fields that the server itself knows of an event."""
 
     STUDENT = 1
     CLASS = 2
@@ -33,10 +31,10 @@ class EventField:
     """A field of the event itself, such as ``EventField('doc_id')``.
 
     Args:
-        event: the field's name: letters, digits, ``.``, ``-`` and ``_``.
+        event: the field's name, of letters, digits, ``.``, ``-`` and ``_``.
 
     Raises:
-        AttributeError: any other character; names come from browsers too.
+        AttributeError: the name has another character, which a name that comes from a browser may.
     """
 
     __slots__ = ('event', 'name')
@@ -44,7 +42,7 @@ class EventField:
     def __init__(self, event: str) -> None:
         if not isinstance(event, str) or not _EVENT_FIELD.fullmatch(event):
             raise AttributeError(
-                f'{event!r} is no name of an event field: letters, digits, dots, dashes and underscores are.'
+                f'{event!r} is not a name of an event field: use letters, digits, dots, dashes and underscores.'
             )
         self.event = event
         self.name = 'EventField.' + event
@@ -68,8 +66,4 @@ class EventField:
 
 
 class Scope(frozenset[KeyField | EventField]):
-    """The set of fields that a reducer keeps one state for each value of."""
-
-
-class ScopeFieldError(KVSError):
-    """A scope holds something that is no field."""
+    """The fields that a reducer's state is kept by: it has one state for each combination of their values."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.errors import ScopeFieldError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope, ScopeFieldError
+from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     fully_qualified_function_name,
     make_key,
@@ -28,6 +29,9 @@ __all__ = [
     'EventField',
     'KeyField',
     'KeyStateType',
+    'Pipeline',
+    'ProcessEvent',
+    'Reducer',
     'Scope',
     'ScopeFieldError',
     'fully_qualified_function_name',
@@ -41,9 +45,58 @@ __all__ = [
 GUEST = '[guest]'
 """The student of events that come without metadata."""
 
-Reducer = Callable[[Any, JSON], Awaitable[Any]]
-ProcessEvent = Callable[..., Awaitable[JSON]]
-Pipeline = Callable[..., Awaitable[ProcessEvent]]
+Reducer: TypeAlias = Callable[[Any, JSON], Awaitable[Any]]
+"""``async def reducer(event, internal_state)``, which returns ``(internal_state, external_state)``."""
+
+
+class ProcessEvent(Protocol):
+    """Processes the events of one connection with one reducer; a :class:`Pipeline` returns it."""
+
+    async def __call__(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> JSON:
+        """Run the reducer on one event, and commit both of its states.
+
+        Args:
+            event: the event, as the reducer gets it.
+            event_fields: values by the name of an ``EventField`` of the scope; one that is missing is ``None``.
+
+        Returns:
+            The external state, as the reducer returned it; ``False`` where it declined to write one.
+
+        Raises:
+            Exception: what the reducer raised; neither state was changed, as with all but the last of these errors.
+            ReducerError: the reducer did not return a pair, or sent an event to its own key.
+            InvalidKey: a field's value makes a key that no store accepts.
+            InvalidValue: a state that JSON cannot hold.
+            CorruptValue: the stored internal state is not JSON.
+            Conflict: other processes kept writing the internal state.
+            Overloaded: too many events wait for this key; the event was rejected; retry later.
+            StoreUnavailable: the store cannot be used; the event was not processed.
+            WriteUnclear: the commit may or may not have been applied.
+        """
+        ...
+
+
+class Pipeline(Protocol):
+    """A decorated reducer: awaited once for each connection, it returns what processes the connection's events."""
+
+    __name__: str
+    __qualname__: str
+
+    async def __call__(self, metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = ...) -> ProcessEvent:
+        """Begin a connection.
+
+        Args:
+            metadata: the metadata of the connection; the student is ``metadata['auth']['safe_user_id']``, or
+                ``[guest]`` without it.
+            router: the router whose default store keeps the states; by default ``KVS``, the router of the settings.
+
+        Returns:
+            The coroutine function to await for each event of the connection.
+
+        Raises:
+            KVSNotConfigured: the router has no default store.
+        """
+        ...
 
 
 def kvs_pipeline(
@@ -54,25 +107,24 @@ def kvs_pipeline(
 ) -> Callable[[Reducer], Pipeline]:
     """Make ``async def reducer(event, internal_state)`` a pipeline that keeps its state in the store.
 
-    The reducer returns ``(internal_state, external_state)``, ``False`` for one that is not to be written. It may run
-    more than once for an event (when another process wrote the state in between), each time with a fresh copy of the
-    state: it must be free of side effects. If it raises, both states stay as they were.
+    The reducer returns ``(internal_state, external_state)``, with ``False`` for a state that is not to be written. If
+    it raises, both states stay as they were.
+
+    A reducer must be free of side effects: it may run more than once for an event (when another process wrote the
+    state in between, or when a cached state turns out to be old), each time with a fresh copy of the state.
 
     Args:
-        null_state: the internal state that a new key starts from; a copy each time.
-        scope: the fields one state is kept for each value of; a student each, if not given.
-        module_override, qualname_override: the name it goes by in keys, where the function's own does not fit
-            (in a notebook, for example).
+        null_state: the internal state that a new key starts with, any JSON value; each key gets a copy.
+        scope: the fields that the state is kept by; by default one state for each student.
+        module_override: the module's name in keys, where the function's own does not fit (in a notebook, for example).
+        qualname_override: the function's name in keys, likewise.
 
     Returns:
-        A decorator. What it makes is awaited once for each connection with ``metadata`` (the student is
-        ``metadata['auth']['safe_user_id']``, without metadata ``[guest]``) and gives
-        ``process_event(event, event_fields={})``, which is awaited for every event and returns the external state.
-        ``router=`` beside ``metadata`` names another router than the one of the settings.
+        A decorator, which makes a :class:`Pipeline` of a reducer.
 
     Raises:
-        ScopeFieldError: the scope holds something that the server cannot fill in.
-        InvalidValue: ``null_state`` is no JSON value.
+        ScopeFieldError: the scope has a field that the server cannot fill in from an event.
+        InvalidValue: ``null_state`` is not a JSON value.
     """
     fields = Scope([KeyField.STUDENT]) if scope is None else scope
     for field in fields:
@@ -106,7 +158,7 @@ def kvs_pipeline(
                     make_key(func, key_dict, KeyStateType.EXTERNAL),
                 )
 
-            # Nearly all events of a connection are of one document, so its last keys are kept.
+            # Nearly all events of a connection are of one document, so the last keys are reused.
             last_values = ('None',) * len(names)
             last_keys = keys_of(last_values)
 
@@ -125,5 +177,26 @@ def kvs_pipeline(
     return decorator
 
 
-student_event_reducer = functools.partial(kvs_pipeline, scope=Scope([KeyField.STUDENT]))
-"""``kvs_pipeline`` with one state for each student."""
+def student_event_reducer(
+    null_state: JSON = None,
+    *,
+    module_override: str | None = None,
+    qualname_override: str | None = None,
+) -> Callable[[Reducer], Pipeline]:
+    """Make ``async def reducer(event, internal_state)`` a pipeline with one state for each student.
+
+    The same as :func:`kvs_pipeline` without a scope. A reducer must be free of side effects: it may run more than once
+    for an event, each time with a fresh copy of the state.
+
+    Args:
+        null_state: the internal state that a new student starts with, any JSON value; each student gets a copy.
+        module_override: the module's name in keys, where the function's own does not fit (in a notebook, for example).
+        qualname_override: the function's name in keys, likewise.
+
+    Returns:
+        A decorator, which makes a :class:`Pipeline` of a reducer.
+
+    Raises:
+        InvalidValue: ``null_state`` is not a JSON value.
+    """
+    return kvs_pipeline(null_state, Scope([KeyField.STUDENT]), module_override, qualname_override)

@@ -1,8 +1,8 @@
-"""Reducer keys: ``<scope>,<module.function>,<FIELD:value>,…``, made and taken apart.
+r"""Reducer keys: ``<state type>,<module.function>,<FIELD:value>,…``, made and parsed.
 
 ``Internal,writing.reconstruct,EventField.doc_id:1AbC,STUDENT:bob``: fields sorted by name. Programs split such keys on
-``,`` and on the first ``:``, so ordinary values stand as they are. A value that itself holds a comma could forge
-another student's key; it is written ``\\2c``, and the backslash itself ``\\5c``.
+``,`` and on the first ``:``, so ordinary values are written as they are. A value that itself holds a comma could forge
+another student's key; it is written ``\2c``, and the backslash itself ``\5c``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ _KEY_FIELDS = {str(field): field for field in KeyField}
 
 
 def fully_qualified_function_name(func: Callable[..., Any]) -> str:
-    """``module.function``, the name reducers go by in keys.
+    """Return ``module.function``, the name of a reducer in keys.
+
+    Args:
+        func: any function, decorated or not.
+
+    Returns:
+        Its module and qualified name.
 
     >>> from math import sin
     >>> fully_qualified_function_name(sin)
@@ -31,7 +37,14 @@ def fully_qualified_function_name(func: Callable[..., Any]) -> str:
 
 
 def escape(value: object) -> str:
-    """A field's value as it stands in a key."""
+    r"""Return a field's value as it is written in a key.
+
+    Args:
+        value: any value; its ``str()`` is written.
+
+    Returns:
+        The text, with each backslash as ``\5c`` and each comma as ``\2c``.
+    """
     text = str(value)
     if ',' in text or '\\' in text:
         text = text.replace('\\', r'\5c').replace(',', r'\2c')
@@ -39,17 +52,27 @@ def escape(value: object) -> str:
 
 
 def unescape(text: str) -> str:
-    """The reverse of :func:`escape`."""
+    """Reverse :func:`escape`.
+
+    Args:
+        text: a field's value as it is written in a key.
+
+    Returns:
+        The value's own text.
+    """
     return _ESCAPED.sub(lambda match: ',' if match[1] == '2c' else '\\', text)
 
 
 def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeyStateType) -> str:
-    """The key of one state of one reducer.
+    """Return the key of one state of one reducer.
 
     Args:
         func: the reducer (decorated or not), or its fully qualified name.
         key_dict: a value for each field of its scope.
         state_type: whether the internal or the external state is meant.
+
+    Returns:
+        The key, such as ``Internal,some_module.reducer,STUDENT:123``; fields are sorted by name.
 
     >>> make_key('some_module.reducer', {KeyField.STUDENT: 123}, KeyStateType.INTERNAL)
     'Internal,some_module.reducer,STUDENT:123'
@@ -61,29 +84,34 @@ def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeySt
 
 
 def make_key_from_json(js: Mapping[str, Any], sources: Collection[str] | None = None) -> str:
-    """The external key that a browser asks for.
+    """Return the internal key that an object from a browser names.
+
+    The names are checked here; whether the sender may read that state the caller decides before.
 
     Args:
         js: ``{"source": "module.function", "KeyField.STUDENT": "bob", "EventField.doc_id": "1AbC"}``.
-            Whether the asker may see it is decided before this is called.
-        sources: the reducers that may be asked for; by default all that were decorated in this process.
+        sources: the fully qualified names that ``source`` may have; by default all reducers that were decorated in
+            this process.
+
+    Returns:
+        The key of the internal state, such as ``Internal,module.function,EventField.doc_id:1AbC,STUDENT:bob``.
 
     Raises:
-        InvalidKey: an unknown source or entry, or a value that is neither text nor a number.
+        InvalidKey: an unknown source or field, or a value that is neither text nor a number.
     """
     known = _REDUCERS if sources is None else sources
     source = js.get('source')
     if not isinstance(source, str) or source not in known:
         names = ', '.join(sorted(known)) or 'none yet: import the modules that define them'
-        raise InvalidKey(f'{source!r} is no reducer of this server. There are: {names}.')
+        raise InvalidKey(f'{source!r} is not a reducer of this server. There are: {names}.')
     key_dict: dict[KeyField | EventField, Any] = {}
     for name, value in js.items():
         if name == 'source':
             continue
         if not isinstance(value, (str, int, float)) and value is not None:
-            raise InvalidKey(f'{name} is {value!r}; a key takes text or a number there.')
+            raise InvalidKey(f'{name} is {value!r}; it must be text or a number.')
         key_dict[_field(name)] = value
-    return make_key(source, key_dict, KeyStateType.EXTERNAL)
+    return make_key(source, key_dict, KeyStateType.INTERNAL)
 
 
 def _field(name: object) -> KeyField | EventField:
@@ -95,24 +123,36 @@ def _field(name: object) -> KeyField | EventField:
                 return EventField(name.removeprefix('EventField.'))
             except AttributeError as error:
                 raise InvalidKey(str(error)) from None
-    raise InvalidKey(f'{name!r} is no field of a key. There are: source, {", ".join(_KEY_FIELDS)}, EventField.<name>.')
+    names = ', '.join(['source', *_KEY_FIELDS, 'EventField.<name>'])
+    raise InvalidKey(f'{name!r} is not a field of a key. There are: {names}.')
 
 
 _REDUCERS: set[str] = set()
 
 
 def register_reducer(name: str) -> None:
-    """Note that a reducer of this fully qualified name exists, for :func:`make_key_from_json`."""
+    """Record that a reducer exists, for :func:`make_key_from_json` and :func:`is_reducer`.
+
+    Args:
+        name: its fully qualified name.
+    """
     _REDUCERS.add(name)
 
 
 def is_reducer(name: str) -> bool:
-    """Whether a reducer of this fully qualified name was decorated in this process."""
+    """Return whether a reducer was decorated in this process.
+
+    Args:
+        name: its fully qualified name.
+
+    Returns:
+        Whether :func:`register_reducer` was called with it.
+    """
     return name in _REDUCERS
 
 
 class ReducerKey(NamedTuple):
-    """A reducer key taken apart: ``fields`` maps field names (``STUDENT``, ``EventField.doc_id``) to values."""
+    """The parts of a reducer key; ``fields`` maps field names (``STUDENT``, ``EventField.doc_id``) to values."""
 
     state_type: KeyStateType
     source: str
@@ -123,7 +163,14 @@ _STATE_TYPES = {state_type.name.capitalize(): state_type for state_type in KeySt
 
 
 def parse_key(key: str) -> ReducerKey | None:
-    """Take a reducer key apart; ``None`` for a key that is none."""
+    """Split a reducer key into its parts.
+
+    Args:
+        key: any key.
+
+    Returns:
+        The parts, or ``None`` if it is not a reducer key.
+    """
     first, *rest = key.split(',')
     if first not in _STATE_TYPES or not rest or not rest[0]:
         return None

@@ -1,15 +1,15 @@
-"""The promise of every store as tests, for stores of others too.
+"""The contract of every store as tests, for stores of other packages too.
 
-    from learning_observer_kvs.testing import StorePromise
+    from learning_observer_kvs.testing import StoreContract
 
-    class TestMyStore(StorePromise):
+    class TestMyStore(StoreContract):
         @pytest.fixture
         async def store(self, tmp_path):
             async with MyKVS(tmp_path / 'data') as store:
                 yield store
 
-pytest collects the tests of the class; it needs ``pytest`` and ``pytest-asyncio`` (or ``pytest-aiohttp``) in auto mode.
-The values and keys are data: ``learning_observer_kvs.testing.values`` and ``.keys``.
+pytest collects the tests of the class. It needs ``pytest-asyncio`` (or ``pytest-aiohttp``) in auto mode. The values
+and keys of the tests are data in ``learning_observer_kvs.testing.values`` and ``.keys``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ pytest.register_assert_rewrite(
     f'{__name__}.contents', f'{__name__}.calls', f'{__name__}.writes', f'{__name__}.reducers'
 )
 
-from learning_observer_kvs.testing.calls import CallsPromise  # noqa: E402
-from learning_observer_kvs.testing.contents import ContentsPromise  # noqa: E402
-from learning_observer_kvs.testing.reducers import ReducersPromise  # noqa: E402
-from learning_observer_kvs.testing.writes import WritesPromise  # noqa: E402
+from learning_observer_kvs.testing.calls import CallsContract  # noqa: E402
+from learning_observer_kvs.testing.contents import ContentsContract  # noqa: E402
+from learning_observer_kvs.testing.reducers import ReducersContract  # noqa: E402
+from learning_observer_kvs.testing.writes import WritesContract  # noqa: E402
 
-__all__ = ['StorePromise']
+__all__ = ['StoreContract']
 
 
-class StorePromise(ContentsPromise, CallsPromise, WritesPromise, ReducersPromise):
-    """What every store keeps; subclass it and give it a ``store`` fixture: an empty store, closed afterwards.
+class StoreContract(ContentsContract, CallsContract, WritesContract, ReducersContract):
+    """The tests that every store must pass.
 
-    Override ``spoil`` where ``commit_bytes`` takes no text but JSON, and ``leave`` where an event loop that ends must close
-    more than the store.
+    A subclass has a fixture ``store``: an empty store, closed afterwards. It overrides ``write_raw`` if its
+    ``commit_bytes`` accepts only JSON, and ``leave_loop`` if more than the store must be closed at the end of an event
+    loop.
     """

@@ -1,4 +1,4 @@
-"""Reading, removing, walking, dumping and loading, and what a store is between calls."""
+"""The contract of reading, removing, scanning, dumping and loading, and of closing a store."""
 
 from __future__ import annotations
 
@@ -19,8 +19,17 @@ NOT_JSON = {'empty': b'', 'cut': b'{"half":', 'word': b'nope', 'not UTF-8': b'"\
 """Stored text that is not JSON."""
 
 
-async def walk(store: Store, prefix: str, limit: int) -> list[str]:
-    """The keys of all pages, in the order they came."""
+async def scan_all(store: Store, prefix: str, limit: int) -> list[str]:
+    """Scan a store to the end.
+
+    Args:
+        store: the store.
+        prefix: only keys that begin with it.
+        limit: of each page.
+
+    Returns:
+        The keys of all pages, in the order in which they came.
+    """
     found: list[str] = []
     cursor: str | None = None
     while True:
@@ -30,15 +39,25 @@ async def walk(store: Store, prefix: str, limit: int) -> list[str]:
             return found
 
 
-class CallsPromise:
-    """Each call that does not need a condition."""
+class CallsContract:
+    """Tests of each call that has no condition."""
 
-    async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        """Store a text that need not be JSON; override it where ``commit_bytes`` refuses that."""
+    async def write_raw(self, store: Store, key: str, text: bytes) -> None:
+        """Store a text that need not be JSON; override it if ``commit_bytes`` accepts only JSON.
+
+        Args:
+            store: the store.
+            key: a valid key.
+            text: any bytes.
+        """
         assert await store.commit_bytes({key: text}, {})
 
-    async def leave(self, store: Store) -> None:
-        """An event loop other than that of the fixture ends; override it where more than the store is open there."""
+    async def leave_loop(self, store: Store) -> None:
+        """Close what is open in the running event loop, which is not that of the fixture and ends now.
+
+        Args:
+            store: the store, which the fixture's loop still uses.
+        """
         await store.close()
 
     # Reading
@@ -58,7 +77,7 @@ class CallsPromise:
         await store.multiset(entries)
         assert await store.multiget(entries) == list(entries.values())
 
-    async def test_describe_tells_the_bytes_and_what_else_is_known(self, store: Store) -> None:
+    async def test_describe_gives_the_bytes_and_what_else_is_known(self, store: Store) -> None:
         await store.set('k', 'x' * 1000)
         description = await store.describe('k')
         assert description is not None
@@ -67,11 +86,11 @@ class CallsPromise:
         assert description.written is None or abs(description.written - time.time()) < 60
 
     @pytest.mark.parametrize('text', NOT_JSON.values(), ids=NOT_JSON.keys())
-    async def test_what_is_not_json_is_told_with_key_and_place_and_never_overwritten(
+    async def test_a_text_that_is_not_json_is_corrupt_with_key_and_location_and_is_never_overwritten(
         self, store: Store, text: bytes
     ) -> None:
         await store.set('good', 1)
-        await self.spoil(store, 'bad', text)
+        await self.write_raw(store, 'bad', text)
 
         async def step(state: Any) -> Any:
             return 'new', 'new'
@@ -84,23 +103,23 @@ class CallsPromise:
             lambda: store.compare_and_set('bad', None, 'new'),
             lambda: store.fold('bad', 'External', step),
         ):
-            with pytest.raises(CorruptValue, match='bad') as told:
+            with pytest.raises(CorruptValue, match='bad') as raised:
                 await call()
-            assert store.location() in str(told.value)
-            assert store.name in str(told.value)
+            assert store.location() in str(raised.value)
+            assert store.name in str(raised.value)
         assert await store['good'] == 1
         assert sorted(await store.keys()) == ['bad', 'good']
         assert await store.describe('bad') is not None
         assert await store.remove('bad')
         assert await store.dump() == {'good': 1}
 
-    async def test_what_is_not_json_can_be_replaced(self, store: Store) -> None:
-        await self.spoil(store, 'k', b'{"half":')
+    async def test_a_text_that_is_not_json_can_be_replaced(self, store: Store) -> None:
+        await self.write_raw(store, 'k', b'{"half":')
         await store.set('k', 'whole')
         assert await store['k'] == 'whole'
 
-    async def test_what_the_standard_json_wrote_is_read(self, store: Store) -> None:
-        await self.spoil(store, 'k', b'{"a": NaN, "b": "\\ud83d", "c": -Infinity, "d": 1' + b'0' * 100 + b'}')
+    async def test_text_of_the_standard_json_is_read(self, store: Store) -> None:
+        await self.write_raw(store, 'k', b'{"a": NaN, "b": "\\ud83d", "c": -Infinity, "d": 1' + b'0' * 100 + b'}')
         found = await store['k']
         assert math.isnan(found.pop('a'))
         assert found == {'b': '\ud83d', 'c': -math.inf, 'd': 10**100}
@@ -109,13 +128,13 @@ class CallsPromise:
 
     # Removing and clearing
 
-    async def test_remove_says_whether_it_was_there(self, store: Store) -> None:
+    async def test_remove_returns_whether_the_key_existed(self, store: Store) -> None:
         await store.set('k', None)
         assert await store.remove('k') is True
         assert await store.remove('k') is False
         assert await store.keys() == []
 
-    async def test_clear_leaves_nothing_and_the_store_works_on(self, store: Store) -> None:
+    async def test_clear_removes_everything_and_the_store_can_be_used_again(self, store: Store) -> None:
         await store.clear()
         await store.multiset({'a': 1, 'b/c': 2, **{f'k{number}': number for number in range(1500)}})
         await store.clear()
@@ -124,22 +143,22 @@ class CallsPromise:
         await store.set('a', 3)
         assert await store['a'] == 3
 
-    # Walking
+    # Scanning
 
     @pytest.mark.parametrize('limit', [1, 2, 3, 7, 20, 1000])
     async def test_scan_gives_every_key_of_the_prefix(self, store: Store, limit: int) -> None:
         wanted = {f'a*{number}' for number in range(20)}
         await store.multiset(dict.fromkeys([*wanted, 'a', 'ab', 'b*1', 'a/1'], 1))
-        assert set(await walk(store, 'a*', limit)) == wanted
+        assert set(await scan_all(store, 'a*', limit)) == wanted
         assert set(await store.keys('a*')) == wanted
-        assert await walk(store, 'none', limit) == []
+        assert await scan_all(store, 'none', limit) == []
 
     async def test_keys_gives_each_key_once(self, store: Store) -> None:
         wanted = [f'{number}' for number in range(3000)]
         await store.multiset(dict.fromkeys(wanted, 1))
         assert sorted(await store.keys()) == sorted(wanted)
 
-    async def test_a_page_holds_at_least_one_key_to_look_at(self, store: Store) -> None:
+    async def test_the_limit_of_a_page_is_at_least_one(self, store: Store) -> None:
         for limit in (0, -1):
             with pytest.raises(ValueError, match='limit'):
                 await store.scan('', None, limit)
@@ -160,16 +179,16 @@ class CallsPromise:
         assert cursor is None
         assert stays <= found
 
-    async def test_several_walks_at_once_do_not_disturb_each_other(self, store: Store) -> None:
+    async def test_concurrent_scans_do_not_disturb_each_other(self, store: Store) -> None:
         wanted = {f'{letter}{number}' for letter in 'ab' for number in range(30)}
         await store.multiset(dict.fromkeys(wanted, 1))
-        walks = await asyncio.gather(*(walk(store, prefix, limit) for prefix in ('', 'a', 'b') for limit in (3, 7)))
-        for found, prefix in zip(walks, ['', '', 'a', 'a', 'b', 'b'], strict=True):
+        scans = await asyncio.gather(*(scan_all(store, prefix, limit) for prefix in ('', 'a', 'b') for limit in (3, 7)))
+        for found, prefix in zip(scans, ['', '', 'a', 'a', 'b', 'b'], strict=True):
             assert set(found) == {key for key in wanted if key.startswith(prefix)}
 
     # Dump and load
 
-    async def test_what_dump_wrote_load_reads(self, store: Store, tmp_path: Path) -> None:
+    async def test_load_reads_what_dump_wrote(self, store: Store, tmp_path: Path) -> None:
         entries = {f'k{number}/é': {'n': number, 'big': 2**80, 'text': 'é\n😀'} for number in range(1200)}
         await store.multiset(entries)
         assert await store.dump(tmp_path / 'dump.json') == 1200
@@ -185,32 +204,32 @@ class CallsPromise:
         await store.load(tmp_path / 'dump.json')
         assert repr(await store.multiget(entries)) == repr(list(entries.values()))
 
-    async def test_dump_can_be_confined_to_a_prefix(self, store: Store, tmp_path: Path) -> None:
+    async def test_dump_can_be_restricted_to_a_prefix(self, store: Store, tmp_path: Path) -> None:
         await store.multiset({'a1': 1, 'b1': 2})
         assert await store.dump(prefix='a') == {'a1': 1}
         assert await store.dump(tmp_path / 'dump.json', prefix='b') == 1
 
     async def test_a_dump_that_fails_leaves_the_file_as_it_was(self, store: Store, tmp_path: Path) -> None:
-        (folder := tmp_path / 'dumps').mkdir()
-        (folder / 'dump.json').write_text('before')
+        (directory := tmp_path / 'dumps').mkdir()
+        (directory / 'dump.json').write_text('before')
         await store.set('a', 1)
-        await self.spoil(store, 'b', b'nope')
+        await self.write_raw(store, 'b', b'nope')
         with pytest.raises(CorruptValue):
-            await store.dump(folder / 'dump.json')
-        assert os.listdir(folder) == ['dump.json']
-        assert (folder / 'dump.json').read_text() == 'before'
+            await store.dump(directory / 'dump.json')
+        assert os.listdir(directory) == ['dump.json']
+        assert (directory / 'dump.json').read_text() == 'before'
 
     async def test_a_dump_to_a_file_names_the_key_that_another_program_wrote_a_nan_under(
         self, store: Store, tmp_path: Path
     ) -> None:
         await store.set('good', 1)
-        await self.spoil(store, 'odd', b'{"a": NaN}')
+        await self.write_raw(store, 'odd', b'{"a": NaN}')
         with pytest.raises(InvalidValue, match=r"'odd' in store .* value\['a'\]"):
             await store.dump(tmp_path / 'dump.json')
         assert not (tmp_path / 'dump.json').exists()
         assert sorted(await store.dump()) == ['good', 'odd']
 
-    async def test_load_refuses_a_large_file_whose_last_entry_is_bad_before_it_writes(
+    async def test_load_rejects_a_large_file_whose_last_entry_is_invalid_before_it_writes(
         self, store: Store, tmp_path: Path
     ) -> None:
         good = ''.join(f'"k{number}": {number},\n' for number in range(2000))
@@ -221,13 +240,13 @@ class CallsPromise:
         assert await store.keys() == []
 
     @pytest.mark.parametrize('text', ['', '[1]', '{"a": 1', '{\n"a": 1,\n"b": nope\n}\n', '{"": 1}', '{"a": NaN}'])
-    async def test_load_refuses_a_bad_file_before_it_writes(self, store: Store, tmp_path: Path, text: str) -> None:
+    async def test_load_rejects_an_invalid_file_before_it_writes(self, store: Store, tmp_path: Path, text: str) -> None:
         (tmp_path / 'dump.json').write_text(text)
         with pytest.raises(DumpFileError, match=r'dump\.json'):
             await store.load(tmp_path / 'dump.json')
         assert await store.keys() == []
 
-    # Between calls
+    # Loops and closing
 
     async def test_a_closed_store_can_be_used_again(self, store: Store) -> None:
         await store.set('k', 1)
@@ -241,24 +260,24 @@ class CallsPromise:
         async def add(value: Any) -> Any:
             return (value or 0) + 1
 
-        async def others() -> None:
+        async def in_another_loop() -> None:
             for _ in range(10):
                 await store.update('k', add)
             await store.set('l', await store['k'])
-            await self.leave(store)
+            await self.leave_loop(store)
 
         for _ in range(2):
-            elsewhere = asyncio.to_thread(asyncio.run, others())
+            elsewhere = asyncio.to_thread(asyncio.run, in_another_loop())
             await asyncio.gather(elsewhere, *(store.update('k', add) for _ in range(10)))
         assert await store['k'] == 40
 
-    async def test_asking_in_or_iterating_is_refused_instead_of_never_ending(self, store: Store) -> None:
+    async def test_in_and_iteration_are_type_errors_instead_of_endless_loops(self, store: Store) -> None:
         with pytest.raises(TypeError):
             'k' in store  # type: ignore[misc]  # noqa: B015
         with pytest.raises(TypeError):
             list(store)  # type: ignore[call-overload]
 
-    async def test_it_says_what_it_is_and_where(self, store: Store) -> None:
+    async def test_repr_has_name_and_location(self, store: Store) -> None:
         assert store.name in repr(store)
         assert store.location() in repr(store)
         assert store.busy_keys() == 0

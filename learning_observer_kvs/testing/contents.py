@@ -1,4 +1,4 @@
-"""What goes in comes out: values and keys."""
+"""The contract of values and keys: a value comes back as it was stored, under its key and no other."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from learning_observer_kvs.errors import InvalidKey, InvalidValue
 from learning_observer_kvs.stores.base import MISSING, Store
-from learning_observer_kvs.testing.keys import KEYS, REFUSED_KEYS
-from learning_observer_kvs.testing.values import FLATTENED, KEPT, REFUSED, Word
+from learning_observer_kvs.testing.keys import INVALID_KEYS, KEYS
+from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Word
 
 SHORT_KEYS = [key for key in KEYS if len(key) < 10_000]
 
 
-class ContentsPromise:
-    """Values and keys."""
+class ContentsContract:
+    """Tests of values and keys."""
 
     # Values
 
@@ -31,14 +31,14 @@ class ContentsPromise:
         await store.set('k', value)
         assert repr(await store['k']) == repr(found)
 
-    @pytest.mark.parametrize(('value', 'location'), REFUSED.values(), ids=REFUSED.keys())
-    async def test_what_json_cannot_hold_is_refused_and_nothing_is_touched(
+    @pytest.mark.parametrize(('value', 'location'), INVALID.values(), ids=INVALID.keys())
+    async def test_a_value_that_json_cannot_hold_is_rejected_and_nothing_is_written(
         self, store: Store, value: Any, location: str
     ) -> None:
         await store.set('k', 'before')
-        with pytest.raises(InvalidValue) as refusal:
+        with pytest.raises(InvalidValue) as raised:
             await store.set('k', value)
-        assert location in str(refusal.value)
+        assert location in str(raised.value)
         for call in (
             lambda: store.multiset({'other': 1, 'k': value}),
             lambda: store.commit({'other': 1, 'k': value}),
@@ -50,7 +50,7 @@ class ContentsPromise:
                 await call()
         assert await store.dump() == {'k': 'before'}
 
-    async def test_the_mark_of_what_is_missing_is_no_value(self, store: Store) -> None:
+    async def test_missing_is_not_a_value(self, store: Store) -> None:
         with pytest.raises(InvalidValue):
             await store.set('k', MISSING)
         with pytest.raises(InvalidValue):
@@ -93,7 +93,7 @@ class ContentsPromise:
 
     # Keys
 
-    async def test_hostile_keys_never_meet(self, store: Store) -> None:
+    async def test_hostile_keys_never_collide(self, store: Store) -> None:
         for number, key in enumerate(KEYS):
             await store.set(key, number)
         assert await store.multiget(KEYS) == list(range(len(KEYS)))
@@ -114,15 +114,15 @@ class ContentsPromise:
         await store.clear()
         assert await store.keys() == []
 
-    async def test_a_prefix_is_text_and_nothing_else(self, store: Store) -> None:
+    async def test_no_character_of_a_prefix_has_a_special_meaning(self, store: Store) -> None:
         await store.multiset(dict.fromkeys(SHORT_KEYS, 1))
         for prefix in {cut for key in SHORT_KEYS for cut in (key[:1], key[:2], key[:-1], key) if len(cut) < 100}:
             assert sorted(await store.keys(prefix)) == sorted(key for key in SHORT_KEYS if key.startswith(prefix)), (
                 prefix
             )
 
-    @pytest.mark.parametrize('key', REFUSED_KEYS.values(), ids=REFUSED_KEYS.keys())
-    async def test_a_key_no_store_takes_is_refused_everywhere(self, store: Store, key: Any) -> None:
+    @pytest.mark.parametrize('key', INVALID_KEYS.values(), ids=INVALID_KEYS.keys())
+    async def test_an_invalid_key_is_rejected_by_every_call(self, store: Store, key: Any) -> None:
         for call in (
             lambda: store[key],
             lambda: store.set(key, 1),
@@ -139,7 +139,7 @@ class ContentsPromise:
                 await call()
         assert await store.keys() == []
 
-    async def test_a_key_of_a_text_subclass_is_the_text(self, store: Store) -> None:
+    async def test_a_key_of_a_str_subclass_is_the_plain_text(self, store: Store) -> None:
         await store.set(Word('k'), 1)
         assert await store['k'] == 1
         [key] = await store.keys()

@@ -1,4 +1,4 @@
-"""Keys as data: ordinary and hostile ones that every store takes, and what none takes."""
+"""Keys as data: ordinary and hostile ones that every store accepts, and invalid ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEYS = [
     'Internal,some.module.reducer,STUDENT:bob',
     'External,m.r,EventField.doc_id:1AbC,STUDENT:ls-Jos%C3%A9',
     r'External,m.r,EventField.doc_id:D\2cSTUDENT:victim,STUDENT:bob',
-    # slashes at every place
+    # slashes at every position
     'a',
     'a/b',
     'a/b/c',
@@ -23,7 +23,7 @@ KEYS = [
     'a/b/',
     '/a/b',
     'a/' * 400 + 'z',
-    # what file systems give a meaning
+    # special to file systems
     '.',
     '..',
     './a',
@@ -38,7 +38,7 @@ KEYS = [
     'a.',
     'a:b',
     'a\\b',
-    # what our own stores give a meaning
+    # special to the stores of this package
     '_a',
     '_a/b',
     '__a/b',
@@ -63,7 +63,7 @@ KEYS = [
     '{a}:b',
     '}{',
     'a' * 64,
-    # what terminals, shells and patterns give a meaning
+    # special to terminals, shells and patterns
     '\x00',
     'a\x00b',
     'a\nb',
@@ -122,9 +122,9 @@ KEYS = [
     'y' * MAX_KEY_BYTES,
     'y' * (MAX_KEY_BYTES - 1) + 'z',
 ]
-"""Keys that every store takes, all different."""
+"""Keys that every store accepts, all different."""
 
-REFUSED_KEYS: dict[str, Any] = {
+INVALID_KEYS: dict[str, Any] = {
     'empty': '',
     'lone surrogate': 'a\ud800',
     'one byte too long': 'x' * (MAX_KEY_BYTES + 1),
@@ -133,4 +133,4 @@ REFUSED_KEYS: dict[str, Any] = {
     'nothing': None,
     'bytes': b'k',
 }
-"""What no store takes as a key."""
+"""What no store accepts as a key, by description."""

@@ -1,4 +1,4 @@
-"""Folding events into a reducer's pair of states: in order, none lost, none twice."""
+"""The contract of reducers: events are processed in order, none is lost, none is processed twice."""
 
 from __future__ import annotations
 
@@ -16,34 +16,41 @@ INTERNAL, EXTERNAL = 'Internal,r', 'External,r'
 
 
 async def count(state: Any) -> Any:
-    """A reducer that counts in both states."""
+    """Count in both states; a reducer call.
+
+    Args:
+        state: the count so far; ``None`` at first.
+
+    Returns:
+        The new count, twice.
+    """
     number = (state or 0) + 1
     return number, number
 
 
-async def _load(store: Store, folder: Path) -> None:
-    (folder / 'one.json').write_text('{"Internal,r": 50}')
-    await store.load(folder / 'one.json')
+async def _load(store: Store, directory: Path) -> None:
+    (directory / 'one.json').write_text('{"Internal,r": 50}')
+    await store.load(directory / 'one.json')
 
 
 CHANGES: dict[str, tuple[Callable[[Store, Path], Awaitable[Any]], int | None]] = {
-    'set': (lambda store, folder: store.set(INTERNAL, 50), 50),
-    'multiset': (lambda store, folder: store.multiset({'a': 1, INTERNAL: 50}), 50),
-    'remove': (lambda store, folder: store.remove(INTERNAL), None),
-    'commit': (lambda store, folder: store.commit({INTERNAL: 50}), 50),
-    'commit that removes': (lambda store, folder: store.commit({INTERNAL: MISSING}), None),
-    'compare_and_set': (lambda store, folder: store.compare_and_set(INTERNAL, 2, 50), 50),
-    'update': (lambda store, folder: store.update(INTERNAL, lambda value: 50), 50),
-    'clear': (lambda store, folder: store.clear(), None),
+    'set': (lambda store, directory: store.set(INTERNAL, 50), 50),
+    'multiset': (lambda store, directory: store.multiset({'a': 1, INTERNAL: 50}), 50),
+    'remove': (lambda store, directory: store.remove(INTERNAL), None),
+    'commit': (lambda store, directory: store.commit({INTERNAL: 50}), 50),
+    'commit that removes': (lambda store, directory: store.commit({INTERNAL: MISSING}), None),
+    'compare_and_set': (lambda store, directory: store.compare_and_set(INTERNAL, 2, 50), 50),
+    'update': (lambda store, directory: store.update(INTERNAL, lambda value: 50), 50),
+    'clear': (lambda store, directory: store.clear(), None),
     'load': (_load, 50),
 }
-"""Every way to change a state past its reducer, and what is there afterwards."""
+"""Every way to change a state other than by its reducer, and the state afterwards."""
 
 
-class ReducersPromise:
-    """What reducers rely on."""
+class ReducersContract:
+    """Tests of reducers."""
 
-    async def test_events_at_once_are_folded_in_order_and_none_is_lost(self, store: Store) -> None:
+    async def test_concurrent_events_are_processed_in_order_and_none_is_lost(self, store: Store) -> None:
         def event(number: int) -> Any:
             async def step(state: Any) -> Any:
                 await asyncio.sleep(0)
@@ -57,13 +64,13 @@ class ReducersPromise:
         assert await store.multiget([INTERNAL, EXTERNAL]) == [{'seen': list(range(300))}, {'count': 300}]
         assert store.busy_keys() == 0
 
-    async def test_many_keys_at_once_do_not_disturb_each_other(self, store: Store) -> None:
+    async def test_concurrent_keys_do_not_disturb_each_other(self, store: Store) -> None:
         pairs = [(f'Internal,r,STUDENT:{number}', f'External,r,STUDENT:{number}') for number in range(60)]
         await asyncio.gather(*(store.fold(*pair, count) for _ in range(4) for pair in pairs))
         assert set(await store.multiget([key for pair in pairs for key in pair])) == {4}
         assert store.busy_keys() == 0
 
-    async def test_a_reducer_is_given_what_json_gives_back(self, store: Store) -> None:
+    async def test_a_reducer_gets_its_state_as_json_gives_it_back(self, store: Store) -> None:
         seen = []
 
         async def step(state: Any) -> Any:
@@ -76,7 +83,7 @@ class ReducersPromise:
         assert all(state == {'1': [1, 2]} for state in seen[1:])
 
     @pytest.mark.parametrize(('change', 'left'), CHANGES.values(), ids=CHANGES.keys())
-    async def test_a_change_past_the_reducer_is_seen_by_the_next_event(
+    async def test_the_next_event_sees_a_change_by_another_call(
         self, store: Store, tmp_path: Path, change: Callable[[Store, Path], Awaitable[Any]], left: int | None
     ) -> None:
         await store.fold(INTERNAL, EXTERNAL, count)
@@ -85,18 +92,18 @@ class ReducersPromise:
         assert await store.fold(INTERNAL, EXTERNAL, count) == (left or 0) + 1
         assert await store.multiget([INTERNAL, EXTERNAL]) == [(left or 0) + 1] * 2
 
-    async def test_a_change_past_the_reducer_is_seen_by_a_reducer_that_declines(self, store: Store) -> None:
-        async def tell(state: Any) -> Any:
+    async def test_a_reducer_that_declines_to_write_sees_a_change_by_another_call(self, store: Store) -> None:
+        async def decline(state: Any) -> Any:
             seen.append(state)
             return False, False
 
         await store.fold(INTERNAL, EXTERNAL, count)
         await store.set(INTERNAL, 50)
         seen: list[Any] = []
-        await store.fold(INTERNAL, EXTERNAL, tell)
+        await store.fold(INTERNAL, EXTERNAL, decline)
         assert seen[-1] == 50
 
-    async def test_writes_in_between_are_seen_and_the_event_is_folded_again(self, store: Store) -> None:
+    async def test_after_a_write_by_another_call_the_event_is_processed_again(self, store: Store) -> None:
         runs = []
 
         async def step(state: Any) -> Any:
@@ -145,7 +152,7 @@ class ReducersPromise:
             await store.fold(INTERNAL, EXTERNAL, step)
         assert await store.multiget([INTERNAL, EXTERNAL]) == [1, 1]
 
-    async def test_false_writes_nothing_but_a_fresh_key_gets_the_null_state(self, store: Store) -> None:
+    async def test_false_writes_nothing_but_a_new_key_gets_the_null_state(self, store: Store) -> None:
         async def decline(state: Any) -> Any:
             return False, False
 
@@ -171,7 +178,7 @@ class ReducersPromise:
         await store.fold(INTERNAL, EXTERNAL, decline)
         assert await store.dump() == {INTERNAL: None}
 
-    async def test_a_stored_null_is_a_state_and_no_fresh_key(self, store: Store) -> None:
+    async def test_a_stored_null_is_a_state_and_not_a_new_key(self, store: Store) -> None:
         seen = []
 
         async def step(state: Any) -> Any:
@@ -183,7 +190,7 @@ class ReducersPromise:
         assert seen[0] == 'fresh'
         assert set(seen[1:]) == {None}
 
-    async def test_a_reducer_that_waits_for_its_own_key_is_told(self, store: Store) -> None:
+    async def test_a_reducer_that_waits_for_its_own_key_is_an_error(self, store: Store) -> None:
         async def step(state: Any) -> Any:
             await store.fold(INTERNAL, EXTERNAL, step)
 
@@ -199,7 +206,7 @@ class ReducersPromise:
         assert await store.fold(INTERNAL, EXTERNAL, outer) == 1
         assert await store['Internal,other'] == 1
 
-    async def test_a_reducer_that_returns_no_pair_is_told(self, store: Store) -> None:
+    async def test_a_reducer_that_does_not_return_a_pair_is_an_error(self, store: Store) -> None:
         async def step(state: Any) -> Any:
             return {'just': 'one'}
 
@@ -207,23 +214,23 @@ class ReducersPromise:
             await store.fold(INTERNAL, EXTERNAL, step)
         assert await store.keys() == []
 
-    async def test_a_key_no_store_takes_is_refused_by_a_reducer_too(self, store: Store) -> None:
+    async def test_a_reducer_key_must_be_valid_too(self, store: Store) -> None:
         for pair in (('', EXTERNAL), (INTERNAL, 'a\ud800')):
             with pytest.raises(InvalidKey):
                 await store.fold(*pair, count)
         assert await store.keys() == []
 
     async def test_a_cancelled_event_leaves_both_states_or_none(self, store: Store) -> None:
-        for turns in range(12):
+        for cycles in range(12):
             event = asyncio.ensure_future(store.fold(INTERNAL, EXTERNAL, count))
-            for _ in range(turns):
+            for _ in range(cycles):
                 await asyncio.sleep(0)
             event.cancel()
             await asyncio.wait([event])
             internal, external = await store.multiget([INTERNAL, EXTERNAL])
             assert internal == external
 
-    async def test_cancelled_events_among_others_are_folded_once_or_not_at_all(self, store: Store) -> None:
+    async def test_cancelled_events_among_others_are_processed_once_or_not_at_all(self, store: Store) -> None:
         def event(number: int) -> Any:
             async def step(state: Any) -> Any:
                 await asyncio.sleep(0)
@@ -237,9 +244,9 @@ class ReducersPromise:
             events[number].cancel()
         await asyncio.gather(*events, return_exceptions=True)
         await store.fold(INTERNAL, EXTERNAL, lambda state: _pair([*state, 'end']), b'[]')
-        folded = (await store[INTERNAL])[:-1]
-        assert folded == sorted(set(folded))
-        assert set(folded) >= {number for number in range(40) if number % 5}
+        processed = (await store[INTERNAL])[:-1]
+        assert processed == sorted(set(processed))
+        assert set(processed) >= {number for number in range(40) if number % 5}
         assert store.busy_keys() == 0
 
 

@@ -1,4 +1,4 @@
-"""Values as data: what comes back as it was, what comes back as ``json`` gives it, what is refused and where."""
+"""Values as data: those that come back as they are, those that JSON flattens, and invalid ones."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ class Mood(str, enum.Enum):  # noqa: UP042  (not StrEnum: this is what older cod
 
 
 class Word(str):
-    """A subclass that JSON flattens, whatever it shows itself as."""
+    """A subclass that JSON flattens, although its text form differs."""
 
     def __str__(self) -> str:
         return 'something else'
 
 
 class Number(int):
-    """A subclass that JSON flattens, whatever it shows itself as."""
+    """A subclass that JSON flattens, although its text form differs."""
 
     def __repr__(self) -> str:
         return 'many'
 
 
 class Share(float):
-    """A subclass that JSON flattens, whatever it shows itself as."""
+    """A subclass that JSON flattens, although its text form differs."""
 
     def __repr__(self) -> str:
         return 'a half'
 
 
 class Point(NamedTuple):
-    """A tuple with names, which JSON loses."""
+    """A named tuple, whose names JSON loses."""
 
     x: int
     y: int
@@ -74,7 +74,15 @@ class Essay:
 
 
 def nested(levels: int, *, kind: str = 'list') -> Any:
-    """A container in a container in a container, so many levels deep."""
+    """Make a nested value.
+
+    Args:
+        levels: how many containers are inside one another.
+        kind: ``list``, ``dict``, ``tuple``, ``mixed`` (lists and dicts) or ``tuples and lists``.
+
+    Returns:
+        The outermost container.
+    """
     value: Any = 'bottom'
     for level in range(levels):
         if kind == 'dict' or (kind == 'mixed' and level % 2):
@@ -85,7 +93,14 @@ def nested(levels: int, *, kind: str = 'list') -> Any:
 
 
 def circular(kind: str = 'list') -> Any:
-    """A container that holds itself."""
+    """Make a container that contains itself.
+
+    Args:
+        kind: ``list``, ``dict`` or ``tuple``.
+
+    Returns:
+        The container.
+    """
     if kind == 'dict':
         value: dict[str, Any] = {}
         value['self'] = [value]
@@ -96,7 +111,11 @@ def circular(kind: str = 'list') -> Any:
 
 
 def floats() -> Iterator[float]:
-    """Floats of every size, the same ones in every run."""
+    """Generate floats of every size, the same ones in every run.
+
+    Yields:
+        Finite floats, a thousand at most.
+    """
     bits = random.Random(1).getrandbits
     for _ in range(1000):
         number: float = struct.unpack('d', bits(64).to_bytes(8, 'little'))[0]
@@ -154,7 +173,7 @@ KEPT: dict[str, Any] = {
     'ten thousand numbers': list(range(10_000)),
     'five megabytes': {'text': 'écrit😀 ' * 500_000},
 }
-"""Values that come back as they are."""
+"""Values that come back as they are, by description."""
 
 FLATTENED: dict[str, tuple[Any, Any]] = {
     'tuple': ((1, (2, 3)), [1, [2, 3]]),
@@ -178,9 +197,9 @@ FLATTENED: dict[str, tuple[Any, Any]] = {
     'text enum': ({'mood': Mood.CALM}, {'mood': 'calm'}),
     'two halves of an emoji': ('\ud83d\ude00', '😀'),
 }
-"""Values that come back as the standard ``json`` would give them back."""
+"""Values that come back as the standard ``json`` would return them: (stored, read), by description."""
 
-REFUSED: dict[str, tuple[Any, str]] = {
+INVALID: dict[str, tuple[Any, str]] = {
     'NaN': ({'a': [1, {'b': math.nan}]}, "value['a'][1]['b']"),
     'NaN alone': (math.nan, 'value: nan'),
     'infinity': ([math.inf], 'value[0]'),
@@ -208,7 +227,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     'function': ([len], 'value[0]'),
     'class': ({'a': int}, "value['a']"),
     'object': ([1, object()], 'value[1]'),
-    'the mark of what is missing': ([MISSING], 'value[0]'),
+    'MISSING': ([MISSING], 'value[0]'),
     'circular list': ({'a': circular()}, "value['a'][0]: it contains itself"),
     'circular object': ({'a': circular('dict')}, "value['a']['self'][0]: it contains itself"),
     'circular through a tuple': (circular('tuple'), 'value[0][0]: it contains itself'),
@@ -228,4 +247,4 @@ REFUSED: dict[str, tuple[Any, str]] = {
     'a thousand levels of tuples': (nested(1000, kind='tuple'), 'deeper'),
     'a hundred thousand levels of tuples and lists': (nested(100_000, kind='tuples and lists'), 'deeper'),
 }
-"""Values that JSON cannot hold, and what the message must say of the place."""
+"""Values that JSON cannot hold, and a part of the error message: (value, text), by description."""

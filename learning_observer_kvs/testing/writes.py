@@ -1,4 +1,4 @@
-"""Writing without losing anything: atomic, on condition, read-modify-write."""
+"""The contract of writing: atomic writes, conditional writes, and updates that are never lost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from learning_observer_kvs.stores.base import MISSING, Store
 
 
-class WritesPromise:
-    """All or nothing, and nobody's update lost."""
+class WritesContract:
+    """Tests of atomic writes, conditional writes and updates."""
 
     async def test_readers_see_the_old_value_or_the_new_and_nothing_else(self, store: Store) -> None:
         values = [letter * 200_000 for letter in 'abc']
@@ -35,7 +35,7 @@ class WritesPromise:
             await asyncio.sleep(0)
         await writing
 
-    async def test_a_writer_sees_its_own_write_whatever_it_was(self, store: Store) -> None:
+    async def test_a_writer_reads_its_own_write_of_any_kind(self, store: Store) -> None:
         await store.set('k', 1)
         assert await store['k'] == 1
         await store.multiset({'k': 2})
@@ -52,7 +52,7 @@ class WritesPromise:
         await asyncio.gather(*writes)
         assert await store['k'] == 99
 
-    async def test_an_empty_multiset_or_commit_is_no_fault(self, store: Store) -> None:
+    async def test_an_empty_multiset_or_commit_is_allowed(self, store: Store) -> None:
         await store.multiset({})
         assert await store.commit({}) is True
         await store.set('k', 1)
@@ -76,7 +76,7 @@ class WritesPromise:
         assert await store.compare_and_set('k', None, 1)
         assert await store['k'] == 1
 
-    async def test_compare_and_set_compares_values_not_how_they_are_written(self, store: Store) -> None:
+    async def test_compare_and_set_compares_values_not_their_text(self, store: Store) -> None:
         value = {'b': [1, (2.5, None)], 1: 'é'}
         await store.set('k', value)
         assert not await store.compare_and_set('k', {'b': [1, [2.5, None]], '1': 'e'}, 'new')
@@ -86,7 +86,7 @@ class WritesPromise:
         assert await store.compare_and_set('k', value, MISSING)
         assert await store.keys() == []
 
-    async def test_of_many_who_compare_and_set_one_wins(self, store: Store) -> None:
+    async def test_of_many_concurrent_compare_and_sets_one_succeeds(self, store: Store) -> None:
         await store.set('k', 0)
         outcomes = await asyncio.gather(*(store.compare_and_set('k', 0, number) for number in range(1, 21)))
         assert outcomes.count(True) == 1
@@ -106,7 +106,7 @@ class WritesPromise:
         await asyncio.gather(*(move(accounts[n % 3], accounts[(n + 1 + n % 2) % 3]) for n in range(30)))
         assert sum(await store.multiget(accounts)) == 30
 
-    async def test_updates_at_once_are_made_in_turn_and_each_runs_once(self, store: Store) -> None:
+    async def test_concurrent_updates_run_in_order_and_each_runs_once(self, store: Store) -> None:
         runs = 0
 
         async def add(number: int, value: Any) -> Any:
@@ -120,7 +120,7 @@ class WritesPromise:
         assert runs == 50
         assert store.busy_keys() == 0
 
-    async def test_an_update_runs_again_on_what_another_wrote_in_between(self, store: Store) -> None:
+    async def test_an_update_runs_again_on_what_another_writer_stored_meanwhile(self, store: Store) -> None:
         seen = []
 
         async def add(value: Any) -> Any:
@@ -152,33 +152,33 @@ class WritesPromise:
     async def test_an_update_that_raises_changes_nothing(self, store: Store) -> None:
         await store.set('k', [1])
 
-        def spoil(value: Any) -> Any:
+        def fail(value: Any) -> Any:
             value.append(2)
             raise LookupError
 
         with pytest.raises(LookupError):
-            await store.update('k', spoil)
+            await store.update('k', fail)
         assert await store['k'] == [1]
         assert store.busy_keys() == 0
 
     async def test_a_cancelled_write_leaves_all_of_its_keys_or_none(self, store: Store) -> None:
-        for turns in range(8):
-            write = asyncio.ensure_future(store.multiset({'a': turns, 'b': turns}))
-            for _ in range(turns):
+        for cycles in range(8):
+            write = asyncio.ensure_future(store.multiset({'a': cycles, 'b': cycles}))
+            for _ in range(cycles):
                 await asyncio.sleep(0)
             write.cancel()
             await asyncio.wait([write])
-            await store.set('later', turns)
+            await store.set('later', cycles)
             first, second = await store.multiget(['a', 'b'])
             assert first == second
 
     async def test_a_cancelled_write_never_overtakes_a_later_one(self, store: Store) -> None:
-        for turns in range(8):
+        for cycles in range(8):
             write = asyncio.ensure_future(store.set('k', 'old'))
-            for _ in range(turns):
+            for _ in range(cycles):
                 await asyncio.sleep(0)
             write.cancel()
             await store.set('k', 'new')
             await asyncio.wait([write])
-            await store.set('other', turns)
+            await store.set('other', cycles)
             assert await store['k'] == 'new'

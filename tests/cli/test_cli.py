@@ -1,4 +1,4 @@
-"""The command: what each of its words does on real stores, what it prints, and how it ends."""
+"""``lo-kvs``: what each command does on real stores, its output, and its exit status."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in a folder with a ``creds.yaml``; errors that are no words go through."""
+    """Runs the command in a directory with a ``creds.yaml``; unexpected exceptions are raised."""
     monkeypatch.chdir(tmp_path)
     Path('creds.yaml').write_text(CREDS)
 
-    def invoke(*words: str) -> Result:
-        result = CliRunner().invoke(main, words)
+    def invoke(*arguments: str) -> Result:
+        result = CliRunner().invoke(main, arguments)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -69,13 +69,13 @@ stores = pytest.mark.parametrize('store', ['default', 'files'])
 
 
 @stores
-def test_keys_prints_a_key_a_line_whatever_is_in_it(filled: Run, store: str) -> None:
+def test_keys_prints_one_key_a_line_whatever_characters_it_has(filled: Run, store: str) -> None:
     lines = filled('keys', '--store', store).stdout.splitlines()
     assert sorted(lines) == sorted([EXTERNAL, 'Internal,m.r,STUDENT:ann', 'big', 'half', 'null', r'odd\nkey \x1b[31m'])
 
 
 @stores
-def test_keys_prints_them_exactly_as_json(filled: Run, store: str) -> None:
+def test_keys_prints_keys_exactly_as_json(filled: Run, store: str) -> None:
     lines = filled('keys', '-s', store, '--json').stdout.splitlines()
     assert {json.loads(line) for line in lines} == set(ENTRIES)
 
@@ -95,7 +95,7 @@ def test_get_prints_a_value_as_json(filled: Run, store: str, key: str) -> None:
     assert json.loads(result.stdout) == ENTRIES[key]
 
 
-def test_get_of_a_key_that_is_not_there_is_an_error(filled: Run) -> None:
+def test_getting_a_missing_key_is_an_error(filled: Run) -> None:
     result = filled('get', 'nobody')
     assert (result.exit_code, result.stdout) == (1, '')
     assert result.stderr == "There is no key 'nobody' in store 'default'.\n"
@@ -103,7 +103,7 @@ def test_get_of_a_key_that_is_not_there_is_an_error(filled: Run) -> None:
 
 
 @stores
-def test_a_store_that_was_dumped_is_loaded_whole(filled: Run, store: str) -> None:
+def test_load_restores_what_dump_wrote(filled: Run, store: str) -> None:
     result = filled('dump', 'backup.json', '--store', 'default')
     assert (result.exit_code, result.stdout, result.stderr) == (0, '', '6 entries written to backup.json\n')
     assert json.loads(Path('backup.json').read_text()) == ENTRIES
@@ -112,23 +112,23 @@ def test_a_store_that_was_dumped_is_loaded_whole(filled: Run, store: str) -> Non
     assert json.loads(filled('dump').stdout) == ENTRIES
 
 
-def test_dump_prints_the_entries_below_a_prefix(filled: Run) -> None:
+def test_dump_prints_the_entries_of_a_prefix(filled: Run) -> None:
     assert json.loads(filled('dump', '--prefix', 'External').stdout) == {EXTERNAL: ENTRIES[EXTERNAL]}
     assert 'é' in filled('dump', '--prefix', 'External').stdout
 
 
 @pytest.mark.parametrize(
-    ('text', 'fault'), [('[1]', 'a dump is one object'), ('{"a": 1,}', 'is not JSON'), ('{"": 1}', 'entry 1')]
+    ('text', 'message'), [('[1]', 'a dump is one object'), ('{"a": 1,}', 'is not JSON'), ('{"": 1}', 'entry 1')]
 )
-def test_load_refuses_what_is_no_dump_and_stores_nothing(filled: Run, text: str, fault: str) -> None:
+def test_load_rejects_an_invalid_file_and_stores_nothing(filled: Run, text: str, message: str) -> None:
     Path('bad.json').write_text(text)
     result = filled('load', 'bad.json')
     assert result.exit_code == 1
-    assert fault in result.stderr
+    assert message in result.stderr
     assert len(filled('keys').stdout.splitlines()) == len(ENTRIES)
 
 
-def test_files_and_folders_that_are_not_there_are_said_in_words(filled: Run) -> None:
+def test_missing_files_and_directories_are_errors_in_one_line(filled: Run) -> None:
     for words in (['load', 'none.json'], ['dump', 'none/backup.json'], ['load', '.']):
         result = filled(*words)
         assert result.exit_code == 1
@@ -137,7 +137,7 @@ def test_files_and_folders_that_are_not_there_are_said_in_words(filled: Run) -> 
 
 
 @pytest.mark.parametrize('words', [['keys'], ['get', 'a'], ['dump'], ['load', 'x'], ['replay', 'x', '-r']])
-def test_settings_with_a_fault_end_every_command_with_the_report(run: Run, reducers: str, words: list[str]) -> None:
+def test_every_command_ends_with_the_report_of_wrong_settings(run: Run, reducers: str, words: list[str]) -> None:
     Path('creds.yaml').write_text('kvs: {default: {type: redsi}}')
     Path('x').write_text('{}')
     result = run(*words, *[f'{reducers}:count'] * (words[0] == 'replay'))
@@ -146,20 +146,20 @@ def test_settings_with_a_fault_end_every_command_with_the_report(run: Run, reduc
 
 
 @pytest.mark.parametrize('name', ['nobody', 'close', 'names', '_stores', ''])
-def test_a_store_that_is_not_configured_is_said_with_those_that_are(run: Run, name: str) -> None:
+def test_a_store_that_is_not_configured_is_an_error_that_names_those_that_are(run: Run, name: str) -> None:
     result = run('keys', '--store', name)
     assert result.exit_code == 1
     assert f'There is no store {name!r}; configured are: default, files' in result.stderr
 
 
-def test_a_store_that_cannot_be_used_is_said_in_words(run: Run) -> None:
+def test_a_store_that_is_unavailable_is_an_error_with_its_reason(run: Run) -> None:
     Path('state.sqlite3').mkdir()
     result = run('keys')
     assert result.exit_code == 1
     assert 'state.sqlite3 cannot be used: it is a folder' in result.stderr
 
 
-def test_the_settings_are_named_by_an_option_or_the_environment(filled: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_or_the_environment_names_the_settings(filled: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path('creds.yaml').rename('mine.yaml')
     assert filled('keys').exit_code == 1
     assert filled('keys', '-c', 'mine.yaml', 'big').stdout == 'big\n'
@@ -171,7 +171,7 @@ def test_the_settings_are_named_by_an_option_or_the_environment(filled: Run, mon
 # check
 
 
-def test_check_says_what_is_right(run: Run) -> None:
+def test_check_lists_the_stores_of_a_correct_configuration(run: Run) -> None:
     result = run('check', 'creds.yaml')
     assert result.exit_code == 0
     assert result.stdout == 'creds.yaml: no problems. Stores: default (sqlite), files (filesystem)\n'
@@ -188,7 +188,7 @@ def test_check_reports_warnings_and_succeeds(run: Run) -> None:
 
 
 @pytest.mark.parametrize('file', sorted((ROOT / 'devdata/mistakes').iterdir()), ids=lambda path: path.stem)
-def test_check_finds_the_mistakes_of_each_file_in_words_and_as_json(run: Run, file: Path) -> None:
+def test_check_reports_the_mistakes_of_each_file_as_text_and_as_json(run: Run, file: Path) -> None:
     said = run('check', str(file))
     assert said.exit_code == 1
     assert f'{file}' in said.output
@@ -201,7 +201,7 @@ def test_check_finds_the_mistakes_of_each_file_in_words_and_as_json(run: Run, fi
     assert 'error' in {problem['level'] for problem in found}
 
 
-def test_check_of_a_file_that_is_not_there_is_an_error_as_json_too(run: Run) -> None:
+def test_checking_a_missing_file_is_an_error_as_text_and_as_json(run: Run) -> None:
     assert 'none.yaml  the file is not there' in run('check', 'none.yaml').stderr
     [problem] = json.loads(run('check', 'none.yaml', '--json').stdout)
     assert problem['id'] == 'KVS.E000'
@@ -230,7 +230,7 @@ def event(kind: str) -> bytes:
 
 @pytest.fixture
 def reducers(run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The module of a reducer in the working directory."""
+    """The name of a module with a reducer, in the working directory."""
     name = 'reducers_of_the_command'
     Path(f'{name}.py').write_text(REDUCER)
     monkeypatch.setattr(sys, 'path', list(sys.path))
@@ -238,7 +238,7 @@ def reducers(run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_replay_feeds_logs_and_folders_and_reports(run: Run, reducers: str) -> None:
+def test_replay_feeds_files_and_directories_and_reports(run: Run, reducers: str) -> None:
     Path('logs').mkdir()
     Path('logs/a.study.log').write_bytes(event('keystroke') * 3)
     Path('logs/b.study.log.gz').write_bytes(gzip.compress(event('keystroke') * 2))
@@ -248,7 +248,7 @@ def test_replay_feeds_logs_and_folders_and_reports(run: Run, reducers: str) -> N
     assert json.loads(run('get', f'External,{reducers}.count,STUDENT:ann').stdout) == {'events': 5}
 
 
-def test_replay_reports_what_fails_and_goes_on(run: Run, reducers: str) -> None:
+def test_replay_reports_failures_and_continues(run: Run, reducers: str) -> None:
     Path('a.study.log').write_bytes(event('keystroke') + event('fails') + event('keystroke') + b'no event\n')
     result = run('replay', 'a.study.log', '-r', f'{reducers}:count', '--json')
     assert result.exit_code == 1
@@ -261,22 +261,22 @@ def test_replay_reports_what_fails_and_goes_on(run: Run, reducers: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'fault'),
+    ('name', 'message'),
     [
         ('count', 'write it as package.module:function'),
         ('no.such.module:count', "No module named 'no'"),
         ('{}:cuont', "has no 'cuont'. Did you mean 'count'?"),
-        ('{}:plain', 'is no reducer'),
+        ('{}:plain', 'is not a reducer'),
     ],
 )
-def test_replay_says_which_reducer_cannot_be_found(run: Run, reducers: str, name: str, fault: str) -> None:
+def test_a_reducer_that_cannot_be_imported_is_an_error(run: Run, reducers: str, name: str, message: str) -> None:
     Path('a.study.log').write_bytes(event('keystroke'))
     result = run('replay', 'a.study.log', '--reducer', name.format(reducers))
     assert result.exit_code == 2
-    assert fault in ' '.join(result.stderr.split())
+    assert message in ' '.join(result.stderr.split())
 
 
-def test_replay_says_which_path_is_not_there(run: Run, reducers: str) -> None:
+def test_a_path_without_a_study_log_is_an_error(run: Run, reducers: str) -> None:
     assert 'none: there is no such file' in run('replay', 'none', '-r', f'{reducers}:count').stderr
     assert 'No study log was found' in run('replay', '.', '-r', f'{reducers}:count').stderr
 
@@ -284,29 +284,29 @@ def test_replay_says_which_path_is_not_there(run: Run, reducers: str) -> None:
 # The command itself
 
 
-def test_a_misspelled_command_gets_the_one_that_was_meant(run: Run) -> None:
+def test_a_misspelled_command_gets_a_suggestion(run: Run) -> None:
     said = run('kyes')
     assert said.exit_code == 2
     assert "No such command 'kyes'. Did you mean 'keys'?" in said.stderr
 
 
 @pytest.mark.parametrize('command', COMMANDS)
-def test_each_command_says_what_it_does_with_an_example(run: Run, command: str) -> None:
+def test_the_help_of_each_command_has_an_example(run: Run, command: str) -> None:
     result = run(command, '--help')
     assert result.exit_code == 0
     assert f'lo-kvs {command} ' in result.stdout.partition('Example')[2]
     assert command in run('--help').stdout
 
 
-def test_words_that_are_off_end_with_status_2(run: Run) -> None:
+def test_wrong_usage_exits_with_2(run: Run) -> None:
     assert run('chekc').exit_code == 2
     assert run('keys', '--colour').exit_code == 2
     assert run('get').exit_code == 2
 
 
-def process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', *words],
+        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', *arguments],
         env=os.environ | {'PYTHONPATH': str(ROOT)} | options.pop('env', {}),
         text=True,
         timeout=60,
@@ -315,7 +315,7 @@ def process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_process_prints_in_any_encoding_and_ends_with_the_status(filled: Run) -> None:
+def test_a_process_prints_in_any_encoding_and_exits_with_the_status(filled: Run) -> None:
     ended = process('get', EXTERNAL, env={'PYTHONIOENCODING': 'ascii'})
     assert (ended.returncode, ended.stderr) == (0, '')
     assert json.loads(ended.stdout) == ENTRIES[EXTERNAL]
@@ -324,7 +324,7 @@ def test_a_process_prints_in_any_encoding_and_ends_with_the_status(filled: Run) 
     assert 'Traceback' not in ended.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error_in_words(filled: Run) -> None:
+def test_a_closed_pipe_prints_no_error(filled: Run) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, 'w') as closed:
@@ -333,32 +333,32 @@ def test_a_reader_that_has_enough_is_no_error_in_words(filled: Run) -> None:
     assert ended.returncode == 1
 
 
-def test_a_bar_moves_on_a_terminal_and_nowhere_else(run: Run, reducers: str) -> None:
+def test_a_progress_bar_is_shown_on_a_terminal_only(run: Run, reducers: str) -> None:
     Path('a.study.log').write_bytes(event('keystroke') * 500)
-    words = ['replay', 'a.study.log', '-r', f'{reducers}:count']
-    assert process(*words).stderr == ''
-    with terminal() as (theirs, shown):
-        ended = process(*words, capture_output=False, stdout=subprocess.PIPE, stderr=theirs, env={'TERM': 'xterm'})
-    assert '500/500 events' in re.sub(r'\x1b\[[\d;]*m', '', b''.join(shown).decode())
+    arguments = ['replay', 'a.study.log', '-r', f'{reducers}:count']
+    assert process(*arguments).stderr == ''
+    with terminal() as (theirs, written):
+        ended = process(*arguments, capture_output=False, stdout=subprocess.PIPE, stderr=theirs, env={'TERM': 'xterm'})
+    assert '500/500 events' in re.sub(r'\x1b\[[\d;]*m', '', b''.join(written).decode())
     assert ended.returncode == 0
     assert '500 events' in ended.stdout
 
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, list[bytes]]]:
-    """A terminal to write to, and what was written to it, which is complete at the end."""
+    """A terminal's descriptor to write to, and what was written to it, complete when the context ends."""
     ours, theirs = pty.openpty()
-    shown: list[bytes] = []
+    written: list[bytes] = []
 
     def read() -> None:
-        with suppress(OSError):  # nobody has it open any more
-            while piece := os.read(ours, 1 << 16):
-                shown.append(piece)
+        with suppress(OSError):  # no process has the terminal open any more
+            while data := os.read(ours, 1 << 16):
+                written.append(data)
 
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        yield theirs, shown
+        yield theirs, written
     finally:
         os.close(theirs)
         reader.join()

@@ -25,12 +25,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs the command in a folder with a ``creds.yaml``."""
+    """Runs the command in a directory with a ``creds.yaml``."""
     (tmp_path / 'creds.yaml').write_text(CREDS)
 
-    def run(*words: str, given: str = '') -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, given: str = '') -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*COMMAND, *words],
+            [*COMMAND, *arguments],
             cwd=tmp_path,
             env=os.environ | {'PYTHONPATH': os.getcwd()},
             input=given,
@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize('value', ['"hello"', 'null', '{"a": [1, 2.0, 12345678901234567890123]}', '"é"'])
-def test_what_is_set_is_what_get_prints(run: Run, value: str) -> None:
+def test_get_prints_what_set_stored(run: Run, value: str) -> None:
     assert run('set', 'a key', value).returncode == 0
     assert json.loads(run('get', 'a key').stdout) == json.loads(value)
 
@@ -56,21 +56,21 @@ def test_a_value_is_read_from_the_standard_input(run: Run) -> None:
 
 
 @pytest.mark.parametrize('value', ['hello', '', '{', '[1] [2]'])
-def test_what_is_no_json_is_refused_with_the_cure_and_nothing_is_written(run: Run, value: str) -> None:
+def test_a_value_that_is_not_json_is_rejected_with_a_hint_and_nothing_is_written(run: Run, value: str) -> None:
     ended = run('set', 'a', value)
     assert ended.returncode == 2
     assert 'double quotes' in ended.stderr
     assert run('keys').stdout == ''
 
 
-def test_a_number_that_json_has_not_is_refused(run: Run) -> None:
+def test_nan_is_rejected_and_nothing_is_written(run: Run) -> None:
     ended = run('set', 'a', '[1, NaN]')
     assert ended.returncode != 0
     assert 'Traceback' not in ended.stderr
     assert run('keys').stdout == ''
 
 
-def test_removing_tells_whether_it_was_there(run: Run) -> None:
+def test_removing_a_missing_key_is_an_error(run: Run) -> None:
     run('set', 'a', '1')
     assert run('remove', 'a').returncode == 0
     ended = run('remove', 'a')
@@ -85,7 +85,7 @@ OF_BOB = [
 OF_OTHERS = ['Internal,a.b,EventField.doc_id:bob,STUDENT:eve', 'Internal,a.b,STUDENT:bobby', 'STUDENT:bob', 'bob']
 
 
-def test_erasing_a_student_takes_all_keys_of_that_student_and_no_others(run: Run, tmp_path: Path) -> None:
+def test_erasing_a_student_removes_all_keys_of_that_student_and_no_others(run: Run, tmp_path: Path) -> None:
     (tmp_path / 'some.json').write_text(json.dumps(dict.fromkeys(OF_BOB + OF_OTHERS, 1)))
     run('load', 'some.json')
     tried = run('erase-student', 'bob', '--dry-run')
@@ -106,7 +106,7 @@ def test_a_student_whose_id_holds_a_comma_is_found(run: Run) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """``lo-kvs serve`` in a folder; its address."""
+    """``lo-kvs serve`` in a directory; its URL."""
     with subprocess.Popen(
         [*COMMAND, 'serve', '--port', '0'],
         cwd=folder,
@@ -137,7 +137,7 @@ async def test_the_pages_are_served_to_this_machine_in_any_run_mode(tmp_path: Pa
             assert (await session.get(f'{address}/debug/kvs', headers=strange)).status == 403
 
 
-def test_serving_a_wrong_configuration_tells_the_faults_once(tmp_path: Path, run: Run) -> None:
+def test_serving_a_wrong_configuration_prints_its_report_once(tmp_path: Path, run: Run) -> None:
     (tmp_path / 'creds.yaml').write_text('kvs: {default: {type: redsi}}\n')
     ended = run('serve')
     assert ended.returncode == 1
@@ -145,21 +145,19 @@ def test_serving_a_wrong_configuration_tells_the_faults_once(tmp_path: Path, run
     assert 'Traceback' not in ended.stderr
 
 
-def test_a_port_that_is_taken_is_told_with_its_cure(run: Run) -> None:
+def test_a_port_in_use_is_an_error_with_a_hint(run: Run) -> None:
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = run('serve', '--port', port)
-    said = f'Port {port} cannot be had: Address already in use. Give another one with --port.\n'
+    said = f'Port {port} cannot be used: Address already in use. Give another one with --port.\n'
     assert (ended.returncode, ended.stderr) == (1, said)
 
 
-@pytest.mark.parametrize('words', [('set', 'k', '1'), ('load', 'dump.json'), ('copy', 'files', 'default')])
-def test_nothing_is_put_where_it_would_be_gone_when_the_command_ends(
-    run: Run, tmp_path: Path, words: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize('arguments', [('set', 'k', '1'), ('load', 'dump.json'), ('copy', 'files', 'default')])
+def test_commands_do_not_write_to_a_store_in_memory(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     stores = 'kvs: {default: {type: stub}, files: {type: filesystem, path: files}}\n'
     (tmp_path / 'creds.yaml').write_text(stores)
     (tmp_path / 'dump.json').write_text('{"k": 1}')
-    ended = run(*words)
+    ended = run(*arguments)
     assert ended.returncode == 2
     assert "Store 'default' is of type stub" in ended.stderr

@@ -59,10 +59,10 @@ def test_moving_from_files_to_redis_leaves_a_server_with_the_same_states(
     for key, value in (('Internal,a.b,STUDENT:bob', '{"n": 1}'), ('External,a.b,STUDENT:bob', 'null')):
         run(folder, 'set', key, value, *before)
 
-    assert run(folder, 'copy', 'default', 'states', *before)[-1] == 'Verified: the same.'
+    assert run(folder, 'copy', 'default', 'states', *before)[-1] == 'Verified: the stores agree.'
     run(folder, 'set', 'Internal,a.b,STUDENT:bob', '{"n": 2}', *before)
     run(folder, 'copy', 'default', 'states', *before, status=1)
-    assert run(folder, 'copy', 'default', 'states', '--overwrite', *before)[-1] == 'Verified: the same.'
+    assert run(folder, 'copy', 'default', 'states', '--overwrite', *before)[-1] == 'Verified: the stores agree.'
 
     for key in ('Internal,a.b,STUDENT:bob', 'External,a.b,STUDENT:bob'):
         assert run(folder, 'get', key, *after) == run(folder, 'get', key, '--store', 'files', *after)

@@ -23,8 +23,8 @@ from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.testing import StorePromise
-from tests.stores.test_conformance import spoil_file
+from learning_observer_kvs.testing import StoreContract
+from tests.stores.test_conformance import write_raw_file
 
 NEVER = 3600.0
 """Longer than a test: what is written is written because somebody asked for it."""
@@ -43,7 +43,7 @@ def store_of(kind: str, folder: Path, redis: RedisConnection, interval: float | 
     return PersistentRedisKVS(connection=redis, flush_interval=interval)
 
 
-class TestThePromiseHoldsBetweenFlushes(StorePromise):
+class TestThePromiseHoldsBetweenFlushes(StoreContract):
     """The same class as for every store."""
 
     @pytest.fixture(params=['stub', 'filesystem', 'sqlite', 'redis'])
@@ -53,14 +53,14 @@ class TestThePromiseHoldsBetweenFlushes(StorePromise):
         async with store_of(request.param, tmp_path, redis, NEVER) as store:
             yield store
 
-    async def spoil(self, store: Store, key: str, text: bytes) -> None:
+    async def write_raw(self, store: Store, key: str, text: bytes) -> None:
         if isinstance(store, FilesystemKVS):
-            await spoil_file(store, key, text)
+            await write_raw_file(store, key, text)
         else:
-            await super().spoil(store, key, text)
+            await super().write_raw(store, key, text)
 
-    async def leave(self, store: Store) -> None:
-        await super().leave(store)
+    async def leave_loop(self, store: Store) -> None:
+        await super().leave_loop(store)
         if isinstance(store, PersistentRedisKVS):
             await store.close()
             await store.connection.close()

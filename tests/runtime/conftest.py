@@ -1,4 +1,4 @@
-"""A Redis server, and this package as an installed distribution."""
+"""A Redis server, this package as an installed distribution, and a host that loads it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from learning_observer_kvs import __version__
 from tests.support.redis_fixtures import redis_server
+from tests.support.runtime_host import Host
 
 __all__ = ['redis_server']
 
@@ -30,3 +31,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = config['options.entry_points']
     (info / 'entry_points.txt').write_text('\n'.join(f'[{group}]{lines}\n' for group, lines in points.items()))
     return folder
+
+
+@pytest.fixture
+def host(tmp_path: Path, installed: Path) -> Host:
+    """The host beside the tests, with this package installed, in an empty working directory."""
+    return Host(tmp_path, installed)

@@ -1,6 +1,6 @@
-"""The same beside the real thing: a checkout of Learning Observer that ``LO_SOURCE`` names.
+"""The integration in a real Learning Observer: the checkout that ``LO_SOURCE`` names.
 
-Its environment, ``.venv``, has the runtime, its module ``writing_observer`` and our requirements installed.
+Its environment ``.venv`` has the runtime, its module ``writing_observer`` and our requirements installed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.real_runtime
 ROOT = Path(__file__).parent.parent.parent
 LOGS = sorted((ROOT / 'devdata/sample').glob('*.study.log'))
 EVENTS = 120
-"""How many of each session are sent."""
+"""How many events of each session are sent."""
 
 CREDS = """
 hostname: localhost
@@ -64,7 +64,7 @@ def source() -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, source: Path) -> Path:
-    """The data folder of a server with one account, ``ada``."""
+    """The data directory of a server with one account, ``ada``."""
     (tmp_path / 'dash_assets').mkdir()
     for name in ('admins.yaml', 'teachers.yaml'):
         (tmp_path / name).write_text('{}\n')
@@ -85,7 +85,7 @@ def folder(tmp_path: Path, source: Path) -> Path:
 
 @contextmanager
 def server(source: Path, folder: Path, installed: Path, **settings: Any) -> Iterator[str]:
-    """A running server; its address."""
+    """A running server; its URL."""
     creds, port = folder / 'creds.yaml', unused_port()
     creds.write_text(CREDS.format(folder=folder, source=source, **settings))
     command = [str(source / '.venv/bin/python'), str(ROOT / 'tests/runtime/host/launch.py'), '--port', str(port)]
@@ -97,15 +97,15 @@ def server(source: Path, folder: Path, installed: Path, **settings: Any) -> Iter
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = []
+    output = []
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if 'Running on' in line:
                 break
         else:
-            raise RuntimeError(''.join(said[-40:]))
+            raise RuntimeError(''.join(output[-40:]))
         yield f'http://127.0.0.1:{port}'
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=30)[0]
@@ -117,19 +117,19 @@ def server(source: Path, folder: Path, installed: Path, **settings: Any) -> Iter
 
 
 async def stream(session: ClientSession, address: str, log: Path) -> None:
-    """Write as the student of a study log."""
+    """Send the events of a study log, as its student."""
     student = log.name.partition('.')[0]
     async with session.ws_connect(f'{address}/wsapi/in/') as socket:
         await socket.send_json({'event': 'lock_fields', 'fields': {'source': 'org.mitros.writing_analytics'}})
         for line in itertools.islice(study_log.read(log), EVENTS):
             event = {name: value for name, value in line.event['client'].items() if name != 'auth'}
             await socket.send_json(event | {'user_id': student})
-        # Answered when everything before it has been taken.
+        # The server answers the close when it has processed everything before it.
         await socket.close()
 
 
 async def lesson(address: str) -> list[str]:
-    """A class writes, its administrator looks and leaves; the students on the roster."""
+    """A class writes, and an administrator logs in; the students on the roster."""
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
         await asyncio.gather(*(stream(session, address, log) for log in LOGS))
         login = await session.post(f'{address}/auth/login/password', data={'username': 'ada', 'password': 'letmein'})
@@ -144,7 +144,7 @@ async def state(folder: Path) -> dict[str, Any]:
         return dumped
 
 
-async def test_the_stored_state_is_what_its_own_store_leaves_key_by_key(
+async def test_the_stored_state_is_the_same_as_of_the_runtimes_own_store_key_by_key(
     source: Path, folder: Path, installed: Path
 ) -> None:
     rosters, states = [], []
@@ -161,7 +161,7 @@ async def test_the_stored_state_is_what_its_own_store_leaves_key_by_key(
 
 
 @pytest.mark.parametrize('store', ['stub', 'sqlite', 'filesystem', 'redis'])
-async def test_its_pages_work_on_every_store_and_logging_out_too(
+async def test_the_runtimes_pages_and_logging_out_work_on_every_store(
     source: Path, folder: Path, installed: Path, redis_server: RedisServer, store: str
 ) -> None:
     port = redis_server.port

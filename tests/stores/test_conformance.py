@@ -18,57 +18,57 @@ from learning_observer_kvs.stores.keys import check_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.testing import StorePromise
+from learning_observer_kvs.testing import StoreContract
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
 
 
-async def spoil_file(store: Store, key: str, text: bytes) -> None:
+async def write_raw_file(store: Store, key: str, text: bytes) -> None:
     """Write a text that need not be JSON where a readable key has its file."""
     assert isinstance(store, FilesystemKVS)
     os.makedirs(store.path, exist_ok=True)
     await asyncio.to_thread(Path(store.path, key).write_bytes, text)
 
 
-class TestFilesystem(StorePromise):
+class TestFilesystem(StoreContract):
     @pytest.fixture(params=[False, True], ids=['flat', 'subdirs'])
     async def store(self, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         async with FilesystemKVS(tmp_path / 'store', request.param) as store:
             yield store
 
-    async def spoil(self, store: Store, key: str, text: bytes) -> None:
-        await spoil_file(store, key, text)
+    async def write_raw(self, store: Store, key: str, text: bytes) -> None:
+        await write_raw_file(store, key, text)
 
 
-class TestSQLite(StorePromise):
+class TestSQLite(StoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         async with SQLiteKVS(tmp_path / 'store.sqlite3') as store:
             yield store
 
 
-class RedisPromise(StorePromise):
-    async def leave(self, store: Store) -> None:
+class RedisContract(StoreContract):
+    async def leave_loop(self, store: Store) -> None:
         assert isinstance(store, RedisKVS)
         await store.close()
         await store.connection.close()
 
 
-class TestRedis(RedisPromise):
+class TestRedis(RedisContract):
     @pytest.fixture(params=['', 'lo*:'], ids=['bare', 'prefix'])
     async def store(self, redis: RedisConnection, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         async with PersistentRedisKVS(prefix=request.param, connection=redis) as store:
             yield store
 
 
-class TestEphemeralRedis(RedisPromise):
+class TestEphemeralRedis(RedisContract):
     @pytest.fixture
     async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
         async with EphemeralRedisKVS(600, connection=redis) as store:
             yield store
 
 
-class TestRedisByOtherRoads(StorePromise):
+class TestRedisByOtherRoads(StoreContract):
     @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel'])
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         settings: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class TestRedisByOtherRoads(StorePromise):
         await connection.close()
 
 
-class TestFakeRedis(StorePromise):
+class TestFakeRedis(StoreContract):
     test_a_second_event_loop_uses_the_store = None  # type: ignore[assignment]  # a client handed in is of one loop
 
     @pytest.fixture
@@ -112,7 +112,7 @@ class Spread(PersistentRedisKVS):
             await self.set(key, value)
 
 
-class TestCluster(StorePromise):
+class TestCluster(StoreContract):
     # Several keys at once are promised for those of one slot only; see test_redis_cluster.
     test_readers_never_see_half_of_a_multiset = None  # type: ignore[assignment]
     test_what_is_moved_between_keys_is_never_doubled_or_lost = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Copying a store into another: whole, verified, never over what is there, and safe to run again."""
+"""Copying a store into another: complete, verified, without overwriting newer values, and safe to repeat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.copy import PAGE, copy, count
+from learning_observer_kvs.stores.copy import KEYS_AT_ONCE, copy, count
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.redis_server import RedisServer
@@ -34,7 +34,7 @@ STORES = {
 
 @pytest.fixture
 def config(tmp_path: Path, redis_server: RedisServer, redis: RedisConnection) -> Path:
-    """A configuration of all these stores; its folder is where programs run."""
+    """A configuration of all these stores; its folder is the working directory of programs."""
     connection = {'redis_host': '127.0.0.1', 'redis_port': redis_server.port}
     kvs = STORES | {'default': {'type': 'stub'}}
     (tmp_path / 'creds.yaml').write_text(json.dumps({'kvs': kvs, 'redis_connection': connection}))
@@ -80,34 +80,34 @@ async def test_everything_is_copied_and_compared_and_a_second_run_copies_nothing
         await one.multiset(DATA)
         steps: list[int] = []
         report = await copy(one, other, progress=steps.append)
-        assert (report.copied, report.there, report.differing, report.failed) == (len(DATA), 0, 0, 0)
+        assert (report.copied, report.present, report.differing, report.failed) == (len(DATA), 0, 0, 0)
         assert report.verified
         assert report.source_count == report.target_count == len(DATA)
         assert sum(steps) == 2 * len(DATA)
         stored = await other.dump()
         assert {key: stored.get(key) for key in DATA} == DATA
         again = await copy(one, other)
-        assert (again.copied, again.there, again.verified) == (0, len(DATA), True)
+        assert (again.copied, again.present, again.verified) == (0, len(DATA), True)
         assert again.source_digest == report.source_digest
         assert await count(one, other) == len(DATA)
 
 
-async def test_what_the_target_holds_is_left_and_reported_unless_told_otherwise() -> None:
+async def test_values_of_the_target_that_differ_are_left_and_reported_unless_overwriting() -> None:
     async with InMemoryKVS(name='old') as source, InMemoryKVS(name='new') as target:
         await source.multiset({'a': 1, 'b': 2})
         await target.multiset({'b': 'newer', 'c': 3})
         report = await copy(source, target)
         assert (report.copied, report.differing, report.verified) == (1, 1, False)
-        assert report.named == ["'b' is in 'new' with another value, and was left."]
+        assert report.messages == ["'b' has another value in 'new'; it was left as it is."]
         assert await target.dump() == {'a': 1, 'b': 'newer', 'c': 3}
         report = await copy(source, target, overwrite=True)
-        assert (report.copied, report.there, report.verified) == (1, 1, True)
+        assert (report.copied, report.present, report.verified) == (1, 1, True)
         assert await target.dump() == {'a': 1, 'b': 2, 'c': 3}
 
 
-async def test_a_value_written_in_between_by_somebody_else_is_left() -> None:
+async def test_a_value_that_another_writer_stores_meanwhile_is_left() -> None:
     class Used(InMemoryKVS):
-        """Somebody writes ``a`` between our read and our write."""
+        """Another writer sets ``a`` between a read and a write of the copy."""
 
         async def compare_and_set(self, key: str, expected: Any, value: Any) -> bool:
             if key == 'a':
@@ -121,7 +121,7 @@ async def test_a_value_written_in_between_by_somebody_else_is_left() -> None:
         assert await target.dump() == {'a': 'theirs', 'b': 2}
 
 
-async def test_the_same_number_of_keys_with_a_wrong_value_is_not_taken_for_a_copy() -> None:
+async def test_equal_counts_with_a_differing_value_are_not_verified() -> None:
     class Forgetful(InMemoryKVS):
         async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
             texts = await super().read_bytes(keys)
@@ -135,7 +135,7 @@ async def test_the_same_number_of_keys_with_a_wrong_value_is_not_taken_for_a_cop
         assert not report.verified
 
 
-async def test_what_cannot_be_read_is_reported_and_the_rest_is_copied(
+async def test_values_that_cannot_be_read_are_reported_and_the_rest_is_copied(
     config: Path, monkeypatch: pytest.MonkeyPatch, redis: RedisConnection
 ) -> None:
     await redis.client().mset({'good': b'1', 'corrupt': b'{', 'nan': b'[NaN]'})
@@ -143,11 +143,11 @@ async def test_what_cannot_be_read_is_reported_and_the_rest_is_copied(
     async with router_of(config, monkeypatch) as router:
         report = await copy(router.bare(), router.rows())
         assert (report.copied, report.failed, report.verified) == (1, 3, False)
-        assert [line for key in ("'corrupt'", "'nan'", "'list'") for line in report.named if key in line][2:]
+        assert [line for key in ("'corrupt'", "'nan'", "'list'") for line in report.messages if key in line][2:]
         assert await router.rows().dump() == {'good': 1}
 
 
-async def test_no_more_than_a_page_is_in_memory_at_a_time() -> None:
+async def test_a_bounded_number_of_keys_is_in_memory_at_a_time() -> None:
     class Watched(InMemoryKVS):
         most = 0
 
@@ -156,9 +156,9 @@ async def test_no_more_than_a_page_is_in_memory_at_a_time() -> None:
             return await super().read_bytes(keys)
 
     async with Watched() as source, Watched() as target:
-        await source.multiset({f'k{n}': n for n in range(5 * PAGE + 1)})
-        assert (await copy(source, target)).copied == 5 * PAGE + 1
-        assert (source.most, target.most) == (PAGE, PAGE)
+        await source.multiset({f'k{n}': n for n in range(5 * KEYS_AT_ONCE + 1)})
+        assert (await copy(source, target)).copied == 5 * KEYS_AT_ONCE + 1
+        assert (source.most, target.most) == (KEYS_AT_ONCE, KEYS_AT_ONCE)
 
 
 async def test_adding_a_prefix_does_not_copy_the_copies(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ async def test_adding_a_prefix_does_not_copy_the_copies(config: Path, monkeypatc
 
 
 @pytest.mark.parametrize('target', ['folders', 'rows', 'named'])
-async def test_a_copy_that_is_cancelled_half_way_is_finished_by_the_next(
+async def test_a_copy_that_is_cancelled_halfway_is_completed_by_the_next(
     config: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     async with router_of(config, monkeypatch) as router:
@@ -185,8 +185,8 @@ async def test_a_copy_that_is_cancelled_half_way_is_finished_by_the_next(
             await task
         assert 0 < len(await other.keys()) < len(DATA)
         report = await copy(router.files(), other)
-        assert report.there > 0
-        assert report.copied == len(DATA) - report.there
+        assert report.present > 0
+        assert report.copied == len(DATA) - report.present
         assert report.verified
         assert await other.dump() == DATA
 
@@ -209,7 +209,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize('target', ['folders', 'rows', 'named'])
-def test_a_copy_that_is_killed_half_way_is_finished_by_the_next(config: Path, target: str) -> None:
+def test_a_copy_that_is_killed_halfway_is_completed_by_the_next(config: Path, target: str) -> None:
     (config / 'files.json').write_text(json.dumps(DATA))
     assert lo_kvs(config, 'load', 'files.json', '--store', 'files').returncode == 0
     with subprocess.Popen(
@@ -226,28 +226,28 @@ def test_a_copy_that_is_killed_half_way_is_finished_by_the_next(config: Path, ta
     ended = lo_kvs(config, 'copy', 'files', target, '--json')
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
-    assert report['there'] >= PAGE
-    assert report['copied'] == len(DATA) - report['there']
+    assert report['present'] >= KEYS_AT_ONCE
+    assert report['copied'] == len(DATA) - report['present']
     assert report['verified']
     dumped = lo_kvs(config, 'dump', 'copy.json', '--store', target)
     assert dumped.returncode == 0, dumped.stderr
     assert json.loads((config / 'copy.json').read_text()) == DATA
 
 
-def test_the_command_tells_what_it_did_and_ends_with_1_where_they_differ(config: Path) -> None:
+def test_the_command_reports_the_copy_and_exits_with_1_where_the_stores_differ(config: Path) -> None:
     for store, value in (('files', {'a': 1, 'b': 2}), ('rows', {'b': 3})):
         (config / 'some.json').write_text(json.dumps(value))
         assert lo_kvs(config, 'load', 'some.json', '--store', store).returncode == 0
     ended = lo_kvs(config, 'copy', 'files', 'rows')
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1] == "'b' is in 'rows' with another value, and was left."
-    assert ended.stdout.splitlines()[0] == 'Keys copied: 1. There already: 0. Differing: 1. Not readable: 0.'
+    assert ended.stderr.splitlines()[-1] == "'b' has another value in 'rows'; it was left as it is."
+    assert ended.stdout.splitlines()[0] == 'Keys copied: 1. Already present: 0. Differing: 1. Unreadable: 0.'
     ended = lo_kvs(config, 'copy', 'files', 'rows', '--overwrite')
     assert ended.returncode == 0
     digests = [line.rpartition(' ')[2] for line in ended.stdout.splitlines() if 'digest' in line]
     assert len(digests) == 2
     assert digests[0] == digests[1]
-    assert ended.stdout.splitlines()[-1] == 'Verified: the same.'
+    assert ended.stdout.splitlines()[-1] == 'Verified: the stores agree.'
 
 
 @pytest.mark.parametrize(
@@ -257,14 +257,14 @@ def test_the_command_tells_what_it_did_and_ends_with_1_where_they_differ(config:
         (['files', 'nowhere'], 1, "There is no store 'nowhere'; configured are: files, folders"),
     ],
 )
-def test_stores_that_cannot_be_meant_are_told(config: Path, words: list[str], status: int, said: str) -> None:
+def test_unknown_or_equal_stores_are_an_error(config: Path, words: list[str], status: int, said: str) -> None:
     ended = lo_kvs(config, 'copy', *words)
     assert ended.returncode == status
     assert said in ' '.join(ended.stderr.split())
     assert 'Traceback' not in ended.stderr
 
 
-def test_only_keys_below_a_prefix_are_copied_if_so_asked(config: Path) -> None:
+def test_a_prefix_restricts_the_copy(config: Path) -> None:
     (config / 'some.json').write_text(json.dumps({'Internal,a': 1, 'External,a': 2}))
     assert lo_kvs(config, 'load', 'some.json', '--store', 'files').returncode == 0
     assert lo_kvs(config, 'copy', 'files', 'rows', '--prefix', 'Internal').returncode == 0

@@ -90,12 +90,12 @@ def test_options_of_a_store_that_joined_are_checked_like_any_others(installed: P
     [
         ('broken', "mine (broken:Store), which cannot be loaded: ModuleNotFoundError: No module named 'no_such_module"),
         ('half', 'mine (half:Half), which lacks _scan, commit_bytes, location, read_bytes'),
-        ('word', 'mine (json:dumps), which is no Store class'),
+        ('word', 'mine (json:dumps), which is not a Store class'),
     ],
 )
 def test_a_broken_store_of_a_package_is_told_with_package_and_reason(installed: Path, word: str, said: str) -> None:
     text = refusal(a={'type': word})
-    assert f"kvs.a.type is '{word}', which is brought by {said}" in text
+    assert f"kvs.a.type is '{word}', which is added by {said}" in text
     assert '[KVS.E017]' in text
     assert text.count('KVS.E') == 1
 
@@ -116,9 +116,9 @@ def test_a_word_that_is_taken_keeps_its_meaning(installed: Path) -> None:
     assert isinstance(KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}}})(), InMemoryKVS)
 
 
-def test_one_word_brought_by_two_packages_is_told(installed: Path) -> None:
+def test_one_type_added_by_two_packages_is_an_error(installed: Path) -> None:
     (folder := installed / 'other-2.0.dist-info').mkdir()
     (folder / 'METADATA').write_text('Metadata-Version: 2.1\nName: other\nVersion: 2.0\n')
     (folder / 'entry_points.txt').write_text('[learning_observer_kvs.stores]\nonefile = other:Store\n')
-    said = 'is brought by several packages: mine (one_file:OneFileKVS) and other (other:Store)'
+    said = 'is added by several packages: mine (one_file:OneFileKVS) and other (other:Store)'
     assert said in refusal(a={'type': 'onefile'})

@@ -1,4 +1,4 @@
-"""The demo server: what students send arrives whole, and what a reducer fails on can be replayed."""
+"""The demo server: no event is lost, and an event that a reducer failed on can be replayed."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from tests.support.demo import END, Client, address, event, sent, settings, type
 from tests.support.sessions import FOLDER, expected, texts
 
 BROKEN: list[str] = []
-"""Kinds of events that :func:`notes` fails on just now."""
+"""Kinds of events that :func:`notes` fails on at the moment."""
 
 
 @student_event_reducer(null_state=[])
 async def notes(event: Any, internal_state: Any) -> Any:
-    """Notes every event; broken for some."""
+    """Note every event; fail on some kinds."""
     kind = event['client']['event']
     if kind in BROKEN:
-        raise KeyError(f'a fault in the reducer, at {kind}')
+        raise KeyError(f'a bug in the reducer, at {kind}')
     internal_state.append([kind, event['client'].get('source'), event['client'].get('n')])
     return internal_state, internal_state
 
@@ -100,20 +100,20 @@ async def test_thirty_students_at_once_end_in_the_expected_texts(
 # The protocol
 
 
-async def test_locked_fields_stand_in_every_later_event(server: TestServer, browser: aiohttp.ClientSession) -> None:
+async def test_locked_fields_are_added_to_every_later_event(server: TestServer, browser: aiohttp.ClientSession) -> None:
     lock = {'event': 'lock_fields', 'fields': {'source': 'lab', 'auth': {'safe_user_id': 'ann'}, 'event': 'x'}}
     await sent(server, browser, event(), lock, event(student=None, source='other'), event('mouseclick'), END)
     assert await noted('bob') == [['keystroke', None, None]]
     assert await noted('ann') == [['keystroke', 'lab', None], ['mouseclick', 'lab', None]]
 
 
-async def test_what_is_locked_cannot_be_locked_otherwise(server: TestServer, browser: aiohttp.ClientSession) -> None:
+async def test_a_locked_field_keeps_its_first_value(server: TestServer, browser: aiohttp.ClientSession) -> None:
     locks = [{'event': 'lock_fields', 'fields': {'source': source}} for source in ('first', 'second')]
     await sent(server, browser, *locks, event(), END)
     assert await noted() == [['keystroke', 'first', None]]
 
 
-async def test_terminate_ends_the_connection_after_what_came_before_it(
+async def test_terminate_ends_the_connection_after_the_events_before_it(
     server: TestServer, browser: aiohttp.ClientSession
 ) -> None:
     ended = await sent(server, browser, *(event(n=n) for n in range(50)), END, event(n='too late'))
@@ -121,19 +121,21 @@ async def test_terminate_ends_the_connection_after_what_came_before_it(
     assert [n for _, _, n in await noted()] == list(range(50))
 
 
-async def test_an_event_without_auth_is_a_guests(server: TestServer, browser: aiohttp.ClientSession) -> None:
+async def test_an_event_without_auth_belongs_to_the_guest(server: TestServer, browser: aiohttp.ClientSession) -> None:
     await sent(server, browser, event(student=None), END)
     assert await noted('[guest]') == [['keystroke', None, None]]
 
 
-async def test_each_event_is_its_own_students(server: TestServer, browser: aiohttp.ClientSession) -> None:
+async def test_each_event_belongs_to_the_student_of_its_auth(
+    server: TestServer, browser: aiohttp.ClientSession
+) -> None:
     await sent(server, browser, *(event(student=name, n=n) for n, name in enumerate(['ann', 'bob', 'ann'])), END)
     assert [n for _, _, n in await noted('ann')] == [0, 2]
     assert [n for _, _, n in await noted('bob')] == [1]
 
 
 @pytest.mark.parametrize(
-    ('message', 'fault'),
+    ('message', 'reason'),
     [
         ('{"event": ', 'not JSON'),
         ('[1]', '"event"'),
@@ -145,16 +147,16 @@ async def test_each_event_is_its_own_students(server: TestServer, browser: aioht
         (b'{"event": "keystroke"}', 'as text'),
     ],
 )
-async def test_what_is_no_message_ends_the_connection_and_says_why(
-    server: TestServer, browser: aiohttp.ClientSession, message: Any, fault: str
+async def test_an_invalid_message_ends_the_connection_with_a_reason(
+    server: TestServer, browser: aiohttp.ClientSession, message: Any, reason: str
 ) -> None:
     ended = await sent(server, browser, event(), message, event())
     assert (ended.type, ended.data) == (WSMsgType.CLOSE, WSCloseCode.INVALID_TEXT)
-    assert fault in str(ended.extra)
+    assert reason in str(ended.extra)
     assert len(await noted()) == 1
 
 
-async def test_strangers_are_not_let_in(server: TestServer, browser: aiohttp.ClientSession) -> None:
+async def test_other_machines_are_rejected(server: TestServer, browser: aiohttp.ClientSession) -> None:
     for path in ('/', '/class', '/class/changes', '/wsapi/in/', '/debug/kvs'):
         for header in ({'Host': 'evil.example'}, {'X-Forwarded-For': '10.0.0.1'}):
             async with browser.get(f'{address(server)}{path}', headers=header) as response:
@@ -187,7 +189,7 @@ async def test_an_event_that_a_reducer_fails_on_is_kept_and_a_replay_repairs_the
 
     async with browser.get(f'{address(server)}/class') as response:
         [row] = await response.json()
-    assert row['documents']['D']['text'] == 'abc', 'the other reducers went on'
+    assert row['documents']['D']['text'] == 'abc', 'the other reducers processed it'
 
     broken.clear()
     creds = tmp_path / 'creds.yaml'
@@ -198,7 +200,7 @@ async def test_an_event_that_a_reducer_fails_on_is_kept_and_a_replay_repairs_the
     assert [n for _, _, n in await noted()] == [1, 3, 2]
 
 
-async def test_failures_of_many_students_are_kept_apart(
+async def test_failures_of_different_students_are_in_different_files(
     server: TestServer, browser: aiohttp.ClientSession, broken: list[str], tmp_path: Path
 ) -> None:
     broken.append('keystroke')
@@ -211,17 +213,17 @@ async def test_failures_of_many_students_are_kept_apart(
         assert (line.event['client']['n'], line.event['metadata']['auth']['safe_user_id']) == (n, name)
 
 
-async def test_an_event_that_can_be_neither_folded_nor_kept_ends_the_connection(
+async def test_an_event_that_can_be_neither_processed_nor_kept_ends_the_connection(
     server: TestServer, browser: aiohttp.ClientSession, broken: list[str], tmp_path: Path
 ) -> None:
     broken.append('keystroke')
-    (tmp_path / 'failed').write_text('a file where the folder should be')
+    (tmp_path / 'failed').write_text('a file where the directory should be')
     ended = await sent(server, browser, event('mouseclick'), event(), event('mouseclick'))
     assert (ended.type, ended.data) == (WSMsgType.CLOSE, WSCloseCode.INTERNAL_ERROR)
     assert len(await noted()) == 1
 
 
-async def test_students_say_when_nobody_takes_what_they_write() -> None:
+async def test_students_report_a_server_that_cannot_be_reached() -> None:
     with listen(20_000) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(students.ServerGone, match=f'127.0.0.1:{port}'):

@@ -1,4 +1,4 @@
-"""``sh devdata/demo.sh``, the whole command: it shows a class, stops with Ctrl-C, and goes on from its state."""
+"""``sh devdata/demo.sh``, the whole command: it shows a class, stops with Ctrl-C, and keeps its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.demo import next_message, settings
 
 
 class Demo:
-    """``sh devdata/demo.sh``, started from a folder that is not the checkout's."""
+    """``sh devdata/demo.sh``, started in a directory other than the checkout."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
@@ -35,13 +35,13 @@ class Demo:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        self.said = ''
+        self.output = ''
         assert self._process.stdout is not None
-        while 'Ctrl-C' not in self.said:
+        while 'Ctrl-C' not in self.output:
             line = await self._process.stdout.readline()
             assert line, f'it ended with status {await self._end()}: {self.errors}'
-            self.said += line.decode()
-        self.url = re.findall(r'Class page +(http://\S+)/', self.said)[0]
+            self.output += line.decode()
+        self.url = re.findall(r'Class page +(http://\S+)/', self.output)[0]
         return self
 
     async def interrupt(self) -> int:
@@ -51,7 +51,7 @@ class Demo:
 
     async def _end(self) -> int:
         out, self.errors = (part.decode() for part in await self._process.communicate())
-        self.said += out
+        self.output += out
         assert self._process.returncode is not None
         return self._process.returncode
 
@@ -64,7 +64,7 @@ class Demo:
 @pytest.mark.timeout(300)
 async def test_the_command_shows_a_class_stops_with_ctrl_c_and_shows_its_state_again(tmp_path: Path) -> None:
     async with Demo(tmp_path, '--students', '5', '--speed', '20') as demo, aiohttp.ClientSession() as browser:
-        assert str(tmp_path / 'kept' / '.lo_kvs') in demo.said
+        assert str(tmp_path / 'kept' / '.lo_kvs') in demo.output
         async with browser.get(f'{demo.url}/debug/kvs') as response:
             assert response.status == 200
         async with browser.get(f'{demo.url}/class/changes') as stream:
@@ -74,7 +74,7 @@ async def test_the_command_shows_a_class_stops_with_ctrl_c_and_shows_its_state_a
                     words[row['student']] = sum(document['words'] for document in row['documents'].values())
             assert await demo.interrupt() == 0
     assert demo.errors == ''
-    assert 'Stopped' in demo.said
+    assert 'Stopped' in demo.output
     assert os.listdir(tmp_path) == ['kept']
 
     async with KVSRouter.from_settings(settings(tmp_path / 'kept' / '.lo_kvs')) as router:
@@ -90,31 +90,31 @@ async def test_the_command_shows_a_class_stops_with_ctrl_c_and_shows_its_state_a
     assert demo.errors == ''
 
 
-async def test_the_command_takes_the_next_port_where_one_is_taken() -> None:
+async def test_the_command_uses_the_next_port_if_one_is_in_use() -> None:
     with listen(20_000) as first, listen(first.getsockname()[1]) as second:
         assert second.getsockname()[1] > first.getsockname()[1]
         assert second.getsockname()[0] == '127.0.0.1'
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'fault'),
+    ('arguments', 'message'),
     [
         (['--students', '0'], '0 is too few'),
-        (['--speed', '0'], '0 is no speed'),
-        (['--speed', 'nan'], 'nan is no speed'),
-        (['--port', '70000'], 'No port from 70000 to 70099 can be had. Give another one with --port.'),
+        (['--speed', '0'], '0 is not a speed'),
+        (['--speed', 'nan'], 'nan is not a speed'),
+        (['--port', '70000'], 'No port from 70000 to 70099 can be used. Give another one with --port.'),
     ],
 )
-def test_an_option_that_makes_no_sense_is_told_without_a_traceback(arguments: list[str], fault: str) -> None:
+def test_an_invalid_option_is_an_error_without_a_traceback(arguments: list[str], message: str) -> None:
     said = subprocess.run([sys.executable, '-m', 'devdata.demo', *arguments], capture_output=True, text=True)
     assert said.returncode != 0
-    assert fault in said.stderr
+    assert message in said.stderr
     assert 'Traceback' not in said.stderr
 
 
-def test_a_folder_that_cannot_be_is_told_with_its_cure(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     script = Path(__file__).parent.parent.parent / 'devdata' / 'demo.sh'
     said = subprocess.run(['sh', str(script), str(tmp_path / 'file')], capture_output=True, text=True)
     assert said.returncode == 1
-    assert f'the state cannot be kept in {tmp_path}/file; name another folder.' in said.stderr
+    assert f'the state cannot be kept in {tmp_path}/file; give another directory.' in said.stderr

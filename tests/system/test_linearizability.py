@@ -1,8 +1,8 @@
-"""Nothing is lost and nothing applied twice, whoever else writes, whoever is killed, and whatever reply is dropped.
+"""No write is lost or applied twice, while other processes write, processes are killed, and replies are dropped.
 
 Four processes with twenty tasks each contend for a few keys, on files, SQLite and Redis. Others are killed while they
-write; a proxy before Redis carries commands out and drops the replies. What everybody tried and was told is put
-together afterwards (``tests/support/history.py``). With ``--long`` there are ten times as many attempts and
+write; a proxy before Redis forwards commands and drops the replies. The attempts of all processes and their outcomes
+are combined afterwards (``tests/support/history.py``). With ``--long`` there are ten times as many attempts and
 kills, and four times as many events: they are kept in one state, so the work grows with their square.
 """
 
@@ -34,13 +34,13 @@ BACKENDS = ('filesystem', 'sqlite', 'redis', 'redis that drops replies')
 
 
 @dataclass
-class Place:
-    """Where a contest is held.
+class Target:
+    """The store that processes contend for.
 
     Args:
-        settings: for the contenders.
+        settings: the settings of the store.
         drops: whether replies are dropped.
-        dropped: how many were.
+        dropped: how many replies were dropped.
     """
 
     settings: dict[str, Any]
@@ -49,7 +49,7 @@ class Place:
 
 
 class Times(NamedTuple):
-    """How much more there is to do than in a normal run."""
+    """By what factors a run is longer than a normal one."""
 
     attempts: int = 1
     events: int = 1
@@ -62,22 +62,22 @@ def times(request: pytest.FixtureRequest) -> Times:
 
 
 @pytest.fixture(params=BACKENDS)
-async def location(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Target]:
     if request.param == 'filesystem':
-        yield Place({'kvs': {'default': {'type': 'filesystem', 'path': str(tmp_path / 'files')}}})
+        yield Target({'kvs': {'default': {'type': 'filesystem', 'path': str(tmp_path / 'files')}}})
     elif request.param == 'sqlite':
-        yield Place({'kvs': {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}})
+        yield Target({'kvs': {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}})
     else:
         server: RedisServer = request.getfixturevalue('redis_server')
         async with KVSRouter.from_settings(_redis(server.port)) as router:
             await router().clear()
         if request.param == 'redis':
-            yield Place(_redis(server.port))
+            yield Target(_redis(server.port))
             return
         async with Proxy(server.port) as proxy:
-            place = Place(_redis(proxy.port), drops=True)
-            dropping = asyncio.create_task(_drop_replies(proxy, place))
-            yield place
+            target = Target(_redis(proxy.port), drops=True)
+            dropping = asyncio.create_task(_drop_replies(proxy, target))
+            yield target
             dropping.cancel()
 
 
@@ -88,21 +88,21 @@ def _redis(port: int) -> dict[str, Any]:
     }
 
 
-async def _drop_replies(proxy: Proxy, place: Place) -> None:
+async def _drop_replies(proxy: Proxy, target: Target) -> None:
     chance = random.Random(1)
     while True:
-        # Scripts are what writes; of every twenty the reply to one is dropped after it was carried out.
+        # Scripts do the writing; of every twenty the reply to one is dropped after it was executed.
         await proxy.inject(Fault.DROP_REPLY, lambda command: b'EVALSHA' in command and chance.random() < 0.05).wait()
-        place.dropped += 1
+        target.dropped += 1
 
 
 class Contest(NamedTuple):
-    """What was written down: the lines of each process."""
+    """The log of each process, as parsed lines."""
 
     logs: dict[str, list[dict[str, Any]]]
 
     def counted(self) -> Counter[str]:
-        """What the processes counted, together."""
+        """The sums of what the processes counted."""
         total: Counter[str] = Counter()
         for lines in self.logs.values():
             for line in lines:
@@ -113,16 +113,16 @@ class Contest(NamedTuple):
         return [line for lines in self.logs.values() for line in lines]
 
 
-async def contest(folder: Path, place: Place, kind: str, *, tasks: int, rounds: int, kills: int) -> Contest:
-    """Let processes contend until they are through, and others until they are killed."""
+async def contest(folder: Path, target: Target, kind: str, *, tasks: int, rounds: int, kills: int) -> Contest:
+    """Let processes contend until they have finished, and others until they are killed."""
 
     def specification(name: str, tasks: int, rounds: int) -> dict[str, Any]:
-        about = {'name': name, 'kind': kind, 'tasks': tasks, 'rounds': rounds, 'settings': place.settings}
+        about = {'name': name, 'kind': kind, 'tasks': tasks, 'rounds': rounds, 'settings': target.settings}
         return about | {'log': str(folder / f'{name}.log'), 'tells': name in victims}
 
     victims = [f'victim{number}' for number in range(kills)]
-    through = [f'process{number}' for number in range(PROCESSES)]
-    specifications = [specification(name, tasks, rounds) for name in through]
+    finishing = [f'process{number}' for number in range(PROCESSES)]
+    specifications = [specification(name, tasks, rounds) for name in finishing]
     specifications += [specification(name, 8, 1_000_000) for name in victims]
     launcher = await asyncio.create_subprocess_exec(
         *(sys.executable, '-W', 'error', '-m', 'tests.support.contenders', json.dumps(specifications)),
@@ -134,7 +134,7 @@ async def contest(folder: Path, place: Place, kind: str, *, tasks: int, rounds: 
     while len(numbers) < len(specifications):
         name, number = (await launcher.stdout.readline()).decode().split()
         numbers[name] = int(number)
-    for name in through:
+    for name in finishing:
         os.kill(numbers[name], signal.SIGUSR1)
     chance = random.Random(2)
     for victim in victims:
@@ -148,13 +148,13 @@ async def contest(folder: Path, place: Place, kind: str, *, tasks: int, rounds: 
     return Contest({name: list(map(json.loads, lines)) for name, lines in logs.items()})
 
 
-async def final(place: Place, *keys: str) -> list[Any]:
-    async with KVSRouter.from_settings(place.settings) as router:
+async def final(target: Target, *keys: str) -> list[Any]:
+    async with KVSRouter.from_settings(target.settings) as router:
         return await router().multiget(keys)
 
 
 def history(contest: Contest, key: str) -> tuple[list[Write], list[Read]]:
-    """The attempts at one key and what was read there."""
+    """The writes that were attempted on one key, and the reads of it."""
     begun: dict[str, dict[str, Any]] = {}
     since: dict[str, int] = {}
     writes: list[Write] = []
@@ -163,7 +163,7 @@ def history(contest: Contest, key: str) -> tuple[list[Write], list[Read]]:
         if 'read' in line and line['key'] == key:
             reads.append(Read(line['read'], line['started'], line['at']))
         elif 'write' in line and line['key'] == key:
-            begun[line['write']] = line  # an update writes one for each of its runs; the last one counts
+            begun[line['write']] = line  # an update logs one for each of its runs; the last one counts
             since.setdefault(line['write'], line['at'])
         elif line.get('done') in begun:
             new, outcome = line['done'], Outcome[line['outcome']]
@@ -175,11 +175,11 @@ def history(contest: Contest, key: str) -> tuple[list[Write], list[Read]]:
 
 
 async def test_updates_compare_and_sets_and_commits_are_linearizable(
-    place: Place, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
 ) -> None:
     rounds, kills = 10 * times.attempts, 3 * times.kills
-    held = await contest(tmp_path, place, 'values', tasks=20, rounds=rounds, kills=kills)
-    single, left, right = await final(place, SINGLE, *PAIR)
+    held = await contest(tmp_path, target, 'values', tasks=20, rounds=rounds, kills=kills)
+    single, left, right = await final(target, SINGLE, *PAIR)
     assert left == right
     total: Counter[Outcome] = Counter()
     assert not any(line.get('torn') for line in held.lines())
@@ -189,31 +189,31 @@ async def test_updates_compare_and_sets_and_commits_are_linearizable(
         outcomes = Counter(write.outcome for write in writes)
         total += outcomes
         assert outcomes[Outcome.OK] > PROCESSES
-        assert outcomes[Outcome.FAILED]  # somebody else was faster
+        assert outcomes[Outcome.FAILED]  # another writer was faster
     counted = held.counted()
     assert counted['runs'] > counted['updates'], 'no update met a conflict'
     assert counted['loads of several']
     assert any(write.outcome is Outcome.UNCLEAR for key in (SINGLE, PAIR[0]) for write in history(held, key)[0])
-    assert bool(place.dropped) is place.drops
-    told = ', '.join(f'{total[outcome]:,} {outcome.name.lower()}' for outcome in Outcome)
-    tell(f'had {total.total():,} attempts ({told}), {kills} kills, {place.dropped} dropped replies.')
+    assert bool(target.dropped) is target.drops
+    summary = ', '.join(f'{total[outcome]:,} {outcome.name.lower()}' for outcome in Outcome)
+    tell(f'had {total.total():,} attempts ({summary}), {kills} kills, {target.dropped} dropped replies.')
 
 
-async def check_events(place: Place, held: Contest, *, provisional: bool) -> None:
-    """Each event is there once, in the order of its socket; what was told was true, unless it was told beforehand."""
+async def check_events(target: Target, held: Contest, *, provisional: bool) -> None:
+    """Each event was processed once, in the order of its socket; each result was true, unless it was provisional."""
     for student in ('ann', 'bob'):
         keys = [f'{state},tests.append,STUDENT:{student}' for state in ('Internal', 'External')]
-        events, number = await final(place, *keys)
+        events, number = await final(target, *keys)
         assert number == len(events)
         sent = {line['event'] for line in held.lines() if line.get('student') == student}
-        told = {line['done']: line['result'] for line in held.lines() if line.get('done') in sent}
+        results = {line['done']: line['result'] for line in held.lines() if line.get('done') in sent}
         assert len(set(events)) == len(events), 'an event was applied twice'
         assert set(events) <= sent
         if provisional:
-            told = {event: result for event, result in told.items() if event.startswith('process')}
+            results = {event: result for event, result in results.items() if event.startswith('process')}
         else:
-            assert [events[result - 1] for result in told.values()] == list(told)
-        assert set(told) - set(events) == set(), 'an event was lost'
+            assert [events[result - 1] for result in results.values()] == list(results)
+        assert set(results) - set(events) == set(), 'an event was lost'
         by_socket: dict[str, list[int]] = {}
         for event in events:
             socket, _, position = event.rpartition('.')
@@ -222,36 +222,36 @@ async def check_events(place: Place, held: Contest, *, provisional: bool) -> Non
             assert positions == list(range(len(positions)))
 
 
-async def test_events_of_four_processes_are_all_there_once_and_in_order(
-    place: Place, tmp_path: Path, times: Times, tell: Callable[[str], None]
+async def test_events_of_four_processes_are_processed_once_and_in_order(
+    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
 ) -> None:
     rounds, kills = 25 * times.events, 3 * times.kills
-    held = await contest(tmp_path, place, 'events', tasks=24, rounds=rounds, kills=kills)
-    await check_events(place, held, provisional=False)
+    held = await contest(tmp_path, target, 'events', tasks=24, rounds=rounds, kills=kills)
+    await check_events(target, held, provisional=False)
     of_one_key = [line for line in held.lines() if line.get('student') == 'ann' and 'process' in line['event']]
     assert len(of_one_key) == PROCESSES * 500 * times.events
     counted = held.counted()
     assert counted['runs'] > counted['events'], 'no event met a conflict'
     assert counted['commits'] < counted['runs'], 'no events were committed together'
-    assert bool(place.dropped) is place.drops
-    tell(_figures(counted, kills, place))
+    assert bool(target.dropped) is target.drops
+    tell(_figures(counted, kills, target))
 
 
-async def test_events_that_are_put_off_are_all_there_once_and_in_order(
-    place: Place, tmp_path: Path, times: Times, tell: Callable[[str], None]
+async def test_events_with_write_behind_are_processed_once_and_in_order(
+    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
 ) -> None:
-    place.settings['kvs']['default']['flush_interval'] = 0.02
+    target.settings['kvs']['default']['flush_interval'] = 0.02
     rounds, kills = 50 * times.events, 2 * times.kills
-    held = await contest(tmp_path, place, 'events', tasks=24, rounds=rounds, kills=kills)
-    await check_events(place, held, provisional=True)
+    held = await contest(tmp_path, target, 'events', tasks=24, rounds=rounds, kills=kills)
+    await check_events(target, held, provisional=True)
     counted = held.counted()
     assert counted['runs'] > counted['events'], 'no event met a conflict'
-    tell(_figures(counted, kills, place))
+    tell(_figures(counted, kills, target))
 
 
-def _figures(counted: Counter[str], kills: int, place: Place) -> str:
-    """What the processes that went through to the end counted."""
+def _figures(counted: Counter[str], kills: int, target: Target) -> str:
+    """The counts of the processes that finished, as text."""
     return (
         f'had {counted["events"]:,} events in {counted["runs"]:,} runs and {counted["commits"]:,} commits, '
-        f'{kills} kills, {place.dropped} dropped replies.'
+        f'{kills} kills, {target.dropped} dropped replies.'
     )

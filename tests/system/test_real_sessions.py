@@ -1,4 +1,4 @@
-"""The main job: every event of whole writing sessions, and the text that must stand at the end, to the letter."""
+"""The main job: of every event of whole writing sessions, exactly the expected text is reconstructed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What values become what text; that every backend keeps it is the promise's matter."""
+"""The JSON text of values; that every backend keeps it is tested by the store contract."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Point:
     [Point(1), datetime.date(2020, 1, 1), decimal.Decimal(1), uuid.UUID(int=1), orjson.Fragment(b'1'), 1j, ..., Point],
     ids=lambda value: type(value).__name__,
 )
-def test_what_only_the_fast_codec_would_take_is_refused(value: Any) -> None:
+def test_types_that_only_the_fast_codec_would_accept_are_rejected(value: Any) -> None:
     with pytest.raises(InvalidValue, match=r"value\['a'\]\[0\]"):
         json_codec.encode({'a': [value]})
 
@@ -66,7 +66,7 @@ def test_what_is_not_json_is_corrupt(text: bytes) -> None:
         json_codec.decode(text)
 
 
-def test_deep_nesting_is_refused_also_near_the_interpreters_own_limit() -> None:
+def test_nesting_beyond_the_interpreters_limit_is_rejected() -> None:
     value: Any = []
     for _ in range(sys.getrecursionlimit() * 10):
         value = [value]
@@ -76,9 +76,7 @@ def test_deep_nesting_is_refused_also_near_the_interpreters_own_limit() -> None:
 
 @pytest.mark.parametrize('bottom', [0, 'text', None, 1.5, 2**70, [], {}, ()], ids=repr)
 @pytest.mark.parametrize('kinds', ['l', 'd', 't', 'ld', 'lt', 'dt', 'tl', 'td', 'ldt'])
-def test_what_nests_as_deep_as_allowed_can_be_written_again_and_one_level_more_is_refused(
-    kinds: str, bottom: Any
-) -> None:
+def test_the_deepest_value_can_be_encoded_again_and_one_level_more_is_rejected(kinds: str, bottom: Any) -> None:
     def nested(levels: int) -> Any:
         value = bottom
         for level in range(levels - isinstance(bottom, (list, dict, tuple))):

@@ -1,4 +1,4 @@
-"""Reducer keys, made and taken apart."""
+"""Reducer keys: made, parsed, and named by a browser."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ async def reconstruct(event: Any, state: Any) -> Any:
 NAME = f'{__name__}.reconstruct'
 
 
-def test_a_key_is_scope_reducer_and_fields_sorted_by_name() -> None:
+def test_a_key_is_state_type_reducer_and_fields_sorted_by_name() -> None:
     fields: Fields = {KeyField.STUDENT: 'bob', EventField('doc_id'): '1AbC'}
     assert make_key(reconstruct, fields, KeyStateType.EXTERNAL) == f'External,{NAME},EventField.doc_id:1AbC,STUDENT:bob'
     assert make_key('a.b', {KeyField.STUDENT: 123}, KeyStateType.INTERNAL) == 'Internal,a.b,STUDENT:123'
 
 
-def test_percent_encoded_ids_stand_as_they_are() -> None:
+def test_percent_encoded_ids_are_not_encoded_again() -> None:
     key = make_key('a.b', {KeyField.STUDENT: 'ls-Jos%C3%A9'}, KeyStateType.INTERNAL)
     assert key == 'Internal,a.b,STUDENT:ls-Jos%C3%A9'
 
@@ -59,39 +59,53 @@ def test_escaping_is_reversible_and_leaves_no_comma(text: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_a_key_taken_apart_gives_what_it_was_made_of(student: str, doc: str) -> None:
+def test_parsing_a_key_gives_the_fields_it_was_made_of(student: str, doc: str) -> None:
     key = make_key(reconstruct, {KeyField.STUDENT: student, EventField('doc_id'): doc}, KeyStateType.INTERNAL)
     assert parse_key(key) == (KeyStateType.INTERNAL, NAME, {'EventField.doc_id': doc, 'STUDENT': student})
 
 
 @pytest.mark.parametrize('key', ['x', 'Internal', 'Internal,', 'internal,a,STUDENT:b', 'Internal,a,STUDENT', ',,,'])
-def test_other_keys_are_no_reducer_keys(key: str) -> None:
+def test_other_keys_are_not_reducer_keys(key: str) -> None:
     assert parse_key(key) is None
 
 
-def test_a_browser_names_the_external_key() -> None:
-    js = {'source': NAME, 'KeyField.STUDENT': 'bob', 'EventField.doc_id': '1AbC'}
-    assert make_key_from_json(js, [NAME]) == f'External,{NAME},EventField.doc_id:1AbC,STUDENT:bob'
+@pytest.mark.parametrize(
+    ('fields', 'rest'),
+    [
+        ({'KeyField.STUDENT': 'bob', 'EventField.doc_id': '1AbC'}, ',EventField.doc_id:1AbC,STUDENT:bob'),
+        ({'KeyField.STUDENT': 17, 'EventField.doc_id': None}, ',EventField.doc_id:None,STUDENT:17'),
+        ({'EventField.doc_id': 'D,STUDENT:victim'}, r',EventField.doc_id:D\2cSTUDENT:victim'),
+        ({}, ''),
+    ],
+)
+def test_a_browser_names_the_internal_key(fields: dict[str, Any], rest: str) -> None:
+    assert make_key_from_json({'source': NAME, **fields}, [NAME]) == f'Internal,{NAME}{rest}'
+
+
+def test_the_key_that_a_browser_names_is_the_one_that_the_reducer_keeps_its_internal_state_under() -> None:
+    fields: Fields = {KeyField.STUDENT: 'bob', EventField('doc_id'): '1AbC'}
+    js = {'source': NAME, **{f'{field}': value for field, value in fields.items()}}
+    assert make_key_from_json(js, [NAME]) == make_key(reconstruct, fields, KeyStateType.INTERNAL)
 
 
 @pytest.mark.parametrize(
-    ('js', 'fault'),
+    ('js', 'message'),
     [
-        ({'source': 'os.system'}, 'os.system'),
+        ({'source': 'os.system'}, "'os.system' is not a reducer of this server. There are: "),
         ({}, 'None'),
         ({'source': ['a']}, r"\['a'\]"),
-        ({'source': NAME, 'KeyField.NOBODY': 'x'}, 'KeyField.NOBODY'),
+        ({'source': NAME, 'KeyField.NOBODY': 'x'}, "'KeyField.NOBODY' is not a field of a key"),
         ({'source': NAME, 'EventField.a,b': 'x'}, 'a,b'),
-        ({'source': NAME, 'KeyField.STUDENT': {'$gt': ''}}, 'STUDENT'),
+        ({'source': NAME, 'KeyField.STUDENT': {'$gt': ''}}, 'STUDENT is .* must be text or a number'),
     ],
 )
-def test_a_browser_that_asks_for_something_else_is_told_what_there_is(js: Any, fault: str) -> None:
-    with pytest.raises(InvalidKey, match=fault):
+def test_what_a_browser_cannot_name_is_an_invalid_key(js: Any, message: str) -> None:
+    with pytest.raises(InvalidKey, match=message):
         make_key_from_json(js, [NAME])
 
 
 @pytest.mark.parametrize('name', ['', 'a b', 'a,b', 'a:b', '..', "a'b", None])
-def test_names_of_event_fields_are_plain_words(name: Any) -> None:
+def test_names_of_event_fields_have_letters_digits_dots_dashes_and_underscores_only(name: Any) -> None:
     with pytest.raises(AttributeError, match='name of an event field'):
         EventField(name)
 

@@ -8,10 +8,10 @@ import pytest
 
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from learning_observer_kvs.testing import StorePromise
+from learning_observer_kvs.testing import StoreContract
 
 
-class TestMemory(StorePromise):
+class TestMemory(StoreContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
         async with InMemoryKVS() as store:

@@ -1,10 +1,10 @@
-"""The decorators: names, scopes, states. How an event is folded is the promise's matter."""
+"""The decorators: names, scopes, types. How events are processed is tested by the store contract."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
-from typing import Any
+from typing import TYPE_CHECKING, Any, assert_type
 
 import pytest
 
@@ -16,6 +16,8 @@ from learning_observer_kvs.stream_analytics.helpers import (
     EventField,
     KeyField,
     KeyStateType,
+    Pipeline,
+    ProcessEvent,
     Scope,
     ScopeFieldError,
     kvs_pipeline,
@@ -61,7 +63,7 @@ async def test_without_metadata_the_student_is_a_guest(store: Store) -> None:
     assert await store[make_key(count, {KeyField.STUDENT: '[guest]'}, KeyStateType.INTERNAL)] == {'count': 3}
 
 
-async def test_event_fields_take_part_in_the_key(store: Store) -> None:
+async def test_event_fields_are_part_of_the_key(store: Store) -> None:
     process_event = await last_event(BOB)
     await process_event(1, {'doc_id': 'D', 'other': 'x'})
     await process_event(2)
@@ -83,7 +85,7 @@ async def test_two_sockets_of_one_student_keep_every_event(store: Store) -> None
     assert await store[make_key(count, {KeyField.STUDENT: 'bob'}, KeyStateType.INTERNAL)] == {'count': 200}
 
 
-async def test_what_a_reducer_is_given_is_what_json_gives_back() -> None:
+async def test_a_reducer_gets_its_state_as_json_gives_it_back() -> None:
     seen = []
 
     @student_event_reducer(null_state=collections.Counter())
@@ -97,7 +99,7 @@ async def test_what_a_reducer_is_given_is_what_json_gives_back() -> None:
     assert seen == [{}, {'1': [1, 2], 'tally': {'a': 2}}]
 
 
-async def test_each_fresh_key_gets_its_own_copy_of_the_null_state() -> None:
+async def test_each_new_key_gets_its_own_copy_of_the_null_state() -> None:
     @student_event_reducer(null_state={'seen': []})
     async def reducer(event: Any, state: Any) -> Any:
         state['seen'].append(event)
@@ -107,7 +109,7 @@ async def test_each_fresh_key_gets_its_own_copy_of_the_null_state() -> None:
         assert await (await reducer({'auth': {'safe_user_id': student}}))(student) == {'seen': [student]}
 
 
-async def test_a_reducer_that_returns_no_pair_is_told(store: Store) -> None:
+async def test_returning_something_other_than_a_pair_is_a_reducer_error(store: Store) -> None:
     @student_event_reducer()
     async def reducer(event: Any, state: Any) -> Any:
         return {'just': 'one'}
@@ -117,7 +119,7 @@ async def test_a_reducer_that_returns_no_pair_is_told(store: Store) -> None:
     assert await store.keys() == []
 
 
-async def test_a_reducer_that_is_no_coroutine_function_is_told(store: Store) -> None:
+async def test_a_reducer_that_is_not_a_coroutine_function_is_a_reducer_error(store: Store) -> None:
     @student_event_reducer()
     def reducer(event: Any, state: Any) -> Any:
         return state, state
@@ -135,32 +137,56 @@ async def test_names_can_be_overridden_for_notebooks() -> None:
     assert make_key(reducer, {KeyField.STUDENT: 'bob'}, KeyStateType.INTERNAL) == 'Internal,notebook.mine,STUDENT:bob'
 
 
-def test_decorated_reducers_may_be_asked_for_by_a_browser() -> None:
+def test_a_browser_may_name_any_decorated_reducer() -> None:
     key = make_key_from_json({'source': f'{__name__}.count', 'KeyField.STUDENT': 'bob'})
-    assert key == f'External,{__name__}.count,STUDENT:bob'
+    assert key == f'Internal,{__name__}.count,STUDENT:bob'
 
 
-async def test_a_router_of_ones_own_can_be_named(store: Store) -> None:
+async def test_a_connection_may_use_another_router(store: Store) -> None:
     mine = InMemoryKVS()
     await (await count(BOB, router=KVSRouter(default=mine)))({})
     assert await store.keys() == []
     assert len(await mine.keys()) == 2
 
 
-def test_faults_of_the_decorator_show_at_import() -> None:
+async def test_the_decorators_keep_types() -> None:
+    assert_type(count, Pipeline)
+    assert_type(last_event, Pipeline)
+    assert_type(await count(BOB), ProcessEvent)
+    assert count.__qualname__ == 'count'
+    if TYPE_CHECKING:
+        # Mypy reports an unused "ignore" if one of these calls were accepted.
+        await count('bob')  # type: ignore[arg-type]
+        await count(BOB, KVS)  # type: ignore[call-arg]
+        await (await count(BOB))({}, doc_id='d')  # type: ignore[call-arg]
+        student_event_reducer({}, 'notebook')  # type: ignore[call-arg]
+        student_event_reducer(scope=Scope())  # type: ignore[call-arg]
+
+
+def test_student_event_reducer_takes_names_by_keyword_only() -> None:
+    @student_event_reducer(0, module_override='notebook', qualname_override='cell')
+    async def reducer(event: Any, state: Any) -> Any:
+        return event, event
+
+    assert make_key(reducer, {KeyField.STUDENT: 'bob'}, KeyStateType.INTERNAL) == 'Internal,notebook.cell,STUDENT:bob'
+    with pytest.raises(TypeError):
+        student_event_reducer(0, 'notebook')  # type: ignore[call-arg]
+
+
+def test_wrong_arguments_of_a_decorator_are_errors_at_import() -> None:
     with pytest.raises(ScopeFieldError, match='CLASS'):
         kvs_pipeline(scope=Scope([KeyField.CLASS]))
     with pytest.raises(InvalidValue, match=r"value\['a'\]"):
         kvs_pipeline(null_state={'a': {1}})
 
 
-async def test_before_the_store_is_configured_the_error_says_so() -> None:
+async def test_an_error_says_that_the_store_is_not_configured_yet() -> None:
     KVS.remove_item('default')
     with pytest.raises(KVSNotConfigured, match='start-up checks'):
         await count(BOB)
 
 
-async def test_a_state_that_is_no_students_asks_the_metadata_for_none() -> None:
+async def test_a_scope_without_the_student_needs_no_student_in_the_metadata() -> None:
     @kvs_pipeline(scope=Scope([EventField('doc_id')]), null_state=0)
     async def count(event: Any, state: Any) -> Any:
         return state + 1, state + 1

@@ -1,4 +1,4 @@
-"""The class page: what it tells is what changed, what it shows is text, and a real browser follows it live."""
+"""The class page: its stream has only changes, its texts are never markup, and a real browser follows it live."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def browser() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_the_stream_tells_everything_once_and_then_only_what_changed(
+async def test_the_stream_sends_everything_once_and_then_only_changes(
     server: TestServer, browser: aiohttp.ClientSession
 ) -> None:
     await sent(server, browser, typed('one two', 'A'), typed('three', 'B'), event(student='ann'), END)
@@ -48,7 +48,7 @@ async def test_the_stream_tells_everything_once_and_then_only_what_changed(
         assert row['documents'] == {'A': {'title': 'Essay', 'text': 'one two!', 'words': 2}}
 
 
-async def test_a_server_that_stops_does_not_wait_for_open_pages(
+async def test_a_server_stops_without_waiting_for_open_pages(
     server: TestServer, browser: aiohttp.ClientSession
 ) -> None:
     async with (
@@ -63,13 +63,13 @@ async def test_a_server_that_stops_does_not_wait_for_open_pages(
 
 @pytest.fixture
 async def page(server: TestServer) -> AsyncIterator[Page]:
-    """The class page in a real browser; nothing may go wrong in it."""
+    """The class page in a real browser; no error may occur in it."""
     errors: list[str] = []
     async with chromium() as browser:
         page = await browser.new_page()
         page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
         page.on('pageerror', lambda error: errors.append(str(error)))
-        page.on('dialog', lambda dialog: errors.append(f'a script of a student ran: {dialog.message}'))
+        page.on('dialog', lambda dialog: errors.append(f'a script from a student was run: {dialog.message}'))
         await page.goto(address(server))
         yield page
         assert errors == []
@@ -78,14 +78,14 @@ async def page(server: TestServer) -> AsyncIterator[Page]:
 async def test_the_page_shows_the_text_growing_while_a_student_writes(
     server: TestServer, browser: aiohttp.ClientSession, page: Page
 ) -> None:
-    await expect(page.get_by_text('Nobody has written yet')).to_be_visible()
+    await expect(page.get_by_text('No student has written yet')).to_be_visible()
     async with browser.ws_connect(f'{address(server)}/wsapi/in/') as socket:
         written = ''
-        for piece in ['My text ', 'grows while ', 'I write 😀', '.']:
+        for part in ['My text ', 'grows while ', 'I write 😀', '.']:
             await socket.send_json(
-                typed(piece, at=units(written) + 1, timestamp=1_700_000_000_000 + len(written) * 1000)
+                typed(part, at=units(written) + 1, timestamp=1_700_000_000_000 + len(written) * 1000)
             )
-            written += piece
+            written += part
             await expect(page.locator('.card .text')).to_have_text(written)
     await expect(page.get_by_role('button', name='bob')).to_be_visible()
     await expect(page.locator('.card .title')).to_have_text('Essay')
@@ -94,7 +94,7 @@ async def test_the_page_shows_the_text_growing_while_a_student_writes(
     await expect(page.locator('#sum-students')).to_have_text('1')
 
 
-async def test_the_page_tells_who_writes_who_pauses_and_who_is_away(
+async def test_the_page_shows_who_is_writing_pausing_and_away(
     server: TestServer, browser: aiohttp.ClientSession, page: Page
 ) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,7 +106,9 @@ async def test_the_page_tells_who_writes_who_pauses_and_who_is_away(
         await expect(page.locator('#sum-writing')).to_have_text(str(writing))
 
 
-async def test_the_page_sorts_by_what_is_chosen(server: TestServer, browser: aiohttp.ClientSession, page: Page) -> None:
+async def test_the_page_sorts_by_the_chosen_order(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
     await sent(server, browser, typed('a b'), typed('a b c', student='cleo'), typed('a', student='ann'), END)
     names = page.locator('.card .open')
     await expect(names).to_have_text(['ann', 'bob', 'cleo'])
@@ -117,9 +119,7 @@ async def test_the_page_sorts_by_what_is_chosen(server: TestServer, browser: aio
 HOSTILE = '<img src=x onerror=alert(1)><script>alert(2)</script>\u2028</textarea>"\'`${alert(3)}'
 
 
-async def test_hostile_text_stays_text_wherever_it_comes_from(
-    server: TestServer, browser: aiohttp.ClientSession, page: Page
-) -> None:
+async def test_hostile_text_is_shown_as_text(server: TestServer, browser: aiohttp.ClientSession, page: Page) -> None:
     await sent(server, browser, typed(HOSTILE, student=HOSTILE, title=HOSTILE), END)
     await expect(page.locator('.card .text')).to_have_text(HOSTILE)
     await expect(page.locator('.card .title')).to_have_text(HOSTILE)
@@ -131,7 +131,7 @@ async def test_hostile_text_stays_text_wherever_it_comes_from(
     assert 'unsafe' not in response.headers['Content-Security-Policy']
 
 
-async def test_a_text_can_be_read_whole_while_it_grows(
+async def test_the_whole_text_can_be_read_while_it_grows(
     server: TestServer, browser: aiohttp.ClientSession, page: Page
 ) -> None:
     await sent(server, browser, typed('first', 'A'), typed('second', 'B', title='Notes'), END)
@@ -147,7 +147,7 @@ async def test_a_text_can_be_read_whole_while_it_grows(
     await expect(dialog).to_be_hidden()
 
 
-async def test_the_page_comes_back_when_the_server_does(
+async def test_the_page_reconnects_when_the_server_is_back(
     aiohttp_server: AiohttpServer, browser: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     config = settings(tmp_path)

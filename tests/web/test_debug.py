@@ -1,4 +1,4 @@
-"""``/debug/kvs``: what each page shows, as JSON and as HTML, and to whom."""
+"""``/debug/kvs``: the pages, as JSON and as HTML, and who may read them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Serve = Callable[..., Awaitable[Client]]
 
 @pytest.fixture
 def serve(aiohttp_client: AiohttpClient, tmp_path: Path) -> Serve:
-    """A server with a stub and an SQLite store, in dev mode unless said otherwise."""
+    """A server with a stub and an SQLite store, by default in dev mode."""
 
     async def start(authorize: Any = None, *, run_mode: str | None = 'dev', below: str | None = None) -> Client:
         config: dict[str, Any] = {
@@ -80,10 +80,10 @@ async def page(client: Client, path: str, **query: str) -> str:
     return await answer.text()
 
 
-# What is shown
+# Views
 
 
-async def test_the_stores_are_listed_with_type_and_place(serve: Serve, tmp_path: Path) -> None:
+async def test_the_stores_are_listed_with_type_and_location(serve: Serve, tmp_path: Path) -> None:
     client = await serve()
     assert await body(client, '/debug/kvs') == {
         'stores': [
@@ -96,7 +96,7 @@ async def test_the_stores_are_listed_with_type_and_place(serve: Serve, tmp_path:
 
 
 @pytest.mark.parametrize('store', ['default', 'archive'])
-async def test_keys_are_shown_a_page_at_a_time_taken_apart(serve: Serve, store: str) -> None:
+async def test_keys_are_listed_page_by_page_with_their_parts(serve: Serve, store: str) -> None:
     client = await serve()
     await KVS[store].multiset({INTERNAL: 1, EXTERNAL: 2, 'memo': 3} | {f'n{number:03}': 0 for number in range(150)})
     first = await body(client, f'/debug/kvs/{store}')
@@ -119,21 +119,26 @@ async def test_the_page_of_keys_links_to_values_and_the_next_page(serve: Serve) 
     assert '<a href="/debug/kvs/default/key?key=n000">n000</a>' in text
     more = html.unescape(text.split('class="more" href="')[1].split('"')[0])
     assert 'n149' in await page(client, more)
-    assert 'No key begins like this.' in await page(client, '/debug/kvs/default', prefix='x')
+    assert 'No key begins with this prefix.' in await page(client, '/debug/kvs/default', prefix='x')
 
 
-async def test_a_value_is_shown_with_what_is_known_of_it_and_its_twin(serve: Serve) -> None:
+async def test_a_value_is_shown_with_its_description_and_its_counterpart(serve: Serve) -> None:
     client = await serve()
     await KVS['archive'].multiset({INTERNAL: {'at': [1, None, 'é']}, EXTERNAL: 2})
     found = await body(client, '/debug/kvs/archive/key', key=INTERNAL)
     assert found['value'] == {'at': [1, None, 'é']}
-    assert (found['twin'], found['state'], found['bytes'], found['expires_in']) == (EXTERNAL, 'Internal', 20, None)
+    assert (found['counterpart'], found['state'], found['bytes'], found['expires_in']) == (
+        EXTERNAL,
+        'Internal',
+        20,
+        None,
+    )
     assert found['written'] > 0
     text = await page(client, '/debug/kvs/archive/key', key=INTERNAL)
-    assert 'external twin' in text
+    assert '>external state</a>' in text
     assert '&#34;é&#34;' in text
     await KVS['archive'].remove(EXTERNAL)
-    assert (await body(client, '/debug/kvs/archive/key', key=INTERNAL))['twin'] is None
+    assert (await body(client, '/debug/kvs/archive/key', key=INTERNAL))['counterpart'] is None
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ async def test_any_value_is_shown(serve: Serve, value: Any) -> None:
     assert await page(client, '/debug/kvs/default/key', key='k')
 
 
-async def test_an_expiring_value_says_when(serve: Serve, redis: RedisConnection) -> None:
+async def test_a_value_with_a_ttl_shows_when_it_expires(serve: Serve, redis: RedisConnection) -> None:
     client = await serve()
     KVS.add_item('cache', EphemeralRedisKVS(30, connection=redis))
     await KVS['cache'].set('k', 1)
@@ -158,7 +163,7 @@ async def test_an_expiring_value_says_when(serve: Serve, redis: RedisConnection)
     assert 'Expires in' in await page(client, '/debug/kvs/cache/key', key='k')
 
 
-async def test_what_is_no_json_is_shown_as_it_is_stored(serve: Serve) -> None:
+async def test_a_value_that_is_not_json_is_shown_as_its_stored_bytes(serve: Serve) -> None:
     client = await serve()
     KVS()._texts['k'] = b'{"a": <b>\xff'  # type: ignore[attr-defined]
     found = await body(client, '/debug/kvs/default/key', key='k')
@@ -179,20 +184,20 @@ async def test_hostile_keys_and_values_are_text_on_every_page(serve: Serve, text
         await page(client, '/debug/kvs/default', prefix=text),
         await page(client, '/debug/kvs/default/key', key=text),
     ]
-    for shown in pages:
+    for text_of_page in pages:
         for danger in ('<script', '<img', '<b>m', '<i>ann', "' onmouseover", 'href="javascript', '49'):
-            assert danger not in shown.replace('width: 49', '')
-        assert html.escape(text).replace('&#x27;', '&#39;').replace('&quot;', '&#34;') in shown
+            assert danger not in text_of_page.replace('width: 49', '')
+        assert html.escape(text).replace('&#x27;', '&#39;').replace('&quot;', '&#34;') in text_of_page
     found = await body(client, '/debug/kvs/default/key', key=text)
     assert (found['key'], found['value']) == (text, {text: [text]})
     link = html.unescape(pages[0].split('class="mono key"><a href="')[1].split('"')[0])
     assert (await body(client, link + '&format=json'))['key'] == text
 
 
-# Who asks for what
+# HTML and JSON
 
 
-async def test_browsers_get_html_and_programs_json_and_each_may_ask_for_the_other(serve: Serve) -> None:
+async def test_browsers_get_html_and_other_clients_json_unless_format_says_otherwise(serve: Serve) -> None:
     client = await serve()
     assert (await client.get('/debug/kvs')).content_type == 'application/json'
     assert (await client.get('/debug/kvs', headers=HTML)).content_type == 'text/html'
@@ -200,7 +205,7 @@ async def test_browsers_get_html_and_programs_json_and_each_may_ask_for_the_othe
     assert (await client.get('/debug/kvs?format=html')).content_type == 'text/html'
 
 
-FAULTS = [
+MISTAKES = [
     ('/debug/kvs/nobody', 404, "no store 'nobody'. There are: default, archive"),
     ('/debug/kvs/names', 404, "no store 'names'"),
     ('/debug/kvs/default/key?key=nobody', 404, 'no such key'),
@@ -212,8 +217,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(('path', 'status', 'text'), FAULTS)
-async def test_a_mistake_in_the_address_is_said_as_json_or_html(
+@pytest.mark.parametrize(('path', 'status', 'text'), MISTAKES)
+async def test_a_mistake_in_the_url_is_an_error_as_json_or_html(
     serve: Serve, path: str, status: int, text: str
 ) -> None:
     client = await serve()
@@ -225,7 +230,7 @@ async def test_a_mistake_in_the_address_is_said_as_json_or_html(
     assert text in html.unescape(await answer.text())
 
 
-async def test_a_store_that_does_not_answer_is_said(serve: Serve, tmp_path: Path) -> None:
+async def test_a_store_that_is_unavailable_is_an_error_503(serve: Serve, tmp_path: Path) -> None:
     client = await serve()
     (tmp_path / 'folder').mkdir()
     KVS.add_item('gone', SQLiteKVS(tmp_path / 'folder'))
@@ -235,11 +240,11 @@ async def test_a_store_that_does_not_answer_is_said(serve: Serve, tmp_path: Path
     assert (await client.get('/debug/kvs')).status == 200
 
 
-async def test_every_answer_has_the_headers_that_protect_it(serve: Serve) -> None:
+async def test_every_response_has_the_protective_headers(serve: Serve) -> None:
     client = await serve()
     await KVS().set('k', 1)
     paths = ['/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k', '/debug/kvs/static/kvs.css']
-    for path in [*paths, *(fault[0] for fault in FAULTS)]:
+    for path in [*paths, *(mistake[0] for mistake in MISTAKES)]:
         for headers in ({}, HTML, {'Host': 'evil.example'}, {'Origin': 'https://evil.example'}):
             answer = await client.get(path, headers=headers)
             assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
@@ -248,7 +253,7 @@ async def test_every_answer_has_the_headers_that_protect_it(serve: Serve) -> Non
     assert 'unsafe' not in HEADERS['Content-Security-Policy']
 
 
-async def test_pages_hold_nothing_that_the_policy_forbids(serve: Serve) -> None:
+async def test_pages_contain_nothing_that_the_policy_forbids(serve: Serve) -> None:
     client = await serve()
     await KVS().set('k', 1)
     for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
@@ -261,7 +266,7 @@ async def test_pages_hold_nothing_that_the_policy_forbids(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize('method', ['post', 'put', 'delete', 'patch', 'options'])
-async def test_nothing_is_changed_by_any_method(serve: Serve, method: str) -> None:
+async def test_no_method_changes_data(serve: Serve, method: str) -> None:
     client = await serve()
     await KVS().set('k', 1)
     for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
@@ -269,11 +274,11 @@ async def test_nothing_is_changed_by_any_method(serve: Serve, method: str) -> No
     assert await KVS().dump() == {'k': 1}
 
 
-# Closed to strangers
+# Who may read
 
 
 @pytest.mark.parametrize('host', ['localhost', 'localhost:8888', '127.0.0.1', '127.9.9.9:80', '[::1]', '[::1]:8888'])
-async def test_this_machine_is_let_in_by_its_own_names(serve: Serve, host: str) -> None:
+async def test_this_machine_is_allowed_under_its_own_names(serve: Serve, host: str) -> None:
     assert (await (await serve()).get('/debug/kvs', headers={'Host': host})).status == 200
 
 
@@ -297,31 +302,31 @@ async def test_this_machine_is_let_in_by_its_own_names(serve: Serve, host: str) 
     ],
     ids=str,
 )
-async def test_strangers_and_proxies_are_not_let_in(serve: Serve, headers: dict[str, str]) -> None:
+async def test_other_hosts_and_proxies_are_not_allowed(serve: Serve, headers: dict[str, str]) -> None:
     client = await serve()
     await KVS().set('k', 'secret of a student')
     for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k', '/debug/kvs/nobody'):
         answer = await client.get(path, headers=headers)
         assert answer.status == 403
-        assert 'closed to you' in (await answer.json())['error']
+        assert 'You may not read this page' in (await answer.json())['error']
 
 
 @pytest.mark.parametrize('peer', [('10.0.0.1', 5), ('::ffff:10.0.0.1', 5, 0, 0), ('fe80::1%eth0', 5, 0, 0), None, ''])
-def test_a_peer_on_another_machine_is_a_stranger(peer: Any) -> None:
-    assert not is_local(asked_by(peer))
+def test_a_peer_on_another_machine_is_not_local(peer: Any) -> None:
+    assert not is_local(request_from(peer))
 
 
-def test_a_unix_socket_and_http_1_0_are_how_proxies_ask() -> None:
-    assert not is_local(asked_by('/run/kvs.sock'))
-    assert not is_local(asked_by(('127.0.0.1', 5), HttpVersion10))
+def test_requests_over_a_unix_socket_or_http_1_0_are_from_proxies() -> None:
+    assert not is_local(request_from('/run/kvs.sock'))
+    assert not is_local(request_from(('127.0.0.1', 5), HttpVersion10))
 
 
 @pytest.mark.parametrize('peer', [('127.0.0.1', 5), ('::1', 5, 0, 0), ('::ffff:127.0.0.1', 5, 0, 0)])
-def test_a_peer_on_this_machine_is_none(peer: Any) -> None:
-    assert is_local(asked_by(peer))
+def test_a_peer_on_this_machine_is_local(peer: Any) -> None:
+    assert is_local(request_from(peer))
 
 
-def asked_by(peer: Any, version: HttpVersion = HttpVersion11) -> web.Request:
+def request_from(peer: Any, version: HttpVersion = HttpVersion11) -> web.Request:
     transport = Mock()
     transport.get_extra_info = lambda name, default=None: peer if name == 'peername' else default
     headers = {'Host': 'localhost'}
@@ -329,7 +334,7 @@ def asked_by(peer: Any, version: HttpVersion = HttpVersion11) -> web.Request:
 
 
 @pytest.mark.parametrize('run_mode', ['deploy', 'interactive', None])
-async def test_outside_dev_mode_the_pages_are_not_there_without_authorize_and_a_warning_says_why(
+async def test_outside_dev_mode_the_pages_need_an_authorize_function_and_a_warning_says_so(
     serve: Serve, run_mode: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -340,7 +345,7 @@ async def test_outside_dev_mode_the_pages_are_not_there_without_authorize_and_a_
         assert (await client.post(path)).status == 404
 
 
-async def test_authorize_decides_in_every_mode_and_for_everybody(serve: Serve) -> None:
+async def test_authorize_decides_in_every_mode_and_for_every_request(serve: Serve) -> None:
     asked: list[tuple[str, str, str | None]] = []
 
     async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
@@ -356,7 +361,7 @@ async def test_authorize_decides_in_every_mode_and_for_everybody(serve: Serve) -
     assert asked[::2] == [('list', '', None), ('list', 'default', None), ('read', 'default', 'k')]
 
 
-async def test_a_key_that_may_not_be_read_is_not_said_to_be_there(serve: Serve) -> None:
+async def test_a_key_that_may_not_be_read_is_not_revealed(serve: Serve) -> None:
     client = await serve(lambda request, action, store, key: action == 'list')
     await KVS().set('k', 1)
     answers = [await client.get('/debug/kvs/default/key', params={'key': key}) for key in ('k', 'nobody', '')]
@@ -389,7 +394,7 @@ async def no_boolean_later(*arguments: object) -> Any:
         lambda request: True,
     ],
 )
-async def test_an_authorize_that_fails_or_says_no_boolean_lets_nobody_in(serve: Serve, authorize: Any) -> None:
+async def test_an_authorize_that_fails_or_returns_no_boolean_allows_no_request(serve: Serve, authorize: Any) -> None:
     client = await serve(authorize)
     for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
         answer = await client.get(path)
@@ -397,7 +402,7 @@ async def test_an_authorize_that_fails_or_says_no_boolean_lets_nobody_in(serve: 
         assert 'ZeroDivision' not in await answer.text()
 
 
-async def test_an_authorize_may_send_the_asker_to_a_page_of_its_own(serve: Serve) -> None:
+async def test_authorize_may_redirect_to_a_page_of_the_application(serve: Serve) -> None:
     def authorize(*arguments: object) -> bool:
         raise web.HTTPFound('/login')
 
@@ -405,10 +410,10 @@ async def test_an_authorize_may_send_the_asker_to_a_page_of_its_own(serve: Serve
     assert answer.status == 302
 
 
-# Wherever it is mounted
+# Mounted below a path
 
 
-async def test_below_a_sub_path_every_link_stays_below_it(serve: Serve) -> None:
+async def test_below_a_path_every_link_stays_below_it(serve: Serve) -> None:
     client = await serve(below='/lo')
     await KVS().multiset({INTERNAL: 1, EXTERNAL: 2})
     addresses = ['/lo/debug/kvs', '/lo/debug/kvs/default', '/lo/debug/kvs/default/key?key=' + INTERNAL]
@@ -423,7 +428,7 @@ async def test_below_a_sub_path_every_link_stays_below_it(serve: Serve) -> None:
     assert (await client.get('/debug/kvs')).status == 404
 
 
-async def test_json_is_the_same_dict_that_the_page_shows(serve: Serve) -> None:
+async def test_json_has_the_same_value_as_the_page(serve: Serve) -> None:
     client = await serve()
     await KVS().set(EXTERNAL, {'words': 12})
     text = html.unescape(await page(client, '/debug/kvs/default/key', key=EXTERNAL))

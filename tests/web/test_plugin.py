@@ -1,4 +1,4 @@
-"""The aiohttp door: attach, start, stop, in every order of failure."""
+"""The aiohttp plugin: attach, start and stop, also when a step fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STUB = {'kvs': {'default': {'type': 'stub'}}}
 
 
 class Watched(InMemoryKVS):
-    """Tells when it is closed."""
+    """Counts how often it is closed."""
 
     closed = 0
 
@@ -77,7 +77,7 @@ async def test_contexts_and_handlers_added_after_setup_find_the_stores_ready(aio
     await (await aiohttp_client(app)).close()
 
 
-async def test_the_hook_starts_and_stops_it_with_settings_loaded_before(
+async def test_the_hook_opens_and_closes_the_stores_of_settings_loaded_before(
     aiohttp_client: AiohttpClient, watched: Watched
 ) -> None:
     settings.load_settings(STUB)
@@ -100,7 +100,7 @@ async def test_stopping_closes_the_stores(aiohttp_client: AiohttpClient, watched
     assert watched.closed == 1
 
 
-async def test_a_start_that_fails_after_ours_leaves_nothing_open(watched: Watched) -> None:
+async def test_a_start_that_fails_in_another_handler_leaves_nothing_open(watched: Watched) -> None:
     app = web.Application()
     learning_observer_kvs.setup(app, STUB)
 
@@ -114,14 +114,14 @@ async def test_a_start_that_fails_after_ours_leaves_nothing_open(watched: Watche
     assert watched.closed == 1
 
 
-@pytest.mark.parametrize('door', ['setup', 'hook'])
-async def test_a_start_that_fails_in_an_init_function_closes_what_was_opened(door: str, watched: Watched) -> None:
+@pytest.mark.parametrize('way', ['setup', 'hook'])
+async def test_a_start_that_fails_in_an_init_function_closes_what_was_opened(way: str, watched: Watched) -> None:
     @prestartup.register_init_function
     def fails() -> None:
         raise OSError('init failed')
 
     app = web.Application()
-    if door == 'setup':
+    if way == 'setup':
         learning_observer_kvs.setup(app, STUB)
     else:
         settings.load_settings(STUB)
@@ -131,7 +131,7 @@ async def test_a_start_that_fails_in_an_init_function_closes_what_was_opened(doo
     assert watched.closed == 1
 
 
-async def test_a_second_setup_is_refused() -> None:
+async def test_a_second_setup_is_an_error() -> None:
     app = web.Application()
     learning_observer_kvs.setup(app, STUB)
     with pytest.raises(RuntimeError, match='once'):
@@ -140,7 +140,7 @@ async def test_a_second_setup_is_refused() -> None:
         await learning_observer_kvs.startup_hook(app)
 
 
-async def test_the_hook_of_an_application_below_another_says_what_to_call() -> None:
+async def test_the_hook_in_a_mounted_application_is_an_error_that_names_setup() -> None:
     settings.load_settings(STUB)
     app, below = web.Application(), web.Application()
     below.on_startup.append(learning_observer_kvs.startup_hook)
@@ -149,7 +149,7 @@ async def test_the_hook_of_an_application_below_another_says_what_to_call() -> N
         await web.AppRunner(app).setup()
 
 
-async def test_an_application_below_another_may_have_the_store(aiohttp_client: AiohttpClient) -> None:
+async def test_a_mounted_application_may_have_the_stores(aiohttp_client: AiohttpClient) -> None:
     app, below = web.Application(), web.Application()
     learning_observer_kvs.setup(below, STUB)
     below.router.add_get('/', count)
@@ -182,7 +182,7 @@ web.run_app(app, host='127.0.0.1', port=0, print=None)
 
 
 @pytest.mark.parametrize(
-    ('text', 'fault'),
+    ('text', 'location'),
     [
         ('kvs:\n  default:\n    type: redsi\n  other:\n    type: filesystem\n', 'creds.yaml:3'),
         ('kvs: [\n', 'creds.yaml:2'),
@@ -191,7 +191,7 @@ web.run_app(app, host='127.0.0.1', port=0, print=None)
     ids=['wrong', 'not yaml', 'missing'],
 )
 def test_a_wrong_configuration_stops_run_app_with_one_screen_and_status_1(
-    tmp_path: Path, text: str | None, fault: str
+    tmp_path: Path, text: str | None, location: str
 ) -> None:
     if text is not None:
         (tmp_path / 'creds.yaml').write_text(text)
@@ -205,12 +205,12 @@ def test_a_wrong_configuration_stops_run_app_with_one_screen_and_status_1(
         check=False,
     )
     assert ended.returncode == 1
-    assert fault in ended.stderr
+    assert location in ended.stderr
     assert 'Traceback' not in ended.stderr + ended.stdout
     assert len(ended.stderr.splitlines()) < 25
 
 
-async def test_who_may_look_can_be_named_in_the_settings(
+async def test_the_settings_may_name_the_authorize_function(
     aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []

@@ -17,7 +17,7 @@ from learning_observer_kvs.stores.filesystem.directory import Folder
 from learning_observer_kvs.stores.filesystem.listing import Walks
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.write_queue import Request
 
 _HINTS = {
@@ -134,7 +134,7 @@ class Files:
         text = unwrap(key, content)
         if text is None:
             raise CorruptValue(
-                f'{shown(key)}: {self._folder.absolute(path)} does not hold this key and its value. Nothing was '
+                f'{display_key(key)}: {self._folder.absolute(path)} does not hold this key and its value. Nothing was '
                 'overwritten; remove the key or repair the file.'
             )
         return text

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection, as_text
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss
 from learning_observer_kvs.stores.redis.names import escaped, slot_of, tag_of
@@ -73,7 +73,7 @@ class ClusterWriting(Writing):
             elif len(slots) == 1:
                 batches.setdefault(slots.pop(), []).append(request)
             else:
-                listed = ', '.join(map(shown, keys[:3])) + (', …' if len(keys) > 3 else '')
+                listed = ', '.join(map(display_key, keys[:3])) + (', …' if len(keys) > 3 else '')
                 request.error = CrossSlot(
                     f'{listed} are in {len(slots)} slots of the cluster at {self._connection.address()}, and cannot be '
                     'written at once; nothing was written. Write them one by one.'

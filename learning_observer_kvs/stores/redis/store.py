@@ -11,7 +11,7 @@ from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Common, Description, Store
-from learning_observer_kvs.stores.keys import shown
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.cluster import ClusterReading, ClusterWriting, unmapped
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
@@ -82,9 +82,7 @@ class RedisKVS(QueuedStore):
     async def health_check(self) -> list[Problem]:
         found = await health.health_check(self.connection, HIDDEN, permanent=self.expiry is None)
         if self.connection.clustered and (name := await unmapped(self.connection, self.prefix)) is not None:
-            message = (
-                f'is in the cluster at {self.connection.address()}, where {shown(name)} was written without a cluster'
-            )
+            message = f'is in the cluster at {self.connection.address()}, where {display_key(name)} was written without a cluster'
             found.append(
                 Problem('KVS.E021', '', 'type', message, 'Copy such keys in with lo-kvs copy, and remove them there.')
             )

@@ -1,6 +1,6 @@
-"""Starts a real server from its checkout, without what would differ from run to run.
+"""Start a real server from its checkout, without what would differ from run to run.
 
-Nothing is fetched from the internet for its pages, and its clock stands still: some reducers keep the time.
+Nothing is downloaded for its pages, and the time that it adds to events is constant: some reducers store it.
 
 python launch.py --config-file creds.yaml --port 8888
 """
@@ -10,13 +10,13 @@ import learning_observer.module_loader
 
 
 def third_party() -> dict[str, object]:
-    """Loads the modules, as the start expects of it; nothing is to be downloaded."""
+    """Load the modules, as the start expects of this function, and download nothing."""
     learning_observer.module_loader.load_modules()
     return {}
 
 
 def compile_server_data(request: object) -> dict[str, object]:
-    """What the server adds to each event."""
+    """Return what the server adds to each event."""
     return {'time': 1700000000.0, 'origin': '', 'agent': '', 'ip': '', 'executable': 'aio_webapp'}
 
 

@@ -1,1 +1,1 @@
-"""A module of reducers, as others write them for the host."""
+"""A module of reducers, as others write one for the host."""

@@ -1,4 +1,4 @@
-"""What the host asks for."""
+"""What the host requires of a module."""
 
 from host_writing import reducers
 

@@ -15,7 +15,7 @@ CLASS = Scope([KeyField.CLASS])
 
 @student_event_reducer(null_state={'count': 0})
 async def count(event: Any, state: Any) -> Any:
-    """Events of a student; gives others their turn in the middle."""
+    """Count the events of a student, with a pause in which other events may run."""
     await asyncio.sleep(0)
     state['count'] += 1
     return state, {'events': state['count']}
@@ -23,7 +23,7 @@ async def count(event: Any, state: Any) -> Any:
 
 @kvs_pipeline(scope=DOCUMENT, null_state={'words': {}})
 async def words(event: Any, state: Any) -> Any:
-    """How often each word was written; writes nothing for an event without one."""
+    """Count how often each word was written; an event without a word writes nothing."""
     word = event['client'].get('word')
     if word is None:
         return False, False
@@ -33,25 +33,25 @@ async def words(event: Any, state: Any) -> Any:
 
 @kvs_pipeline(null_state=[], module_override='essays', qualname_override='now_and_then')
 async def often_none(event: Any, state: Any) -> Any:
-    """Forgets its state at every third event."""
+    """Set its state to null at every third event."""
     state.append(event['client']['number'])
     return (None if len(state) == 3 else state), False
 
 
 @student_event_reducer(null_state={'at': {}})
 async def moments(event: Any, state: Any) -> Any:
-    """Keeps numbers as keys, which meet the texts that JSON made of them before."""
+    """Use numbers as keys, in one dictionary with the text that JSON made of them before."""
     state['at'][event['client']['number'] % 3] = event['client']['number']
     return state, state
 
 
 @kvs_pipeline(scope=CLASS)
 async def of_a_class(event: Any, state: Any) -> Any:
-    """A field that no event fills in."""
+    """Have a scope with a field that no event has."""
     return state, state
 
 
 @kvs_pipeline(null_state={1, 2})
 async def of_a_set(event: Any, state: Any) -> Any:
-    """A state that is no JSON."""
+    """Have a null state that is not JSON."""
     return state, state

@@ -1,4 +1,4 @@
-"""Lets administrators in, and sends others to log in."""
+"""Access for administrators; others are redirected to log in."""
 
 from __future__ import annotations
 

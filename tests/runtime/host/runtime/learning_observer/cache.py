@@ -1,4 +1,4 @@
-"""Keeps the results of slow functions in the store called memoization, if there is one."""
+"""A cache for the results of slow functions, in the store ``memoization`` if there is one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ cache_backend: Any = None
 
 @learning_observer.prestartup.register_startup_check
 def connect_to_memoization_kvs() -> None:
-    """Take the store that the router has now."""
+    """Use the store that the router has now."""
     global cache_backend
     try:
         cache_backend = learning_observer.kvs.KVS.memoization()

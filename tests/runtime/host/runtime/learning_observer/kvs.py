@@ -1,4 +1,4 @@
-"""A store of one dictionary, and a router that makes one at each call."""
+"""A store that is one dictionary, and a router that makes a store at each call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InMemoryKVS:
         return copy.deepcopy(OBJECTS.get(key))
 
     async def set(self, key: str, value: Any) -> None:
-        """Store it, if it is JSON."""
+        """Store a value, if it is JSON."""
         OBJECTS[key] = json.loads(json.dumps(value))
 
     async def keys(self) -> list[str]:
@@ -36,7 +36,7 @@ KVS_MAP = {'stub': InMemoryKVS}
 
 
 class KVSRouter:
-    """Knows a maker of stores for each name."""
+    """Has a function that makes a store for each name."""
 
     def __init__(
         self, default: Callable[[], Any] | None = None, items: Iterable[tuple[str, dict[str, Any]]] | None = None

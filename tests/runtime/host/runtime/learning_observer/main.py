@@ -1,4 +1,4 @@
-"""Start: settings, checks, reducers, application, routes; in this order."""
+"""The start: settings, checks, reducers, application, routes, in this order."""
 
 from __future__ import annotations
 

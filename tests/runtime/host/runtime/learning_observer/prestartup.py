@@ -16,27 +16,27 @@ INIT_FUNCTIONS: list[Callable[[], Any]] = []
 
 
 def register_startup_check(check: Callable[[], Any]) -> Callable[[], Any]:
-    """To be run before the server starts."""
+    """Have a check run before the server starts."""
     STARTUP_CHECKS.append(check)
     return check
 
 
 def register_init_function(init: Callable[[], Any]) -> Callable[[], Any]:
-    """To be run after the checks."""
+    """Have a function run after the checks."""
     INIT_FUNCTIONS.append(init)
     return init
 
 
 @register_startup_check
 def load_installed_modules() -> None:
-    """The first thing that asks for the modules."""
+    """Load the modules, before all other checks."""
     from learning_observer import module_loader
 
     module_loader.load_modules()
 
 
 def startup_checks_and_init() -> None:
-    """Run everything; ends the process if something was found."""
+    """Run everything; a failed check ends the process."""
     found = []
     for check in STARTUP_CHECKS:
         try:

@@ -9,7 +9,7 @@ import learning_observer.stream_analytics
 
 
 async def events(request: web.Request) -> web.WebSocketResponse:
-    """The events of one student, over a websocket; each is answered when all reducers are done with it."""
+    """Process the events of one student, from a websocket; each is answered when all reducers have processed it."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     metadata = {'auth': {'safe_user_id': request.match_info['student']}}
@@ -25,7 +25,7 @@ async def events(request: web.Request) -> web.WebSocketResponse:
 
 
 def register_debug_routes(app: web.Application) -> None:
-    """Pages for developers."""
+    """Add the pages for developers."""
 
     async def headers(request: web.Request) -> web.Response:
         return web.json_response(dict(request.headers))
@@ -34,6 +34,6 @@ def register_debug_routes(app: web.Application) -> None:
 
 
 def add_routes(app: web.Application) -> None:
-    """All of them."""
+    """Add all routes."""
     app.router.add_get('/wsapi/in/{student}', events)
     register_debug_routes(app)

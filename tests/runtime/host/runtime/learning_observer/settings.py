@@ -1,4 +1,4 @@
-"""Settings as a plain dictionary, and the object of PMSS that rulesets are asked through."""
+"""Settings as a plain dictionary, and the PMSS object that reads rulesets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pmss_settings: Any = None
 
 
 def parse_arguments(config_file: str, rulesets: Sequence[str] = ()) -> None:
-    """What the command line says."""
+    """Set what the command line would set."""
     global args, pmss_settings
     args = SimpleNamespace(config_file=config_file)
     pmss_settings = pmss.Settings(
@@ -27,7 +27,7 @@ def parse_arguments(config_file: str, rulesets: Sequence[str] = ()) -> None:
 
 
 def load_settings(config: str | dict[str, Any]) -> None:
-    """From a file, or given as they are."""
+    """Load settings from a file, or take a dictionary as it is."""
     global settings, pmss_settings
     if isinstance(config, dict):
         settings = config

@@ -1,4 +1,4 @@
-"""Takes up the reducers that the modules brought."""
+"""Collecting the reducers of the modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REDUCER_MODULES: dict[str, list[dict[str, Any]]] | None = None
 
 
 def init() -> None:
-    """By the source of the events they take."""
+    """Collect the reducers by the context of their events."""
     global REDUCER_MODULES
     found: dict[str, list[dict[str, Any]]] = {}
     for reducer in learning_observer.module_loader.reducers():

@@ -1,4 +1,4 @@
-"""What states are kept by."""
+"""The fields that states are kept by."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from learning_observer.stream_analytics.fields import EventField, KeyField, KeyS
 
 
 def make_key(func: Any, key_dict: dict[Any, Any], state_type: Any) -> str:
-    """The key of a state."""
+    """Return the key of a state."""
     fields = [f'{field.name}:{key_dict[field]}' for field in sorted(key_dict, key=lambda field: field.name)]
     return ','.join([state_type.name.capitalize(), f'{func.__module__}.{func.__qualname__}', *fields])
 
@@ -49,12 +49,12 @@ def kvs_pipeline(
                 if state is None:
                     state = copy.deepcopy(null_state)
                     await store.set(inside, state)
-                state, shown = await func(event, state)
+                state, external = await func(event, state)
                 if state is not False:
                     await store.set(inside, state)
-                if shown is not False:
-                    await store.set(make_key(func, values, KeyStateType.EXTERNAL), shown)
-                return shown
+                if external is not False:
+                    await store.set(make_key(func, values, KeyStateType.EXTERNAL), external)
+                return external
 
             return process_event
 

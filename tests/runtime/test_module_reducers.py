@@ -1,0 +1,140 @@
+"""The integration: the runtime's reducers run on our stores, without losing an event, and leave the same state."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.runtime_host import ORDERS, ROOT, STUB, Host
+
+FEED = """
+EVENTS = [{'number': n, 'word': None if n % 5 == 0 else f'w{n % 7}', 'doc_id': f'd{n % 2}'} for n in range(40)]
+
+async def main():
+    async with served(start()) as server:
+        await server.feed('bob', EVENTS)
+        await server.feed('ls-Jos%C3%A9', EVENTS[:7])
+        import learning_observer.kvs
+        return await learning_observer.kvs.KVS().dump()
+
+say(asyncio.run(main()))
+"""
+
+
+@ORDERS
+def test_reducers_leave_the_same_state_as_in_the_runtimes_own_store(host: Host, order: str) -> None:
+    its_own = host.run(FEED, STUB + 'kvs_plugin: false\n', order)
+    assert its_own['Internal,host_writing.reducers.count,STUDENT:bob'] == {'count': 40}
+    assert its_own['Internal,essays.now_and_then,STUDENT:bob'] == [39]
+    assert its_own['Internal,host_writing.reducers.moments,STUDENT:bob'] == {'at': {'0': 39, '1': 37, '2': 38}}
+    assert host.run(FEED, STUB, order) == its_own
+
+
+@ORDERS
+@pytest.mark.parametrize('store', ['stub', 'sqlite', 'filesystem'])
+def test_two_sockets_of_a_student_lose_no_event(host: Host, order: str, store: str) -> None:
+    said = host.run(
+        """
+async def main():
+    async with served(start()) as server:
+        await asyncio.gather(*(server.feed('bob', [{'number': n} for n in range(50)]) for _ in range(2)))
+        import learning_observer.kvs
+        return await learning_observer.kvs.KVS()['Internal,host_writing.reducers.count,STUDENT:bob']
+
+say(asyncio.run(main()))
+""",
+        f'kvs: {{default: {{type: {store}, path: state}}}}\n',
+        order,
+    )
+    assert said == {'count': 100}
+
+
+@ORDERS
+def test_only_reducers_that_can_be_replaced_are(host: Host, order: str) -> None:
+    said = host.run(
+        """
+start()
+import learning_observer.module_loader
+say({entry['function'].__name__: hasattr(entry['function'], 'kvs_plugin')
+     for entry in learning_observer.module_loader.REDUCERS})
+""",
+        STUB,
+        order,
+    )
+    left = {'of_a_class': False, 'of_a_set': False}
+    assert said == {'count': True, 'words': True, 'often_none': True, 'moments': True} | left
+
+
+def test_functions_that_are_decorated_after_the_start_are_replaced_too(host: Host) -> None:
+    said = host.run(
+        """
+start()
+from learning_observer.stream_analytics.helpers import kvs_pipeline, student_event_reducer
+
+@kvs_pipeline(null_state=0, module_override='notebook', qualname_override='cell')
+async def one(event, state):
+    return state + event, state + event
+
+@student_event_reducer()
+async def two(event, state):
+    return event, False
+
+async def main():
+    process_event = await one(None)
+    await asyncio.gather(*(process_event(1) for _ in range(10)))
+    await (await two({'auth': {'safe_user_id': 'bob'}}))('last')
+    import learning_observer.kvs
+    return await learning_observer.kvs.KVS().dump()
+
+say(asyncio.run(main()))
+""",
+        STUB,
+    )
+    assert said == {
+        'Internal,notebook.cell,STUDENT:[guest]': 10,
+        'External,notebook.cell,STUDENT:[guest]': 10,
+        'Internal,__main__.two,STUDENT:bob': 'last',
+    }
+
+
+@ORDERS
+def test_events_for_a_foreign_default_store_are_processed_by_the_runtimes_own_pipeline(host: Host, order: str) -> None:
+    said = host.run(
+        """
+app = start()
+import learning_observer.kvs
+learning_observer.kvs.KVS.add_item('default', learning_observer.kvs.InMemoryKVS)
+
+async def main():
+    async with served(app) as server:
+        await server.feed('bob', [{'number': 1}])
+    return learning_observer.kvs.OBJECTS
+
+say(asyncio.run(main()))
+""",
+        STUB,
+        order,
+    )
+    assert said['External,host_writing.reducers.count,STUDENT:bob'] == {'events': 1}
+
+
+def test_reducers_with_our_decorators_work_in_the_runtime(host: Host) -> None:
+    said = host.run(
+        f"""
+sys.path.append({str(ROOT / 'docs/examples')!r})
+app = start()
+import learning_observer.kvs, learning_observer.module_loader, learning_observer.stream_analytics, runtime_module
+learning_observer.module_loader.REDUCERS[:] = [entry | {{'context': 'writing'}} for entry in runtime_module.REDUCERS]
+learning_observer.stream_analytics.init()
+COMMAND = {{'ty': 'is', 'ibi': 1, 's': 'x' * 40}}
+EVENT = {{'event': 'google_docs_save', 'doc_id': 'd', 'bundles': [{{'commands': [COMMAND]}}]}}
+
+async def main():
+    async with served(app) as server:
+        await server.feed('bob', [EVENT, EVENT])
+        return await learning_observer.kvs.KVS()['External,pastes.pastes,EventField.doc_id:d,STUDENT:bob']
+
+say(asyncio.run(main()))
+""",
+        STUB,
+    )
+    assert said == {'pastes': 2, 'longest': 40}
