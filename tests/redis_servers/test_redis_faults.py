@@ -223,7 +223,7 @@ async def test_a_connection_whose_setup_timed_out_is_not_used(proxy: Proxy, dire
 async def test_closing_ends_though_a_flush_gets_no_reply(
     proxy: Proxy, direct: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.2)
+    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSE_TIMEOUT', 0.2)
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_timeout': 0.2})
     store = PersistentRedisKVS(connection=connection, flush_interval=3600)
     await worker_of(store).process('k', 'l', mark)
