@@ -152,9 +152,9 @@ async def _globals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(prestartup, 'STARTUP_CHECKS', list(prestartup.STARTUP_CHECKS))
     monkeypatch.setattr(prestartup, 'INIT_FUNCTIONS', list(prestartup.INIT_FUNCTIONS))
     yield
-    await KVS.close()
     for name in KVS.names():
         KVS.remove_item(name)
+    await KVS.close()
     settings.settings.clear()
     redis_connection.shared.configure({})
     clear()

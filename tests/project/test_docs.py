@@ -13,12 +13,13 @@ import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs import errors
-from learning_observer_kvs.checks import static
+from learning_observer_kvs.checks import blocks
 from learning_observer_kvs.config.options import Kind, Option
-from learning_observer_kvs.config.redaction import shown
+from learning_observer_kvs.config.redaction import display_value
+from learning_observer_kvs.config.source import BLOCKS
 from learning_observer_kvs.kvs import KVS_MAP
 from learning_observer_kvs.problems import CATALOGUE
-from learning_observer_kvs.settings import BLOCKS, read_settings
+from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import options as redis_options
 
@@ -62,7 +63,7 @@ def rows(section: str) -> list[list[str]]:
 
 
 def row(option: Option) -> list[str]:
-    default = 'required' if option.required else f'`{shown(option.name, option.default)}`'
+    default = 'required' if option.required else f'`{display_value(option.name, option.default)}`'
     return [f'`{option.name}`', option.kind, default]
 
 
@@ -81,7 +82,7 @@ def test_every_option_of_all_types_is_in_the_reference_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ('block', 'options'), [('redis_connection', redis_options.OPTIONS), ('kvs_debug', static.DEBUG_OPTIONS)]
+    ('block', 'options'), [('redis_connection', redis_options.OPTIONS), ('kvs_debug', blocks.DEBUG_OPTIONS)]
 )
 def test_every_setting_of_a_block_is_in_the_reference_as_it_is(block: str, options: tuple[Option, ...]) -> None:
     documented = rows(sections('docs/reference/configuration.md', '##')[f'`{block}`'])
@@ -101,7 +102,7 @@ def test_every_kind_of_value_and_every_choice_is_in_the_reference() -> None:
 def test_every_block_and_run_mode_is_in_the_reference() -> None:
     page = sections('docs/reference/configuration.md', '##')
     assert {heading for heading in page if heading.startswith('`')} == {f'`{b}`' for b in (*BLOCKS, 'config')}
-    assert all(f'`{mode}`' in page['`config`'] for mode in static.RUN_MODES)
+    assert all(f'`{mode}`' in page['`config`'] for mode in blocks.RUN_MODES)
 
 
 def test_every_id_of_a_problem_has_its_cause_and_cure_in_the_reference_and_no_other() -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.checks.live import check_stores
 from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.kvs import KVSRouter, parse_settings
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.base import MISSING
@@ -332,11 +331,11 @@ async def test_a_node_used_without_saying_that_it_is_a_cluster_is_told_with_the_
 
 async def findings(nodes: RedisNodes, **store: Any) -> list[Problem]:
     items = {'default': {'type': 'redis', **store}}
-    configuration = read_settings({'kvs': items, 'redis_connection': settings_of(nodes)})
+    configuration = parse_settings(read_settings({'kvs': items, 'redis_connection': settings_of(nodes)}))
     router = KVSRouter(connection=RedisConnection())
     router.configure(configuration)
     try:
-        return await check_stores({'default': router()}, configuration)
+        return await router.health_check()
     finally:
         await router.close()
 

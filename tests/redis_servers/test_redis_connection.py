@@ -15,9 +15,8 @@ import fakeredis
 import pytest
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.checks import static
 from learning_observer_kvs.errors import StartupCheck, StoreUnavailable
-from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
+from learning_observer_kvs.kvs import KVSRouter, parse_settings, static_problems
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.options import OPTIONS, address, overriding
@@ -116,7 +115,7 @@ async def test_no_secret_is_in_what_is_raised_shown_or_logged_whatever_is_logged
     sentinels = {'redis_sentinels': ['h:1'], 'redis_service_name': 's', 'redis_sentinel_password': 'geheim'}
     said = [repr(found), str(found), repr(RedisConnection(sentinels).client()), address(sentinels)]
     async with KVSRouter.from_settings(found) as router:
-        said += map(str, await router.health_check(found))
+        said += map(str, await router.health_check())
         for store in (router(), router.cache()):
             try:
                 await store.set('k', 1)
@@ -178,27 +177,27 @@ def problems(redis: dict[str, Any] | None = None, **store: Any) -> list[str]:
     settings: dict[str, Any] = {'kvs': {'default': {'type': 'redis', **store}}}
     if redis is not None:
         settings['redis_connection'] = redis
-    return [str(problem) for problem in static.check_settings(read_settings(settings), KVS_MAP, [])]
+    return [str(problem) for problem in static_problems(parse_settings(read_settings(settings)))]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({'redis_url': 'redis://h', 'redis_host': 'h'}, 'redis_host stands beside redis_url'),
-    ({'redis_socket': '/s', 'redis_sentinels': ['h:1'], 'redis_service_name': 'x'}, 'stands beside redis_socket'),
+    ({'redis_url': 'redis://h', 'redis_host': 'h'}, 'redis_host is given besides redis_url'),
+    ({'redis_socket': '/s', 'redis_sentinels': ['h:1'], 'redis_service_name': 'x'}, 'is given besides redis_socket'),
     ({'redis_sentinels': ['h:1']}, 'Add redis_service_name'),
     ({'redis_service_name': 'x'}, 'Add redis_sentinels'),
     ({'redis_sentinels': ['h'], 'redis_service_name': 'x'}, 'each as host:port'),
     ({'redis_sentinels': 3, 'redis_service_name': 'x'}, 'each as host:port'),
     ({'redis_cluster': True, 'redis_db': 2}, 'no databases but 0'),
-    ({'redis_cluster': True, 'redis_socket': '/s'}, 'redis_cluster does not go with redis_socket'),
-    ({'redis_socket': '/s', 'redis_ssl': True}, 'redis_ssl does not go with redis_socket'),
+    ({'redis_cluster': True, 'redis_socket': '/s'}, 'redis_cluster cannot be combined with redis_socket'),
+    ({'redis_socket': '/s', 'redis_ssl': True}, 'redis_ssl cannot be combined with redis_socket'),
     ({'redis_ssl_ca_certs': '/c'}, 'Add redis_ssl: true'),
     ({'redis_ssl': True, 'redis_ssl_keyfile': '/k'}, 'Add redis_ssl_certfile'),
-    ({'redis_url': 'http://h'}, 'begins with none of redis://'),
-    ({'redis_url': 'redis://[::1'}, 'is no URL'),
-    ({'redis_url': 'redis://h:0'}, 'port that is no number'),
-    ({'redis_url': 'redis://h:99999'}, 'port that is no number'),
-    ({'redis_url': 'redis://h/one'}, 'database that is no number'),
-    ({'redis_url': 'unix://'}, 'names no socket'),
+    ({'redis_url': 'http://h'}, 'does not begin with redis://'),
+    ({'redis_url': 'redis://[::1'}, 'is not a URL'),
+    ({'redis_url': 'redis://h:0'}, 'port that is not a number'),
+    ({'redis_url': 'redis://h:99999'}, 'port that is not a number'),
+    ({'redis_url': 'redis://h/one'}, 'database that is not a number'),
+    ({'redis_url': 'unix://'}, 'does not name a socket'),
     ({'redis_url': 'redis://h?decode_responses=true'}, "the option 'decode_responses'"),
     ({'redis_url': 'redis://h', 'redis_ssl': True}, 'Write rediss://'),
     ({'redis_timeout': 0}, 'positive number of seconds'),
@@ -282,7 +281,7 @@ def test_a_wrong_word_in_a_store_names_its_place(tmp_path: Path) -> None:
 def test_two_stores_on_two_servers_do_not_share_their_keys() -> None:
     def warned(**other: Any) -> bool:
         items = {'default': {'type': 'redis'}, 'other': {'type': 'redis', **other}}
-        found = static.check_settings(read_settings({'kvs': items}), KVS_MAP, [])
+        found = static_problems(parse_settings(read_settings({'kvs': items})))
         return any(problem.id == 'KVS.W003' for problem in found)
 
     assert warned()

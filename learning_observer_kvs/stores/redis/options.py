@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.config.redaction import HIDDEN, without_credentials
+from learning_observer_kvs.config.redaction import REDACTED, without_credentials
 
 OPTIONS: tuple[Option, ...] = (
     Option('redis_host', 'text', default='localhost', doc='the host of the server, or of any node of a cluster.'),
@@ -92,7 +92,7 @@ def place_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def address(settings: Mapping[str, Any]) -> str:
     """Where the server is, for messages; no password in it."""
     if url := given(settings, 'redis_url'):
-        return without_credentials(str(url)).replace(f'{HIDDEN}@', '')
+        return without_credentials(str(url)).replace(f'{REDACTED}@', '')
     if path := given(settings, 'redis_socket'):
         return str(path)
     if hosts := sentinels(settings):
