@@ -99,6 +99,7 @@ class Problem:
         return asdict(self) | {'level': self.level.name.lower()}
 
     def __str__(self) -> str:
+        """Return the line of a report."""
         return f'{self.location}  {self.subject} {self.message}. {self.hint}  [{self.id}]'
 
 

@@ -10,13 +10,10 @@ from learning_observer_kvs.config.layers import Settings
 from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import display_value
-from learning_observer_kvs.config.rows import Block
+from learning_observer_kvs.config.rows import DEBUG_OPTIONS, Block
 from learning_observer_kvs.config.source import BLOCKS
 from learning_observer_kvs.problems import CATALOGUE, Problem, did_you_mean
 from learning_observer_kvs.stores.redis import options as redis_options
-
-DEBUG_OPTIONS = (Option('authorize', 'function'), Option('writable', 'boolean', default=False))
-"""The options of the ``kvs_debug`` block."""
 
 RUN_MODES = ('dev', 'deploy', 'interactive')
 
@@ -95,5 +92,5 @@ def _check_options(block: Block | None, options: Collection[Option], wrong: str,
                 yield Problem(wrong, location, subject, *rejected)
         else:
             meant = did_you_mean(name, known)
-            hint = meant or f'Known are: {", ".join(known)}.'
+            hint = meant or f'Known options: {", ".join(known)}.'
             yield Problem(wrong if meant else unknown, location, subject, 'is unknown', hint)

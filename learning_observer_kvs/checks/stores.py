@@ -141,14 +141,14 @@ def check_types(rows: Rows, types: Types, rejected: Mapping[str, str]) -> Iterat
     for row in _with_options(rows):
         location, subject = row.location_of('type'), f'{row.subject}.type'
         if 'type' not in row.options:
-            yield Problem('KVS.E005', location, subject, 'is missing', f'Known are: {", ".join(_all_types(types))}.')
+            yield Problem('KVS.E005', location, subject, 'is missing', f'Known types: {", ".join(_all_types(types))}.')
         elif isinstance(row.type, str) and row.type in rejected:
             message = f'is {display_value("type", row.type)}, which {rejected[row.type]}'
             yield Problem('KVS.E017', location, subject, message, CATALOGUE['KVS.E017'][1])
         elif _type_of(row, types) is None and not isinstance(row.type, UnsetVariable):
             message = f'is {display_value("type", row.type)}, which is not a type of store'
             known = _all_types(types)
-            hint = did_you_mean(row.type, known) or f'Known are: {", ".join(known)}.'
+            hint = did_you_mean(row.type, known) or f'Known types: {", ".join(known)}.'
             yield Problem('KVS.E004', location, subject, message, hint)
 
 

@@ -6,12 +6,14 @@ import asyncio
 
 import click
 
+from learning_observer_kvs.checks import static
 from learning_observer_kvs.cli.common import echo_json, json_option
 from learning_observer_kvs.config.rows import Configuration
 from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.kvs import live_problems, parse_settings, static_problems
+from learning_observer_kvs.kvs import KVS_MAP, live_problems, reserved_names
 from learning_observer_kvs.problems import Level, report
 from learning_observer_kvs.settings import Settings, read_settings
+from learning_observer_kvs.stores.configured import parse_settings
 
 
 @click.command('check')
@@ -37,13 +39,13 @@ def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) 
       lo-kvs check creds.yaml --live
     """
     try:
-        configuration = parse_settings(read_settings(creds or 'creds.yaml'))
+        configuration = parse_settings(read_settings(creds or 'creds.yaml'), KVS_MAP)
     except StartupCheck as failure:
         if not as_json:
             raise
         configuration, found = Configuration(settings=Settings()), list(failure.problems)
     else:
-        found = static_problems(configuration)
+        found = static.check(configuration, KVS_MAP, reserved_names())
     if live and all(problem.level is Level.WARNING for problem in found):
         found += asyncio.run(live_problems(configuration))
     if as_json:

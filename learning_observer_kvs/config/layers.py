@@ -40,6 +40,7 @@ class Settings(dict[str, Any]):
         self.problems: list[Problem] = list(layer.problems) if layer else []
 
     def __repr__(self) -> str:
+        """Return the settings without secrets."""
         return repr(redacted(dict(self)))
 
     def location(self, *path: Hashable) -> str:

@@ -23,7 +23,7 @@ DEPTHS = {'kvs': 3, 'redis_connection': 2, 'kvs_debug': 2, 'config': 2}
 
 
 class PmssSettings(Protocol):
-    """What is read of :class:`pmss.Settings`: ``ruleset.rulesets``, each with ``{leaf: {selector: value}}`` as ``results``."""
+    """What is read of :class:`pmss.Settings`: ``ruleset.rulesets``, whose ``results`` are by leaf, then by selector."""
 
     ruleset: Any
 

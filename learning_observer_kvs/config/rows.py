@@ -14,6 +14,9 @@ from learning_observer_kvs.config.source import SettingPath, dotted
 
 Options = Sequence[Option]
 
+DEBUG_OPTIONS = (Option('authorize', 'function'), Option('writable', 'boolean', default=False))
+"""The options of the ``kvs_debug`` block."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Block:
@@ -32,6 +35,7 @@ class Block:
     option_locations: Mapping[Hashable, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
+        """Return the row without secrets."""
         return f'<{type(self).__name__} {self.subject} at {self.location}: {redacted(self.options, self.subject)}>'
 
     @property
@@ -123,7 +127,6 @@ def parse(
     settings: Settings,
     options_by_type: Mapping[str, Options],
     redis_options: Options,
-    debug_options: Options,
     rejected_types: Mapping[str, str],
 ) -> Configuration:
     """Parse settings.
@@ -132,7 +135,6 @@ def parse(
         settings: what was read; not changed.
         options_by_type: the options of each store type.
         redis_options: the options of the block ``redis_connection``.
-        debug_options: the options of the block ``kvs_debug``.
         rejected_types: see :class:`Configuration`.
 
     Returns:
@@ -148,7 +150,7 @@ def parse(
         settings=settings,
         stores=tuple(_store(settings, entry, options_by_type) for entry in _entries(settings)),
         redis_connection=block('redis_connection', redis_options),
-        kvs_debug=block('kvs_debug', debug_options),
+        kvs_debug=block('kvs_debug', DEBUG_OPTIONS),
         rejected_types=rejected_types,
     )
 

@@ -202,7 +202,7 @@ def test_check_finds_the_mistakes_of_each_file_in_words_and_as_json(run: Run, fi
 
 
 def test_check_of_a_file_that_is_not_there_is_an_error_as_json_too(run: Run) -> None:
-    assert 'none.yaml  the file is not there' in run('check', 'none.yaml').stderr
+    assert 'none.yaml  the file does not exist' in run('check', 'none.yaml').stderr
     [problem] = json.loads(run('check', 'none.yaml', '--json').stdout)
     assert problem['id'] == 'KVS.E000'
 

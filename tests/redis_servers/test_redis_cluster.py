@@ -11,15 +11,15 @@ import pytest
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.kvs import KVSRouter, parse_settings
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.base import MISSING
 from learning_observer_kvs.stores.copy import copy
 from learning_observer_kvs.stores.redis import store as redis_stores
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, slot_of
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
+from tests.support.checks import parse
 from tests.support.redis_nodes import SLOTS, RedisNodes
 from tests.support.redis_server import RedisServer, until
 
@@ -331,7 +331,7 @@ async def test_a_node_used_without_saying_that_it_is_a_cluster_is_told_with_the_
 
 async def findings(nodes: RedisNodes, **store: Any) -> list[Problem]:
     items = {'default': {'type': 'redis', **store}}
-    configuration = parse_settings(read_settings({'kvs': items, 'redis_connection': settings_of(nodes)}))
+    configuration = parse({'kvs': items, 'redis_connection': settings_of(nodes)})
     router = KVSRouter(connection=RedisConnection())
     router.configure(configuration)
     try:

@@ -16,11 +16,12 @@ import pytest
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import StartupCheck, StoreUnavailable
-from learning_observer_kvs.kvs import KVSRouter, parse_settings, static_problems
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.options import OPTIONS, address, overriding
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
+from tests.support.checks import check
 from tests.support.redis_guarded import PASSWORD
 from tests.support.redis_sentinels import Sentinels
 from tests.support.redis_server import RedisServer, free_port, until
@@ -177,7 +178,7 @@ def problems(redis: dict[str, Any] | None = None, **store: Any) -> list[str]:
     settings: dict[str, Any] = {'kvs': {'default': {'type': 'redis', **store}}}
     if redis is not None:
         settings['redis_connection'] = redis
-    return [str(problem) for problem in static_problems(parse_settings(read_settings(settings)))]
+    return [str(problem) for problem in check(settings)]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -281,7 +282,7 @@ def test_a_wrong_word_in_a_store_names_its_place(tmp_path: Path) -> None:
 def test_two_stores_on_two_servers_do_not_share_their_keys() -> None:
     def warned(**other: Any) -> bool:
         items = {'default': {'type': 'redis'}, 'other': {'type': 'redis', **other}}
-        found = static_problems(parse_settings(read_settings({'kvs': items})))
+        found = check({'kvs': items})
         return any(problem.id == 'KVS.W003' for problem in found)
 
     assert warned()

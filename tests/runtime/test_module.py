@@ -260,8 +260,8 @@ def test_a_wrong_configuration_is_told_by_the_host_once_with_its_places(host: Ho
 @pytest.mark.parametrize(
     ('creds', 'fault'),
     [
-        ('config: {run_mode: dev}\n', 'kvs is not there'),
-        ('kvs: {memoization: {type: stub}}\n', 'kvs.default is not there'),
+        ('config: {run_mode: dev}\n', 'kvs is missing'),
+        ('kvs: {memoization: {type: stub}}\n', 'kvs.default is missing'),
         ('kvs_plugin: "off"\n' + STUB, "kvs_plugin is 'off'"),
         ('redis_connection: {redis_port: abc}\n' + STUB, "redis_connection.redis_port is 'abc'"),
     ],

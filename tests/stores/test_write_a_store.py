@@ -108,7 +108,7 @@ def test_a_broken_store_that_nobody_asks_for_disturbs_nobody(installed: Path) ->
 
 def test_a_misspelled_type_of_a_package_gets_a_hint(installed: Path) -> None:
     assert "Did you mean 'onefile'?" in refusal(a={'type': 'onefiel'})
-    assert 'There are: stub,' in (text := refusal(a={'type': 'xyzzy'}))
+    assert 'Known types: stub,' in (text := refusal(a={'type': 'xyzzy'}))
     assert 'onefile' in text
 
 

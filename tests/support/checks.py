@@ -1,18 +1,26 @@
-"""Static checks of a configuration, in one call."""
+"""Rows and static problems of a configuration, each in one call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from learning_observer_kvs.kvs import parse_settings, static_problems
+from learning_observer_kvs.checks import static
+from learning_observer_kvs.config.rows import Configuration
+from learning_observer_kvs.kvs import KVS_MAP, reserved_names
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs.settings import Source, read_settings
+from learning_observer_kvs.stores.configured import parse_settings
 
 
-def check(source: Any) -> list[Problem]:
+def parse(source: Source) -> Configuration:
+    """The rows of a configuration."""
+    return parse_settings(read_settings(source), KVS_MAP)
+
+
+def check(source: Source) -> list[Problem]:
     """Every problem of a configuration."""
-    return static_problems(parse_settings(read_settings(source)))
+    return static.check(parse(source), KVS_MAP, reserved_names())
 
 
 def check_store(options: Any) -> list[Problem]:

@@ -68,7 +68,8 @@ def test_the_same_mistakes_are_found_in_pairs_in_yaml_and_in_code(tmp_path: Path
         'kvs:\n  - [default, {type: redsi}]\n  - [b, {type: filesystem}]\n  - - c\n    - type: stub\n      x: 1\n'
     )
     blocks: list[Any] = [stores, list(stores.items()), tuple(map(list, stores.items()))]
-    for source in [*({'kvs': block} for block in blocks), tmp_path / 'creds.yaml']:
+    sources: list[Any] = [*({'kvs': block} for block in blocks), tmp_path / 'creds.yaml']
+    for source in sources:
         found = check(source)
         assert [(problem.subject, problem.id) for problem in found] == wanted
     assert [problem.location.rpartition(':')[2] for problem in found] == ['2', '3', '6']

@@ -37,10 +37,10 @@ def test_a_store_without_a_mistake_has_no_problem(options: dict[str, Any]) -> No
     [
         ({'type': 'redsi'}, 'KVS.E004', "kvs.a.type is 'redsi', which is not a type of store. Did you mean 'redis'?"),
         ({'type': 'Filesystem', 'path': 'x'}, 'KVS.E004', "Did you mean 'filesystem'?"),
-        ({'type': 'mongo'}, 'KVS.E004', 'Known are: stub, redis_ephemeral, redis, filesystem, sqlite.'),
+        ({'type': 'mongo'}, 'KVS.E004', 'Known types: stub, redis_ephemeral, redis, filesystem, sqlite.'),
         ({'type': None}, 'KVS.E004', 'kvs.a.type is null'),
         ({'type': ['stub']}, 'KVS.E004', 'kvs.a.type is a list'),
-        ({'path': 'x'}, 'KVS.E005', 'kvs.a.type is missing. Known are: stub'),
+        ({'path': 'x'}, 'KVS.E005', 'kvs.a.type is missing. Known types: stub'),
         ({}, 'KVS.E005', 'kvs.a.type is missing'),
         (None, 'KVS.E006', 'kvs.a is null, which is not a mapping'),
         ('stub', 'KVS.E006', "kvs.a is 'stub', which is not a mapping"),
@@ -209,7 +209,7 @@ def test_options_of_redis_under_a_store_are_checked_as_in_their_block() -> None:
         ({'redis_db': -1}, 'KVS.E014', 'Write 0 or a whole number above'),
         ({'redis_timeout': 0}, 'KVS.E014', 'a positive number of seconds'),
         ({'redis_max_connections': 2.5}, 'KVS.E014', 'a whole number above 0'),
-        ({'colour': 'red'}, 'KVS.W002', 'redis_connection.colour is unknown. Known are: redis_host'),
+        ({'colour': 'red'}, 'KVS.W002', 'redis_connection.colour is unknown. Known options: redis_host'),
     ],
 )
 def test_a_mistake_in_redis_connection_is_found(block: Any, id: str, text: str) -> None:
@@ -231,7 +231,7 @@ def test_a_null_in_redis_connection_is_an_option_that_is_not_given() -> None:
         ({'writable': 'no'}, 'Write true or false'),
         ({'authorize': None}, 'kvs_debug.authorize is null'),
         ({'authorize': 'own_app_rules'}, "authorize is 'own_app_rules'. Write it as package.module:function."),
-        ({'colour': 1}, 'Known are: authorize, writable'),
+        ({'colour': 1}, 'Known options: authorize, writable'),
     ],
 )
 def test_a_mistake_in_kvs_debug_is_found(block: Any, text: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.config.options import Option, check_value
-from learning_observer_kvs.kvs import KVS_MAP, parse_settings
+from learning_observer_kvs.kvs import KVS_MAP
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from tests.support.checks import check, check_store, ids
+from tests.support.checks import check, check_store, ids, parse
 
 
 def test_a_type_that_a_program_adds_is_checked_by_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_text_from_the_environment_becomes_the_number_or_boolean_that_its_option
         }
     )
     assert check(source) == []
-    configuration = parse_settings(source)
+    configuration = parse(source)
     stores, redis = configuration.stores_by_name, configuration.redis_connection
     assert stores['default'].options == {'type': 'filesystem', 'path': '5', 'subdirs': True}
     assert stores['cache'].options['expiry'] == 30

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.kvs import KVSRouter, parse_settings, static_problems
-from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, load_settings, read_settings
+from tests.support.checks import check, parse
 
 CREDS = """\
 config:
@@ -60,10 +60,6 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path('local.pmss').write_text(OVERLAY)
 
 
-def check(settings: Settings) -> list[Problem]:
-    return static_problems(parse_settings(settings))
-
-
 def hidden(settings: Settings) -> list[tuple[str, str]]:
     return [(problem.location, problem.subject) for problem in settings.problems if problem.id == 'KVS.W006']
 
@@ -71,12 +67,12 @@ def hidden(settings: Settings) -> list[tuple[str, str]]:
 def test_a_file_before_creds_overrides_value_by_value(capfd: pytest.CaptureFixture[str]) -> None:
     found = read_settings(['local.pmss', 'creds.yaml'])
     assert check(found) == found.problems
-    assert {row.name: row.options for row in parse_settings(found).stores} == {
+    assert {row.name: row.options for row in parse(found).stores} == {
         'cache': {'expiry': 60, 'type': 'redis_ephemeral', 'prefix': 'c:'},
         'default': {'path': 'other.sqlite3', 'type': 'sqlite'},
         'extra': {'type': 'filesystem', 'path': 'files', 'subdirs': True},
     }
-    redis = parse_settings(found).redis_connection
+    redis = parse(found).redis_connection
     assert redis is not None
     assert redis.options == {'redis_port': 6380, 'redis_password': None}
     assert found['config'] == {'run_mode': 'deploy'}
@@ -147,7 +143,7 @@ def test_an_overlay_of_one_of_two_stores_that_share_a_yaml_alias_changes_that_on
 def test_a_value_of_an_overlay_may_come_from_the_environment() -> None:
     Path('local.pmss').write_text('kvs cache { expiry: ${SECONDS}; }')
     found = read_settings(['local.pmss', 'creds.yaml'], {'SECONDS': '90'})
-    assert parse_settings(found).stores_by_name['cache'].options['expiry'] == 90
+    assert parse(found).stores_by_name['cache'].options['expiry'] == 90
 
 
 def test_a_router_and_the_programs_settings_take_several_files() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from learning_observer_kvs.kvs import InMemoryKVS, KVSRouter, parse_settings
-from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs.kvs import InMemoryKVS, KVSRouter
+from tests.support.checks import parse
 
 
 class Closing(InMemoryKVS):
@@ -65,7 +65,7 @@ async def test_stores_whose_options_changed_or_that_are_gone_are_closed_and_othe
     for each in stores:
         await each.set('k', 1)
     changed = store('changed', synchronous='normal')
-    router.configure(parse_settings(read_settings({'kvs': {'default': kept, 'changed': changed}})))
+    router.configure(parse({'kvs': {'default': kept, 'changed': changed}}))
     assert router() is stores[0]
     assert router.changed() is not stores[1]
     assert await router.changed()['k'] == 1
@@ -83,7 +83,7 @@ async def test_what_a_replaced_store_has_buffered_is_flushed(tmp_path: Path) -> 
 
     assert await router().fold('Internal,k', 'External,k', count) == 1
     options['flush_interval'] = 1800
-    router.configure(parse_settings(read_settings({'kvs': {'default': options}})))
+    router.configure(parse({'kvs': {'default': options}}))
     await router.close()
     async with KVSRouter.from_settings({'kvs': {'default': options}}) as later:
         assert await later()['Internal,k'] == 1

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from learning_observer_kvs.checks import static
 from learning_observer_kvs.config.rows import Configuration, StoreConfig
-from learning_observer_kvs.kvs import parse_settings, static_problems
+from learning_observer_kvs.kvs import KVS_MAP, reserved_names
 from learning_observer_kvs.settings import read_settings
+from tests.support.checks import parse
 
 
-def parse(block: Any) -> Configuration:
-    return parse_settings(read_settings({'kvs': block}))
+def parse_block(block: Any) -> Configuration:
+    return parse({'kvs': block})
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def parse(block: Any) -> Configuration:
 def test_stores_in_yaml_have_their_source_locations(tmp_path: Path, text: str, lines: list[int]) -> None:
     path = tmp_path / 'creds.yaml'
     path.write_text(text)
-    stores = parse_settings(read_settings(path)).stores
+    stores = parse(path).stores
     assert [row.name for row in stores] == ['default', 'cache']
     assert [row.location for row in stores] == [f'{path}:{line}' for line in lines]
     assert stores[1].location_of('type') == f'{path}:{lines[1]}'
@@ -38,19 +40,19 @@ def test_stores_in_yaml_have_their_source_locations(tmp_path: Path, text: str, l
 
 @pytest.mark.parametrize('block', [{'a': {'type': 'stub'}}, [('a', {'type': 'stub'})], (['a', {'type': 'stub'}],)])
 def test_stores_are_a_mapping_or_pairs(block: Any) -> None:
-    [row] = parse(block).stores
+    [row] = parse_block(block).stores
     assert (row.name, row.type, row.options, row.subject) == ('a', 'stub', {'type': 'stub'}, 'kvs.a')
 
 
 @pytest.mark.parametrize('block', [None, 'stub', 5, True])
 def test_a_block_of_another_shape_has_no_stores(block: Any) -> None:
-    assert parse(block).stores == ()
-    assert parse_settings(read_settings({})).stores == ()
+    assert parse_block(block).stores == ()
+    assert parse({}).stores == ()
 
 
 def test_a_block_that_is_not_there_has_no_row() -> None:
     assert parse({}).redis_connection is parse({}).kvs_debug is None
-    configuration = parse_settings(read_settings({'redis_connection': None, 'kvs_debug': {'writable': True}}))
+    configuration = parse({'redis_connection': None, 'kvs_debug': {'writable': True}})
     assert configuration.redis_connection is not None
     assert configuration.redis_connection.mapping == {}
     assert configuration.kvs_debug is not None
@@ -69,9 +71,9 @@ def test_parsing_and_checking_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
         }
     )
     before, problems = copy.deepcopy(dict(settings)), list(settings.problems)
-    configuration = parse_settings(settings)
-    first = static_problems(configuration)
-    assert static_problems(configuration) == first
+    configuration = parse(settings)
+    first = static.check(configuration, KVS_MAP, reserved_names())
+    assert static.check(configuration, KVS_MAP, reserved_names()) == first
     assert [problem.id for problem in first] == ['KVS.E004']
     assert (settings, settings.problems) == (before, problems)
     assert type(settings['kvs']['cache']['expiry']) is not int
@@ -87,13 +89,11 @@ def test_a_row_describes_the_same_store_wherever_it_is_written() -> None:
 
 
 def test_a_row_never_prints_a_secret() -> None:
-    configuration = parse_settings(
-        read_settings(
-            {
-                'kvs': {'default': {'type': 'redis', 'redis_password': 'hunter2'}},
-                'redis_connection': {'redis_url': 'redis://:hunter2@host'},
-            }
-        )
+    configuration = parse(
+        {
+            'kvs': {'default': {'type': 'redis', 'redis_password': 'hunter2'}},
+            'redis_connection': {'redis_url': 'redis://:hunter2@host'},
+        }
     )
     assert 'hunter2' not in f'{configuration} {configuration.stores[0]!r}'
     assert 'redis_password' in repr(configuration)
