@@ -29,7 +29,7 @@ class Settings(dict[str, Any]):
     """
 
     def __init__(self, layer: Layer | None = None) -> None:
-        """Take the settings of a layer.
+        """Start with the settings of a layer.
 
         Args:
             layer: one layer; without it there are no settings.

@@ -14,7 +14,7 @@ from tests.support.checks import parse
 
 
 class Closing(InMemoryKVS):
-    """Records what happens to it; closing waits where it is told to."""
+    """Counts how often it is closed; closing waits for ``may_close``, if there is one."""
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
