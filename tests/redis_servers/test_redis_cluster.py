@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.checks.live import check_stores
 from learning_observer_kvs.errors import CrossSlot, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.reducers import worker_of
-from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.copy import copy
 from learning_observer_kvs.stores.redis import store as redis_stores
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import META_PREFIX, ClusterNames, slot_of
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.types import MISSING
+from tests.support.checks import parse
 from tests.support.redis_nodes import SLOTS, RedisNodes
 from tests.support.redis_server import RedisServer, until
 
@@ -344,11 +343,11 @@ async def test_a_node_that_is_not_configured_as_a_cluster_is_an_error_with_the_s
 
 async def problems_of(nodes: RedisNodes, **store: Any) -> list[Problem]:
     items = {'default': {'type': 'redis', **store}}
-    configuration = read_settings({'kvs': items, 'redis_connection': settings_of(nodes)})
+    configuration = parse({'kvs': items, 'redis_connection': settings_of(nodes)})
     router = KVSRouter(connection=RedisConnection())
     router.configure(configuration)
     try:
-        return await check_stores({'default': router()}, configuration)
+        return await router.health_check()
     finally:
         await router.close()
 

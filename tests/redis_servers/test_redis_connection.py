@@ -116,7 +116,7 @@ async def test_no_secret_is_in_errors_representations_or_logs_at_any_level(
     sentinels = {'redis_sentinels': ['h:1'], 'redis_service_name': 's', 'redis_sentinel_password': 'geheim'}
     texts = [repr(found), str(found), repr(RedisConnection(sentinels).client()), address(sentinels)]
     async with KVSRouter.from_settings(found) as router:
-        texts += map(str, await router.health_check(found))
+        texts += map(str, await router.health_check())
         for store in (router(), router.cache()):
             try:
                 await store.set('k', 1)

@@ -57,8 +57,8 @@ def test_the_runtime_reports_a_wrong_configuration_once_with_locations(host: Hos
 @pytest.mark.parametrize(
     ('creds', 'message'),
     [
-        ('config: {run_mode: dev}\n', 'kvs is not there'),
-        ('kvs: {memoization: {type: stub}}\n', 'kvs.default is not there'),
+        ('config: {run_mode: dev}\n', 'kvs is missing'),
+        ('kvs: {memoization: {type: stub}}\n', 'kvs.default is missing'),
         ('kvs_plugin: "off"\n' + STUB, "kvs_plugin is 'off'"),
         ('redis_connection: {redis_port: abc}\n' + STUB, "redis_connection.redis_port is 'abc'"),
     ],

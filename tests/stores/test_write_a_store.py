@@ -105,7 +105,7 @@ def test_a_broken_store_that_is_not_configured_is_not_imported(installed: Path) 
 
 def test_a_misspelled_type_of_a_package_gets_a_hint(installed: Path) -> None:
     assert "Did you mean 'onefile'?" in refusal(a={'type': 'onefiel'})
-    assert 'There are: stub,' in (text := refusal(a={'type': 'xyzzy'}))
+    assert 'Known types: stub,' in (text := refusal(a={'type': 'xyzzy'}))
     assert 'onefile' in text
 
 

@@ -24,7 +24,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_pauses_grow_with_the_attempts_to_ten_milliseconds(
     pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacing.random, 'random', lambda: 1.0)
+    monkeypatch.setattr('random.random', lambda: 1.0)
     for attempt in (0, 1, 2, 10, 11, 1000):
         await pacing.pause(attempt)
     assert pauses == [0, 0.001, 0.002, 0.01, 0.01, 0.01]

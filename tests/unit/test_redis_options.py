@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.checks import static
 from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
-from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.redis.options import OPTIONS, address, overriding
+from tests.support.checks import check
 
 
 def problems(redis: dict[str, Any] | None = None, **store: Any) -> list[str]:
     settings: dict[str, Any] = {'kvs': {'default': {'type': 'redis', **store}}}
     if redis is not None:
         settings['redis_connection'] = redis
-    return [str(problem) for problem in static.check_settings(read_settings(settings), KVS_MAP, [])]
+    return [str(problem) for problem in check(settings)]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -100,7 +99,7 @@ def test_a_wrong_redis_option_in_a_store_is_an_error_with_its_location(tmp_path:
 def test_two_stores_on_two_servers_do_not_share_their_keys() -> None:
     def warned(**other: Any) -> bool:
         items = {'default': {'type': 'redis'}, 'other': {'type': 'redis', **other}}
-        found = static.check_settings(read_settings({'kvs': items}), KVS_MAP, [])
+        found = check({'kvs': items})
         return any(problem.id == 'KVS.W003' for problem in found)
 
     assert warned()

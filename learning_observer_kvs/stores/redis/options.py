@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.config.redaction import HIDDEN, without_credentials
+from learning_observer_kvs.config.redaction import REDACTED, without_credentials
 
 OPTIONS: tuple[Option, ...] = (
     Option('redis_host', 'text', default='localhost', doc='the host of the server, or of any node of a cluster.'),
@@ -104,7 +104,7 @@ def address(settings: Mapping[str, Any]) -> str:
         settings: all that hold for a connection.
     """
     if url := given(settings, 'redis_url'):
-        return without_credentials(str(url)).replace(f'{HIDDEN}@', '')
+        return without_credentials(str(url)).replace(f'{REDACTED}@', '')
     if path := given(settings, 'redis_socket'):
         return str(path)
     if hosts := sentinels(settings):

@@ -97,7 +97,9 @@ async def test_writes_that_wait_for_the_lock_of_a_stopped_process_fail_together(
     loop = asyncio.get_running_loop()
     began = loop.time()
     with Directory(str(root)).write_locked():
-        outcomes = await asyncio.gather(*(store.set(f'k{number}', number) for number in range(20)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(store.set(f'k{number}', number) for number in range(20)), return_exceptions=True
+        )
     assert loop.time() - began < 2
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
     await store.set('k1', 1)
