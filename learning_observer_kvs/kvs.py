@@ -1,6 +1,6 @@
 """The stores of the program: the router ``KVS``, and the start-up checks that fill it.
 
-from learning_observer_kvs import kvs, reducers
+from learning_observer_kvs import kvs
 
 store = kvs.KVS()                # the default store of the settings
 cache = kvs.KVS.memoization()    # the one named ``memoization``
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from learning_observer_kvs import problems, redis_connection, settings
+from learning_observer_kvs import problems, redis_connection, reducers, settings
 from learning_observer_kvs.checks import live, static
 from learning_observer_kvs.config.rows import Configuration, StoreConfig
 from learning_observer_kvs.errors import KVSNotConfigured

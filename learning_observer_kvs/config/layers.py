@@ -184,7 +184,7 @@ def _with_pairs_as_mapping(layer: Layer) -> Layer:
         ('kvs', names[path[1]], *path[3:]) if path[:1] == ('kvs',) and path[2:3] == (1,) else path: location
         for path, location in layer.locations.items()
     }
-    return layer._replace(data={**layer.data, 'kvs': dict(pairs)}, locations=locations)
+    return Layer({**layer.data, 'kvs': dict(pairs)}, layer.name, locations, layer.problems)
 
 
 # Environment variables
