@@ -265,7 +265,8 @@ class KVSRouter:
 
     def _adopt(self, store: Store, connection: RedisConnection | None = None, row: StoreConfig | None = None) -> _Entry:
         """Return the entry of a store that the router makes or is given. Every store passes here."""
-        reducers.attach(store)
+        if isinstance(store, Store):  # a program may have given something else in its place
+            reducers.attach(store)
         return _Entry(store, connection or self._retired.reuse(store), row)
 
     def _retire(self, entry: _Entry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -40,11 +40,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Add a line about this test to the end of the run."""
+    return lambda text: request.config.stash[NOTES].append(f'{request.node.nodeid} {text}')
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest, note: Callable[[str], None]) -> int:
     """Where a test that draws at random begins; noted at the end of the run, whether the test fails or not."""
     given = request.config.getoption('--hypothesis-seed')
     number = random.randrange(10**6) if given is None else int(given)
-    request.config.stash[NOTES].append(f'{request.node.nodeid} can be repeated with --hypothesis-seed={number}.')
+    note(f'can be repeated with --hypothesis-seed={number}.')
     return number
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
@@ -16,6 +19,21 @@ def attach(store: Store) -> None:
     store.attach_overlay(lambda: _make_worker(store))
 
 
+def workers_of(store: Store) -> Callable[[], ReducerWorker]:
+    """Return a function that returns the worker of the running event loop.
+
+    Args:
+        store: the store; a worker is attached to it if it has none.
+
+    Raises:
+        TypeError: another layer lies over the store.
+    """
+    attach(store)
+    if not isinstance(overlay := store.overlay(), ReducerWorker):
+        raise TypeError(f'{store!r} has an overlay of type {type(overlay).__name__}; reducers need their own.')
+    return cast(Callable[[], ReducerWorker], store.overlay)
+
+
 def worker_of(store: Store) -> ReducerWorker:
     """Return what runs reducers over a store in the running event loop.
 
@@ -25,14 +43,7 @@ def worker_of(store: Store) -> ReducerWorker:
     Raises:
         TypeError: another layer lies over the store.
     """
-    overlay = store.overlay()
-    if isinstance(overlay, ReducerWorker):
-        return overlay
-    attach(store)
-    overlay = store.overlay()
-    if not isinstance(overlay, ReducerWorker):
-        raise TypeError(f'{store!r} has an overlay of type {type(overlay).__name__}; reducers need their own.')
-    return overlay
+    return workers_of(store)()
 
 
 def _make_worker(store: Store) -> ReducerWorker:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any, TypeAlias
 
-from learning_observer_kvs.errors import ReducerError
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.errors import CorruptValue, ReducerError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.keys import check_key, display_key
 
@@ -115,7 +116,11 @@ class Batch:
         Raises:
             CorruptValue: the text is not JSON.
         """
-        return decode(internal_key, event.null_text if self.text is None else self.text)
+        text = event.null_text if self.text is None else self.text
+        try:
+            return json_codec.decode(text)
+        except CorruptValue:
+            return decode(internal_key, text)  # the same, with a message that names the key
 
     def accept(self, encode: Encode, internal_key: str, event: Event, result: Any) -> None:
         """Note what a reducer returned; both states are encoded before anything of it counts.

@@ -129,22 +129,17 @@ class QueueServer:
 
 
 @coroutine
-def in_context(context: Context, work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) -> Generator[Any, Any, T]:
-    """Run a coroutine in this task, but in another context.
+def run_on(context: Context, work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Run the rest of a coroutine in this task, but in another context.
 
     Args:
-        context: the context; it must not be entered meanwhile.
+        context: the context in which the coroutine began; it must not be entered meanwhile.
         work: the coroutine.
-        on_wait: called when it waits for the first time.
+        waits_for: what it waits for now.
 
     Returns:
         What the coroutine returns.
     """
-    try:
-        waits_for = context.run(work.send, None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    on_wait()
     while True:
         step: Callable[[], Any]
         try:

@@ -20,7 +20,7 @@ from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, Sto
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
-from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, in_context
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Hold, Holder, waits_for_itself
@@ -52,6 +52,7 @@ class ReducerWorker:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._encode, self._decode = store.encode, store.decode
         self._locks = store.key_locks.here()
         self._cache = StateCache(store.cache_bytes)
         self._loop = asyncio.get_running_loop()
@@ -110,7 +111,7 @@ class ReducerWorker:
             batch = self._open(key) or await self._read(key)
             await self._reduce(key, batch, event)
         except BaseException:
-            self._release(key)
+            self._next(key, None)
             raise
         batch.events.append(event)
         self._commit(key, batch, None)
@@ -221,11 +222,11 @@ class ReducerWorker:
         if holder is None:
             return await future
         wait = (locks, key, queue)
-        holder.waits.append(wait)
+        holder.waits = [*holder.waits, wait]
         try:
             return await future
         finally:
-            holder.waits.remove(wait)
+            holder.waits = [other for other in holder.waits if other is not wait]
 
     async def _wait_for_capacity(self) -> None:
         """Wait while this is full."""
@@ -263,8 +264,16 @@ class ReducerWorker:
                 batch = await self._read(key, attempt)
             for event in events:
                 if not event.is_withdrawn():
-                    assert event.context is not None
-                    await in_context(event.context, self._reduce(key, batch, event), self._server.hand_over)
+                    context = event.context
+                    assert context is not None
+                    reducing = self._reduce(key, batch, event)
+                    try:
+                        waits_for = context.run(reducing.send, None)
+                    except StopIteration:
+                        pass  # as most reducers do, it has ended without a wait
+                    else:
+                        self._server.hand_over()
+                        await run_on(context, reducing, waits_for)
                     batch.events.append(event)
                 if self._server.is_slice_over():
                     await asyncio.sleep(0)
@@ -283,7 +292,7 @@ class ReducerWorker:
         for event in queue.events:
             event.resolve(error)
         self._note_dequeued(key, len(queue.events))
-        self._release(key)
+        self._next(key, None)
 
     def _cannot_read(self, key: str, events: list[Event], rest: EventQueue | None, error: Exception) -> None:
         """The state that events start from cannot be read: they have changed nothing."""
@@ -293,18 +302,16 @@ class ReducerWorker:
 
     def _next(self, key: str, rest: EventQueue | None) -> None:
         """The events of a commit are done with: go on with those that wait."""
-        if rest is not None:
-            self._busy -= 1
-            self._on_ready(key, rest)
-        else:
-            self._release(key)
-
-    def _release(self, key: str) -> None:
-        self._locks.release(key)
-        self._less_busy()
-
-    def _less_busy(self) -> None:
         self._busy -= 1
+        if rest is not None:
+            self._on_ready(key, rest)
+            return
+        self._locks.release(key)
+        if self._idle is not None:
+            self._look_if_idle()
+
+    def _look_if_idle(self) -> None:
+        """Let those go on that wait until no event is under way, if that is so."""
         if self._idle is not None and not self._busy and not self._queued:
             self._idle.set_result(None)
             self._idle = None
@@ -327,23 +334,25 @@ class ReducerWorker:
 
     async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
         """Run an event's reducer in this task; what it raises is noted."""
-        store, held, text = self._store, self._locks.held, batch.text
+        held, text = self._locks.held, batch.text
         outer = CURRENT.get()
-        holder = held[key] = Holder(outer)
+        holder = held[key] = Holder()
         event.error = None
         if outer is not None:
-            outer.waits.append((self._locks, key, None))
+            holder.outer = outer
+            wait = (self._locks, key, None)
+            outer.waits = [*outer.waits, wait]
         is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
         if is_large:
             await self._large.acquire()
         token = CURRENT.set(holder)
         try:
-            reducing = event.call(batch.state(store.decode, key, event))
+            reducing = event.call(batch.state(self._decode, key, event))
             if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
                 raise ReducerError(
                     f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
-            batch.accept(store.encode, key, event, await reducing)
+            batch.accept(self._encode, key, event, await reducing)
         except Exception as error:
             event.error = error
         except asyncio.CancelledError as error:
@@ -357,7 +366,7 @@ class ReducerWorker:
             if is_large:
                 self._large.release()
             if outer is not None:
-                outer.waits.remove((self._locks, key, None))
+                outer.waits = [other for other in outer.waits if other is not wait]
 
     # Committing
 

@@ -143,7 +143,7 @@ class WriteBehindWorker(ReducerWorker):
                 self._write_pending(key, self._pending[key])
             _raise_first(await asyncio.gather(*map(asyncio.shield, waiting), return_exceptions=True))
         finally:
-            # Cancelled: what has begun is carried through before the keys are let go of.
+            # Cancelled: what has begun is completed before the keys are released.
             await _ended(waiting)
             self._exclusive.difference_update(found)
             for key in found:
@@ -291,7 +291,8 @@ class WriteBehindWorker(ReducerWorker):
         if pending is not None and pending.flush_requested and pending.is_open:
             self._write_pending(key, pending, rest)  # the queue is held until the outcome is there
         elif key in self._exclusive:
-            self._less_busy()  # the key is released by what has exclusive access to it
+            self._busy -= 1  # the key is released by what has exclusive access to it
+            self._look_if_idle()
         else:
             super()._next(key, rest)
 

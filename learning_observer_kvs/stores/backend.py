@@ -72,6 +72,8 @@ class Backend(ABC):
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self._overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self._attached = False
+        self.overlay: Callable[[], Overlay] = self._overlays.here
+        """Return what lies over this store in the running event loop."""
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.name!r} at {self.location()}>'
@@ -165,10 +167,7 @@ class Backend(ABC):
         if not self._attached:
             self._attached = True
             self._overlays = PerLoop(make)
-
-    def overlay(self) -> Overlay:
-        """Return what lies over this store in the running event loop."""
-        return self._overlays.here()
+            self.overlay = self._overlays.here
 
     def busy_keys(self) -> int:
         """Return how many keys have an event, an update or a write under way; 0 when the store is idle."""
@@ -183,7 +182,7 @@ class Backend(ABC):
     ) -> None:
         """Begin a :meth:`commit_bytes`, and call back with its outcome.
 
-        Once begun it is carried through, whatever becomes of the caller. A backend that can do without a task for each
+        Once begun it is completed, also if the caller is cancelled. A backend that can do without a task for each
         commit overrides this.
 
         Args:

@@ -31,24 +31,24 @@ def parse_settings(settings: Settings, types: MutableMapping[str, type[Store]]) 
 
 
 def make_store(
-    row: StoreConfig, cls: type[Store], connection: RedisConnection | None, base: RedisConnection
+    row: StoreConfig, store_class: type[Store], connection: RedisConnection | None, base: RedisConnection
 ) -> tuple[Store, RedisConnection | None]:
     """Make the store that a row describes.
 
     Args:
         row: without an error.
-        cls: the class of its type.
+        store_class: the class of its type.
         connection: what a Redis store without ``redis_*`` options uses; ``None`` for the program's shared connection.
         base: the connection whose options hold where the ``redis_*`` options of a store say nothing.
 
     Returns:
         The store, and the connection that was made for it alone, if any.
     """
-    arguments = {option.name: row.options[option.name] for option in cls.OPTIONS if option.name in row.options}
+    arguments = {option.name: row.options[option.name] for option in store_class.OPTIONS if option.name in row.options}
     own_connection = None
-    if issubclass(cls, RedisKVS):
+    if issubclass(store_class, RedisKVS):
         known = [option.name for option in redis_options.OPTIONS]
         if own := {name: arguments.pop(name) for name in known if name in arguments}:
             own_connection = RedisConnection(own, base=base)
         arguments['connection'] = own_connection or connection
-    return cls(**arguments, name=row.name), own_connection
+    return store_class(**arguments, name=row.name), own_connection

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -33,11 +33,9 @@ class Holder:
         waits: what it waits for now.
     """
 
-    __slots__ = ('outer', 'waits')
-
-    def __init__(self, outer: Holder | None = None) -> None:
-        self.outer = outer
-        self.waits: list[Wait] = []
+    # Made with every event: an __init__ would cost more than all the rest of it.
+    outer: Holder | None = None
+    waits: Sequence[Wait] = ()
 
 
 class Waiter(Protocol):
@@ -198,7 +196,7 @@ class KeyLocks:
 
         Returns:
             Whether a reducer or update that the caller is part of holds one of them, or holds what a holder of one of
-            them, or somebody before the caller in a line, waits for.
+            them, or a waiter before the caller in a line, waits for.
         """
         chain: set[Holder] = set()
         holder = CURRENT.get()
@@ -253,7 +251,8 @@ class Hold:
         self._owned: list[str] = []
         self._missing: set[str] = set()
         self._granted: asyncio.Future[None] | None = None
-        self.holder = Holder(CURRENT.get())
+        self.holder = Holder()
+        self.holder.outer = CURRENT.get()
         self.is_active = False
 
     async def __aenter__(self) -> Self:
@@ -329,7 +328,7 @@ class Hold:
         self._granted = asyncio.get_running_loop().create_future()
         waiting = [holder for holder in (self.holder, self.holder.outer) if holder is not None]
         for holder in waiting:
-            holder.waits += waits
+            holder.waits = [*holder.waits, *waits]
         try:
             await self._granted
         except BaseException:
@@ -337,8 +336,7 @@ class Hold:
             raise
         finally:
             for holder in waiting:
-                for wait in waits:
-                    holder.waits.remove(wait)
+                holder.waits = [wait for wait in holder.waits if wait not in waits]
 
     def _go_on(self) -> None:
         if self._granted is not None and not self._granted.done():

@@ -224,7 +224,7 @@ class QueuedStore(Store):
     async def _outcome(
         self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], *, clear: bool = False
     ) -> bool:
-        """Wait for the outcome of a write; it is carried through also if the caller is cancelled meanwhile."""
+        """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         on_done = functools.partial(_resolve, future)
         self._write_queues.here().submit(WriteRequest(writes, expected, on_done, clear=clear))

@@ -10,7 +10,7 @@ from learning_observer_kvs.errors import InvalidKey, InvalidValue
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing.keys import INVALID_KEYS, KEYS
-from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Word
+from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Label
 
 SHORT_KEYS = [key for key in KEYS if len(key) < 10_000]
 
@@ -141,8 +141,8 @@ class ContentsContract:
         assert await store.keys() == []
 
     async def test_a_key_of_a_str_subclass_is_the_plain_text(self, store: Store) -> None:
-        await store.set(Word('k'), 1)
+        await store.set(Label('k'), 1)
         assert await store['k'] == 1
         [key] = await store.keys()
         assert type(key) is str
-        assert await store.remove(Word('k'))
+        assert await store.remove(Label('k'))

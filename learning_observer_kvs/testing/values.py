@@ -38,7 +38,7 @@ class Mood(str, enum.Enum):  # noqa: UP042  (not StrEnum: this is what older cod
     CALM = 'calm'
 
 
-class Word(str):
+class Label(str):
     """A subclass that JSON flattens, although its text form differs."""
 
     def __str__(self) -> str:
@@ -187,10 +187,10 @@ FLATTENED: dict[str, tuple[Any, Any]] = {
     'time stamps as keys': ({1700000000000: {1700000000.25: 'b'}}, {'1700000000000': {'1700000000.25': 'b'}}),
     'boolean and null keys': ({True: 1, False: 2, None: 3}, {'true': 1, 'false': 2, 'null': 3}),
     'subclasses as keys': (
-        {Word('w'): 1, Number(2): 3, Level.LOW: 4, Share(0.5): 5},
+        {Label('w'): 1, Number(2): 3, Level.LOW: 4, Share(0.5): 5},
         {'w': 1, '2': 3, '1': 4, '0.5': 5},
     ),
-    'text subclass': ([Word('w')], ['w']),
+    'text subclass': ([Label('w')], ['w']),
     'integer subclass': ([Number(3)], [3]),
     'float subclass': ([Share(0.5)], [0.5]),
     'integer enum': (Level.HIGH, 2),

@@ -175,7 +175,7 @@ def history(contest: Contest, key: str) -> tuple[list[Write], list[Read]]:
 
 
 async def test_updates_compare_and_sets_and_commits_are_linearizable(
-    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, note: Callable[[str], None]
 ) -> None:
     rounds, kills = 10 * times.attempts, 3 * times.kills
     held = await contest(tmp_path, target, 'values', tasks=20, rounds=rounds, kills=kills)
@@ -196,7 +196,7 @@ async def test_updates_compare_and_sets_and_commits_are_linearizable(
     assert any(write.outcome is Outcome.UNCLEAR for key in (SINGLE, PAIR[0]) for write in history(held, key)[0])
     assert bool(target.dropped) is target.drops
     summary = ', '.join(f'{total[outcome]:,} {outcome.name.lower()}' for outcome in Outcome)
-    tell(f'had {total.total():,} attempts ({summary}), {kills} kills, {target.dropped} dropped replies.')
+    note(f'had {total.total():,} attempts ({summary}), {kills} kills, {target.dropped} dropped replies.')
 
 
 async def check_events(target: Target, held: Contest, *, provisional: bool) -> None:
@@ -223,7 +223,7 @@ async def check_events(target: Target, held: Contest, *, provisional: bool) -> N
 
 
 async def test_events_of_four_processes_are_processed_once_and_in_order(
-    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, note: Callable[[str], None]
 ) -> None:
     rounds, kills = 25 * times.events, 3 * times.kills
     held = await contest(tmp_path, target, 'events', tasks=24, rounds=rounds, kills=kills)
@@ -234,11 +234,11 @@ async def test_events_of_four_processes_are_processed_once_and_in_order(
     assert counted['runs'] > counted['events'], 'no event met a conflict'
     assert counted['commits'] < counted['runs'], 'no events were committed together'
     assert bool(target.dropped) is target.drops
-    tell(_figures(counted, kills, target))
+    note(_figures(counted, kills, target))
 
 
 async def test_events_with_write_behind_are_processed_once_and_in_order(
-    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, note: Callable[[str], None]
 ) -> None:
     target.settings['kvs']['default']['flush_interval'] = 0.02
     rounds, kills = 50 * times.events, 2 * times.kills
@@ -246,7 +246,7 @@ async def test_events_with_write_behind_are_processed_once_and_in_order(
     await check_events(target, held, provisional=True)
     counted = held.counted()
     assert counted['runs'] > counted['events'], 'no event met a conflict'
-    tell(_figures(counted, kills, target))
+    note(_figures(counted, kills, target))
 
 
 def _figures(counted: Counter[str], kills: int, target: Target) -> str:

@@ -112,7 +112,7 @@ async def test_a_path_that_cannot_be_made_is_an_error(type: str, path: str, mess
 async def test_a_path_that_is_a_file_is_an_error() -> None:
     Path('data').write_text('')
     [problem] = await problems_of(config(type='filesystem', path='data'))
-    assert re.search(r'data.* cannot be used: .*A folder is wanted there', str(problem))
+    assert re.search(r'data.* cannot be used: .*A folder is needed there', str(problem))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ _STAGED = f'{META_DIR}/new-'
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-Step: TypeAlias = Literal['stage', 'journal', 'count', 'rename', 'finish']
+ChangeStep: TypeAlias = Literal['stage', 'journal', 'count', 'rename', 'finish']
 """One step of a change: a content is staged, the journal appears, the change is counted, a file is renamed or removed,
 the journal is removed."""
 
@@ -54,7 +54,7 @@ class Directory:
         self,
         root: str,
         lock_seconds: float = LOCK_SECONDS,
-        before_step: Callable[[Step], None] = lambda step: None,
+        before_step: Callable[[ChangeStep], None] = lambda step: None,
     ) -> None:
         self.root = root
         self.lock = DirectoryLock(self.absolute(_LOCK), lock_seconds)

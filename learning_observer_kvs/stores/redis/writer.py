@@ -1,6 +1,6 @@
 """The writes of a Redis store: what is submitted in one tick of the loop travels together, and is applied once.
 
-Each batch is a single call of the script ``COMMIT``, and carries the name of its writer and a sequence. The script
+Each batch is a single call of the script ``COMMIT``, and holds the name of its writer and a sequence. The script
 keeps the sequence and the outcome of the writer's last batch in an idempotency record. So a batch whose reply was lost
 is sent again and answered without being applied twice, whatever other writers did in between; and an old copy that was
 held up on its way is recognised as late.

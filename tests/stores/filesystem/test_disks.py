@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.filesystem.directory import Step
+from learning_observer_kvs.stores.filesystem.directory import ChangeStep
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.disks import foreign_directory, read_only, small_disk
@@ -66,7 +66,7 @@ async def test_a_disk_that_fails_in_the_middle_makes_the_write_unclear_and_it_is
         await store.multiset({'a': 1, 'b': 1, 'c': 1})
         steps = []
 
-        def refuse(step: Step) -> None:
+        def refuse(step: ChangeStep) -> None:
             steps.append(step)
             if steps.count('rename') == 2:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -82,7 +82,7 @@ async def test_a_change_is_finished_though_the_directory_it_writes_to_was_remove
     async with FilesystemKVS(root, subdirs=True) as store:
         await store.set('a', 1)
 
-        def remove_the_directory(step: Step) -> None:
+        def remove_the_directory(step: ChangeStep) -> None:
             if step == 'rename' and (root / '_b').exists():
                 (root / '_b').rmdir()
 
