@@ -72,8 +72,6 @@ class Backend(ABC):
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self._overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self._attached = False
-        self.overlay: Callable[[], Overlay] = self._overlays.here
-        """Return what lies over this store in the running event loop."""
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.name!r} at {self.location()}>'
@@ -167,7 +165,10 @@ class Backend(ABC):
         if not self._attached:
             self._attached = True
             self._overlays = PerLoop(make)
-            self.overlay = self._overlays.here
+
+    def overlay(self) -> Overlay:
+        """Return what lies over this store in the running event loop."""
+        return self._overlays.here()
 
     def busy_keys(self) -> int:
         """Return how many keys have an event, an update or a write under way; 0 when the store is idle."""
