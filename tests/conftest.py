@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -12,7 +12,7 @@ from learning_observer_kvs import prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
 
 NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
-"""Lines for the end of a run: the tests that were left out, the seeds of those that draw at random."""
+"""Lines for the end of a run: the tests that were left out, the seeds of those that draw, figures."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,11 +40,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    """Where a test that draws at random begins; noted at the end of the run, whether the test fails or not."""
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Add a line about this test to the end of the run, whether it fails or not."""
+    return lambda text: request.config.stash[NOTES].append(f'{request.node.nodeid} {text}')
+
+
+@pytest.fixture
+def seed(note: Callable[[str], None], request: pytest.FixtureRequest) -> int:
+    """Where a test that draws at random begins; noted at the end of the run."""
     given = request.config.getoption('--hypothesis-seed')
     number = random.randrange(10**6) if given is None else int(given)
-    request.config.stash[NOTES].append(f'{request.node.nodeid} can be repeated with --hypothesis-seed={number}.')
+    note(f'can be repeated with --hypothesis-seed={number}.')
     return number
 
 

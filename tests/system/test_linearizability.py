@@ -24,7 +24,7 @@ import pytest
 
 from learning_observer_kvs.kvs import KVSRouter
 from tests.support.contenders import PAIR, SINGLE
-from tests.support.history import Outcome, Read, Write, faults
+from tests.support.history import Outcome, Read, Write, violations
 from tests.support.proxy import Fault, Proxy
 from tests.support.redis_server import RedisServer
 
@@ -118,7 +118,7 @@ async def contest(folder: Path, target: Target, kind: str, *, tasks: int, rounds
 
     def specification(name: str, tasks: int, rounds: int) -> dict[str, Any]:
         about = {'name': name, 'kind': kind, 'tasks': tasks, 'rounds': rounds, 'settings': target.settings}
-        return about | {'log': str(folder / f'{name}.log'), 'tells': name in victims}
+        return about | {'log': str(folder / f'{name}.log'), 'prints': name in victims}
 
     victims = [f'victim{number}' for number in range(kills)]
     finishing = [f'process{number}' for number in range(PROCESSES)]
@@ -175,7 +175,7 @@ def history(contest: Contest, key: str) -> tuple[list[Write], list[Read]]:
 
 
 async def test_updates_compare_and_sets_and_commits_are_linearizable(
-    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, note: Callable[[str], None]
 ) -> None:
     rounds, kills = 10 * times.attempts, 3 * times.kills
     held = await contest(tmp_path, target, 'values', tasks=20, rounds=rounds, kills=kills)
@@ -185,18 +185,18 @@ async def test_updates_compare_and_sets_and_commits_are_linearizable(
     assert not any(line.get('torn') for line in held.lines())
     for key, value in ((SINGLE, single), (PAIR[0], left)):
         writes, reads = history(held, key)
-        assert faults(writes, reads, value) == []
+        assert violations(writes, reads, value) == []
         outcomes = Counter(write.outcome for write in writes)
         total += outcomes
         assert outcomes[Outcome.OK] > PROCESSES
         assert outcomes[Outcome.FAILED]  # another writer was faster
     counted = held.counted()
     assert counted['runs'] > counted['updates'], 'no update met a conflict'
-    assert counted['loads of several']
+    assert counted['batches of several']
     assert any(write.outcome is Outcome.UNCLEAR for key in (SINGLE, PAIR[0]) for write in history(held, key)[0])
     assert bool(target.dropped) is target.drops
     summary = ', '.join(f'{total[outcome]:,} {outcome.name.lower()}' for outcome in Outcome)
-    tell(f'had {total.total():,} attempts ({summary}), {kills} kills, {target.dropped} dropped replies.')
+    note(f'had {total.total():,} attempts ({summary}), {kills} kills, {target.dropped} dropped replies.')
 
 
 async def check_events(target: Target, held: Contest, *, provisional: bool) -> None:
@@ -223,7 +223,7 @@ async def check_events(target: Target, held: Contest, *, provisional: bool) -> N
 
 
 async def test_events_of_four_processes_are_processed_once_and_in_order(
-    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, note: Callable[[str], None]
 ) -> None:
     rounds, kills = 25 * times.events, 3 * times.kills
     held = await contest(tmp_path, target, 'events', tasks=24, rounds=rounds, kills=kills)
@@ -234,11 +234,11 @@ async def test_events_of_four_processes_are_processed_once_and_in_order(
     assert counted['runs'] > counted['events'], 'no event met a conflict'
     assert counted['commits'] < counted['runs'], 'no events were committed together'
     assert bool(target.dropped) is target.drops
-    tell(_figures(counted, kills, target))
+    note(_figures(counted, kills, target))
 
 
 async def test_events_with_write_behind_are_processed_once_and_in_order(
-    target: Target, tmp_path: Path, times: Times, tell: Callable[[str], None]
+    target: Target, tmp_path: Path, times: Times, note: Callable[[str], None]
 ) -> None:
     target.settings['kvs']['default']['flush_interval'] = 0.02
     rounds, kills = 50 * times.events, 2 * times.kills
@@ -246,7 +246,7 @@ async def test_events_with_write_behind_are_processed_once_and_in_order(
     await check_events(target, held, provisional=True)
     counted = held.counted()
     assert counted['runs'] > counted['events'], 'no event met a conflict'
-    tell(_figures(counted, kills, target))
+    note(_figures(counted, kills, target))
 
 
 def _figures(counted: Counter[str], kills: int, target: Target) -> str:
