@@ -41,7 +41,8 @@ from learning_observer_kvs.errors import (
 )
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.plugin import AUTHORIZE_KEY, KVS_KEY, setup, startup_hook
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import MISSING
 
 __all__ = [
     'AUTHORIZE_KEY',

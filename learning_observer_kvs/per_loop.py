@@ -1,70 +1,93 @@
-"""What belongs to one event loop each: connections, queues, locks. A program may run several, one after the other."""
+"""What belongs to one event loop: connections, queues, locks. A program may run several loops, in turn or at once."""
 
 from __future__ import annotations
 
-import asyncio
 import os
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Iterator
-from threading import get_ident
 from typing import Generic, TypeVar
 
 T = TypeVar('T')
 
 
 class PerLoop(Generic[T]):
-    """A thing for each event loop, made when it is first asked for in a loop; those of closed loops are let go.
+    """One object for each event loop, made when it is first asked for in that loop.
+
+    Those of closed loops are dropped when another loop makes or drops its own.
 
     A forked child starts with none: it must not use what its parent has open.
 
     Args:
-        make: makes one, inside the running loop.
+        make: makes the object of the running loop.
     """
 
-    __slots__ = ('_by_loop', '_last', '_make', '_of_parent', '_pid')
+    __slots__ = ('_by_loop', '_inherited', '_make', '_pid')
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
-        # One object, so that loops of other threads cannot come between the two.
-        self._last: tuple[asyncio.AbstractEventLoop, T] | None = None
-        self._pid = os.getpid()
-        self._of_parent: object = None
+        self._by_loop: dict[AbstractEventLoop, T] = {}
+        self._pid = _pid
+        self._inherited: list[dict[AbstractEventLoop, T]] = []
 
     def __iter__(self) -> Iterator[T]:
+        """Iterate over the objects of all loops."""
+        self._forget_after_fork()
         return iter(list(self._by_loop.values()))
 
     def here(self) -> T:
-        """The one of the running loop."""
-        # A loop that runs in this thread is the running one. This is asked with every event, and get_running_loop()
-        # asks the system for the process id each time (until Python 3.12). Loops of other makers have no such mark.
-        last = self._last
-        if last is not None and get_ident() == getattr(last[0], '_thread_id', None) and self._pid == _pid:
-            return last[1]
-        loop = asyncio.get_running_loop()
+        """Return the object of the running loop; make it if there is none yet.
+
+        Returns:
+            The object.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
         if self._pid != _pid:
-            # What the parent has open is kept: closing it here would take its sockets out of the parent's loop.
-            self._of_parent = self._of_parent, self._by_loop
-            self._pid, self._by_loop = _pid, {}
-        if loop not in self._by_loop:
-            for other in list(self._by_loop):
-                if other.is_closed():
-                    self._by_loop.pop(other, None)
-            self._by_loop[loop] = self._make()
-        found = self._by_loop[loop]
-        self._last = loop, found
-        return found
+            self._forget_after_fork()
+        try:
+            return self._by_loop[get_running_loop()]
+        except KeyError:
+            pass
+        self._drop_closed()
+        made = self._by_loop[get_running_loop()] = self._make()
+        return made
 
     def peek(self) -> T | None:
-        """The one of the running loop, if it was made."""
-        return self._by_loop.get(asyncio.get_running_loop()) if self._pid == _pid else None
+        """Return the object of the running loop.
+
+        Returns:
+            The object; ``None`` if none was made.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
+        self._forget_after_fork()
+        return self._by_loop.get(get_running_loop())
 
     def pop(self) -> T | None:
-        """Let go of the one of the running loop, and give it back to be closed; ``None`` if there is none."""
-        loop = asyncio.get_running_loop()
-        last = self._last
-        if last is not None and last[0] is loop:
-            self._last = None
-        return self._by_loop.pop(loop, None) if self._pid == _pid else None
+        """Drop the object of the running loop.
+
+        Returns:
+            The object, to be closed by the caller; ``None`` if none was made.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
+        self._forget_after_fork()
+        self._drop_closed()
+        return self._by_loop.pop(get_running_loop(), None)
+
+    def _drop_closed(self) -> None:
+        for loop in list(self._by_loop):
+            if loop.is_closed():
+                self._by_loop.pop(loop, None)  # a loop of another thread may drop it at the same time
+
+    def _forget_after_fork(self) -> None:
+        if self._pid != _pid:
+            # What the parent has open is kept: closing it here would take its sockets out of the parent's loop.
+            self._inherited.append(self._by_loop)
+            self._by_loop, self._pid = {}, _pid
 
 
 def _note_pid() -> None:
@@ -72,5 +95,6 @@ def _note_pid() -> None:
     _pid = os.getpid()
 
 
+# os.getpid() asks the system each time; this is looked at with every event.
 _pid = os.getpid()
 os.register_at_fork(after_in_child=_note_pid)

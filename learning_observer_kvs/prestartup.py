@@ -1,10 +1,10 @@
-"""What must be right before the server starts: checks and init functions that modules register.
+"""Start-up checks and init functions that modules register, and that run before the server starts.
 
     @register_startup_check
     def check_disk(): ...          # plain or a coroutine function; raises StartupCheck
 
-All checks run, whatever the ones before found, and everything found is reported together. Init functions run after
-them, in order, and only if nothing was found. Nothing here ends the process; the aiohttp door does.
+All checks run, also after one has failed, and all failures are reported together. Init functions run after the checks,
+in order, and only if no check failed. Nothing here ends the process; the aiohttp plugin does.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ INIT_FUNCTIONS: list[Hook] = []
 
 
 def register_startup_check(check: H) -> H:
-    """Have a function without arguments (or a coroutine function) called at start-up; usable as a decorator.
+    """Register a function that is called at start-up; usable as a decorator.
 
-    It raises :class:`StartupCheck` if the server must not start. Registering a function twice runs it once.
+    Args:
+        check: a plain or coroutine function without arguments. It raises :class:`StartupCheck` if the server must not
+            start. One that is registered twice runs once.
+
+    Returns:
+        The function.
     """
     if check not in STARTUP_CHECKS:
         STARTUP_CHECKS.append(check)
@@ -42,7 +47,14 @@ def register_startup_check(check: H) -> H:
 
 
 def register_init_function(init: H) -> H:
-    """Have a function without arguments (or a coroutine function) called once all checks have passed."""
+    """Register a function that is called once all checks have passed; usable as a decorator.
+
+    Args:
+        init: a plain or coroutine function without arguments. One that is registered twice runs once.
+
+    Returns:
+        The function.
+    """
     if init not in INIT_FUNCTIONS:
         INIT_FUNCTIONS.append(init)
     return init
@@ -52,8 +64,8 @@ async def run_startup_checks_and_init() -> None:
     """Run every registered check, then every init function.
 
     Raises:
-        StartupCheck: one that holds what all failing checks said. Any other exception is a fault of the check itself
-            and goes through as it is.
+        StartupCheck: a check failed; the text and the problems are those of all failed checks. Any other exception is
+            an error in the check itself and is raised as it is.
     """
     failures = []
     for check in STARTUP_CHECKS:
@@ -73,11 +85,11 @@ async def run_startup_checks_and_init() -> None:
 
 
 def startup_checks_and_init() -> None:
-    """The same for scripts, where no event loop is running.
+    """Run every registered check, then every init function, in a script where no event loop is running.
 
     Raises:
-        StartupCheck: as above.
-        RuntimeError: called from within a running loop; await :func:`run_startup_checks_and_init` there.
+        StartupCheck: as for :func:`run_startup_checks_and_init`.
+        RuntimeError: an event loop is running; await :func:`run_startup_checks_and_init` there.
     """
     try:
         asyncio.get_running_loop()

@@ -1,6 +1,7 @@
-"""The Redis connection of the program: the settings' one, and the calls that the runtime has.
+"""The Redis connection of the program, under the names of the runtime.
 
-What a connection does is said in :mod:`learning_observer_kvs.stores.redis.connection`.
+It is the one that ``redis_connection`` in the settings describes; what a connection does is in
+:mod:`learning_observer_kvs.stores.redis.connection`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Any
 
 from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.stores.redis.cluster_client import Command
-from learning_observer_kvs.stores.redis.connection import as_text, shared
+from learning_observer_kvs.stores.redis.connection import shared
 from learning_observer_kvs.stores.redis.errors import ReplyLost, wrong_type
+from learning_observer_kvs.stores.redis.names import decode
 
 __all__ = ['connect', 'connection', 'delete', 'get', 'keys', 'mget', 'set', 'shared']
 
@@ -20,19 +22,34 @@ async def connect() -> None:
     """Make sure that the server answers.
 
     Raises:
-        StoreUnavailable: it does not, with its address, why, and what to do.
+        StoreUnavailable, Overloaded: no answer, or the server refuses; with its address, the reason and a hint.
     """
     await shared.scan(None, 1)
 
 
 async def connection() -> Any:
-    """The client of the running event loop, once the server has answered."""
+    """Return redis-py's client of the running event loop, once the server has answered.
+
+    Raises:
+        StoreUnavailable, Overloaded: no answer, or the server refuses.
+    """
     await connect()
     return shared.client()
 
 
 async def get(key: str) -> bytes | None:
-    """The bytes of a key; ``None`` when missing."""
+    """Return the bytes of a key.
+
+    Args:
+        key: the Redis key.
+
+    Returns:
+        The bytes; ``None`` if there is no such key.
+
+    Raises:
+        CorruptValue: the key does not hold a string.
+        StoreUnavailable, Overloaded: no answer, or the server refuses.
+    """
     [reply] = await shared.ask(['GET', key])
     if isinstance(reply, Exception):
         raise wrong_type(repr(key))
@@ -41,45 +58,80 @@ async def get(key: str) -> bytes | None:
 
 
 async def mget(keys: Sequence[str]) -> list[bytes | None]:
-    """The bytes of several keys, in order."""
+    """Return the bytes of several keys.
+
+    Args:
+        keys: the Redis keys.
+
+    Returns:
+        The bytes of each, in order; ``None`` if there is no such key or it does not hold a string.
+
+    Raises:
+        StoreUnavailable, Overloaded: no answer, or the server refuses.
+    """
     replies = await shared.ask(*(['GET', key] for key in keys)) if keys else []
     return [None if isinstance(reply, Exception) else reply for reply in replies]
 
 
 async def set(key: str, value: str | bytes, expiry: float | None = None) -> bool:
-    """Set a key, to expire after so many seconds if given.
+    """Set a key.
+
+    Args:
+        key: the Redis key.
+        value: what it is to hold; text as UTF-8.
+        expiry: its TTL in seconds; ``None`` for none.
+
+    Returns:
+        True.
 
     Raises:
         WriteUnclear: the reply was lost.
+        StoreUnavailable, Overloaded: nothing was written: no connection, or the server refuses.
     """
     command: list[str | bytes | int] = ['SET', key, value]
     if expiry is not None:
         command += ['PX', round(expiry * 1000)]
-    return bool(await _change(command))
+    return bool(await _write(command))
 
 
 async def delete(key: str) -> int:
-    """Remove a key; how many were there (0 or 1)."""
-    return int(await _change(['UNLINK', key]))
+    """Remove a key.
+
+    Args:
+        key: the Redis key.
+
+    Returns:
+        How many keys were removed: 0 or 1.
+
+    Raises:
+        WriteUnclear: the reply was lost.
+        StoreUnavailable, Overloaded: nothing was written: no connection, or the server refuses.
+    """
+    return int(await _write(['UNLINK', key]))
 
 
 async def keys() -> list[str]:
-    """All keys that are text, by ``SCAN``: the server is never blocked."""
+    """Return all keys that are UTF-8, by ``SCAN``, which does not block the server.
+
+    Raises:
+        StoreUnavailable, Overloaded: no answer, or the server refuses.
+    """
     found: dict[str, None] = {}
     cursor: str | None = None
     while True:
         page, cursor = await shared.scan(cursor, 1000)
-        found.update(dict.fromkeys(text for key in page if (text := as_text(key)) is not None))
+        found.update(dict.fromkeys(text for key in page if (text := decode(key)) is not None))
         if cursor is None:
             return list(found)
 
 
-async def _change(command: Command) -> Any:
+async def _write(command: Command) -> Any:
     try:
         [reply] = await shared.exchange([command])
     except ReplyLost as lost:
         raise WriteUnclear(
-            f'Redis at {lost}: the reply to {command[0]!r} was lost; it was carried out or not.'
+            f'Redis at {shared.address()}: the reply to {command[0]!r} was lost ({lost}). '
+            'The write may or may not have been applied; read the key to find out.'
         ) from None
     if isinstance(reply, Exception):
         raise shared.unavailable(reply)

@@ -60,9 +60,9 @@ async def _fresh_globals(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]
     monkeypatch.setattr(prestartup, 'STARTUP_CHECKS', list(prestartup.STARTUP_CHECKS))
     monkeypatch.setattr(prestartup, 'INIT_FUNCTIONS', list(prestartup.INIT_FUNCTIONS))
     yield
-    await KVS.close()
     for name in KVS.names():
         KVS.remove_item(name)
+    await KVS.close()
     settings.settings.clear()
     redis_connection.shared.configure({})
     clear()

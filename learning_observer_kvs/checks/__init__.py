@@ -1,1 +1,1 @@
-"""Judging the settings, before and at start-up."""
+"""Checks of a configuration: of the settings alone (static), and of what they name (live)."""

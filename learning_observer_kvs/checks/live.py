@@ -1,4 +1,4 @@
-"""Live checks: every store looks at the place where its data lives, all at once and for a bounded time."""
+"""Live checks: every store checks the files, directories and servers behind it, all at once and in a bounded time."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ import asyncio
 import dataclasses
 from collections.abc import Mapping
 
+from learning_observer_kvs.config.rows import StoreConfig
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.settings import Settings, store_entries
 from learning_observer_kvs.stores.base import Store
 
 LIMIT = 3.0
-"""Seconds that the stores have for it, all together."""
+"""Seconds that a health check may take; those of all stores run at once."""
 
 
-async def check_stores(stores: Mapping[str, Store], settings: Settings, limit: float = LIMIT) -> list[Problem]:
-    """What is wrong with the files, folders and servers behind the stores.
+async def check_stores(
+    stores: Mapping[str, Store], rows: Mapping[str, StoreConfig], limit: float = LIMIT
+) -> list[Problem]:
+    """Check the files, directories and servers behind stores.
 
     Args:
-        stores: by name.
-        settings: where they were configured, for the places.
-        limit: seconds.
+        stores: the stores by name.
+        rows: the rows that they were made from, by name; a store that was not made from the settings has none.
+        limit: seconds that each store has.
 
     Returns:
-        The problems in the order of the stores. What is the same with several stores is one problem.
+        The problems in the order of the stores. What several stores report alike is one problem.
     """
-    findings = await asyncio.gather(*(_health_check(store, limit) for store in stores.values()))
-    paths = {entry.name: entry.path for entry in store_entries(settings)}
-    same: dict[Problem, list[str]] = {}
-    for name, found in zip(stores, findings, strict=True):
-        for problem in found:
-            same.setdefault(problem, []).append(name)
+    found = await asyncio.gather(*(_health_check(store, limit) for store in stores.values()))
+    reporting: dict[Problem, list[str]] = {}
+    for name, problems in zip(stores, found, strict=True):
+        for problem in problems:
+            reporting.setdefault(problem, []).append(name)
     return [
         dataclasses.replace(
             problem,
-            location=settings.location(*paths.get(names[0], ('kvs',)), problem.subject),
+            location=rows[names[0]].location_of(problem.subject) if names[0] in rows else 'settings',
             subject=' and '.join(f'kvs.{name}' for name in names),
         )
-        for problem, names in same.items()
+        for problem, names in reporting.items()
     ]
 
 
@@ -47,8 +48,8 @@ async def _health_check(store: Store, limit: float) -> list[Problem]:
         async with asyncio.timeout(limit):
             return await store.health_check()
     except TimeoutError:
-        hint = 'Is it running, and is the way to it open?'
-        return [Problem('KVS.E019', '', 'type', f'gave no answer within {limit:g} s: {store.location()}', hint)]
+        message = f'did not answer within {limit:g} s: {store.location()}'
+        return [Problem('KVS.E019', '', 'type', message, 'Check that it runs and can be reached.')]
     except KVSError as error:
         option = next((option.name for option in store.OPTIONS if option.kind == 'path'), 'type')
         return [Problem('KVS.E018', '', option, 'does not work', str(error))]

@@ -1,4 +1,4 @@
-"""Settings of Redis that cannot hold together, though each is right by itself."""
+"""Rules for the ``redis_*`` options, of ``redis_connection`` and of stores that have a connection of their own."""
 
 from __future__ import annotations
 
@@ -6,73 +6,141 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlparse
 
-from learning_observer_kvs.stores.redis.options import SSL_WORDS, WAYS, database, given, speaks_tls
+from learning_observer_kvs.config.options import check_value
+from learning_observer_kvs.config.raw_text import UnsetVariable
+from learning_observer_kvs.config.rows import Block, Configuration, StoreConfig
+from learning_observer_kvs.problems import CATALOGUE, Problem
+from learning_observer_kvs.stores.redis.options import (
+    ADDRESS_OPTIONS,
+    OPTIONS,
+    TLS_OPTIONS,
+    database,
+    given,
+    location_of,
+    overriding,
+    speaks_tls,
+)
 
 
-class Contradiction(NamedTuple):
-    """Settings that cannot hold together: the word, what is wrong with it (after the word), the cure."""
+def check_prefixes(configuration: Configuration) -> Iterator[Problem]:
+    """Find Redis stores that share keys.
 
-    word: str
+    Args:
+        configuration: all rows.
+
+    Yields:
+        ``KVS.W003``, for each but the first of those that share keys.
+    """
+    used: list[tuple[str, tuple[str, ...], StoreConfig]] = []
+    for row in configuration.stores_by_name.values():
+        prefix = row.mapping.get('prefix') or ''
+        if row.type not in ('redis', 'redis_ephemeral') or not isinstance(prefix, str):
+            continue
+        server = location_of(overriding(_shared(configuration), row.mapping))
+        for other_prefix, other_server, other in used:
+            if other_server == server and (prefix.startswith(other_prefix) or other_prefix.startswith(prefix)):
+                message = f'and {other.subject} share keys: their prefixes are {prefix!r} and {other_prefix!r}'
+                yield Problem('KVS.W003', row.location, row.subject, message, CATALOGUE['KVS.W003'][1])
+                break
+        used.append((prefix, server, row))
+
+
+def check_contradictions(configuration: Configuration) -> Iterator[Problem]:
+    """Find options of Redis that contradict each other, where each single one is right.
+
+    Args:
+        configuration: all rows.
+
+    Yields:
+        ``KVS.E014``.
+    """
+    shared = _shared(configuration)
+    blocks: list[tuple[Block, Mapping[str, Any]]] = []
+    if configuration.redis_connection is not None:
+        blocks.append((configuration.redis_connection, shared))
+    blocks += [
+        (row, overriding(shared, row.mapping))
+        for row in configuration.stores
+        if any(str(name).startswith('redis_') for name in row.mapping)
+    ]
+    for block, options in blocks:
+        if _each_is_right(options):
+            for name, message, hint in _contradictions(options):
+                yield Problem('KVS.E014', block.location_of(name), f'{block.subject}.{name}', message, hint)
+
+
+class _Contradiction(NamedTuple):
+    """Options that contradict each other: the name of one, what is wrong with it (after the name), and the hint."""
+
+    name: str
     message: str
     hint: str
 
 
-def contradictions(settings: Mapping[str, Any]) -> Iterator[Contradiction]:
-    """Every pair of settings that cannot hold together, and a URL that is none; each setting by itself is right."""
+def _shared(configuration: Configuration) -> Mapping[str, Any]:
+    return configuration.redis_connection.mapping if configuration.redis_connection else {}
 
-    def has(word: str) -> bool:
-        return given(settings, word) not in (None, False)
 
-    ways = [way for way, words in WAYS.items() if any(has(word) for word in words)]
+def _each_is_right(options: Mapping[str, Any]) -> bool:
+    values = [(option, options[option.name]) for option in OPTIONS if option.name in options]
+    return not any(isinstance(value, UnsetVariable) or check_value(option, value) for option, value in values)
+
+
+def _contradictions(options: Mapping[str, Any]) -> Iterator[_Contradiction]:
+    def has(name: str) -> bool:
+        return given(options, name) not in (None, False)
+
+    ways = [way for way, names in ADDRESS_OPTIONS.items() if any(has(name) for name in names)]
     for way in ways[1:]:
-        word = next(word for word in WAYS[way] if has(word))
-        yield Contradiction(word, f'stands beside {ways[0]}, and both say where the server is', 'Take one of them out.')
+        name = next(name for name in ADDRESS_OPTIONS[way] if has(name))
+        yield _Contradiction(name, f'contradicts {ways[0]}: both say where the server is', 'Take one of them out.')
     if has('redis_sentinels') != has('redis_service_name'):
         there, missing = 'redis_sentinels', 'redis_service_name'
         if has(missing):
             there, missing = missing, there
-        yield Contradiction(there, f'needs {missing}', f'Add {missing}.')
+        yield _Contradiction(there, f'needs {missing}', f'Add {missing}.')
     if has('redis_url'):
-        yield from _faults_of_url(str(settings['redis_url']), has('redis_ssl'))
+        yield from _problems_of_url(str(options['redis_url']), has('redis_ssl'))
     if has('redis_cluster'):
-        for word in ('redis_sentinels', 'redis_socket'):
-            if has(word):
-                yield Contradiction(
-                    'redis_cluster', f'does not go with {word}', 'Name a node by redis_host and redis_port.'
-                )
-        if database(settings):
-            yield Contradiction('redis_cluster', 'has no databases but 0', 'Take redis_db out, and use a prefix.')
+        for name in ('redis_sentinels', 'redis_socket'):
+            if has(name):
+                hint = 'Name a node by redis_host and redis_port.'
+                yield _Contradiction('redis_cluster', f'cannot be combined with {name}', hint)
+        if database(options):
+            yield _Contradiction(
+                'redis_cluster', 'allows no database other than 0', 'Take redis_db out, and use a prefix.'
+            )
     if has('redis_socket') and has('redis_ssl'):
-        yield Contradiction('redis_ssl', 'does not go with redis_socket', 'Take one of them out.')
-    if not speaks_tls(settings):
-        for word in SSL_WORDS:
-            if has(word):
-                yield Contradiction(word, 'is given, but redis_ssl is not true', 'Add redis_ssl: true.')
+        yield _Contradiction('redis_ssl', 'cannot be combined with redis_socket', 'Take one of them out.')
+    if not speaks_tls(options):
+        for name in TLS_OPTIONS:
+            if has(name):
+                yield _Contradiction(name, 'is given, but redis_ssl is not true', 'Add redis_ssl: true.')
     if has('redis_ssl_keyfile') and not has('redis_ssl_certfile'):
-        yield Contradiction('redis_ssl_keyfile', 'needs redis_ssl_certfile', 'Add redis_ssl_certfile.')
+        yield _Contradiction('redis_ssl_keyfile', 'needs redis_ssl_certfile', 'Add redis_ssl_certfile.')
 
 
-def _faults_of_url(url: str, tls: bool) -> Iterator[Contradiction]:
-    word, example = 'redis_url', 'Write it as redis://user:password@host:port/db.'
+def _problems_of_url(url: str, tls: bool) -> Iterator[_Contradiction]:
+    name, example = 'redis_url', 'Write it as redis://user:password@host:port/db.'
     try:
         parsed = urlparse(url)
     except ValueError:
-        yield Contradiction(word, 'is no URL', example)
+        yield _Contradiction(name, 'is not a URL', example)
         return
     try:
         wrong_port = parsed.port == 0
     except ValueError:
         wrong_port = True
     if parsed.scheme not in ('redis', 'rediss', 'unix'):
-        yield Contradiction(word, 'begins with none of redis://, rediss://, unix://', example)
+        yield _Contradiction(name, 'does not begin with redis://, rediss:// or unix://', example)
         return
     if wrong_port:
-        yield Contradiction(word, 'has a port that is no number from 1 to 65535', example)
+        yield _Contradiction(name, 'has a port that is not a number from 1 to 65535', example)
     if parsed.scheme == 'unix' and not parsed.path.strip('/'):
-        yield Contradiction(word, 'names no socket', 'Write it as unix:///path/of/redis.sock.')
+        yield _Contradiction(name, 'does not name a socket', 'Write it as unix:///path/of/redis.sock.')
     if parsed.scheme != 'unix' and parsed.path.strip('/') and not parsed.path.strip('/').isdigit():
-        yield Contradiction(word, 'has a database that is no number', example)
+        yield _Contradiction(name, 'has a database that is not a number', example)
     for option in sorted(set(parse_qs(parsed.query)) - {'db'}):
-        yield Contradiction(word, f'has the option {option!r}', 'Write it as a redis_… setting beside the URL.')
+        yield _Contradiction(name, f'has the option {option!r}', 'Write it as a redis_… option beside the URL.')
     if tls and parsed.scheme == 'redis':
-        yield Contradiction('redis_ssl', 'is true, but redis_url says redis://', 'Write rediss:// in the URL.')
+        yield _Contradiction('redis_ssl', 'is true, but redis_url begins with redis://', 'Write rediss:// in the URL.')

@@ -8,10 +8,12 @@ import click
 
 from learning_observer_kvs.checks import static
 from learning_observer_kvs.cli.common import echo_json, json_option
+from learning_observer_kvs.config.rows import Configuration
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVS_MAP, live_problems, reserved_names
 from learning_observer_kvs.problems import Level, report
-from learning_observer_kvs.settings import Settings, read_settings, store_entries
+from learning_observer_kvs.settings import Settings, read_settings
+from learning_observer_kvs.stores.configured import parse_settings
 
 
 @click.command('check')
@@ -37,21 +39,21 @@ def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) 
       lo-kvs check creds.yaml --live
     """
     try:
-        settings = read_settings(creds or 'creds.yaml')
+        configuration = parse_settings(read_settings(creds or 'creds.yaml'), KVS_MAP)
     except StartupCheck as failure:
         if not as_json:
             raise
-        settings, found = Settings(), list(failure.problems)
+        configuration, found = Configuration(settings=Settings()), list(failure.problems)
     else:
-        found = static.check_settings(settings, KVS_MAP, reserved_names())
+        found = static.check(configuration, KVS_MAP, reserved_names())
     if live and all(problem.level is Level.WARNING for problem in found):
-        found += asyncio.run(live_problems(settings))
+        found += asyncio.run(live_problems(configuration))
     if as_json:
         echo_json([problem.as_dict() for problem in found])
     elif found:
         click.echo(report(found))
     else:
-        stores = ', '.join(f'{entry.name} ({entry.options["type"]})' for entry in store_entries(settings))
-        click.echo(f'{settings.source}: no problems. Stores: {stores}')
+        stores = ', '.join(f'{row.name} ({row.type})' for row in configuration.stores)
+        click.echo(f'{configuration.settings.source}: no problems. Stores: {stores}')
     if any(problem.level >= Level[fail_level.upper()] for problem in found):
         raise SystemExit(1)

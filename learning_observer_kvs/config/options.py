@@ -1,4 +1,4 @@
-"""How a store type says which settings it takes."""
+"""The options of a block of settings: what values each of them accepts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from learning_observer_kvs.config.redaction import Text, Unset, shown
+from learning_observer_kvs.config.raw_text import RawText, UnsetVariable
+from learning_observer_kvs.config.redaction import display_value
 
 MAX_SECONDS = 1_000_000_000
-"""Thirty years; what is longer no backend would take."""
+"""Thirty years; some backends accept no longer time."""
 
 Kind = Literal[
     'path', 'text', 'text or null', 'boolean', 'seconds', 'count', 'index', 'port', 'addresses', 'choice', 'function'
@@ -21,17 +22,17 @@ _FUNCTION = re.compile(r'\w+(\.\w+)*:\w+')
 
 @dataclass(frozen=True)
 class Option:
-    """One setting of a store type.
+    """One option of a store type, or of another block of the settings.
 
     Args:
-        name: its word in the configuration; also the keyword argument of the store's constructor.
-        kind: what values it takes: ``path`` and ``text`` (not empty), ``text or null``, ``boolean``, ``seconds`` (a
+        name: its name in the configuration; also the keyword argument of the store's constructor.
+        kind: what values it accepts: ``path`` and ``text`` (not empty), ``text or null``, ``boolean``, ``seconds`` (a
             positive number, up to :data:`MAX_SECONDS`), ``count`` (a whole number above 0), ``index`` (0 or above),
             ``port``, ``addresses`` (a list of ``host:port``, or one text with commas between), ``choice`` (one of
             ``choices``), ``function`` (``package.module:function``).
         required: whether a configuration without it is an error.
-        default: what holds when it is not given.
-        choices: the words a ``choice`` takes.
+        default: the value where it is not given.
+        choices: the values that a ``choice`` accepts.
         doc: one sentence for people.
     """
 
@@ -43,10 +44,18 @@ class Option:
     doc: str = ''
 
 
-def taken(option: Option, value: Any) -> Any:
-    """What an option takes a value for: of text from outside the number or boolean that it spells, of anything else the
-    value itself."""
-    if not isinstance(value, Text) or isinstance(value, Unset):
+def convert(option: Option, value: Any) -> Any:
+    """Return the value that an option makes of raw text.
+
+    Args:
+        option: the option that the text is given for.
+        value: any value that settings can hold.
+
+    Returns:
+        The number, boolean or plain text that a ``RawText`` spells; any other value, and text that the option rejects,
+        unchanged.
+    """
+    if not isinstance(value, RawText) or isinstance(value, UnsetVariable):
         return value
     text = str.__str__(value)
     match option.kind:
@@ -58,51 +67,58 @@ def taken(option: Option, value: Any) -> Any:
                     return number(text)
             return value
         case _:
-            return text if problem_of(option, text) is None else value
+            return text if check_value(option, text) is None else value
 
 
-def problem_of(option: Option, value: Any) -> tuple[str, str] | None:
-    """What is wrong with a value and its cure; ``None`` if nothing is."""
-    if isinstance(value, Unset):
+def check_value(option: Option, value: Any) -> tuple[str, str] | None:
+    """Check whether an option accepts a value.
+
+    Args:
+        option: the option that the value is given for.
+        value: any value that settings can hold, converted.
+
+    Returns:
+        ``None`` if it does; otherwise the message and the hint of a :class:`~learning_observer_kvs.problems.Problem`.
+    """
+    if isinstance(value, UnsetVariable):
         return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    given = f'is {shown(option.name, value)}'
     match option.kind:
         case 'path' | 'text':
-            good = _is_text(value) and bool(value) and '\0' not in value
-            wanted = 'Write a path.' if option.kind == 'path' else 'Write text that is not empty.'
+            accepted = _is_text(value) and bool(value) and '\0' not in value
+            hint = 'Write a path.' if option.kind == 'path' else 'Write text that is not empty.'
         case 'text or null':
-            good, wanted = value is None or _is_text(value), 'Write text, or null; put numbers in quotes.'
+            accepted, hint = value is None or _is_text(value), 'Write text, or null; put numbers in quotes.'
         case 'boolean':
-            good, wanted = isinstance(value, bool), 'Write true or false, without quotes.'
+            accepted, hint = isinstance(value, bool), 'Write true or false, without quotes.'
         case 'seconds':
-            good = is_number and 0 < value <= MAX_SECONDS
-            most = f', {MAX_SECONDS:,} at most' if is_number and value > MAX_SECONDS else ''
-            wanted = f'Write a positive number of seconds{most}' + _unquote(value)
+            accepted = is_number and 0 < value <= MAX_SECONDS
+            limit = f', {MAX_SECONDS:,} at most' if is_number and value > MAX_SECONDS else ''
+            hint = f'Write a positive number of seconds{limit}' + _unquote(value)
         case 'count':
-            good = is_number and isinstance(value, int) and value > 0
-            wanted = 'Write a whole number above 0' + _unquote(value)
+            accepted = is_number and isinstance(value, int) and value > 0
+            hint = 'Write a whole number above 0' + _unquote(value)
         case 'index':
-            good = is_number and isinstance(value, int) and value >= 0
-            wanted = 'Write 0 or a whole number above' + _unquote(value)
+            accepted = is_number and isinstance(value, int) and value >= 0
+            hint = 'Write 0 or a whole number above' + _unquote(value)
         case 'port':
-            good = is_number and isinstance(value, int) and 0 < value < 65536
-            wanted = 'Write a whole number from 1 to 65535' + _unquote(value)
+            accepted = is_number and isinstance(value, int) and 0 < value < 65536
+            hint = 'Write a whole number from 1 to 65535' + _unquote(value)
         case 'addresses':
             listed = value.split(',') if isinstance(value, str) else value
-            good = value is None or (isinstance(listed, (list, tuple)) and all(map(_is_address, listed)))
-            wanted = 'Write a list of addresses, each as host:port.'
+            accepted = value is None or (isinstance(listed, (list, tuple)) and all(map(_is_address, listed)))
+            hint = 'Write a list of addresses, each as host:port.'
         case 'choice':
-            good = value in option.choices
-            wanted = f'Write {" or ".join(option.choices)}.'
+            accepted = value in option.choices
+            hint = f'Write {" or ".join(option.choices)}.'
         case 'function':
-            good = isinstance(value, str) and bool(_FUNCTION.fullmatch(value))
-            wanted = 'Write it as package.module:function.'
-    return None if good else (given, wanted)
+            accepted = isinstance(value, str) and bool(_FUNCTION.fullmatch(value))
+            hint = 'Write it as package.module:function.'
+    return None if accepted else (f'is {display_value(option.name, value)}', hint)
 
 
 def _is_text(value: object) -> bool:
-    """Half of a surrogate pair is none: nothing outside could take it."""
+    """Return whether a value is text that can be encoded: half of a surrogate pair cannot."""
     return isinstance(value, str) and not any('\ud800' <= character <= '\udfff' for character in value)
 
 
@@ -112,7 +128,7 @@ def _is_address(item: object) -> bool:
 
 
 def _unquote(value: object) -> str:
-    if isinstance(value, str) and not isinstance(value, Text):
+    if isinstance(value, str) and not isinstance(value, RawText):
         try:
             float(value)
         except ValueError:

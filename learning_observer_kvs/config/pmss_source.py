@@ -1,8 +1,8 @@
 """Settings from PMSS: ``.pmss`` files, and the settings object of a program that uses PMSS.
 
-Everything in such a file is text. Of its rules those are ours whose selector is nothing but types: ``kvs default`` for
-a store, ``redis_connection``, ``kvs_debug`` and ``config``. The package ``pmss`` is imported for a file only; of a
-settings object the rulesets are walked, for it cannot tell which stores there are.
+Every value in such a file is text. Rules are read if their selector consists of types alone: ``kvs default`` for a
+store, ``redis_connection``, ``kvs_debug`` and ``config``. The package ``pmss`` is imported only to read a file; a
+settings object is read ruleset by ruleset, because it cannot list the stores.
 """
 
 from __future__ import annotations
@@ -13,51 +13,55 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from learning_observer_kvs.config.files import read_text, unreadable
-from learning_observer_kvs.config.redaction import Text
-from learning_observer_kvs.config.yaml_source import Path
+from learning_observer_kvs.config.raw_text import RawText
+from learning_observer_kvs.config.source import Layer, SettingPath, read_text, unreadable
 
 DEPTHS = {'kvs': 3, 'redis_connection': 2, 'kvs_debug': 2, 'config': 2}
-"""The blocks that may be there, and how long the path of a value in them is."""
+"""The blocks that are read, and the length of the path of a value in each."""
 
 
 class PmssSettings(Protocol):
-    """What :class:`pmss.Settings` has: ``ruleset.rulesets``, each with ``results`` = ``{leaf: {selector: value}}``."""
+    """What is read of :class:`pmss.Settings`: ``ruleset.rulesets``, whose ``results`` are by leaf, then by selector."""
 
     ruleset: Any
 
 
-class Layer(NamedTuple):
-    """Settings of one file or ruleset: nested, where each value is written, and the name of it all."""
-
-    data: dict[str, Any]
-    locations: dict[Path, str]
-    name: str
-
-
 def read_file(name: str) -> Layer:
-    """The settings of a ``.pmss`` file.
+    """Read the settings of a ``.pmss`` file.
+
+    Args:
+        name: its path.
+
+    Returns:
+        The settings with their lines; each value is a ``RawText``, or ``None``.
 
     Raises:
-        StartupCheck: it cannot be read, is not PMSS, or the package ``pmss`` is not there.
+        StartupCheck: it cannot be read, is not PMSS, or the package ``pmss`` is not installed.
     """
     text = _without_block_comments(read_text(name))
     for number, line in enumerate(text.splitlines(), 1):
         if '://' in line and line.index('//') == line.index('://') + 1:
             raise unreadable(
                 f'{name}:{number}',
-                'has a URL, and PMSS takes // for the beginning of a comment',
-                'Write the URL in the YAML file, or take it from the environment with ${NAME}.',
+                'has a URL, and in PMSS // begins a comment',
+                'Write the URL in the YAML file, or in an environment variable that is used as ${NAME}.',
             )
     plain = re.sub('//.*', '', text)
-    rules = _parsed(name, plain) if plain.strip() else {}
-    return _layer(name, rules, _lines(plain))
+    rules = _parse(name, plain) if plain.strip() else {}
+    return _layer(name, rules, _lines_of(plain))
 
 
 def read_object(settings: PmssSettings) -> Iterator[Layer | str]:
-    """The settings of a settings object, first the ones that win; of a YAML file that it has read the name."""
+    """Read the settings of a settings object.
+
+    Args:
+        settings: what the program has made with PMSS.
+
+    Yields:
+        One layer for each of its rulesets, those that win first; for a YAML file that it has read, the file's name.
+    """
     yield from _rulesets(settings.ruleset)
 
 
@@ -71,7 +75,7 @@ def _rulesets(ruleset: Any) -> Iterator[Layer | str]:
     yield name if name.endswith(('.yaml', '.yml')) else _layer(name, results, {})
 
 
-def _parsed(name: str, text: str) -> Mapping[str, Any]:
+def _parse(name: str, text: str) -> Mapping[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -79,39 +83,39 @@ def _parsed(name: str, text: str) -> Mapping[str, Any]:
     except ImportError as error:
         message = f'needs the package pmss, which cannot be imported ({error})'
         raise unreadable(name, message, "Install it: pip install 'learning_observer_kvs[pmss]'.") from None
-    said = io.StringIO()  # it prints what it stumbles over, passwords too
-    with redirect_stdout(said), warnings.catch_warnings():
+    printed = io.StringIO()  # its parser prints what it cannot parse, passwords too
+    with redirect_stdout(printed), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        lexer.begin('INITIAL')  # a file that was no PMSS leaves it in the middle of a value
+        lexer.begin('INITIAL')  # a file that was not PMSS leaves it in the middle of a value
         try:
             rules: Mapping[str, Any] = loadfile.load_pmss_string(text, provenance=name, print_debug=False)
-        except Exception:  # whatever its parser makes of a fault
-            said.write('fault')
-    if said.getvalue():
+        except Exception:  # its parser raises errors of many types
+            printed.write('error')
+    if printed.getvalue():
         hint = 'Look for a ; after every value, for { and }, and for names of anything but letters, digits and _.'
         raise unreadable(name, 'is not PMSS', hint)
     return rules
 
 
-def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[Path, int]) -> Layer:
+def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[SettingPath, int]) -> Layer:
     data: dict[str, Any] = {}
-    locations: dict[Path, str] = {}
+    locations: dict[SettingPath, str] = {}
     for leaf, values in rules.items():
         for selector, value in values.items():
             path = (*_types(selector), leaf)
             if DEPTHS.get(path[0]) != len(path):
                 continue
             inner = data
-            for depth, step in enumerate(path[:-1], 1):
-                inner = inner.setdefault(step, {})
+            for depth, part in enumerate(path[:-1], 1):
+                inner = inner.setdefault(part, {})
                 locations.setdefault(path[:depth], name)
-            inner[leaf] = None if value == 'None' else Text.of(value) if isinstance(value, str) else value
+            inner[leaf] = None if value == 'None' else RawText.of(value) if isinstance(value, str) else value
             locations[path] = f'{name}:{lines[path]}' if path in lines else name
-    return Layer(data, locations, name)
+    return Layer(data, name, locations)
 
 
 def _types(selector: Any) -> tuple[str, ...]:
-    """The types that a selector is made of; nothing if it is made of anything else, too."""
+    """Return the types that a selector consists of; nothing if it has any other part."""
     parts = getattr(selector, 'selectors', None) or [selector]
     types = tuple(getattr(part, 'element_type', None) for part in parts)
     return types if all(isinstance(word, str) for word in types) else ()  # type: ignore[return-value]
@@ -121,23 +125,23 @@ def _without_block_comments(text: str) -> str:
     return re.sub(r'/\*.*?\*/', lambda comment: '\n' * comment[0].count('\n'), text, flags=re.DOTALL)
 
 
-_PIECE = re.compile(r'\s*(?:(?P<close>\})|(?P<selector>[^{}:;]*)\{|(?P<name>\w+)\s*:[^;]*;)')
+_TOKEN = re.compile(r'\s*(?:(?P<close>\})|(?P<selector>[^{}:;]*)\{|(?P<name>\w+)\s*:[^;]*;)')
 
 
-def _lines(text: str) -> dict[Path, int]:
-    """The line that each value begins on; of what is not read that way nothing."""
-    found: dict[Path, int] = {}
+def _lines_of(text: str) -> dict[SettingPath, int]:
+    """Return the line on which each value begins, as far as it can be found."""
+    found: dict[SettingPath, int] = {}
     inside: list[list[str]] = []
     position = 0
-    while piece := _PIECE.match(text, position):
-        if piece['close']:
+    while token := _TOKEN.match(text, position):
+        if token['close']:
             if not inside:
                 break
             inside.pop()
-        elif piece['selector'] is not None:
-            inside.append(piece['selector'].split())
+        elif token['selector'] is not None:
+            inside.append(token['selector'].split())
         else:
-            path = (*(word for words in inside for word in words), piece['name'])
-            found[path] = text.count('\n', 0, piece.start('name')) + 1
-        position = piece.end()
+            path = (*(word for words in inside for word in words), token['name'])
+            found[path] = text.count('\n', 0, token.start('name')) + 1
+        position = token.end()
     return found

@@ -1,78 +1,89 @@
-"""Settings as messages show them: never a secret."""
+"""Settings as messages display them: never a secret."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
-HIDDEN = '(hidden)'
+from learning_observer_kvs.config.raw_text import RawText
 
+REDACTED = '(hidden)'
+"""What is displayed in place of a secret."""
 
-class Text(str):
-    """A value that came from where there is text only, so that numbers and booleans are made of it where they belong.
-
-    Attributes:
-        written: what stands in the settings, such as ``${NAME}``; shown instead of the value, which may be a secret.
-            ``None`` if the value itself does.
-    """
-
-    written: str | None = None
-
-    @classmethod
-    def of(cls, text: str, written: str | None = None) -> Self:
-        """The text, with what stands for it in the settings."""
-        made = cls(text)
-        made.written = written
-        return made
-
-
-class Unset(Text):
-    """Text that could not be had, because a variable is not set. That is told by itself; nothing else is wrong."""
-
+MAX_DISPLAYED = 100
+"""Characters of a value that are displayed."""
 
 _SECRET = re.compile(r'password|passwd|passphrase|secret|token|credential|(api|private)_?key', re.IGNORECASE)
 _CREDENTIALS = re.compile(r'://\S*@')
 _QUERY = re.compile(r'(://[^?\s]*)\?\S+')
 
-LONGEST = 100
-"""Characters of a value that are shown."""
 
+def is_secret(option: object) -> bool:
+    """Return whether the value of an option must not be displayed.
 
-def is_secret(name: object) -> bool:
-    """Whether the value of a setting of this name is never shown."""
-    return isinstance(name, str) and _SECRET.search(name) is not None
+    Args:
+        option: its name; a name that is not text is not secret.
+
+    Returns:
+        Whether the name is that of a password, token or the like.
+    """
+    return isinstance(option, str) and _SECRET.search(option) is not None
 
 
 def without_credentials(address: str) -> str:
-    """An address without what stands before its host or after its question mark."""
-    return _QUERY.sub(rf'\1?{HIDDEN}', _CREDENTIALS.sub(f'://{HIDDEN}@', address))
+    """Return an address with what stands before its host and after its question mark redacted.
+
+    Args:
+        address: a URL, or any text.
+
+    Returns:
+        The address; text without a URL unchanged.
+    """
+    return _QUERY.sub(rf'\1?{REDACTED}', _CREDENTIALS.sub(f'://{REDACTED}@', address))
 
 
-def shown(name: object, value: object) -> str:
-    """A setting's value: quoted, cut where it is long; of what holds other values, and of secrets, the kind alone."""
+def display_value(option: object, value: object) -> str:
+    """Return the value of an option as a message displays it.
+
+    Args:
+        option: its name, which decides whether the value is secret.
+        value: any value that settings can hold.
+
+    Returns:
+        The value, quoted, and cut after :data:`MAX_DISPLAYED` characters; of a mapping or a list its kind alone; of a
+        secret :data:`REDACTED`.
+    """
     if value is None or isinstance(value, bool):
         return {None: 'null', True: 'true', False: 'false'}[value]
-    if is_secret(name):
-        return HIDDEN
-    if isinstance(value, Text) and value.written is not None:
+    if is_secret(option):
+        return REDACTED
+    if isinstance(value, RawText) and value.written is not None:
         return value.written
     if isinstance(value, Mapping):
         return 'a mapping'
     if isinstance(value, (list, tuple, set)):
         return 'a list'
     text = repr(without_credentials(value) if isinstance(value, str) else value)
-    return text if len(text) <= LONGEST else text[:LONGEST] + '…'
+    return text if len(text) <= MAX_DISPLAYED else text[:MAX_DISPLAYED] + '…'
 
 
-def masked(value: Any, name: object = '') -> Any:
-    """A copy of nested settings in which every secret is hidden."""
+def redacted(value: Any, option: object = '') -> Any:
+    """Return a copy of nested settings in which every secret is replaced by :data:`REDACTED`.
+
+    Args:
+        value: a mapping, a list or a single value.
+        option: the name of the option that holds it.
+
+    Returns:
+        The copy, of plain dictionaries and lists.
+    """
     if isinstance(value, Mapping):
-        return {key: masked(item, key) for key, item in value.items()}
+        return {key: redacted(item, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [masked(item, name) for item in value]
-    if value is not None and is_secret(name):
-        return HIDDEN
-    if isinstance(value, Text) and value.written is not None:
+        return [redacted(item, option) for item in value]
+    if value is not None and is_secret(option):
+        return REDACTED
+    if isinstance(value, RawText) and value.written is not None:
         return value.written
     return without_credentials(value) if isinstance(value, str) else value

@@ -1,24 +1,45 @@
-"""YAML as plain data, with the line each entry stands on and every duplicate key found."""
+"""Settings from YAML: plain data, with the line of each setting and every duplicate key found."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import re
 from typing import Any
 
 import yaml
 
-Path = tuple[Hashable, ...]
+from learning_observer_kvs.config.source import BLOCKS, Layer, SettingPath, dotted, location_in, read_text, unreadable
+from learning_observer_kvs.errors import StartupCheck
+from learning_observer_kvs.problems import Problem
 
 
-class _Loader(yaml.SafeLoader):
-    """Says where a value stands that looks like a date or a number and is none, such as ``2026-13-45``."""
+def read_file(name: str) -> Layer:
+    """Read the settings of a YAML file.
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError:
-            problem = 'this looks like a date or a number and is none; put it in quotes if it is text'
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+    Args:
+        name: its path.
+
+    Returns:
+        The settings with their lines; keys written twice in a block of this package are problems ``KVS.E013``.
+
+    Raises:
+        StartupCheck: it cannot be read, is not YAML or not a mapping.
+    """
+    try:
+        document = Document(read_text(name))
+    except RecursionError:
+        raise unreadable(name, 'is nested too deep to be settings', 'Look for open brackets.') from None
+    except yaml.YAMLError as error:
+        raise _not_yaml(name, error) from None
+    if not isinstance(document.data, dict):
+        kind = 'empty' if document.data is None else f'a {type(document.data).__name__}'
+        raise unreadable(name, f'is {kind}', 'Settings are a mapping that begins with a block such as "kvs:".')
+    locations = {path: f'{name}:{line}' for path, line in document.lines.items()}
+    problems = []
+    for path, first, second in document.duplicates:
+        if path[0] in BLOCKS:
+            location, message = location_in(locations, path, name), f'is written twice, on lines {first} and {second}'
+            problems.append(Problem('KVS.E013', location, dotted(path), message, 'Remove one.'))
+    return Layer(document.data, name, locations, problems)
 
 
 class Document:
@@ -33,27 +54,30 @@ class Document:
     def __init__(self, text: str) -> None:
         """Read a text.
 
+        Args:
+            text: one YAML document.
+
         Raises:
             yaml.YAMLError: it is not YAML.
         """
-        self.lines: dict[Path, int] = {}
-        self.duplicates: list[tuple[Path, int, int]] = []
+        self.lines: dict[SettingPath, int] = {}
+        self.duplicates: list[tuple[SettingPath, int, int]] = []
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is not None:
                 # Before it is constructed: that merges what "<<" refers to into the nodes themselves.
-                self._note(loader, node, (), ())
+                self._record(loader, node, (), ())
             self.data: Any = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
 
-    def _note(self, loader: _Loader, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> None:
-        if node in above:  # an alias of what it stands in
+    def _record(self, loader: _Loader, node: yaml.Node, path: SettingPath, ancestors: tuple[yaml.Node, ...]) -> None:
+        if node in ancestors:  # an alias of a node that contains it
             return
-        above = (*above, node)
+        ancestors = (*ancestors, node)
         if isinstance(node, yaml.MappingNode):
-            first: dict[Path, int] = {}
+            first: dict[SettingPath, int] = {}
             for key_node, value_node in node.value:
                 if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == 'tag:yaml.org,2002:merge':
                     continue
@@ -62,11 +86,35 @@ class Document:
                 if inner in first:
                     self.duplicates.append((inner, first[inner], line))
                     for stale in [known for known in self.lines if known[: len(inner)] == inner]:
-                        del self.lines[stale]  # the last one holds
+                        del self.lines[stale]  # YAML takes the last one
                 first.setdefault(inner, line)
                 self.lines[inner] = line
-                self._note(loader, value_node, inner, above)
+                self._record(loader, value_node, inner, ancestors)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self.lines[(*path, index)] = item.start_mark.line + 1
-                self._note(loader, item, (*path, index), above)
+                self._record(loader, item, (*path, index), ancestors)
+
+
+class _Loader(yaml.SafeLoader):
+    """Gives the location of a value that looks like a date or a number and is not one, such as ``2026-13-45``."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:
+            message = 'this looks like a date or a number and is not one; put it in quotes if it is text'
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark) from None
+
+
+def _not_yaml(name: str, error: yaml.YAMLError) -> StartupCheck:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return unreadable(name, f'is not YAML: {str(error).splitlines()[0]}', 'Remove what is not text.')
+    mark = error.problem_mark or error.context_mark
+    location = f'{name}:{mark.line + 1}:{mark.column + 1}' if mark else name
+    message = error.problem or error.context or 'it cannot be parsed'
+    hint = 'Look at the indentation and at open quotes and brackets, here or on the lines above.'
+    if re.search(r'alias|anchor|tag', message):  # the message would go on with the value, which may be a password
+        message = 'a value begins with !, & or *, which have a meaning of their own in YAML'
+        hint = 'Put it in quotes if it is text.'
+    return unreadable(location, f'is not YAML: {message}', hint)

@@ -1,36 +1,43 @@
-"""What is folded: events with their reducers, and the batch of those that are committed at once."""
+"""Events and the states they lead to: what is committed at once."""
 
 from __future__ import annotations
 
 import asyncio
-import dis
-import functools
-import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, ReducerError
+from learning_observer_kvs.errors import ReducerError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.keys import check_key, display_key
 
-if TYPE_CHECKING:
-    from learning_observer_kvs.stores.base import Store
+ReducerCall: TypeAlias = Callable[[JSON], Awaitable[Any]]
+"""A reducer with its event filled in: takes the internal state, returns ``(internal_state, external_state)``."""
 
-Step = Callable[[JSON], Awaitable[Any]]
-"""A reducer with its event filled in: takes the internal state, gives ``(internal_state, external_state)``."""
+Encode: TypeAlias = Callable[[str, JSON], bytes]
+Decode: TypeAlias = Callable[[str, bytes], JSON]
 
 
 class Event:
-    """One event: how to run its reducer (again), what came of it, and whom to tell."""
+    """One event: how to run its reducer (again), what came of it, and the caller that waits for that.
 
-    __slots__ = ('context', 'done', 'error', 'external_key', 'null_text', 'result', 'step')
+    Args:
+        external_key: the key of the external state.
+        call: the reducer with the event filled in.
+        null_text: the JSON text of the state that a key starts from.
 
-    def __init__(self, external_key: str, step: Step, null_text: bytes) -> None:
+    Attributes:
+        result: the external state, as the reducer returned it.
+        error: what the reducer raised.
+        context: the caller's, in which the reducer runs; ``None`` while it runs in the caller's own task.
+        done: what the caller waits for; ``None`` as ``context``.
+    """
+
+    __slots__ = ('call', 'context', 'done', 'error', 'external_key', 'null_text', 'result')
+
+    def __init__(self, external_key: str, call: ReducerCall, null_text: bytes) -> None:
         self.external_key = external_key
-        self.step = step
+        self.call = call
         self.null_text = null_text
         self.result: JSON = None
         self.error: Exception | asyncio.CancelledError | None = None
@@ -38,17 +45,25 @@ class Event:
         self.done: asyncio.Future[JSON] | None = None
 
     def wait(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[JSON]:
-        """The caller's future; whoever reduces the event from now on does it in the caller's context."""
+        """Return the future that the caller is to wait for; from now on the reducer runs in the caller's context.
+
+        Args:
+            loop: the running event loop.
+        """
         self.context = copy_context()
         self.done = loop.create_future()
         return self.done
 
-    def withdrawn(self) -> bool:
-        """Whether its caller was cancelled while it waited."""
+    def is_withdrawn(self) -> bool:
+        """Tell whether the caller was cancelled while it waited."""
         return self.done is not None and self.done.cancelled()
 
-    def tell(self, error: BaseException | None) -> None:
-        """Answer the caller: its own result or error, unless something befell all events of the commit."""
+    def resolve(self, error: BaseException | None) -> None:
+        """Let the caller go on with its own result or error.
+
+        Args:
+            error: what befell all events of the commit; ``None`` if it succeeded.
+        """
         done = self.done
         if done is None or done.done():
             return
@@ -62,18 +77,26 @@ class Event:
 
 
 class Batch:
-    """The events of one commit: what they start from, and what they come to.
+    """The events of one commit: what they start from, and what they lead to.
+
+    Args:
+        base: the text of the internal state that the first event starts from; ``None`` for a fresh key.
+        is_cached: whether that text is only what this process knows, and must be confirmed.
+        attempt: how often other processes wrote in between.
 
     Attributes:
-        outcome: what the first commit came to, or that it is put off.
-        unclear: texts that were perhaps written, each with the number of events that it holds.
+        text: the text of the internal state after the events.
+        writes: the texts that are to be written, by key.
+        events: the events, in order.
+        outcome: what the first commit came to; ``True`` also where it is delayed.
+        unclear: texts that may have been written, each with the number of events that it holds.
     """
 
-    __slots__ = ('attempt', 'base', 'events', 'guessed', 'outcome', 'text', 'unclear', 'writes')
+    __slots__ = ('attempt', 'base', 'events', 'is_cached', 'outcome', 'text', 'unclear', 'writes')
 
-    def __init__(self, base: bytes | None, guessed: bool, attempt: int = 0) -> None:
+    def __init__(self, base: bytes | None, is_cached: bool, attempt: int = 0) -> None:
         self.base = base
-        self.guessed = guessed
+        self.is_cached = is_cached
         self.attempt = attempt
         self.text = base
         self.writes: dict[str, bytes | None] = {}
@@ -81,16 +104,32 @@ class Batch:
         self.outcome: bool | BaseException | None = None
         self.unclear: dict[bytes | None, int] = {}
 
-    def state(self, store: Store, internal_key: str, event: Event) -> JSON:
-        """What an event's reducer is given."""
-        text = event.null_text if self.text is None else self.text
-        try:
-            return json_codec.decode(text)
-        except CorruptValue:
-            return store.decode(internal_key, text)  # the same, told with key and place
+    def state(self, decode: Decode, internal_key: str, event: Event) -> JSON:
+        """Return what an event's reducer is given: a fresh copy.
 
-    def take(self, store: Store, internal_key: str, event: Event, result: Any) -> None:
-        """Note what a reducer gave; both states are encoded before anything of it counts."""
+        Args:
+            decode: gives the value of a text, with an error that names the key.
+            internal_key: the key of the internal state.
+            event: the event.
+
+        Raises:
+            CorruptValue: the text is not JSON.
+        """
+        return decode(internal_key, event.null_text if self.text is None else self.text)
+
+    def accept(self, encode: Encode, internal_key: str, event: Event, result: Any) -> None:
+        """Note what a reducer returned; both states are encoded before anything of it counts.
+
+        Args:
+            encode: gives the text of a value, with an error that names the key.
+            internal_key: the key of the internal state.
+            event: the event.
+            result: ``(internal_state, external_state)``, ``False`` for one that is not to be written.
+
+        Raises:
+            ReducerError: it is not a pair.
+            InvalidKey, InvalidValue: a key or a state that no store takes.
+        """
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ReducerError(
                 f'The reducer of {display_key(internal_key)} returned {type(result).__name__}; it must return '
@@ -102,28 +141,11 @@ class Batch:
             check_key(internal_key)
             check_key(external_key)
         if internal is not False:
-            text = store.encode(internal_key, internal)
+            text = encode(internal_key, internal)
         elif text is None:
             text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
         if external is not False:
-            self.writes[external_key] = store.encode(external_key, external)
+            self.writes[external_key] = encode(external_key, external)
         if text is not self.text:
             self.writes[internal_key] = self.text = text
         event.result = external
-
-
-def ends_at_once(step: Step) -> bool:
-    """Whether a reducer cannot wait for anything: it is a coroutine function without an ``await``, as most are.
-
-    Such a one ends at its first step, and so needs no task of its own.
-    """
-    func = step.func if type(step) is functools.partial else step
-    code = getattr(func, '__code__', None)
-    return code is not None and _never_waits(code)
-
-
-@functools.lru_cache(maxsize=4096)
-def _never_waits(code: CodeType) -> bool:
-    if not code.co_flags & inspect.CO_COROUTINE:
-        return False
-    return not any(operation.opname in ('SEND', 'YIELD_VALUE') for operation in dis.get_instructions(code))

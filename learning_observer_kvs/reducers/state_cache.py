@@ -1,7 +1,7 @@
-"""The last committed text of hot keys, kept in the process so that they need not be read again.
+"""The last committed text of the keys in use, kept in the process so that they need not be read again.
 
-A guess and never more: another process may have written since. Whoever computes from one must have it confirmed by
-the condition of a commit, or by a read.
+It may be out of date: another process may have written since. What is computed from it counts only once the condition
+of a commit, or a read, has confirmed it.
 """
 
 from __future__ import annotations
@@ -9,44 +9,53 @@ from __future__ import annotations
 from collections import OrderedDict
 
 
-class Guesses:
-    """Text by key, bounded in bytes; what was not committed for longest is dropped first.
+class StateCache:
+    """Text by key, bounded in bytes; what was committed longest ago is dropped first.
 
     Args:
         limit: how many bytes of text and keys are kept; 0 keeps nothing.
     """
 
-    __slots__ = ('_held', '_limit', '_texts', 'get')
+    __slots__ = ('_bytes', '_limit', '_texts', 'get')
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held = 0
+        self._bytes = 0
         self._texts: OrderedDict[str, bytes] = OrderedDict()
         self.get = self._texts.get
-        """The text that was committed last, as far as this process knows; ``None`` if it does not."""
+        """Return the text that was committed last, as far as this process knows; ``None`` if it does not."""
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def put(self, key: str, text: bytes) -> None:
-        """Keep what was committed."""
+        """Keep what was committed.
+
+        Args:
+            key: the key.
+            text: its JSON text.
+        """
         if not self._limit:
             return
         texts = self._texts
         before = texts.pop(key, None)
-        self._held += len(key) + len(text) if before is None else len(text) - len(before)
+        self._bytes += len(key) + len(text) if before is None else len(text) - len(before)
         texts[key] = text
-        while self._held > self._limit:
+        while self._bytes > self._limit:
             dropped, text = texts.popitem(last=False)
-            self._held -= len(dropped) + len(text)
+            self._bytes -= len(dropped) + len(text)
 
     def forget(self, key: str) -> None:
-        """Drop a key that somebody wrote."""
+        """Drop a key.
+
+        Args:
+            key: the key.
+        """
         text = self._texts.pop(key, None)
         if text is not None:
-            self._held -= len(key) + len(text)
+            self._bytes -= len(key) + len(text)
 
     def clear(self) -> None:
         """Drop everything."""
         self._texts.clear()
-        self._held = 0
+        self._bytes = 0

@@ -1,12 +1,9 @@
-"""Folding events into pairs of states: in order, none lost, one commit for all that wait behind a key.
+"""Events through reducers into pairs of states: in order, none lost, one commit for all that wait behind a key.
 
-Events of one key in this loop stand in one lane. The first runs its reducer in its own task, at once; those that come
-while its commit is under way are reduced together when it is there, in order, and committed once. Every commit writes
-the internal and the external state at once, on the condition that the internal state still is what the first reducer
-was given; if another process wrote in between, it is read again and the reducers run again.
-
-Nothing here waits where it need not: outcomes of commits come as calls, and a lane is served in that very call unless
-a reducer waits for something or a state must be read.
+The events of a key, in one event loop, form a queue. The first runs its reducer in its caller's own task, at once;
+those that come while its commit is under way are reduced together afterwards, in order, and committed once. Every
+commit writes the internal and the external state at once, on the condition that the internal state still is what the
+first reducer was given; if another process wrote in between, it is read again and the reducers run again.
 """
 
 from __future__ import annotations
@@ -15,36 +12,29 @@ import asyncio
 import functools
 import inspect
 import logging
-import random
-import time
-from collections import deque
-from collections.abc import Collection, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from types import CoroutineType
 
 from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.reducers.batch import Batch, Event, Step, ends_at_once
-from learning_observer_kvs.reducers.state_cache import Guesses
+from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
+from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, in_context
+from learning_observer_kvs.reducers.state_cache import StateCache
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Hold, Holder, waits_for_itself
 from learning_observer_kvs.stores.keys import display_key
-
-if TYPE_CHECKING:
-    from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.overlay import NOTHING
+from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
 log = logging.getLogger('learning_observer_kvs')
 
-MAX_TRIES = 1000
-"""How often a read-modify-write is tried again before it gives up with ``Conflict``."""
-
-MAX_WAITING = 10_000
+MAX_QUEUED_EVENTS = 10_000
 """How many events may wait behind one key."""
 
 MAX_BATCH = 100
 """How many of them are reduced before their one commit."""
-
-TURN = 0.002
-"""Seconds of reducing after which the loop gets its turn."""
 
 LARGE = 16 << 10
 """Bytes of text from which a state counts as large."""
@@ -52,70 +42,78 @@ LARGE = 16 << 10
 LARGE_AT_ONCE = 64
 """How many large states may be decoded at once, while their reducers wait for something."""
 
-_FOLDING: ContextVar[Running | None] = ContextVar('learning_observer_kvs_folding', default=None)
-"""What this context is reducing."""
 
-
-class Running:
-    """A reducer that waits for something, inside ``outer``. Tasks that it began know it also when it has ended."""
-
-    __slots__ = ('ended', 'key', 'outer', 'store')
-
-    def __init__(self, store: Store, key: str, outer: Running | None) -> None:
-        self.store = store
-        self.key = key
-        self.outer = outer
-        self.ended = False
-
-
-class Folder:
-    """The lanes of one store in one event loop.
+class ReducerWorker:
+    """Runs the reducers of one store in one event loop; an overlay of the store.
 
     Args:
         store: where the states are.
-        guesses: the texts of its hot keys.
     """
 
-    def __init__(self, store: Store, guesses: Guesses) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._guesses = guesses
-        self._begin_commit = store._committer()
-        self.loop = asyncio.get_running_loop()
-        self.lanes: dict[str, deque[Event] | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._turn_ends: float | None = None
-        self._ready: deque[str] = deque()
+        self._locks = store.key_locks.here()
+        self._cache = StateCache(store.cache_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._queued: dict[str, int] = {}
+        self._busy = 0
+        self._server = QueueServer(self._serve, self._abandon)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._rests: asyncio.Future[None] | None = None
-        self.full = self.closing = False
+        self._idle: asyncio.Future[None] | None = None
+        self._is_full = self._is_closing = False
 
-    async def fold(self, key: str, external_key: str, step: Step, null_text: bytes) -> JSON:
-        """Fold one event in; the external state, as its reducer gave it."""
-        if self.full:
-            await self._room()
-        event = Event(external_key, step, null_text)
-        if key in self.lanes:
-            return await self._wait(key, event)
-        if self._turn_is_over():
-            self.lanes[key] = deque((event,))
-            self._ready.append(key)
-            return await event.wait(self.loop)
-        # Its turn is now: it runs in its caller's own task.
-        self.lanes[key] = None
+    async def process(self, key: str, external_key: str, call: ReducerCall, null_text: bytes = b'null') -> JSON:
+        """Run one event through its reducer, and commit what it returns.
+
+        Events of one key in this event loop run one after the other, in order. Both states are written at once, on the
+        condition that no other process wrote the internal one in between; otherwise the reducer runs again on what is
+        there.
+
+        Args:
+            key: the key of the internal state.
+            external_key: the key of the external state.
+            call: the reducer with its event filled in: takes the internal state (a fresh copy), returns
+                ``(internal_state, external_state)``, ``False`` for one that is not to be written. It may run more than
+                once: it must have no side effects.
+            null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
+                the reducer declines to write.
+
+        Returns:
+            The external state, as the reducer returned it.
+
+        Raises:
+            ReducerError: the reducer did not return a pair, or waits for its own key.
+            InvalidKey, InvalidValue: a key that no store takes, or a state that JSON cannot hold.
+            CorruptValue: what is stored is not JSON.
+            Conflict: other processes wrote the key in between, ``MAX_TRIES`` times.
+            Overloaded: too many events wait for the key; this one was rejected.
+            StoreUnavailable: the backend does not answer, or the store is being closed.
+            WriteUnclear: the states may or may not have been written.
+
+        Whatever else is raised, by the reducer too, the event has changed neither state.
+        """
+        if self._is_full:
+            await self._wait_for_capacity()
+        locks, event = self._locks, Event(external_key, call, null_text)
+        if key in locks.held or (locks.barrier is not None and locks.is_barred()):
+            return await self._wait_in_queue(key, event)
+        locks.held[key] = RESERVED
+        if self._server.is_slice_over():
+            queue = EventQueue(self._on_ready)
+            queue.events.append(event)
+            self._queued[key] = 1
+            self._on_ready(key, queue)
+            return await event.wait(self._loop)
+        self._busy += 1
+        # Nothing is before it: it runs in its caller's own task.
         try:
             batch = self._open(key) or await self._read(key)
-            if ends_at_once(step):
-                try:
-                    batch.take(self._store, key, event, await step(batch.state(self._store, key, event)))
-                except Exception as error:
-                    event.error = error
-            else:
-                await self._reduce_waiting(key, batch, event)
+            await self._reduce(key, batch, event)
         except BaseException:
-            self._next(key)
+            self._release(key)
             raise
         batch.events.append(event)
-        self._commit(key, batch)
+        self._commit(key, batch, None)
         if batch.outcome is True:
             if event.error is not None:
                 raise event.error
@@ -123,254 +121,299 @@ class Folder:
         if isinstance(batch.outcome, BaseException):
             raise batch.outcome
         # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
-        return await event.wait(self.loop)
+        return await event.wait(self._loop)
 
-    async def _wait(self, key: str, event: Event) -> JSON:
-        if self.is_inside(key):
-            raise ReducerError(
-                f'The reducer of {display_key(key)} sent an event to its own key; it would wait for itself for ever.'
-            )
-        lane = self.lanes[key]
-        if lane is None:
-            lane = self.lanes[key] = deque()
-        if len(lane) >= MAX_WAITING:
+    # As an overlay
+
+    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return the texts that are newer than the backend's: none, each event is written before it is answered.
+
+        Args:
+            keys: of which keys.
+        """
+        return NOTHING
+
+    def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
+        """Return an async context manager that holds these keys' queues.
+
+        Args:
+            keys: the keys, of internal or external states or others; ``None`` for every key.
+
+        Returns:
+            The context manager; see :meth:`Overlay.exclusive <learning_observer_kvs.stores.overlay.Overlay.exclusive>`.
+        """
+        return ExclusiveAccess(self, None if keys is None else {self.queue_of(key) for key in keys})
+
+    def queue_of(self, key: str) -> str:
+        """Return the key whose queue the writes of a key belong in: that of the internal state for a pair of states.
+
+        Args:
+            key: the key.
+        """
+        return f'Internal,{key[9:]}' if key.startswith('External,') else key
+
+    async def flush(self) -> None:
+        """Do nothing: each event is written before it is answered."""
+
+    async def close(self, timeout: float) -> None:
+        """Accept no more events, and wait until those there are have been written.
+
+        Args:
+            timeout: seconds after which those that have not are counted in the log.
+        """
+        self._is_closing = self._is_full = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._drain()
+        if unsaved := self._unsaved():
+            log.error('%r was closed with %d events not saved.', self._store, unsaved)
+
+    # For ExclusiveAccess
+
+    def hold(self, keys: Collection[str] | None) -> Hold:
+        """Return a hold of keys, and nothing else.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+        """
+        return self._locks.hold(keys)
+
+    async def flush_held(self, keys: Collection[str] | None, hold: Hold) -> None:
+        """Write what is pending of keys that are held: nothing here.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+            hold: what holds them.
+        """
+
+    def forget(self, keys: Collection[str] | None) -> None:
+        """Forget the cached text of keys; it may have been written past this worker.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+        """
+        if keys is None:
+            self._cache.clear()
+        else:
+            for key in keys:
+                self._cache.forget(key)
+
+    # Waiting in line
+
+    async def _wait_in_queue(self, key: str, event: Event) -> JSON:
+        locks, holder = self._locks, CURRENT.get()
+        if holder is not None and locks.depends_on_caller([key]):
+            raise waits_for_itself([key])
+        queued = self._queued.get(key, 0)
+        if queued >= MAX_QUEUED_EVENTS:
             raise Overloaded(
-                f'{len(lane):,} events wait for {display_key(key)} already; this one was not taken. '
-                'Send it again later, or send slower.'
+                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
+                'slower.'
             )
-        lane.append(event)
-        return await event.wait(self.loop)  # cancelled here, it withdraws the event if its turn has not come
+        queue = locks.last_waiter(key)
+        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
+            queue = EventQueue(self._on_ready)
+            if locks.request([key], queue):
+                queue.granted(key)
+        queue.events.append(event)
+        self._queued[key] = queued + 1
+        future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
+        if holder is None:
+            return await future
+        wait = (locks, key, queue)
+        holder.waits.append(wait)
+        try:
+            return await future
+        finally:
+            holder.waits.remove(wait)
 
-    def is_inside(self, key: str) -> bool:
-        """Whether the caller is the reducer of this key: it must not wait for its own lane."""
-        inside = _FOLDING.get()
-        while inside is not None:
-            if inside.store is self._store and inside.key == key and not inside.ended:
-                return True
-            inside = inside.outer
-        return False
+    async def _wait_for_capacity(self) -> None:
+        """Wait while this is full."""
+        if self._is_closing:
+            raise StoreUnavailable(f'Store {self._store.name!r} is being closed; the event was rejected.')
 
-    # Serving a lane
+    # Serving the queues
 
-    def _next(self, key: str) -> None:
-        """A lane is free: whoever waits is served; the lane of a key that nobody wants is gone."""
-        lane = self.lanes[key]
-        if not lane:
-            self._forget(key)
-        elif self._turn_is_over():
-            self._ready.append(key)
+    def _on_ready(self, key: str, queue: EventQueue) -> None:
+        """The key is held for a queue of events now."""
+        self._busy += 1
+        self._server.add(key, queue)
+
+    async def _serve(self, key: str, queue: EventQueue) -> None:
+        """Reduce events that wait, and commit once."""
+        events = [queue.events.popleft() for _ in range(min(len(queue.events), MAX_BATCH))]
+        self._note_dequeued(key, len(events))
+        await self._process_batch(key, events, queue if queue.events else None)
+
+    def _note_dequeued(self, key: str, events: int) -> None:
+        left = self._queued[key] - events
+        if left:
+            self._queued[key] = left
         else:
-            self._serve(key)
+            del self._queued[key]
 
-    def _serve(self, key: str) -> None:
-        """Reduce the events that wait, and commit once: in this very call, if no reducer waits for anything."""
-        lane = self.lanes[key]
-        assert lane is not None
-        batch = self._open(key)
-        if batch is not None:
-            taken = 0
-            while lane and taken < MAX_BATCH and ends_at_once(lane[0].step):
-                taken += self._reduce_at_once(key, batch, lane.popleft())
-                if self._turn_is_over():
-                    break
-            if taken:
-                self._commit(key, batch)
-                return
-        if lane:
-            self._spawn(self._work(key, [lane.popleft() for _ in range(min(len(lane), MAX_BATCH))], 0), key)
-        else:
-            self._next(key)  # all were withdrawn
-
-    def _forget(self, key: str) -> None:
-        del self.lanes[key]
-        if self._rests is not None and not self.lanes:
-            self._rests.set_result(None)
-            self._rests = None
-
-    async def _work(self, key: str, events: list[Event], attempt: int) -> None:
-        """The same with everything that may wait; ``attempt`` counts how often others wrote in between."""
+    async def _process_batch(self, key: str, events: list[Event], rest: EventQueue | None, attempt: int = 0) -> None:
+        """Reduce events and commit once; ``attempt`` counts how often other processes wrote in between."""
         try:
             if attempt:
                 await pause(attempt)
-            batch = await self._read(key, attempt) if attempt else self._open(key) or await self._read(key)
+            batch = None if attempt else self._open(key)
+            if batch is None:
+                self._server.hand_over()
+                batch = await self._read(key, attempt)
             for event in events:
-                if ends_at_once(event.step):
-                    self._reduce_at_once(key, batch, event)
-                elif not event.withdrawn():
-                    await self.loop.create_task(self._reduce_waiting(key, batch, event), context=event.context)
+                if not event.is_withdrawn():
+                    assert event.context is not None
+                    await in_context(event.context, self._reduce(key, batch, event), self._server.hand_over)
                     batch.events.append(event)
-                if self._turn_is_over():
+                if self._server.is_slice_over():
                     await asyncio.sleep(0)
         except Exception as error:
-            self._unreadable(key, events, error)
+            self._cannot_read(key, events, rest, error)
             return
-        except BaseException as error:
-            # The loop ends: nobody is left to wait for ever.
-            lane = self.lanes[key] or ()
-            self._forget(key)
-            for event in (*events, *lane):
-                event.tell(error)
+        except BaseException as error:  # the event loop ends
+            for event in events:
+                event.resolve(error)
+            self._next(key, rest)
             raise
-        self._commit(key, batch)
+        self._commit(key, batch, rest)
 
-    def _unreadable(self, key: str, events: list[Event], error: Exception) -> None:
-        """What events would be folded into cannot be read: they have changed nothing."""
+    def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
+        """The event loop ends: no caller is left to wait forever."""
+        for event in queue.events:
+            event.resolve(error)
+        self._note_dequeued(key, len(queue.events))
+        self._release(key)
+
+    def _cannot_read(self, key: str, events: list[Event], rest: EventQueue | None, error: Exception) -> None:
+        """The state that events start from cannot be read: they have changed nothing."""
         for event in events:
-            event.tell(error)
-        self._next(key)
+            event.resolve(error)
+        self._next(key, rest)
+
+    def _next(self, key: str, rest: EventQueue | None) -> None:
+        """The events of a commit are done with: go on with those that wait."""
+        if rest is not None:
+            self._busy -= 1
+            self._on_ready(key, rest)
+        else:
+            self._release(key)
+
+    def _release(self, key: str) -> None:
+        self._locks.release(key)
+        self._less_busy()
+
+    def _less_busy(self) -> None:
+        self._busy -= 1
+        if self._idle is not None and not self._busy and not self._queued:
+            self._idle.set_result(None)
+            self._idle = None
+
+    # Reducing
 
     def _open(self, key: str) -> Batch | None:
-        """The batch that an event of a free lane joins, if no reading is needed for it."""
-        text, guessed = self._store._hot(key)
-        return None if text is None and guessed else Batch(text, guessed)
+        """The batch that an event of a free key joins; ``None`` if the state must be read."""
+        text = self._cache.get(key)
+        if text is not None:
+            return Batch(text, True)
+        text, is_known = self._store.read_bytes_now(key)
+        return Batch(text, False) if is_known else None
 
     async def _read(self, key: str, attempt: int = 0) -> Batch:
         [text] = await self._store.read_bytes([key])
         if text is not None:
-            self._store.decode(key, text)  # what is corrupt is told with its key and place
+            self._store.decode(key, text)  # what is corrupt is reported with its key and location
         return Batch(text, False, attempt)
 
-    # Reducing
-
-    def _reduce_at_once(self, key: str, batch: Batch, event: Event) -> bool:
-        """Run a reducer that never waits, in the context of its caller who does; whether the event was still there."""
-        if event.withdrawn():
-            return False
+    async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
+        """Run an event's reducer in this task; what it raises is noted."""
+        store, held, text = self._store, self._locks.held, batch.text
+        outer = CURRENT.get()
+        holder = held[key] = Holder(outer)
         event.error = None
-        batch.events.append(event)
+        if outer is not None:
+            outer.waits.append((self._locks, key, None))
+        is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
+        if is_large:
+            await self._large.acquire()
+        token = CURRENT.set(holder)
         try:
-            running: Any = event.step(batch.state(self._store, key, event))
-            event.context.run(running.send, None)  # type: ignore[union-attr]  # it waits, so it has one
-        except StopIteration as end:
-            try:
-                batch.take(self._store, key, event, end.value)
-            except Exception as error:
-                event.error = error
-        except (Exception, asyncio.CancelledError) as error:  # it met a task that was cancelled
+            reducing = event.call(batch.state(store.decode, key, event))
+            if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
+                raise ReducerError(
+                    f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
+                )
+            batch.accept(store.encode, key, event, await reducing)
+        except Exception as error:
             event.error = error
-        return True
-
-    async def _reduce_waiting(self, key: str, batch: Batch, event: Event) -> None:
-        """Run any reducer, in this task."""
-        event.error = None
-        text, inside = batch.text, _FOLDING.get()
-        many: AbstractAsyncContextManager[Any] = nullcontext()
-        if text is not None and len(text) > LARGE and inside is None:  # one inside another would wait for itself
-            many = self._large
-        async with many:
-            running = Running(self._store, key, inside)
-            token = _FOLDING.set(running)
-            try:
-                reducing: Any = event.step(batch.state(self._store, key, event))
-                if not inspect.isawaitable(reducing):
-                    raise ReducerError(
-                        f'The reducer of {display_key(key)} is a plain function; write it as async def, so that it can be '
-                        'awaited.'
-                    )
-                batch.take(self._store, key, event, await reducing)
-            except Exception as error:
-                event.error = error
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                event.error = error  # it met a task that was cancelled
-            finally:
-                running.ended = True
-                _FOLDING.reset(token)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            event.error = error  # it met a task that was cancelled
+        finally:
+            CURRENT.reset(token)
+            held[key] = RESERVED
+            if is_large:
+                self._large.release()
+            if outer is not None:
+                outer.waits.remove((self._locks, key, None))
 
     # Committing
 
-    def _commit(self, key: str, batch: Batch) -> None:
+    def _commit(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
         """Begin to write what a batch came to; :meth:`_committed` is called with the outcome, perhaps at once."""
-        if not batch.writes and not batch.guessed:
-            self._committed(key, batch, True)
+        if not batch.writes and not batch.is_cached:
+            self._committed(key, batch, rest, True)
             return
-        # A guess decides nothing alone: without anything to write, the comparison is still made.
-        tell = functools.partial(self._committed, key, batch)
-        renew: Collection[str] = ()
+        # Cached text decides nothing alone: without anything to write, the comparison is still made.
+        refresh: Collection[str] = ()
         if self._store.has_ttl and batch.writes:
-            renew = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
+            refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
+        on_done = functools.partial(self._committed, key, batch, rest)
         try:
-            self._begin_commit(batch.writes, {key: batch.base}, tell, renew)
-        except Exception as error:  # not taken at all
-            self._committed(key, batch, error)
+            self._store.submit(batch.writes, {key: batch.base}, on_done, refresh)
+        except Exception as error:  # rejected
+            self._committed(key, batch, rest, error)
 
-    def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
-        """A commit's answer is there: tell each caller its own result, or reduce the events again."""
+    def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
+        """A commit is answered: give each caller its own result, or reduce the events again."""
         if batch.outcome is None:
             batch.outcome = outcome
         if outcome is True:
             if batch.text is not None:
-                self._guesses.put(key, batch.text)
+                self._cache.put(key, batch.text)
             for event in batch.events:
                 if event.done is not None:
-                    event.tell(None)
-            self._next(key)
+                    event.resolve(None)
+            self._next(key, rest)
             return
-        self._guesses.forget(key)
+        self._cache.forget(key)
         if outcome is False:
             attempt = batch.attempt + 1
             if attempt < MAX_TRIES:
-                self._spawn(self._work(key, batch.events, attempt), key)
+                self._server.spawn(
+                    self._process_batch(key, batch.events, rest, attempt), f'kvs reducer {display_key(key)}'
+                )
             else:
-                gave_up = Conflict(f'{display_key(key)}: other processes kept writing it; tried {MAX_TRIES} times.')
-                self._committed(key, batch, gave_up)
+                gave_up = Conflict(
+                    f'{display_key(key)}: other processes kept writing it; gave up after {MAX_TRIES} tries.'
+                )
+                self._committed(key, batch, rest, gave_up)
             return
         for event in batch.events:
-            event.tell(outcome)
-        self._next(key)
+            event.resolve(outcome)
+        self._next(key, rest)
 
     # Closing
 
-    async def close(self, seconds: float) -> None:
-        """Take no more events, and wait until those there are written; those that are not by then are logged."""
-        self.closing = self.full = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.drain()
-        if unsaved := self.unsaved():
-            log.error('%r was closed with %d events not saved.', self._store, unsaved)
-
-    async def drain(self) -> None:
+    async def _drain(self) -> None:
         """Wait until no event is under way."""
-        while self.lanes:
-            if self._rests is None:
-                self._rests = self.loop.create_future()
-            await asyncio.wait([self._rests])  # perhaps others wait, too
+        while self._busy or self._queued:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.wait([self._idle])  # others may wait for it, too
 
-    def unsaved(self) -> int:
+    def _unsaved(self) -> int:
         """How many events are under way."""
-        return sum(1 + len(lane or ()) for lane in self.lanes.values())
-
-    async def _room(self) -> None:
-        """Wait while this is full."""
-        if self.closing:
-            raise StoreUnavailable(f'Store {self._store.name!r} is being closed; this event was not taken.')
-
-    # Turns and tasks
-
-    def _turn_is_over(self) -> bool:
-        """Whether reducers have run for ``TURN`` seconds in this turn of the loop, so that others should."""
-        now = time.monotonic()
-        if self._turn_ends is None:
-            self._turn_ends = now + TURN
-            self.loop.call_soon(self._begin_turn)
-            return False
-        return now > self._turn_ends
-
-    def _begin_turn(self) -> None:
-        """The loop has had its turn: lanes that were ready are served, first come, first served."""
-        self._turn_ends = None
-        while self._ready and not self._turn_is_over():
-            self._serve(self._ready.popleft())
-
-    def _spawn(self, work: Coroutine[Any, Any, None], key: str) -> None:
-        task = self.loop.create_task(work, context=Context(), name=f'kvs fold {display_key(key)}')
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-async def pause(attempt: int) -> None:
-    """Between two tries of a write that lost against others: longer with each, up to 10 ms, and never in step."""
-    await asyncio.sleep(random.random() * min(attempt, 10) / 1000)
+        return self._busy + sum(self._queued.values())

@@ -1,269 +1,341 @@
 """``flush_interval``: states are kept in the process and written every so many seconds, not with every event.
 
 The process keeps, for each key, the text its events started from, what they came to, and the events themselves. The
-flush is the same conditional commit as ever; if another process wrote in between, the events are folded again onto
-what is there. Until then reads in this process see the newest state, others the one of the last flush, and results
-that reducers gave are provisional. A crash loses what was not flushed: at most what one interval held.
+flush is the same conditional commit as ever; if another process wrote in between, the events are reduced again onto
+what is there. Until then reads in this process see the newest state, other processes the one of the last flush, and
+results that reducers returned are provisional. A crash loses what was not flushed: at most what one interval held.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING
 
 from learning_observer_kvs.errors import Overloaded, WriteUnclear
 from learning_observer_kvs.reducers.batch import Batch, Event
-from learning_observer_kvs.reducers.state_cache import Guesses
-from learning_observer_kvs.reducers.worker import Folder
+from learning_observer_kvs.reducers.serving import EventQueue
+from learning_observer_kvs.reducers.worker import ReducerWorker
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.key_locks import RESERVED, Hold
 from learning_observer_kvs.stores.keys import display_key
-
-if TYPE_CHECKING:
-    from learning_observer_kvs.stores.base import Store
 
 log = logging.getLogger('learning_observer_kvs')
 
-PAUSE = 0.05
-"""Seconds between two tries to write all before closing."""
+RETRY_PAUSE = 0.05
+"""Seconds between two tries to write everything before closing."""
 
-MAX_OF_KEY = 1000
-"""How many unflushed events a key may have; then it is flushed early."""
+MAX_EVENTS_OF_KEY = 1000
+"""How many pending events a key may have; then it is flushed early."""
 
 MAX_EVENTS = 100_000
-"""How many unflushed events there may be in all; then everything is flushed early, and new events wait for that."""
+"""How many pending events there may be in all; then everything is flushed early, and new events wait for that."""
 
 MAX_BYTES = 256 << 20
-"""How many bytes of unflushed states there may be, likewise."""
+"""How many bytes of pending states there may be in all; likewise."""
 
 
-class _Counted:
-    """What is unflushed of a key: how many events, how many bytes, and which keys they write."""
+class Pending:
+    """What is not written yet of one key.
 
-    __slots__ = ('bytes', 'events', 'written')
+    Attributes:
+        batch: the events, with what they started from and came to.
+        events: how many of the batch's events have been counted.
+        bytes: how many bytes they take.
+        written: the keys that the flush writes.
+        is_open: whether more events may join the batch; not while it is being written.
+        waiters: those that wait for the flush.
+        flush_requested: whether to flush as soon as the key's queue is free.
+        is_reduced_again: whether another process wrote in between.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ('batch', 'bytes', 'events', 'flush_requested', 'is_open', 'is_reduced_again', 'waiters', 'written')
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
         self.events = 0
         self.bytes = 0
         self.written: set[str] = set()
+        self.is_open = True
+        self.waiters: list[asyncio.Future[None]] = []
+        self.flush_requested = False
+        self.is_reduced_again = False
 
 
-class WriteBehind(Folder):
-    """Lanes whose commits are put off.
+class WriteBehindWorker(ReducerWorker):
+    """A worker that commits after an interval.
 
     Args:
-        store, guesses: as for :class:`Folder`.
+        store: where the states are.
         interval: seconds after which what an event changed is written.
-
-    Attributes:
-        newest: unflushed text by key, of internal and external states.
     """
 
-    def __init__(self, store: Store, guesses: Guesses, interval: float) -> None:
-        super().__init__(store, guesses)
+    def __init__(self, store: Store, interval: float) -> None:
+        super().__init__(store)
         self._interval = interval
-        self.newest: dict[str, bytes] = {}
-        self._unflushed: dict[str, Batch] = {}
-        self._due: set[str] = set()
-        self._counted: dict[str, _Counted] = {}
+        self._pending: dict[str, Pending] = {}
+        self._texts: dict[str, bytes] = {}
         self._owners: dict[str, str] = {}
+        self._exclusive: set[str] = set()
         self._events = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._refolding: dict[str, Batch] = {}
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self._room_made: asyncio.Future[None] | None = None
+        self._capacity: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
 
-    async def flush(self, keys: Collection[str] | None = None) -> None:
-        """Write now what is not written yet, of some keys or of all.
+    # As an overlay
+
+    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return the texts that are not written yet.
+
+        Args:
+            keys: of which keys.
+        """
+        texts = self._texts
+        return {key: texts[key] for key in keys if key in texts} if texts else texts
+
+    def queue_of(self, key: str) -> str:
+        """Return the key whose queue the writes of a key belong in.
+
+        Args:
+            key: the key.
+        """
+        return self._owners.get(key) or super().queue_of(key)
+
+    async def flush(self) -> None:
+        """Write what is pending of all keys, but for those whose queue waits for the caller itself.
 
         Raises:
-            Whatever keeps it from being written; it is kept, and tried again after the interval.
+            StoreUnavailable, WriteUnclear, Conflict, Overloaded: it could not be written; it is kept and tried again
+                after the interval.
         """
         waiting = []
-        meant = self._counted if keys is None else {self._owners.get(key, key) for key in keys}
-        for key in list(meant):
-            if key in self._counted and not self.is_inside(key):
-                waiting.append(self._flushed(key))
-                self._due.add(key)
-                self._flush_if_free(key)
-                if self._turn_is_over():
+        for key, pending in list(self._pending.items()):
+            if self._pending.get(key) is pending and not self._locks.depends_on_caller([key]):
+                waiting.append(self._flushed(pending))
+                self._request_flush(key, pending)
+                if self._server.is_slice_over():
                     await asyncio.sleep(0)
-        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        _raise_first(await asyncio.gather(*waiting, return_exceptions=True))
 
-    async def close(self, seconds: float) -> None:
-        """Take no more events, and write those there are; what is not written by then is not tried again."""
+    async def flush_held(self, keys: Collection[str] | None, hold: Hold) -> None:
+        """Write what is pending of keys that are held.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+            hold: what holds them.
+
+        Raises:
+            StoreUnavailable, WriteUnclear, Conflict, Overloaded: it could not be written; it is kept and tried again
+                after the interval.
+        """
+        found = [key for key in (self._pending if keys is None else keys) if key in self._pending]
+        if not found:
+            return
+        waiting = []
+        self._exclusive.update(found)
+        try:
+            for key in found:
+                waiting.append(self._flushed(self._pending[key]))
+                self._locks.held[key] = RESERVED
+                self._busy += 1
+                self._write_pending(key, self._pending[key])
+            _raise_first(await asyncio.gather(*map(asyncio.shield, waiting), return_exceptions=True))
+        finally:
+            # Cancelled: what has begun is carried through before the keys are let go of.
+            await _ended(waiting)
+            self._exclusive.difference_update(found)
+            for key in found:
+                if keys is None:  # held as one of all, not by name
+                    del self._locks.held[key]
+                else:
+                    self._locks.held[key] = hold.holder
+
+    async def close(self, timeout: float) -> None:
+        """Accept no more events, and write those there are.
+
+        Args:
+            timeout: seconds after which what is not written is not tried again, and counted in the log.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        await super().close(seconds)
+        await super().close(timeout)
 
-    def unsaved(self) -> int:
-        """How many events are not written yet."""
-        return self._events + sum(len(lane or ()) for lane in self.lanes.values())
+    def _unsaved(self) -> int:
+        return self._events + sum(self._queued.values())
 
-    async def drain(self) -> None:
-        """Wait until all events are written."""
-        await super().drain()
-        while self._counted:
+    async def _drain(self) -> None:
+        await super()._drain()
+        while self._pending:
             try:
                 await self.flush()
             except Exception:
-                await asyncio.sleep(PAUSE)  # whoever waits sets how long this may go on
+                await asyncio.sleep(RETRY_PAUSE)  # the caller sets how long this may go on
 
-    # What is put off
+    # Buffering
 
     def _open(self, key: str) -> Batch | None:
-        return self._unflushed.get(key) or super()._open(key)
+        pending = self._pending.get(key)
+        return pending.batch if pending is not None and pending.is_open else super()._open(key)
 
-    def _commit(self, key: str, batch: Batch) -> None:
-        if batch.attempt or not (batch.writes or batch.guessed):
-            super()._commit(key, batch)
-        elif key not in self._counted and all(event.error is not None for event in batch.events):
-            super()._commit(key, batch)  # nothing to put off; what is computed from a guess must be confirmed
+    def _commit(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
+        if batch.attempt or not (batch.writes or batch.is_cached):
+            super()._commit(key, batch, rest)
+        elif key not in self._pending and all(event.error is not None for event in batch.events):
+            super()._commit(key, batch, rest)  # nothing to buffer; what was computed from cached text must be confirmed
         else:
-            self._hold(key, batch)
+            self._buffer(key, batch)
+            self._next(key, rest)
 
-    def _hold(self, key: str, batch: Batch) -> None:
-        """Tell the callers, and keep the batch open for the events that follow."""
+    def _buffer(self, key: str, batch: Batch) -> None:
+        """Answer the callers, and keep the batch open for the events that follow."""
         batch.outcome = True
-        counted = self._counted.get(key) or _Counted()
-        new, failed = batch.events[counted.events :], False
+        pending = self._pending.get(key) or Pending(batch)
+        new, failed = batch.events[pending.events :], False
         for event in new:
             failed = failed or event.error is not None
             if event.context is None:
                 event.context = copy_context()
             else:
-                event.tell(None)
-        if failed:  # they changed nothing, and must not when the others are folded again
-            batch.events[counted.events :] = [event for event in new if event.error is None]
-        if batch.events:
-            self._counted[key] = counted
-            self._unflushed[key] = batch
-            self.newest.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
-            if not batch.writes.keys() <= counted.written:
-                counted.written.update(batch.writes)
-                self._owners.update(dict.fromkeys(batch.writes, key))
-            self._count(counted, batch)
-            self._set_timer()
-            if (counted.events >= MAX_OF_KEY or self._room_made is not None) and self._failure is None:
-                self._due.add(key)
-        self._next(key)
+                event.resolve(None)
+        if failed:  # they changed nothing, and must not when the others are reduced again
+            batch.events[pending.events :] = [event for event in new if event.error is None]
+        if not batch.events:
+            return
+        self._pending[key] = pending
+        self._texts.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
+        if not batch.writes.keys() <= pending.written:
+            pending.written.update(batch.writes)
+            self._owners.update(dict.fromkeys(batch.writes, key))
+        self._count(pending)
+        self._set_timer()
+        if (pending.events >= MAX_EVENTS_OF_KEY or self._capacity is not None) and self._failure is None:
+            pending.flush_requested = True
 
-    def _count(self, counted: _Counted, batch: Batch) -> None:
-        """Keep account of what is unflushed of a key."""
-        events, size = len(batch.events), len(batch.base or b'')
-        for text in batch.writes.values():
+    def _count(self, pending: Pending) -> None:
+        """Keep account of what is pending of a key."""
+        events, size = len(pending.batch.events), len(pending.batch.base or b'')
+        for text in pending.batch.writes.values():
             size += len(text)  # type: ignore[arg-type]
-        self._events += events - counted.events
-        self._bytes += size - counted.bytes
-        counted.events, counted.bytes = events, size
+        self._events += events - pending.events
+        self._bytes += size - pending.bytes
+        pending.events, pending.bytes = events, size
         if self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES:
-            self.full = True
+            self._is_full = True
 
-    def _discount(self, key: str) -> None:
-        """Nothing of a key is unflushed any more."""
-        counted = self._counted.pop(key, None)
-        if counted is not None:
-            for written in counted.written:
-                self._owners.pop(written, None)
-            self._events -= counted.events
-            self._bytes -= counted.bytes
-            self.full = self.closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
-            if self.closing or not self.full:
-                self._look_for_room()
+    def _discard(self, key: str, pending: Pending) -> None:
+        """Nothing of a key is pending any more."""
+        del self._pending[key]
+        for written in pending.written:
+            self._owners.pop(written, None)
+        self._events -= pending.events
+        self._bytes -= pending.bytes
+        self._is_full = self._is_closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
+        if self._is_closing or not self._is_full:
+            self._capacity_changed()
 
-    async def _room(self) -> None:
-        while self.full:
-            await super()._room()
+    async def _wait_for_capacity(self) -> None:
+        while self._is_full:
+            await super()._wait_for_capacity()
             if self._failure is not None:
                 raise Overloaded(
                     f'{self._events:,} events wait to be written to {self._store.location()}, which fails: '
-                    f'{self._failure} This one was not taken; send it again later.'
+                    f'{self._failure} The event was rejected; retry later.'
                 )
-            room = self._room_made
-            if room is None:
-                room = self._room_made = self.loop.create_future()
-                self._flush_now()
-            await asyncio.wait([room])  # others wait for it, too: cancelled here, it goes on
+            capacity = self._capacity
+            if capacity is None:
+                capacity = self._capacity = self._loop.create_future()
+                self._flush_all()
+            await asyncio.wait([capacity])  # others wait for it, too: cancelled here, it goes on
 
-    def _look_for_room(self) -> None:
-        """Those who wait for room look again, whether there is some or there will be none."""
-        if self._room_made is not None:
-            self._room_made.set_result(None)
-            self._room_made = None
+    def _capacity_changed(self) -> None:
+        """Those that wait for capacity look again, whether there is some or there will be none."""
+        if self._capacity is not None:
+            self._capacity.set_result(None)
+            self._capacity = None
 
     # Flushing
 
     def _set_timer(self) -> None:
-        if self._timer is None and not self.closing:
-            self._timer = self.loop.call_later(self._interval, self._flush_all)
+        if self._timer is None and not self._is_closing:
+            self._timer = self._loop.call_later(self._interval, self._interval_over)
+
+    def _interval_over(self) -> None:
+        self._timer = None
+        self._flush_all()
 
     def _flush_all(self) -> None:
-        self._timer = None
-        self._flush_now()
+        for pending in self._pending.values():
+            pending.flush_requested = pending.is_open
+        self._flush_requested(iter(list(self._pending)))
 
-    def _flush_now(self) -> None:
-        self._due.update(self._unflushed)
-        self._flush_free(iter(list(self._due)))
-
-    def _flush_free(self, keys: Iterator[str]) -> None:
-        """Begin to flush what is free, in turns of the loop; what is busy is flushed when it gets free."""
+    def _flush_requested(self, keys: Iterator[str]) -> None:
+        """Begin to flush what is free, in slices of time; what is busy is flushed when its queue is free."""
         for key in keys:
-            self._flush_if_free(key)
-            if self._turn_is_over():
-                self.loop.call_soon(self._flush_free, keys)
+            if (pending := self._pending.get(key)) is not None and pending.flush_requested:
+                self._request_flush(key, pending)
+            if self._server.is_slice_over():
+                self._loop.call_soon(self._flush_requested, keys)
                 return
 
-    def _flush_if_free(self, key: str) -> None:
-        if key not in self.lanes:
-            self.lanes[key] = None
-            self._next(key)
+    def _request_flush(self, key: str, pending: Pending) -> None:
+        pending.flush_requested = True
+        if key not in self._locks.held:
+            self._locks.held[key] = RESERVED
+            self._busy += 1
+            self._next(key, None)
 
-    def _next(self, key: str) -> None:
-        if key in self._due:
-            self._due.discard(key)
-            batch = self._unflushed.pop(key, None)
-            if batch is not None:
-                super()._commit(key, batch)  # the lane is kept until the outcome is there
-                return
-        super()._next(key)
+    def _next(self, key: str, rest: EventQueue | None) -> None:
+        pending = self._pending.get(key)
+        if pending is not None and pending.flush_requested and pending.is_open:
+            self._write_pending(key, pending, rest)  # the queue is held until the outcome is there
+        elif key in self._exclusive:
+            self._less_busy()  # the key is released by what has exclusive access to it
+        else:
+            super()._next(key, rest)
 
-    def _flushed(self, key: str) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self.loop.create_future()
-        self._waiters.setdefault(key, []).append(future)
+    def _write_pending(self, key: str, pending: Pending, rest: EventQueue | None = None) -> None:
+        pending.flush_requested = pending.is_open = False
+        super()._commit(key, pending.batch, rest)
+
+    def _flushed(self, pending: Pending) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        pending.waiters.append(future)
         return future
 
-    def _committed(self, key: str, batch: Batch, outcome: bool | BaseException) -> None:
+    def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
         for written, text in batch.writes.items():
-            if self.newest.get(written) is text:
-                del self.newest[written]
+            if self._texts.get(written) is text:
+                del self._texts[written]
+        pending = self._pending.get(key)
         if outcome is False:
             if batch.unclear:
-                self._spawn(self._settle(key, batch), key)
+                self._server.spawn(self._settle(key, batch, rest), f'kvs flush {display_key(key)}')
             else:
-                self._refolding[key] = batch
-                super()._committed(key, batch, outcome)
+                if pending is not None:
+                    pending.is_reduced_again = True
+                super()._committed(key, batch, rest, outcome)
             return
-        self._refolding.pop(key, None)
-        if key in self._counted:
+        waiters: list[asyncio.Future[None]] = []
+        if pending is not None:
+            waiters, pending.waiters = pending.waiters, []
+            pending.batch = batch
+            pending.is_reduced_again = False
             if outcome is True:
                 self._failure = None
-                self._discount(key)
-                self._tell_of_late_errors(key, batch)
+                self._discard(key, pending)
+                self._log_late_errors(key, batch)
             else:
                 if isinstance(outcome, WriteUnclear):
                     batch.unclear.setdefault(batch.text, len(batch.events))
-                self._put_back(key, batch, outcome)
-        for future in self._waiters.pop(key, ()):
+                self._put_back(key, pending, outcome)
+        for future in waiters:
             if not future.done():
                 future.set_result(None) if outcome is True else future.set_exception(outcome)
-        super()._committed(key, batch, outcome)
+        super()._committed(key, batch, rest, outcome)
 
-    async def _settle(self, key: str, batch: Batch) -> None:
+    async def _settle(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
         """A flush that may have been written before does not fit any more: if its text is there, it was.
 
         What came to it since stands on that text already.
@@ -271,43 +343,29 @@ class WriteBehind(Folder):
         try:
             found = await self._read(key)
         except Exception as error:
-            self._committed(key, batch, error if isinstance(error, WriteUnclear) else WriteUnclear(str(error)))
+            unclear = error if isinstance(error, WriteUnclear) else WriteUnclear(str(error))
+            self._committed(key, batch, rest, unclear)
             return
         applied = batch.unclear.get(found.text)
         batch.unclear.clear()
         if applied is None or applied == len(batch.events):
-            self._committed(key, batch, applied is not None)
+            self._committed(key, batch, rest, applied is not None)
         else:
             batch.base, batch.events = found.text, batch.events[applied:]
-            super()._commit(key, batch)
+            super()._commit(key, batch, rest)
 
-    def _tell_of_late_errors(self, key: str, batch: Batch) -> None:
+    def _log_late_errors(self, key: str, batch: Batch) -> None:
         for event in batch.events:
             if event.error is not None:
                 log.error(
-                    '%s: a reducer that had taken an event raised when it was folded again onto what another process '
+                    '%s: a reducer that had accepted an event raised when it was run again onto what another process '
                     'wrote; the event is left out.',
                     display_key(key),
                     exc_info=event.error,
                 )
 
-    def _put_back(self, key: str, batch: Batch, error: BaseException) -> None:
+    def _put_back(self, key: str, pending: Pending, error: BaseException) -> None:
         """It could not be written: kept, and tried again after the interval."""
-        self._failed(key, error)
-        batch.attempt = 0
-        self._unflushed[key] = batch
-        self._count(self._counted[key], batch)
-        self.newest.update(batch.writes)  # type: ignore[arg-type]
-        self._set_timer()
-
-    def _unreadable(self, key: str, events: list[Event], error: Exception) -> None:
-        batch = self._refolding.get(key)
-        if batch is None:
-            super()._unreadable(key, events, error)
-        else:
-            self._committed(key, batch, error)  # the next flush finds again that it does not fit
-
-    def _failed(self, key: str, error: BaseException) -> None:
         if self._failure is None:
             log.error(
                 '%s cannot be written: %s Its events are kept and tried again every %g s.',
@@ -316,4 +374,36 @@ class WriteBehind(Folder):
                 self._interval,
             )
         self._failure = error
-        self._look_for_room()
+        self._capacity_changed()
+        pending.batch.attempt = 0
+        pending.is_open = True
+        self._count(pending)
+        self._texts.update(pending.batch.writes)  # type: ignore[arg-type]
+        self._set_timer()
+
+    def _cannot_read(self, key: str, events: list[Event], rest: EventQueue | None, error: Exception) -> None:
+        pending = self._pending.get(key)
+        if pending is not None and pending.is_reduced_again:
+            self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit
+        else:
+            super()._cannot_read(key, events, rest, error)
+
+
+def _raise_first(outcomes: list[BaseException | None]) -> None:
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
+
+
+async def _ended(futures: Collection[asyncio.Future[None]]) -> None:
+    """Wait for futures, also while this is being cancelled."""
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [future for future in futures if not future.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for future in futures:
+        future.exception()  # it is known
+    if cancelled is not None:
+        raise cancelled

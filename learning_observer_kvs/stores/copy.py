@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.store import RedisKVS
+from learning_observer_kvs.stores.types import MISSING
 
 KEYS_AT_ONCE = 200
 """How many keys are copied at a time; their values must fit in memory."""

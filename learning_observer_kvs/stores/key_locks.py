@@ -1,60 +1,377 @@
-"""A first-in-first-out lock for each key, there only while somebody holds or wants it."""
+"""Exclusive access to keys within one event loop: first come, first served, several keys in one step.
+
+What runs a reducer, updates a key or writes it holds the key meanwhile. Several keys are asked for in one step, so two
+callers can never each hold what the other one waits for; a wait that could not end, because it depends on the caller
+itself, raises. Other event loops and other processes are excluded by the condition of a commit, not here.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
 
-from learning_observer_kvs.errors import ReducerError
+from learning_observer_kvs.errors import Overloaded, ReducerError
 from learning_observer_kvs.stores.keys import display_key
+
+MAX_WAITERS = 10_000
+"""How many callers may wait for one key."""
+
+_ALL = ''
+"""A key of no store: held by the one caller that waits for every key, or holds them all."""
+
+
+class Holder:
+    """A caller that holds keys: a reducer call, an update, a write.
+
+    Attributes:
+        outer: the holder in whose context this one was made; it cannot go on before this one has ended.
+        waits: what it waits for now.
+    """
+
+    __slots__ = ('outer', 'waits')
+
+    def __init__(self, outer: Holder | None = None) -> None:
+        self.outer = outer
+        self.waits: list[Wait] = []
+
+
+class Waiter(Protocol):
+    """What stands in line for a key."""
+
+    def granted(self, key: str) -> None:
+        """Take the key over; it is held for this waiter already.
+
+        Args:
+            key: the key.
+        """
+
+    def missing(self) -> Collection[str]:
+        """Return the keys that it still waits for."""
+
+
+Wait: TypeAlias = 'tuple[KeyLocks, str, Waiter | None]'
+"""The locks, the key, and who stands in line for it; ``None`` for a caller whose event is being reduced."""
+
+CURRENT: ContextVar[Holder | None] = ContextVar('learning_observer_kvs_holder', default=None)
+"""The holder in whose context code runs."""
+
+RESERVED = Holder()
+"""Holds a key for work that no caller's code is part of: a read, a commit, a queue that is about to be served."""
 
 
 class KeyLocks:
-    """Locks by key, of one event loop each: what excludes tasks of different loops is the store's compare, not this."""
+    """The locks of one store in one event loop.
+
+    Attributes:
+        held: the holder of each key that is held. A key that is neither held nor waited for takes no memory.
+        barrier: the caller that waits for every key, or holds them all; ``None`` most of the time.
+    """
 
     def __init__(self) -> None:
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counted]] = WeakKeyDictionary()
+        self.held: dict[str, Holder] = {}
+        self.barrier: Hold | None = None
+        self._waiting: dict[str, deque[Waiter]] = {}
+        self._parked: deque[tuple[Collection[str], Waiter]] = deque()
 
-    def __len__(self) -> int:
-        return sum(map(len, self._by_loop.values()))
+    def hold(self, keys: Collection[str] | None) -> Hold:
+        """Return an async context manager that holds keys for its block.
 
-    @asynccontextmanager
-    async def holding(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn, then hold the key's lock for the block.
+        Args:
+            keys: the keys; ``None`` for every key there is or may come.
+
+        Returns:
+            The context manager. Entering it raises ``ReducerError`` where the wait would depend on the caller itself,
+            and ``Overloaded`` where too many wait already.
+        """
+        return Hold(self, keys)
+
+    def is_barred(self) -> bool:
+        """Tell whether the caller must wait for the barrier, whatever key it wants.
+
+        A caller that runs inside a reducer or an update need not while the barrier itself still waits: it may be what
+        the barrier waits for.
+        """
+        barrier = self.barrier
+        return barrier is not None and (barrier.is_active or CURRENT.get() is None)
+
+    def request(self, keys: Collection[str], waiter: Waiter) -> list[str]:
+        """Take the keys that are free, and stand in line for the others.
+
+        Args:
+            keys: each once.
+            waiter: whom to call for those that are granted later; all of them where the caller is barred.
+
+        Returns:
+            The keys that were taken.
 
         Raises:
-            ReducerError: this task holds it already.
+            Overloaded: too many wait already; nothing was taken.
         """
-        locks = self._by_loop.setdefault(asyncio.get_running_loop(), {})
-        counted = locks.get(key)
-        if counted is None:
-            counted = locks[key] = _Counted()
-        task = asyncio.current_task()
-        if counted.holder is task:
-            raise ReducerError(
-                f'An update of {display_key(key)} updates its own key; it would wait for itself for ever.'
-            )
-        counted.users += 1
+        if self.is_barred():
+            if len(self._parked) >= MAX_WAITERS:
+                raise _overloaded(len(self._parked), 'the whole store')
+            self._parked.append((keys, waiter))
+            return []
+        waiting = self._waiting
+        for key in keys:
+            if key in waiting and len(waiting[key]) >= MAX_WAITERS:
+                raise _overloaded(len(waiting[key]), display_key(key))
+        return self._take_or_wait(keys, waiter)
+
+    def last_waiter(self, key: str) -> Waiter | None:
+        """Return the waiter that stands last in line.
+
+        Args:
+            key: the key.
+
+        Returns:
+            The waiter; ``None`` if there is none.
+        """
+        if self.is_barred():
+            return None
+        queue = self._waiting.get(key)
+        return queue[-1] if queue else None
+
+    def withdraw(self, keys: Iterable[str], waiter: Waiter) -> None:
+        """Take a waiter out of every line that it stands in.
+
+        Args:
+            keys: the keys that it waits for.
+            waiter: the waiter.
+        """
+        for parked in self._parked:
+            if parked[1] is waiter:
+                self._parked.remove(parked)
+                return
+        for key in keys:
+            queue = self._waiting[key]
+            queue.remove(waiter)
+            if not queue:
+                del self._waiting[key]
+
+    def release(self, key: str) -> None:
+        """Hand a key on to the next in line, or let it go.
+
+        Args:
+            key: a key that the caller holds.
+        """
+        queue = self._waiting.get(key)
+        if queue is not None:
+            waiter = queue.popleft()
+            if not queue:
+                del self._waiting[key]
+            self.held[key] = RESERVED
+            waiter.granted(key)
+            return
+        del self.held[key]
+        if self.barrier is not None:
+            self.barrier.activate_if_idle()
+
+    def lift_barrier(self) -> None:
+        """Let those go on that the barrier kept waiting, in the order in which they came."""
+        self.barrier = None
+        parked, self._parked = self._parked, deque()
+        for keys, waiter in parked:
+            for key in self._take_or_wait(keys, waiter):
+                waiter.granted(key)
+
+    def _take_or_wait(self, keys: Collection[str], waiter: Waiter) -> list[str]:
+        taken = []
+        for key in keys:
+            if key in self.held:
+                self._waiting.setdefault(key, deque()).append(waiter)
+            else:
+                self.held[key] = RESERVED
+                taken.append(key)
+        return taken
+
+    def depends_on_caller(self, keys: Iterable[str]) -> bool:
+        """Tell whether a wait for keys could never end, because it depends on the caller itself.
+
+        Args:
+            keys: the keys; a new waiter would stand at the end of their lines.
+
+        Returns:
+            Whether a reducer or update that the caller is part of holds one of them, or holds what a holder of one of
+            them, or somebody before the caller in a line, waits for.
+        """
+        chain: set[Holder] = set()
+        holder = CURRENT.get()
+        while holder is not None:
+            chain.add(holder)
+            holder = holder.outer
+        if not chain:
+            return False
+        seen: set[Wait] = set()
+        to_visit: list[Wait] = [(self, key, None) for key in keys]
+        while to_visit:
+            wait = to_visit.pop()
+            if wait in seen:
+                continue
+            seen.add(wait)
+            locks, key, waiter = wait
+            holder = locks.held.get(key)
+            if holder in chain:
+                return True
+            if holder is not None:
+                to_visit += holder.waits
+            for ahead in locks.waiters_before(key, waiter):
+                to_visit += [(locks, other, ahead) for other in ahead.missing() if other != key]
+        return False
+
+    def waiters_before(self, key: str, waiter: Waiter | None) -> Iterator[Waiter]:
+        """Yield those that stand in line before a waiter.
+
+        Args:
+            key: the key of the line.
+            waiter: the waiter; ``None`` for one that would come last.
+        """
+        for other in self._waiting.get(key, ()):
+            if other is waiter:
+                return
+            yield other
+
+
+class Hold:
+    """Exclusive access to some keys, or to all, for an ``async with`` block.
+
+    Attributes:
+        holder: stands for the block among the holders.
+        is_active: of one that is to hold every key: whether it does.
+    """
+
+    __slots__ = ('_granted', '_locks', '_missing', '_owned', '_wanted', 'holder', 'is_active')
+
+    def __init__(self, locks: KeyLocks, keys: Collection[str] | None) -> None:
+        self._locks = locks
+        self._wanted = keys
+        self._owned: list[str] = []
+        self._missing: set[str] = set()
+        self._granted: asyncio.Future[None] | None = None
+        self.holder = Holder(CURRENT.get())
+        self.is_active = False
+
+    async def __aenter__(self) -> Self:
+        locks, wanted = self._locks, self._wanted
+        if wanted is None:
+            await self._acquire_all()
+        elif locks.barrier is None and locks.held.keys().isdisjoint(wanted):
+            for key in wanted:
+                locks.held[key] = self.holder
+            self._owned += wanted
+        else:
+            await self._acquire(wanted)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the code of a caller: a wait of that code for a key that is held here raises."""
+        token = CURRENT.set(self.holder)
         try:
-            async with counted.lock:
-                counted.holder = task
-                try:
-                    yield
-                finally:
-                    counted.holder = None
+            yield
         finally:
-            counted.users -= 1
-            if not counted.users:
-                del locks[key]
+            CURRENT.reset(token)
+
+    def missing(self) -> Collection[str]:
+        """Return the keys that it still waits for."""
+        return self._missing
+
+    def granted(self, key: str) -> None:
+        """Take a key over.
+
+        Args:
+            key: the key.
+        """
+        self._locks.held[key] = self.holder
+        self._owned.append(key)
+        self._missing.discard(key)
+        if not self._missing:
+            self._go_on()
+
+    def activate_if_idle(self) -> None:
+        """Hold every key as soon as none is held."""
+        if not self.is_active and len(self._locks.held) == 1:
+            self.is_active = True
+            self._go_on()
+
+    async def _acquire(self, keys: Collection[str]) -> None:
+        """Wait for keys, all in one step."""
+        locks = self._locks
+        self._refuse_deadlock(keys)
+        self._missing.update(keys)
+        taken = locks.request(keys, self)
+        for key in taken:
+            self.granted(key)
+        if self._missing:
+            await self._wait([(locks, key, self) for key in self._missing])
+
+    async def _acquire_all(self) -> None:
+        """Wait until no key is held, while no further caller is let in."""
+        locks = self._locks
+        self._refuse_deadlock(list(locks.held))
+        await self._acquire([_ALL])
+        locks.barrier = self
+        self.activate_if_idle()
+        if not self.is_active:
+            await self._wait([(locks, key, None) for key in locks.held if key != _ALL])
+
+    async def _wait(self, waits: list[Wait]) -> None:
+        self._granted = asyncio.get_running_loop().create_future()
+        waiting = [holder for holder in (self.holder, self.holder.outer) if holder is not None]
+        for holder in waiting:
+            holder.waits += waits
+        try:
+            await self._granted
+        except BaseException:
+            self._release()
+            raise
+        finally:
+            for holder in waiting:
+                for wait in waits:
+                    holder.waits.remove(wait)
+
+    def _go_on(self) -> None:
+        if self._granted is not None and not self._granted.done():
+            self._granted.set_result(None)
+
+    def _release(self) -> None:
+        locks = self._locks
+        if self._missing:
+            locks.withdraw(self._missing, self)
+            self._missing.clear()
+        if locks.barrier is self:
+            locks.lift_barrier()
+        owned, self._owned = self._owned, []
+        for key in owned:
+            locks.release(key)
+
+    def _refuse_deadlock(self, keys: Collection[str]) -> None:
+        if self._locks.depends_on_caller(keys):
+            raise waits_for_itself(keys)
 
 
-class _Counted:
-    __slots__ = ('holder', 'lock', 'users')
+def waits_for_itself(keys: Iterable[str]) -> ReducerError:
+    """Return the error for a wait that depends on the caller itself.
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
-        self.holder: asyncio.Task[Any] | None = None
+    Args:
+        keys: what it wants to wait for.
+    """
+    wanted = ', '.join(display_key(key) for key in list(keys)[:3] if key) or 'every key'
+    return ReducerError(
+        f'{wanted} is held by the reducer or update that asks for it, or by one that waits for that: it would wait for '
+        'its own key forever. Return the new state instead of writing it.'
+    )
+
+
+def _overloaded(waiters: int, wanted: str) -> Overloaded:
+    return Overloaded(f'{waiters:,} callers wait for {wanted} already; this one was rejected. Retry later.')

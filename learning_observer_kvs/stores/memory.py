@@ -11,17 +11,18 @@ from weakref import WeakSet
 from sortedcontainers import SortedList
 
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.stores.base import Committer, Common, Description, OnDone, Store
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import CommonOptions, Description, OnDone
 
-KEYS_AT_ONCE = 1000
+MAX_PAGE = 1000
 """How many keys a page has at most."""
 
-GONE_AT_ONCE = 10_000
-"""How many texts are let go of before the loop has its turn."""
+FREED_AT_ONCE = 10_000
+"""How many texts are freed before the event loop has its turn."""
 
 
 class InMemoryKVS(Store):
-    """A dictionary of JSON text; each instance has its own.
+    """``type: stub``: a dictionary of JSON text; each instance has its own.
 
     Text and not objects, so that what a caller does to a value never changes the store. The keys stand in order
     besides, so that a page of them costs the same among a hundred and among a million.
@@ -31,31 +32,47 @@ class InMemoryKVS(Store):
     SCAN_REPEATS: ClassVar[bool] = False
     OPTIONS: ClassVar[tuple[Option, ...]] = Store.COMMON
 
-    def __init__(self, **common: Unpack[Common]) -> None:
+    def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common | {'cache_bytes': 0})  # reading costs nothing here
         self._texts: dict[str, bytes] = {}
         self._order: SortedList[str] = SortedList()
         _LIVE.add(self)
 
     def location(self) -> str:
+        """Return where the data lives, for messages."""
         return 'memory of this process'
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the stored bytes of keys.
+
+        Args:
+            keys: valid keys.
+        """
         return [self._texts.get(key) for key in keys]
 
     async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        """Write all or nothing, on condition; as :meth:`Store.commit_bytes`.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold; ``None`` for a key that must be missing.
+        """
         return self._write_now(writes, expected)
 
-    def _committer(self) -> Committer:
-        def begin(
-            writes: Mapping[str, bytes | None],
-            expected: Mapping[str, bytes | None],
-            on_done: OnDone,
-            refresh: Collection[str] = (),
-        ) -> None:
-            on_done(self._write_now(writes, expected))
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str] = (),
+    ) -> None:
+        """Write on condition, and call back with the outcome before this returns.
 
-        return begin
+        Args:
+            writes, expected, on_done: as for :meth:`Store.submit`.
+            refresh: not used; nothing expires here.
+        """
+        on_done(self._write_now(writes, expected))
 
     def _write_now(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         texts = self._texts
@@ -71,15 +88,20 @@ class InMemoryKVS(Store):
                 texts[key] = text
         return True
 
-    def _hot(self, key: str) -> tuple[bytes | None, bool]:
-        return self._texts.get(key), False
+    def read_bytes_now(self, key: str) -> tuple[bytes | None, bool]:
+        """Return what is stored under a key, which is always known here.
+
+        Args:
+            key: the key.
+        """
+        return self._texts.get(key), True
 
     async def _remove(self, key: str) -> bool:
         return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        await asyncio.sleep(0)  # a walk is one call after the other; the loop has its turn in between
-        start, limit = prefix if cursor is None else cursor, min(limit, KEYS_AT_ONCE)
+        await asyncio.sleep(0)  # a scan is one call after the other; the event loop has its turn in between
+        start, limit = prefix if cursor is None else cursor, min(limit, MAX_PAGE)
         page: list[str] = []
         for key in islice(self._order.irange(start, inclusive=(cursor is None, True)), limit):
             if not key.startswith(prefix):
@@ -94,13 +116,13 @@ class InMemoryKVS(Store):
     async def _clear(self) -> None:
         texts = self._texts
         self.wipe()
-        while len(texts) > GONE_AT_ONCE:  # a million at once would take a while
-            for _ in range(GONE_AT_ONCE):
+        while len(texts) > FREED_AT_ONCE:  # a million at once would take a while
+            for _ in range(FREED_AT_ONCE):
                 texts.popitem()
             await asyncio.sleep(0)
 
     def wipe(self) -> None:
-        """Forget everything, now."""
+        """Remove everything at once, also while an event loop is not running."""
         self._texts = {}
         self._order = SortedList()
 

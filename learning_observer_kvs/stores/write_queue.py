@@ -1,7 +1,7 @@
-"""What is to be written in one tick of the loop travels together, and whoever wrote is told its own outcome.
+"""Writes that are asked for in one tick of the event loop travel together, and each caller gets its own outcome.
 
-One load is under way at a time: what comes meanwhile is the next one. So nothing is held back by a timer, a single
-writer waits for nobody, and many writers share every round trip, transaction or lock.
+One batch is in flight at a time: what comes meanwhile is the next one. So nothing is held back by a timer, a single
+writer waits for no other, and many writers share every round trip, transaction or lock.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.per_loop import PerLoop
-from learning_observer_kvs.stores import base
-from learning_observer_kvs.stores.base import Committer, OnDone, Outcome, Store
+from learning_observer_kvs.stores.base import CLOSE_TIMEOUT, Store
+from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome
 
-MAX_WAITING = 100_000
-"""How many requests may wait."""
+MAX_QUEUED = 100_000
+"""How many writes may wait."""
 
 
-class Request:
-    """Something to be written, and whom to tell of it.
+class WriteRequest:
+    """Something to be written, and whom to call with the outcome.
 
     Attributes:
         writes: text by key; ``None`` removes the key.
-        expected: the bytes that keys must hold for that; ``None`` for a key that is not there.
-        tell: called once with the outcome, in the loop that asked.
-        clear: everything is to be removed.
-        renew: keys that are not written, but shall live as long as those that are.
+        expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+        on_done: called once with the outcome, in the event loop that asked.
+        clear: whether everything is to be removed.
+        refresh: keys that are not written, but get the time to live of those that are.
         size: the bytes it writes.
-        result, error: set by who processes it. The result is whether the condition held; of a removal without a
+        result, error: set by what carries it out. The result is whether the condition held; of a removal without a
             condition, whether something was there.
     """
 
@@ -61,42 +61,50 @@ class Request:
         self.error: Exception | None = None
 
 
-WriteBatch: TypeAlias = Sequence[Request]
+WriteBatch: TypeAlias = Sequence[WriteRequest]
 OnBatchDone: TypeAlias = Callable[[WriteBatch], None]
 
 
 class WriteQueue:
-    """The queue of one store in one event loop.
+    """The writes of one store in one event loop.
 
     Args:
-        carry: begins to process a load, and calls back (in this loop) when each of its requests has a result or an
-            error.
-        place: where things are written, for messages.
-        max_requests, max_bytes: how much a load carries; a single request may have more bytes.
+        write_batch: begins to carry out a batch, and calls back (in this event loop) when each of its requests has a
+            result or an error.
+        location: where things are written, for messages.
+        max_requests: how many requests a batch has at most.
+        max_bytes: how many bytes a batch writes at most; a single request may write more.
     """
 
     def __init__(
-        self, write_batch: Callable[[WriteBatch, OnBatchDone], None], location: str, max_requests: int, max_bytes: int
+        self,
+        write_batch: Callable[[WriteBatch, OnBatchDone], None],
+        location: str,
+        max_requests: int,
+        max_bytes: int,
     ) -> None:
         self._write_batch = write_batch
-        self._place = location
+        self._location = location
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[WriteRequest] = deque()
         self._in_flight = False
         self._scheduled = False
         self._idle: asyncio.Future[None] | None = None
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: WriteRequest) -> None:
         """Have a request carried out.
 
+        Args:
+            request: what to write.
+
         Raises:
-            Overloaded: too many wait.
+            Overloaded: too many wait; this one was rejected.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_QUEUED:
             raise Overloaded(
-                f'{MAX_WAITING:,} writes wait for {self._place} already; this one was not taken. Send it again later.'
+                f'{MAX_QUEUED:,} writes wait for {self._location} already; this one was rejected. Retry later.'
             )
         self._waiting.append(request)
         if not self._in_flight and not self._scheduled:
@@ -104,21 +112,25 @@ class WriteQueue:
             self._loop.call_soon(self._send)
 
     async def drain(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until nothing waits and nothing is in flight."""
         while self._waiting or self._in_flight:
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.wait([self._idle])
 
-    def refuse(self, error: Exception) -> None:
-        """Answer what still waits with an error: it was not written."""
+    def reject_waiting(self, error: Exception) -> None:
+        """Give every request that still waits an error: it was not written.
+
+        Args:
+            error: the error.
+        """
         waiting = list(self._waiting)
         self._waiting.clear()
         for request in waiting:
             request.on_done(error)
 
     def _send(self) -> None:
-        """The tick ends: send what has gathered."""
+        """The tick has ended: send what has been asked for."""
         self._scheduled = False
         if self._in_flight or not self._waiting:
             return
@@ -139,7 +151,7 @@ class WriteQueue:
 
     def _batch_done(self, batch: WriteBatch) -> None:
         self._in_flight = False
-        self._send()  # before anybody is told, so that nothing stands idle meanwhile
+        self._send()  # before the callers go on, so that nothing stands idle meanwhile
         for request in batch:
             request.on_done(request.result if request.error is None else request.error)
         if self._idle is not None and not self._in_flight and not self._waiting:
@@ -148,33 +160,62 @@ class WriteQueue:
 
 
 class QueuedStore(Store):
-    """A store whose writes travel together: a backend adds ``_carry`` instead of ``_commit`` and ``_remove``."""
+    """A store whose writes travel together; a backend implements ``_write_batch`` instead of ``commit_bytes``.
+
+    Args:
+        common: as for :class:`~learning_observer_kvs.stores.base.Store`.
+    """
 
     MAX_REQUESTS = 1000
-    MAX_BYTES = 16 << 20
+    """How many requests a batch has at most."""
 
-    def _start_write_queues(self) -> None:
-        """To be called by the constructor."""
+    MAX_BYTES = 16 << 20
+    """How many bytes a batch writes at most; a single request may write more."""
+
+    def __init__(self, **common: Unpack[CommonOptions]) -> None:
+        super().__init__(**common)
         self._write_queues: PerLoop[WriteQueue] = PerLoop(
             lambda: WriteQueue(self._write_batch, self.location(), self.MAX_REQUESTS, self.MAX_BYTES)
         )
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        """Begin to process a load; see :class:`Gatherer`."""
+        """Begin to carry out a batch; see :class:`WriteQueue`."""
 
-    def _committer(self) -> Committer:
-        def begin(
-            writes: Mapping[str, bytes | None],
-            expected: Mapping[str, bytes | None],
-            on_done: OnDone,
-            refresh: Collection[str] = (),
-        ) -> None:
-            self._write_queues.here().submit(Request(writes, expected, on_done, refresh=refresh))
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str] = (),
+    ) -> None:
+        """Begin a write on condition, and call back with its outcome.
 
-        return begin
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+            on_done: called once with the outcome, in this event loop.
+            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+
+        Raises:
+            Overloaded: too many writes wait; this one was rejected.
+        """
+        self._write_queues.here().submit(WriteRequest(writes, expected, on_done, refresh=refresh))
 
     async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        """Write all or nothing, on condition.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key. May be empty.
+            expected: the bytes that keys must hold exactly; ``None`` for a key that must be missing. May be empty.
+
+        Returns:
+            Whether the condition held and everything was written; otherwise nothing was.
+
+        Raises:
+            StoreUnavailable, Overloaded: nothing was written.
+            WriteUnclear: it may or may not have been written.
+        """
         return await self._outcome(writes, expected) or not expected
 
     async def _remove(self, key: str) -> bool:
@@ -186,18 +227,20 @@ class QueuedStore(Store):
         """Wait for the outcome of a write; it is carried through also if the caller is cancelled meanwhile."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         on_done = functools.partial(_resolve, future)
-        self._write_queues.here().submit(Request(writes, expected, on_done, clear=clear))
+        self._write_queues.here().submit(WriteRequest(writes, expected, on_done, clear=clear))
         return await future
 
     async def _drain(self) -> None:
-        """Wait until this loop's writes are through, for ``CLOSING`` seconds at most, and let go of its queue."""
+        """Wait until this event loop's writes are done, ``CLOSE_TIMEOUT`` seconds at most, and let go of its queue."""
         queue = self._write_queues.peek()
         if queue is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(base.CLOSING):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
                     await queue.drain()
             self._write_queues.pop()
-            queue.refuse(StoreUnavailable(f'Store {self.name!r} was closed before this was written; it was not.'))
+            queue.reject_waiting(
+                StoreUnavailable(f'Store {self.name!r} was closed before this was written; nothing was written.')
+            )
 
 
 def _resolve(future: asyncio.Future[bool], outcome: Outcome) -> None:

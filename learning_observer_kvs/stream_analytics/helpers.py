@@ -16,6 +16,7 @@ from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import ScopeFieldError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     fully_qualified_function_name,
@@ -168,7 +169,7 @@ def kvs_pipeline(
                     values = tuple([str((event_fields or {}).get(name)) for name in names])
                     if values != last_values:
                         last_values, last_keys = values, keys_of(values)
-                return await store.fold(*last_keys, functools.partial(func, event), null_text)
+                return await worker_of(store).process(*last_keys, functools.partial(func, event), null_text)
 
             return process_event
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidValue
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.testing.values import KEPT
 
@@ -101,7 +102,7 @@ class CallsContract:
             lambda: store.dump(),
             lambda: store.update('bad', lambda value: 'new'),
             lambda: store.compare_and_set('bad', None, 'new'),
-            lambda: store.fold('bad', 'External', step),
+            lambda: worker_of(store).process('bad', 'External', step),
         ):
             with pytest.raises(CorruptValue, match='bad') as raised:
                 await call()

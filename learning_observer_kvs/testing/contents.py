@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import InvalidKey, InvalidValue
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing.keys import INVALID_KEYS, KEYS
 from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Word
 

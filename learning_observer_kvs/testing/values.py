@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.json_codec import MAX_DEPTH
-from learning_observer_kvs.stores.base import MISSING
+from learning_observer_kvs.stores.types import MISSING
 
 
 class Colour(enum.Enum):

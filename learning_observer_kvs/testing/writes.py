@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import MISSING
 
 
 class WritesContract:
@@ -126,7 +127,7 @@ class WritesContract:
         async def add(value: Any) -> Any:
             seen.append(value)
             if len(seen) < 3:
-                await store.set('k', len(seen) * 10)
+                await store.commit_bytes({'k': b'%d' % (len(seen) * 10)}, {})  # as another process does
             return (value or 0) + 1
 
         assert await store.update('k', add) == 21
@@ -138,7 +139,7 @@ class WritesContract:
         async def see(value: Any) -> Any:
             seen.append(value)
             if len(seen) == 1:
-                await store.set('k', None)
+                await store.commit_bytes({'k': b'null'}, {})
             return 'new'
 
         await store.update('k', see)

@@ -65,7 +65,7 @@ def main(
         else:
             for case in cases or CASES:
                 tables += CASES[case](surroundings)
-    described['taken in'] = f'{time.monotonic() - started:.0f} s, plan `{plan or "default"}`'
+    described['measured in'] = f'{time.monotonic() - started:.0f} s, plan `{plan or "default"}`'
     text = results.markdown(described, tables)
     print(text)
     if json_file is not None:

@@ -45,7 +45,7 @@ PLANS = {
     'full': Plan(0.5, 5, 1000, SMALL_TO_LARGE, (100_000, 1_000_000), 100_000, 10_000, 100_000),
     'tiny': Plan(0.001, 1, 5, ('0.3 KB',), (50,), 20, 1, 5),
 }
-"""``full`` takes as long as it takes; ``tiny`` is for the test that this still runs."""
+"""``full`` takes hours; ``tiny`` is for the test that this still runs."""
 
 MAX_EACH = 20_000
 """Events of a student in one measurement, at most."""

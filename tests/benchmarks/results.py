@@ -85,7 +85,7 @@ def ratios(title: str, text: str, base: str, promises: dict[str, Promise], colum
         else:
             words = [
                 'yes' if promise.pair else 'no',
-                {'none': 'nobody'}.get(promise.updates, promise.updates),
+                promise.updates,
                 promise.kept,
             ]
         table.rows.append([name, *cells, *words])

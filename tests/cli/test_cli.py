@@ -202,7 +202,7 @@ def test_check_reports_the_mistakes_of_each_file_as_text_and_as_json(run: Run, f
 
 
 def test_checking_a_missing_file_is_an_error_as_text_and_as_json(run: Run) -> None:
-    assert 'none.yaml  the file is not there' in run('check', 'none.yaml').stderr
+    assert 'none.yaml  the file does not exist' in run('check', 'none.yaml').stderr
     [problem] = json.loads(run('check', 'none.yaml', '--json').stdout)
     assert problem['id'] == 'KVS.E000'
 

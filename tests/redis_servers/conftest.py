@@ -22,9 +22,9 @@ def direct(redis_server: RedisServer) -> Any:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores made after this give up soon when no server answers."""
-    monkeypatch.setattr(redis_stores, 'PATIENCE', 0.2)
+    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.2)
 
 
 @pytest.fixture

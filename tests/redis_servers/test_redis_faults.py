@@ -1,4 +1,4 @@
-"""What befalls Redis and the way to it: no write is lost or applied twice, no reply goes astray, all works again."""
+"""Faults of the connection to Redis: no write is lost or applied twice, and each reply reaches its caller."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
@@ -47,14 +48,14 @@ WRITES: dict[str, Callable[[Store], Awaitable[Any]]] = {
     'multiset': lambda store: store.multiset({'k': 'mark', 'l': 'mark'}),
     'update': lambda store: store.update('k', lambda value: 'mark'),
     'commit': lambda store: store.commit({'k': 'mark'}, {'k': 'old'}),
-    'fold': lambda store: store.fold('k', 'l', mark),
+    'fold': lambda store: worker_of(store).process('k', 'l', mark),
     'remove': lambda store: store.remove('k'),
 }
-"""Each way to write the key ``k``, which holds 'old'."""
+"""Each method that writes the key ``k``, which holds 'old'."""
 
 
 def is_write(name: str) -> Callable[[bytes], bool]:
-    """Whether a command is the one that carries it out."""
+    """Whether a command is the one that this method sends."""
     if name == 'remove':
         return lambda command: b'\r\nk\r\n' in command
     return lambda command: b'"mark"' in command
@@ -62,7 +63,7 @@ def is_write(name: str) -> Callable[[bytes], bool]:
 
 @pytest.mark.parametrize('fault', [Fault.DROP_REQUEST, *APPLIED], ids=lambda fault: fault.name)
 @pytest.mark.parametrize('name', WRITES)
-async def test_a_write_whose_reply_is_lost_is_done_once_and_answered(
+async def test_a_write_whose_reply_is_lost_is_applied_once_and_answered(
     name: str, fault: Fault, store: Store, proxy: Proxy
 ) -> None:
     happened = proxy.inject(fault, is_write(name))
@@ -87,31 +88,31 @@ async def test_what_another_process_wrote_while_a_reply_was_lost_stays(
 
 
 @pytest.mark.parametrize('name', WRITES)
-async def test_a_copy_that_was_held_up_changes_nothing_when_it_arrives(
+async def test_a_late_copy_of_a_write_changes_nothing_when_it_arrives(
     name: str, store: Store, proxy: Proxy, direct: Redis
 ) -> None:
     proxy.pause(new_too=False)
     await WRITES[name](store)  # held up; after its time it is sent again, on a new connection
     await store.set('k', 'old')
-    before = commands_of(direct)
+    before = script_calls(direct)
     proxy.resume()
-    await asyncio.to_thread(until, lambda: commands_of(direct) > before, 'the old copy to arrive')
+    await asyncio.to_thread(until, lambda: script_calls(direct) > before, 'the old copy to arrive')
     assert await store['k'] == 'old'
 
 
-def commands_of(direct: Redis) -> int:
+def script_calls(direct: Redis) -> int:
     """How many scripts have run on the server."""
     found: dict[str, Any] = direct.info('commandstats')
     return sum(int(found.get(f'cmdstat_{name}', {}).get('calls', 0)) for name in ('eval', 'evalsha'))
 
 
-@pytest.mark.usefixtures('impatient')
+@pytest.mark.usefixtures('short_retry_timeout')
 @pytest.mark.parametrize('name', WRITES)
-async def test_a_write_that_nobody_answers_is_unclear_after_a_while_and_the_store_works_again(
+async def test_a_write_without_a_reply_is_unclear_after_the_retry_timeout_and_the_store_works_again(
     name: str, store: Store, proxy: Proxy
 ) -> None:
     proxy.inject(Fault.DROP_REPLY, is_write(name), pause=True)
-    with pytest.raises(WriteUnclear, match=f'127.0.0.1:{proxy.port}.*carried out or not'):
+    with pytest.raises(WriteUnclear, match=f'127.0.0.1:{proxy.port}.*may or may not have been applied'):
         await WRITES[name](store)
     proxy.resume()
     await store.set('k', 'after')
@@ -120,7 +121,7 @@ async def test_a_write_that_nobody_answers_is_unclear_after_a_while_and_the_stor
 
 
 @pytest.mark.parametrize('name', WRITES)
-async def test_a_write_whose_reply_is_lost_is_unclear_if_the_server_takes_it_no_more(
+async def test_a_write_whose_reply_is_lost_is_unclear_if_the_server_then_refuses_it(
     name: str, store: Store, proxy: Proxy, direct: Redis
 ) -> None:
     happened = proxy.inject(Fault.DROP_REPLY, is_write(name), pause=True)
@@ -129,14 +130,14 @@ async def test_a_write_whose_reply_is_lost_is_unclear_if_the_server_takes_it_no_
     direct.config_set('requirepass', 'new')
     try:
         proxy.resume()
-        with pytest.raises(WriteUnclear, match=r'refused the same write.*carried out or not'):
+        with pytest.raises(WriteUnclear, match=r'refused the same write.*may or may not have been applied'):
             await write
     finally:
         direct.config_set('requirepass', '')
     assert direct.get('k') == (None if name == 'remove' else b'"mark"')
 
 
-async def test_a_read_that_nobody_answers_is_a_typed_error_in_bounded_time(store: Store, proxy: Proxy) -> None:
+async def test_a_read_without_a_reply_is_an_error_in_bounded_time(store: Store, proxy: Proxy) -> None:
     proxy.pause()
     began = asyncio.get_running_loop().time()
     outcomes = await asyncio.gather(
@@ -149,14 +150,14 @@ async def test_a_read_that_nobody_answers_is_a_typed_error_in_bounded_time(store
 
 
 @pytest.mark.parametrize('fault', [Fault.DROP_REQUEST, *APPLIED], ids=lambda fault: fault.name)
-async def test_a_read_whose_reply_is_lost_is_asked_again(fault: Fault, store: Store, proxy: Proxy) -> None:
+async def test_a_read_whose_reply_is_lost_is_sent_again(fault: Fault, store: Store, proxy: Proxy) -> None:
     for read in (lambda: store['k'], lambda: store.keys(), lambda: store.describe('k')):
         happened = proxy.inject(fault, lambda command: True)
         assert await read() in ('old', ['k'], (5, None, None))
         assert happened.is_set()
 
 
-async def test_replies_that_come_slowly_go_to_those_who_asked(store: Store, proxy: Proxy) -> None:
+async def test_slow_replies_reach_their_callers(store: Store, proxy: Proxy) -> None:
     entries = {f'k{number}': number for number in range(200)}
     await store.multiset(entries)
     held = proxy.inject(Fault.HOLD_REPLY, b'k7\r\n')
@@ -168,11 +169,11 @@ async def test_replies_that_come_slowly_go_to_those_who_asked(store: Store, prox
     assert await others == list(range(100, 200))
 
 
-async def test_under_a_rain_of_faults_each_gets_its_own_reply_and_each_event_is_counted_once(
+async def test_under_many_faults_each_read_gets_its_reply_and_each_event_is_applied_once(
     store: Store, proxy: Proxy, direct: Redis
 ) -> None:
     chance = random.Random(7)
-    refused: list[int] = []
+    rejected: list[int] = []
     for number in range(50):
         await store.set(f'k{number}', number)
 
@@ -182,9 +183,9 @@ async def test_under_a_rain_of_faults_each_gets_its_own_reply_and_each_event_is_
 
         while True:
             try:
-                return await store.fold(f'Internal,{student}', f'External,{student}', step)
+                return await worker_of(store).process(f'Internal,{student}', f'External,{student}', step)
             except StoreUnavailable:  # the reading before it failed twice; nothing was written
-                refused.append(student)
+                rejected.append(student)
 
     faults = [Fault.DROP_REQUEST, *APPLIED]
     for number in range(40):
@@ -198,13 +199,13 @@ async def test_under_a_rain_of_faults_each_gets_its_own_reply_and_each_event_is_
         for key, outcome in zip(keys, await reads, strict=True):
             assert outcome == key or isinstance(outcome, StoreUnavailable)
     assert proxy.faults > 40
-    assert len(refused) < 100
+    assert len(rejected) < 100
     for student in range(20):
         assert await store[f'Internal,{student}'] == list(range(40))
     assert direct.info('clients')['connected_clients'] <= 21
 
 
-async def test_a_connection_that_was_given_up_half_made_is_not_used(proxy: Proxy, direct: Redis) -> None:
+async def test_a_connection_whose_setup_timed_out_is_not_used(proxy: Proxy, direct: Redis) -> None:
     settings = {'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_db': 6}
     connection = RedisConnection({**settings, 'redis_timeout': 0.3, 'redis_connect_timeout': 0.2})
     async with PersistentRedisKVS(connection=connection) as store:
@@ -219,13 +220,13 @@ async def test_a_connection_that_was_given_up_half_made_is_not_used(proxy: Proxy
     assert direct.dbsize() == 0
 
 
-async def test_closing_ends_though_a_flush_gets_no_answer(
+async def test_closing_ends_though_a_flush_gets_no_reply(
     proxy: Proxy, direct: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSING', 0.2)
+    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSE_TIMEOUT', 0.2)
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_timeout': 0.2})
     store = PersistentRedisKVS(connection=connection, flush_interval=3600)
-    await store.fold('k', 'l', mark)
+    await worker_of(store).process('k', 'l', mark)
     happened = proxy.inject(Fault.DROP_REPLY, b'"mark"', pause=True)
     flush = asyncio.ensure_future(store.flush())
     await happened.wait()
@@ -238,7 +239,7 @@ async def test_closing_ends_though_a_flush_gets_no_answer(
     await connection.close()
 
 
-async def test_closing_does_not_disturb_writes_that_come_meanwhile(store: Store, proxy: Proxy) -> None:
+async def test_writes_submitted_while_the_store_closes_are_applied(store: Store, proxy: Proxy) -> None:
     held = proxy.inject(Fault.HOLD_REPLY, b'"first"')
     writes = [asyncio.ensure_future(store.set('a', 'first'))]
     await held.wait()

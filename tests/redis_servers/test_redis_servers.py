@@ -1,4 +1,4 @@
-"""What befalls the Redis server: killed, standing still, loading, full, failing over."""
+"""A Redis server that is killed, stands still, loads its data, is full, or fails over."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
@@ -19,14 +20,14 @@ from tests.support.redis_server import RedisServer, until
 
 @pytest.fixture
 def durable() -> Any:
-    """A server of one test's own that keeps every write."""
+    """A server for one test, which keeps every write."""
     with RedisServer('--appendonly', 'yes', '--appendfsync', 'always') as server:
         yield server
 
 
 @pytest.fixture
-async def own(durable: RedisServer, impatient: None) -> AsyncIterator[PersistentRedisKVS]:
-    """A store on it, with little patience."""
+async def own(durable: RedisServer, short_retry_timeout: None) -> AsyncIterator[PersistentRedisKVS]:
+    """A store on it, with a short retry timeout."""
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': durable.port, 'redis_timeout': 0.3})
     async with PersistentRedisKVS(connection=connection) as store:
         await store.set('k', 'before')
@@ -38,9 +39,14 @@ async def test_a_server_killed_and_started_again_is_used_again_and_has_what_was_
     own: Store, durable: RedisServer
 ) -> None:
     durable.stop()
-    for call in (lambda: own.set('k', 'lost'), lambda: own['k'], lambda: own.keys(), lambda: own.update('k', str)):
+    for call in (
+        lambda: own.set('k', 'lost'),
+        lambda: own['k'],
+        lambda: own.keys(),
+        lambda: own.update('k', str),
+    ):
         with pytest.raises(StoreUnavailable, match=f'Redis at 127.0.0.1:{durable.port} cannot be used'):
-            await call()  # that it is gone is seen before anything is sent
+            await call()  # the closed connection is noticed before anything is sent
     durable.start()
     with durable.client() as client:
         await asyncio.to_thread(until, lambda: has_loaded(client), 'the data')
@@ -65,7 +71,7 @@ async def test_a_server_killed_under_load_loses_and_doubles_no_event(own: Store,
                 return [*(state or []), event], event
 
             try:
-                acknowledged.append(await own.fold('Internal,r', 'External,r', step))
+                acknowledged.append(await worker_of(own).process('Internal,r', 'External,r', step))
                 if len(acknowledged) == 40:
                     warm.set()
             except (StoreUnavailable, WriteUnclear):
@@ -78,7 +84,7 @@ async def test_a_server_killed_under_load_loses_and_doubles_no_event(own: Store,
     await failed.wait()
     await asyncio.to_thread(durable.start)
     await sockets
-    await own.fold('Internal,r', 'External,r', last)
+    await worker_of(own).process('Internal,r', 'External,r', last)
     stored = await own['Internal,r']
     assert stored.pop() == 'last'
     assert len(stored) == len(set(stored))
@@ -89,27 +95,29 @@ async def test_a_server_killed_under_load_loses_and_doubles_no_event(own: Store,
         assert order == sorted(order)
 
 
-async def test_a_server_that_stands_still_is_a_typed_error_and_applies_nothing_twice(
+async def test_a_server_that_stands_still_is_an_error_and_applies_nothing_twice(
     own: Store, durable: RedisServer
 ) -> None:
     async def step(state: Any) -> Any:
         return (state or 0) + 1, None
 
-    await own.fold('n', 'x', step)
+    await worker_of(own).process('n', 'x', step)
     durable.pause()
     try:
         with pytest.raises(StoreUnavailable):
             await own['k']
         with pytest.raises(WriteUnclear):
-            await own.fold('n', 'x', step)
+            await worker_of(own).process('n', 'x', step)
     finally:
         durable.resume()
-    await own.fold('n', 'x', step)
-    assert await own['n'] in (2, 3)  # the unclear one was carried out once, or not at all
+    await worker_of(own).process('n', 'x', step)
+    assert await own['n'] in (2, 3)  # the unclear one was applied once, or not at all
     assert await own['k'] == 'before'
 
 
-async def test_a_server_that_is_loading_is_told_and_used_when_it_is_ready(own: Store, durable: RedisServer) -> None:
+async def test_a_server_that_is_loading_is_an_error_and_is_used_when_it_is_ready(
+    own: Store, durable: RedisServer
+) -> None:
     with durable.client() as client:
         with client.pipeline(transaction=False) as many:
             for number in range(20_000):
@@ -130,7 +138,7 @@ def has_loaded(client: Redis) -> bool:
     return not int(client.info('persistence')['loading'])
 
 
-async def test_a_server_without_memory_refuses_whole_writes_and_still_reads(own: Store, durable: RedisServer) -> None:
+async def test_a_server_without_memory_refuses_whole_writes_and_serves_reads(own: Store, durable: RedisServer) -> None:
     with durable.client() as client:
         client.config_set('maxmemory', 1)
         for write in (own.set('k', 'refused'), own.multiset({'a': 1, 'k': 2}), own.update('k', lambda _: 3)):
@@ -143,7 +151,7 @@ async def test_a_server_without_memory_refuses_whole_writes_and_still_reads(own:
     assert await own['k'] == 'after'
 
 
-async def test_a_server_that_cannot_save_is_told(own: Store, durable: RedisServer) -> None:
+async def test_a_server_that_refuses_writes_is_an_error_with_its_reason(own: Store, durable: RedisServer) -> None:
     with durable.client() as client:
         client.config_set('min-replicas-to-write', 1)
         with pytest.raises(StoreUnavailable, match=f'127.0.0.1:{durable.port} cannot be used: NOREPLICAS'):
@@ -172,7 +180,7 @@ async def test_after_a_fail_over_the_store_goes_on_and_no_event_is_counted_twice
 
             async def send(number: int) -> None:
                 try:
-                    await store.fold('Internal,r', 'External,r', lambda state: step(state, number))
+                    await worker_of(store).process('Internal,r', 'External,r', lambda state: step(state, number))
                     outcomes[number] = 'done'
                 except KVSError as error:
                     outcomes[number] = type(error).__name__

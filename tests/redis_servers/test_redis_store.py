@@ -1,4 +1,4 @@
-"""What is special to a store in Redis: data of others beside it, bounds, cancellation, manners."""
+"""What is special to a store in Redis: data of other programs, bounds, cancellation, round trips, commands it uses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from redis import Redis
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.cluster_client import Command
-from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
+from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from tests.support.redis_server import RedisServer, until
 
@@ -35,14 +36,14 @@ async def store(redis: RedisConnection) -> AsyncIterator[PersistentRedisKVS]:
 FOREIGN: dict[str, Callable[[Redis], Any]] = {
     'a list': lambda redis: redis.lpush('k', 'x'),
     'a hash': lambda redis: redis.hset('k', 'a', 'b'),
-    'text that is no JSON': lambda redis: redis.set('k', b'{nope'),
-    'bytes that are no UTF-8': lambda redis: redis.set('k', b'"\xff\xfe"'),
-    'nothing': lambda redis: redis.set('k', b''),
+    'text that is not JSON': lambda redis: redis.set('k', b'{nope'),
+    'bytes that are not UTF-8': lambda redis: redis.set('k', b'"\xff\xfe"'),
+    'an empty string': lambda redis: redis.set('k', b''),
 }
 
 
 @pytest.mark.parametrize('put', FOREIGN.values(), ids=FOREIGN.keys())
-async def test_foreign_data_is_a_typed_error_and_stays_as_it_is(
+async def test_foreign_data_is_an_error_and_is_not_changed(
     put: Callable[[Redis], Any], store: Store, direct: Redis
 ) -> None:
     direct.delete('k')
@@ -53,7 +54,7 @@ async def test_foreign_data_is_a_typed_error_and_stays_as_it_is(
         lambda: store.multiget(['missing', 'k']),
         lambda: store.update('k', lambda value: 'ours'),
         lambda: store.compare_and_set('k', None, 'ours'),
-        lambda: store.fold('k', 'l', mark),
+        lambda: worker_of(store).process('k', 'l', mark),
         lambda: store.dump(),
     ):
         with pytest.raises(CorruptValue, match="'k' in store 'redis'"):
@@ -111,7 +112,7 @@ async def test_cancelled_at_every_await_of_2000_operations_nothing_is_torn_leake
             lambda n: store.multiset({'a': n, 'b': n}),
             lambda n: store.multiget(['a', 'b']),
             lambda n: store.update('u', lambda value: (value or 0) + 1),
-            lambda n: store.fold('Internal,r', 'External,r', step),
+            lambda n: worker_of(store).process('Internal,r', 'External,r', step),
             lambda n: store.describe('k'),
             lambda n: store.keys(),
             lambda n: store.remove('gone'),
@@ -152,9 +153,9 @@ async def test_calls_cancelled_again_and_again_while_connections_are_scarce_leak
     settings = {'redis_host': '127.0.0.1', 'redis_port': redis_server.port, 'redis_max_connections': 2}
     connection = RedisConnection(settings)
     async with PersistentRedisKVS(connection=connection) as store:
-        for turns in range(60):
+        for number in range(60):
             tasks = [asyncio.ensure_future(store.describe('k')) for _ in range(10)]
-            for _ in range(turns):
+            for _ in range(number):
                 await asyncio.sleep(0)
             while not all(task.done() for task in tasks):
                 for task in tasks:
@@ -178,13 +179,13 @@ async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
     await store.multiset(entries)
     await store.multiget(entries)  # the server knows the scripts now
     packets = []
-    exchange = Line.exchange
+    exchange = PinnedConnection.exchange
 
-    async def counted(line: Line, commands: Sequence[Command]) -> list[Any]:
+    async def counted(connection: PinnedConnection, commands: Sequence[Command]) -> list[Any]:
         packets.append(len(commands))
-        return await exchange(line, commands)
+        return await exchange(connection, commands)
 
-    monkeypatch.setattr(Line, 'exchange', counted)
+    monkeypatch.setattr(PinnedConnection, 'exchange', counted)
     assert await store.multiget(entries) == list(entries.values())
     assert len(packets) == 1
     await store.multiset(entries)
@@ -209,17 +210,17 @@ async def test_a_key_is_described_by_its_bytes_and_by_the_seconds_it_has_left(re
             assert 500 < description.expires_in <= 600
 
 
-# Manners
+# The commands it uses, and the keys
 
 
-async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() -> None:
+async def test_no_command_blocks_the_server_or_removes_the_data_of_others() -> None:
     with RedisServer() as server, server.client() as client:
         client.set('of others', 'x')
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.port})
         client.config_resetstat()
         async with PersistentRedisKVS(prefix='p:', connection=connection) as store:
             await store.multiset({f'k{number}': number for number in range(2000)})
-            await store.fold('Internal,r', 'External,r', mark)
+            await worker_of(store).process('Internal,r', 'External,r', mark)
             assert len(await store.keys()) == len(await store.dump()) == 2002
             await store.describe('k1')
             await store.remove('k1')
@@ -228,7 +229,7 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
             await store.clear()
         async with EphemeralRedisKVS(60, prefix='e:', connection=connection) as store:
             await store.set('k', 1)
-            await store.fold('Internal,r', 'External,r', mark)
+            await worker_of(store).process('Internal,r', 'External,r', mark)
             await store.clear()
         await connection.close()
         redis_connection.shared.configure(connection.settings)
@@ -242,7 +243,7 @@ async def test_no_command_is_used_that_blocks_the_server_or_wipes_others_data() 
 
 
 @pytest.mark.parametrize('prefix', ['a*', 'a?', '[a]', 'a\\', '{a}', '^a-'])
-async def test_a_prefix_with_glob_characters_means_itself(prefix: str, redis: RedisConnection) -> None:
+async def test_glob_characters_in_a_prefix_are_literal(prefix: str, redis: RedisConnection) -> None:
     other = PersistentRedisKVS(connection=redis)
     await other.multiset({'ab': 1, 'a': 2, f'{prefix}x'[::-1]: 3})
     async with PersistentRedisKVS(prefix=prefix, connection=redis) as store:
@@ -255,11 +256,11 @@ async def test_a_prefix_with_glob_characters_means_itself(prefix: str, redis: Re
     assert sorted(await other.dump()) == sorted(['ab', 'a', f'{prefix}x'[::-1]])
 
 
-async def test_the_records_of_writers_are_in_no_list_and_expire(
+async def test_idempotency_records_are_not_listed_and_have_a_ttl(
     redis: RedisConnection, redis_server: RedisServer
 ) -> None:
     store = PersistentRedisKVS(connection=redis)
-    await store.fold('Internal,r', 'External,r', mark)
+    await worker_of(store).process('Internal,r', 'External,r', mark)
     assert sorted(await store.keys()) == sorted(await store.dump()) == ['External,r', 'Internal,r']
     await store.clear()
     with redis_server.client() as client:

@@ -1,4 +1,4 @@
-"""A Redis server, this package as an installed distribution, and a host that loads it."""
+"""A Redis server, and this package as an installed distribution."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ say(asyncio.run(main()))
 def test_reducers_with_our_decorators_work_in_the_runtime(host: Host) -> None:
     said = host.run(
         f"""
-sys.path.append({str(ROOT / 'docs/examples')!r})
+sys.path.append({str(ROOT / 'docs/examples/write-a-reducer')!r})
 app = start()
 import learning_observer.kvs, learning_observer.module_loader, learning_observer.stream_analytics, runtime_module
 learning_observer.module_loader.REDUCERS[:] = [entry | {{'context': 'writing'}} for entry in runtime_module.REDUCERS]

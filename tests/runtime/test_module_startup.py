@@ -57,8 +57,8 @@ def test_the_runtime_reports_a_wrong_configuration_once_with_locations(host: Hos
 @pytest.mark.parametrize(
     ('creds', 'message'),
     [
-        ('config: {run_mode: dev}\n', 'kvs is not there'),
-        ('kvs: {memoization: {type: stub}}\n', 'kvs.default is not there'),
+        ('config: {run_mode: dev}\n', 'kvs is missing'),
+        ('kvs: {memoization: {type: stub}}\n', 'kvs.default is missing'),
         ('kvs_plugin: "off"\n' + STUB, "kvs_plugin is 'off'"),
         ('redis_connection: {redis_port: abc}\n' + STUB, "redis_connection.redis_port is 'abc'"),
     ],
@@ -117,7 +117,8 @@ say([type(learning_observer.kvs.KVS).__module__, type(learning_observer.cache.ca
 
 def test_the_example_of_the_setting_works(host: Host) -> None:
     script = 'start()\nimport learning_observer.kvs\nsay(type(learning_observer.kvs.KVS).__module__)'
-    assert host.run(script, (ROOT / 'docs/examples/switched_off.yaml').read_text()) == 'learning_observer.kvs'
+    example = ROOT / 'docs/examples/install-into-learning-observer/switched_off.yaml'
+    assert host.run(script, example.read_text()) == 'learning_observer.kvs'
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The contract on every backend but ``type: stub`` (``tests/unit``). What is special to one has its own file."""
+"""The promise, on every backend. What is special to one stands in its own file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import fakeredis
 import pytest
 
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.keys import check_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS, RedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing import StoreContract
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
@@ -173,7 +175,7 @@ async def test_named_stores_never_share_data(
         for number, store in enumerate(stores):
             await store.multiset({'k': number, 'b/k': number, f'own{number}': number})
             for _ in range(number + 1):
-                await store.fold('Internal,r', 'External,r', count)
+                await worker_of(store).process('Internal,r', 'External,r', count)
         held = [{'k': n, 'b/k': n, f'own{n}': n, 'Internal,r': n + 1, 'External,r': n + 1} for n in range(len(stores))]
         assert [await store.dump() for store in stores] == held
         assert await stores[0].remove('k')
@@ -181,5 +183,5 @@ async def test_named_stores_never_share_data(
         assert not await stores[0].compare_and_set('own1', 1, 'mine')
         await stores[0].clear()
         assert [await store.dump() for store in stores] == [{}, held[1]]
-        assert await stores[0].fold('Internal,r', 'External,r', count) == 1
-        assert await stores[1].fold('Internal,r', 'External,r', count) == 3
+        assert await worker_of(stores[0]).process('Internal,r', 'External,r', count) == 1
+        assert await worker_of(stores[1]).process('Internal,r', 'External,r', count) == 3

@@ -1,4 +1,4 @@
-"""What stores of the runtime have written is read as it is: names of files, folders, texts in Redis."""
+"""What the stores of Learning Observer have written is read as it is: names of files, directories, texts in Redis."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ DATA: dict[str, Any] = {
 WITH_SLASHES = DATA | {'drive/v3/files?id=1&x=y': {'kind': 'drive#file'}, 'drive/v3': [], 'top': False}
 
 
-def safe(name: str) -> str:
-    """A name as it has always been written: what is neither a letter nor a digit by its code point."""
+def runtime_name(name: str) -> str:
+    """A name as they write it: characters that are neither letters nor digits by their code points."""
     return ''.join(c if c.isalnum() or c.isidentifier() else f'-{ord(c)}-' for c in name)
 
 
-def write_as_ever(folder: Path, data: dict[str, Any], subdirs: bool) -> None:
+def write_as_the_runtime(directory: Path, data: dict[str, Any], subdirs: bool) -> None:
     for key, value in data.items():
         *above, last = key.split('/') if subdirs else [key]
-        path = folder.joinpath(*(safe('_' + part) for part in above), safe(last))
+        path = directory.joinpath(*(runtime_name('_' + part) for part in above), runtime_name(last))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value, indent=4))
 
 
-def files(folder: Path) -> dict[Path, bytes]:
-    """The files of a folder but hidden ones."""
-    found = (path for path in folder.rglob('*') if path.is_file())
-    named = {path.relative_to(folder): path.read_bytes() for path in found}
+def files(directory: Path) -> dict[Path, bytes]:
+    """The contents of the files below a directory but hidden ones."""
+    found = (path for path in directory.rglob('*') if path.is_file())
+    named = {path.relative_to(directory): path.read_bytes() for path in found}
     return {path: content for path, content in named.items() if not path.parts[0].startswith('.')}
 
 
 @pytest.mark.parametrize('subdirs', [False, True])
-async def test_a_folder_is_read_as_it_is(tmp_path: Path, subdirs: bool) -> None:
-    write_as_ever(tmp_path, WITH_SLASHES, subdirs)
+async def test_a_directory_of_the_runtime_is_read_as_it_is(tmp_path: Path, subdirs: bool) -> None:
+    write_as_the_runtime(tmp_path, WITH_SLASHES, subdirs)
     before = files(tmp_path)
     async with FilesystemKVS(tmp_path, subdirs) as store:
         assert await store.dump() == WITH_SLASHES
@@ -57,8 +57,8 @@ async def test_a_folder_is_read_as_it_is(tmp_path: Path, subdirs: bool) -> None:
 
 
 @pytest.mark.parametrize('subdirs', [False, True])
-async def test_what_is_written_into_it_has_the_names_of_old(tmp_path: Path, subdirs: bool) -> None:
-    write_as_ever(tmp_path / 'old', WITH_SLASHES, subdirs)
+async def test_what_is_written_has_the_names_of_the_runtime(tmp_path: Path, subdirs: bool) -> None:
+    write_as_the_runtime(tmp_path / 'old', WITH_SLASHES, subdirs)
     async with FilesystemKVS(tmp_path / 'new', subdirs) as store:
         await store.multiset(WITH_SLASHES)
     old, new = files(tmp_path / 'old'), files(tmp_path / 'new')
@@ -68,7 +68,7 @@ async def test_what_is_written_into_it_has_the_names_of_old(tmp_path: Path, subd
 
 
 @pytest.mark.parametrize('ascii_only', [True, False])
-async def test_texts_in_redis_are_read_as_they_are(redis: RedisConnection, ascii_only: bool) -> None:
+async def test_texts_of_the_runtime_in_redis_are_read_as_they_are(redis: RedisConnection, ascii_only: bool) -> None:
     client = redis.client()
     for key, value in DATA.items():
         await client.set(key, json.dumps(value, ensure_ascii=ascii_only))

@@ -21,13 +21,15 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import slot_of
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from learning_observer_kvs.stores.types import MISSING
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_server import RedisServer
 
@@ -133,7 +135,7 @@ class Model(RuleBasedStateMachine):
         if not self.connection.clustered:
             return set(keys)
         store: Any = self.stores[0]
-        slots = {key: slot_of(store.names.name(key)) for key in keys}
+        slots = {key: slot_of(store.names.redis_key(key)) for key in keys}
         return {key for key in slots if slots[key] == next(iter(slots.values()))}
 
     def put(self, key: str, value: Any) -> None:
@@ -250,7 +252,10 @@ class Model(RuleBasedStateMachine):
         """Events that arrive together are as if they came one after the other."""
 
         async def together() -> list[Any]:
-            folds = [self.stores[side].fold(INTERNAL, EXTERNAL, _step(word), b'{"fresh":true}') for word in reactions]
+            folds = [
+                worker_of(self.stores[side]).process(INTERNAL, EXTERNAL, _step(word), b'{"fresh":true}')
+                for word in reactions
+            ]
             return await asyncio.gather(*folds, return_exceptions=True)
 
         for word, told in zip(reactions, self.run(together()), strict=True):
@@ -307,7 +312,7 @@ class Model(RuleBasedStateMachine):
         store: Any = self.stores[0]
         if not isinstance(store, EphemeralRedisKVS):
             return
-        self.run(self._expire(store.names.name(key), goes))
+        self.run(self._expire(store.names.redis_key(key), goes))
         if goes:
             self.put(key, MISSING)
         else:

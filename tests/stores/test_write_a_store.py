@@ -1,4 +1,4 @@
-"""A store of somebody else's: it passes the suite, and joins by an entry point or by the table of types."""
+"""The store of another package: it keeps the contract, and is added by an entry point or in ``KVS_MAP``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVS_MAP, InMemoryKVS, KVSRouter
 from learning_observer_kvs.stores.base import Store
 
-EXAMPLES = Path(__file__).parent.parent.parent / 'docs' / 'examples'
+EXAMPLES = Path(__file__).parent.parent.parent / 'docs' / 'examples' / 'write-a-store'
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +41,14 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(**stores: object) -> str:
-    with pytest.raises(StartupCheck) as told:
+    with pytest.raises(StartupCheck) as raised:
         KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}, **stores}})
-    return str(told.value)
+    return str(raised.value)
 
 
-def test_the_example_keeps_the_promise(tmp_path: Path) -> None:
-    for name in ('one_file.py', 'test_one_file.py'):
+def test_the_example_keeps_the_contract(tmp_path: Path) -> None:
+    for name in ('one_file.py', 'test_one_file.py', 'pytest.ini'):
         (tmp_path / name).write_text((EXAMPLES / name).read_text())
-    (tmp_path / 'pytest.ini').write_text(
-        '[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n'
-    )
     done = subprocess.run(
         [sys.executable, '-W', 'error', '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(tmp_path)],
         cwd=Path(__file__).parent.parent.parent,
@@ -63,7 +60,7 @@ def test_the_example_keeps_the_promise(tmp_path: Path) -> None:
     assert int(done.stdout.splitlines()[-1].split(' passed')[0].split()[-1]) > 180
 
 
-async def test_a_store_joins_by_an_entry_point(installed: Path) -> None:
+async def test_a_store_is_added_by_an_entry_point(installed: Path) -> None:
     settings = {'kvs': {'default': {'type': 'onefile', 'path': str(installed / 'state.json')}}}
     async with KVSRouter.from_settings(settings) as router:
         await router().set('k', 1)
@@ -71,7 +68,7 @@ async def test_a_store_joins_by_an_entry_point(installed: Path) -> None:
     assert '"k": "1"' in (installed / 'state.json').read_text()
 
 
-async def test_a_store_joins_by_the_table_of_types(tmp_path: Path) -> None:
+async def test_a_store_is_added_in_the_table_of_types(tmp_path: Path) -> None:
     class Mine(InMemoryKVS):
         TYPE = 'mine'
 
@@ -80,7 +77,7 @@ async def test_a_store_joins_by_the_table_of_types(tmp_path: Path) -> None:
         assert isinstance(router(), Mine)
 
 
-def test_options_of_a_store_that_joined_are_checked_like_any_others(installed: Path) -> None:
+def test_options_of_an_added_store_are_checked_like_any_others(installed: Path) -> None:
     assert 'onefile needs it. Add path: the file.  [KVS.E007]' in refusal(a={'type': 'onefile'})
     assert "Did you mean 'path'?" in refusal(a={'type': 'onefile', 'pth': 'x'})
 
@@ -93,14 +90,14 @@ def test_options_of_a_store_that_joined_are_checked_like_any_others(installed: P
         ('word', 'mine (json:dumps), which is not a Store class'),
     ],
 )
-def test_a_broken_store_of_a_package_is_told_with_package_and_reason(installed: Path, word: str, said: str) -> None:
+def test_a_broken_store_of_a_package_is_reported_with_package_and_reason(installed: Path, word: str, said: str) -> None:
     text = refusal(a={'type': word})
     assert f"kvs.a.type is '{word}', which is added by {said}" in text
     assert '[KVS.E017]' in text
     assert text.count('KVS.E') == 1
 
 
-def test_a_broken_store_that_nobody_asks_for_disturbs_nobody(installed: Path) -> None:
+def test_a_broken_store_that_is_not_configured_is_not_imported(installed: Path) -> None:
     router = KVSRouter.from_settings({'kvs': {'default': {'type': 'onefile', 'path': str(installed / 'a.json')}}})
     assert isinstance(router(), Store)
     assert 'broken' not in sys.modules
@@ -108,11 +105,11 @@ def test_a_broken_store_that_nobody_asks_for_disturbs_nobody(installed: Path) ->
 
 def test_a_misspelled_type_of_a_package_gets_a_hint(installed: Path) -> None:
     assert "Did you mean 'onefile'?" in refusal(a={'type': 'onefiel'})
-    assert 'There are: stub,' in (text := refusal(a={'type': 'xyzzy'}))
+    assert 'Known types: stub,' in (text := refusal(a={'type': 'xyzzy'}))
     assert 'onefile' in text
 
 
-def test_a_word_that_is_taken_keeps_its_meaning(installed: Path) -> None:
+def test_a_type_that_exists_keeps_its_meaning(installed: Path) -> None:
     assert isinstance(KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}}})(), InMemoryKVS)
 
 

@@ -27,7 +27,8 @@ from typing import Any
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.base import MISSING, Store
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
 from tests.support.history import Outcome
 

@@ -1,7 +1,7 @@
 """A process that writes pairs of keys until it is killed with ``kill -9``, again and again.
 
-Run as a program it forks a writer for each line on its standard input, kills it at a random moment and answers with
-the last number that was acknowledged for each pair.
+Run as a program it forks a writer for each line on its standard input, kills it at a random moment and prints the last
+number that was acknowledged for each pair.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ TYPES = {'filesystem': FilesystemKVS, 'sqlite': SQLiteKVS}
 
 
 def keys(pair: int) -> list[str]:
-    """The two keys of a pair; those of every second one have no readable file name."""
+    """The two keys of a pair; those of every second pair have no readable file name."""
     name = 'r' * (300 if pair % 2 else 1)
     return [f'Internal,{name},{pair}', f'External,{name},{pair}']
 
 
 def value(number: int) -> dict[str, object]:
-    """A value that shows whether it is whole."""
+    """A value from which it shows whether a part is missing."""
     return {'number': number, 'text': str(number) * (number % 1000)}
 
 
 async def write(store: Store, start: int, acknowledge: int) -> None:
-    """Write for ever; each acknowledged number is told at once."""
+    """Write for ever; report each number at once when it is acknowledged.
+
+    Args:
+        store: where to write.
+        start: the number after which the numbers begin.
+        acknowledge: the file descriptor for the reports, a line each.
+    """
 
     async def write_pair(pair: int) -> None:
         number = start
@@ -52,7 +58,7 @@ async def write(store: Store, start: int, acknowledge: int) -> None:
 
 
 def kill_one(store: Store, start: int) -> dict[int, int]:
-    """Fork a writer, kill it, and tell what it was told of each pair."""
+    """Fork a writer and kill it; return the last acknowledged number of each pair."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -83,13 +89,13 @@ def main() -> NoReturn:
 
 
 class Killer:
-    """The program, from outside."""
+    """The program, as another process uses it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def kill_one(self, start: int) -> dict[int, int]:
-        """Have a writer begin after a number, and killed; the last acknowledged number of each pair."""
+        """Have a writer begin after a number and be killed; return the last acknowledged number of each pair."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f'{start}\n')
@@ -99,7 +105,13 @@ class Killer:
 
 @contextmanager
 def killer(kind: str, path: Path, seed: int) -> Iterator[Killer]:
-    """Start the program."""
+    """Start the program.
+
+    Args:
+        kind: the type of the store.
+        path: where it is.
+        seed: of the moments at which writers are killed.
+    """
     command = [sys.executable, '-m', 'tests.support.killed_writer', kind, str(path), str(seed)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Killer(process)
@@ -109,7 +121,7 @@ def killer(kind: str, path: Path, seed: int) -> Iterator[Killer]:
 
 
 async def check(store: Store, acknowledged: dict[int, int]) -> int:
-    """Every pair is whole and not older than what was acknowledged; the highest number there."""
+    """Assert that every pair is whole and not older than what was acknowledged; return the highest number."""
     highest = 0
     for pair, number in acknowledged.items():
         internal, external = await store.multiget(keys(pair))

@@ -1,6 +1,6 @@
-"""A door before Redis that can be made to fail: between two commands, in the middle of a reply, or for a while.
+"""A proxy before Redis that injects faults: between two commands, in the middle of a reply, or for a while.
 
-It reads the protocol, so that a fault hits one command and is known to have hit it.
+It reads the protocol, so that a fault hits one command and the test knows when.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import NamedTuple, Self
 
 
 class Fault(enum.Enum):
-    """What can befall a command."""
+    """What can happen to a command."""
 
     DROP_REQUEST = 'the connection is cut before the server has it'
     DROP_REPLY = 'the server carries it out, and the connection is cut before its reply'
     CUT_REPLY = 'the same, in the middle of its reply'
-    HALF_CLOSE = 'the server carries it out, and says no more but goes on listening'
+    HALF_CLOSE = 'the server carries it out, and closes its side of the connection before its reply'
     RESET = 'the server carries it out, and the connection is reset'
     HOLD_REPLY = 'its reply, and what comes behind it, waits until it is released'
 
 
-class Fate(NamedTuple):
-    """A fault, and the event that says that it has happened."""
+class Injected(NamedTuple):
+    """A fault, the event that it has happened, and whether nothing more is passed on then."""
 
     fault: Fault
     happened: asyncio.Event
@@ -35,7 +35,7 @@ class Fate(NamedTuple):
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 and passes everything on to a server there.
+    """A context manager: listens on a free port of 127.0.0.1 and passes everything on to a server there.
 
     Args:
         port: the server's.
@@ -46,7 +46,7 @@ class Proxy:
         self.port = 0
         self.faults = 0
         """How many have happened."""
-        self._armed: deque[tuple[Callable[[bytes], bool], Fate]] = deque()
+        self._armed: deque[tuple[Callable[[bytes], bool], Injected]] = deque()
         self._released = asyncio.Event()
         self._gates: set[asyncio.Event] = set()
         self._closed_to_new = False
@@ -55,25 +55,25 @@ class Proxy:
         self._listener: asyncio.Server | None = None
 
     def inject(self, fault: Fault, hits: Callable[[bytes], bool] | bytes, *, pause: bool = False) -> asyncio.Event:
-        """Let a fault befall the next command that is meant.
+        """Let a fault happen to the next command that matches.
 
         Args:
-            fault: what.
-            hits: whether a command, as it is sent, is meant; or some bytes in it.
+            fault: what happens.
+            hits: whether a command, as it is sent, matches; or some bytes in it.
             pause: whether nothing more is passed on once it has happened.
 
         Returns:
-            An event: it has happened.
+            An event that is set when it has happened.
         """
         if isinstance(hits, bytes):
             part = hits
             hits = lambda command: part in command  # noqa: E731
-        fate = Fate(fault, asyncio.Event(), pause)
-        self._armed.append((hits, fate))
-        return fate.happened
+        injected = Injected(fault, asyncio.Event(), pause)
+        self._armed.append((hits, injected))
+        return injected.happened
 
     def release(self) -> None:
-        """Let replies go that are held."""
+        """Pass on the replies that are held."""
         self._released.set()
 
     def pause(self, *, new_too: bool = True) -> None:
@@ -119,15 +119,15 @@ class Proxy:
             writer.close()
             return
         self._writers |= {writer, server_writer}
-        fates: deque[Fate | None] = deque()
+        faults: deque[Injected | None] = deque()
         gate = asyncio.Event()
         if not self._closed_to_new:
             gate.set()
         self._gates.add(gate)
         try:
             pumps = [
-                asyncio.create_task(self._requests(reader, server_writer, fates, gate)),
-                asyncio.create_task(self._replies(server_reader, writer, fates, gate)),
+                asyncio.create_task(self._requests(reader, server_writer, faults, gate)),
+                asyncio.create_task(self._replies(server_reader, writer, faults, gate)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -145,18 +145,18 @@ class Proxy:
         self,
         reader: asyncio.StreamReader,
         server: asyncio.StreamWriter,
-        fates: deque[Fate | None],
+        faults: deque[Injected | None],
         gate: asyncio.Event,
     ) -> None:
         async for command in _messages(reader):
             await gate.wait()
-            fate = None
+            injected = None
             if self._armed and self._armed[0][0](command):
-                _, fate = self._armed.popleft()
-                if fate.fault is Fault.DROP_REQUEST:
-                    self._happened(fate)
+                _, injected = self._armed.popleft()
+                if injected.fault is Fault.DROP_REQUEST:
+                    self._happened(injected)
                     return
-            fates.append(fate)
+            faults.append(injected)
             server.write(command)
             await server.drain()
 
@@ -164,15 +164,15 @@ class Proxy:
         self,
         server: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        fates: deque[Fate | None],
+        faults: deque[Injected | None],
         gate: asyncio.Event,
     ) -> None:
         async for reply in _messages(server):
             await gate.wait()
-            fate = fates.popleft()
-            if fate is not None:
-                self._happened(fate)
-            match fate and fate.fault:
+            injected = faults.popleft()
+            if injected is not None:
+                self._happened(injected)
+            match injected and injected.fault:
                 case Fault.DROP_REPLY:
                     return
                 case Fault.CUT_REPLY:
@@ -191,15 +191,15 @@ class Proxy:
             writer.write(reply)
             await writer.drain()
 
-    def _happened(self, fate: Fate) -> None:
+    def _happened(self, injected: Injected) -> None:
         self.faults += 1
-        fate.happened.set()
-        if fate.pause:
+        injected.happened.set()
+        if injected.pause:
             self.pause()
 
 
 async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Whole commands or replies, as they are on the wire."""
+    """Yield whole commands or replies, as they are on the wire."""
     data = bytearray()
     while True:
         end = _end(data, 0)
@@ -217,7 +217,7 @@ async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 def _end(data: bytearray, start: int) -> int | None:
-    """Where a message ends that begins at an offset; ``None`` if it is not all there. It is RESP 2."""
+    """Return where a message of RESP 2 that begins at an offset ends; ``None`` if it is not complete."""
     line = data.find(b'\r\n', start)
     if line < 0:
         return None

@@ -1,4 +1,4 @@
-"""Redis servers that let not everybody in: by password, and by certificate."""
+"""Redis servers that want a password, or a certificate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import trustme
 from tests.support.redis_server import RedisServer
 
 PASSWORD = 'p@ss:word/'
-"""The default user's. Another user, ``class``, has the password ``for class`` and all rights; a third, ``limited``, has
-the password ``less`` and those that the documentation calls enough."""
+"""The password of the default user. The user ``class`` has the password ``for class`` and all rights; the user
+``limited`` has the password ``less`` and the rights that the documentation names."""
 
 
 @contextmanager
 def guarded_server() -> Iterator[RedisServer]:
-    """A server with three users and their passwords."""
+    """Run a server with three users and their passwords."""
     users = ['--user', 'class', 'on', '>for class', '~*', '+@all']
     users += ['--user', 'limited', 'on', '>less', '~*', '+@read', '+@write', '+@scripting', '+@connection']
     with RedisServer('--requirepass', PASSWORD, *users) as server:
@@ -27,10 +27,13 @@ def guarded_server() -> Iterator[RedisServer]:
 
 @contextmanager
 def tls_server(folder: Path) -> Iterator[dict[str, Any]]:
-    """A server that speaks TLS only and wants a client's certificate; gives the settings that reach it.
+    """Run a server that speaks TLS only and wants a client's certificate.
 
     Args:
         folder: where the certificates are made.
+
+    Yields:
+        The settings that reach it.
     """
     authority = trustme.CA()
     trusted = str(folder / 'authority.pem')

@@ -15,26 +15,27 @@ SLOTS = 16384
 
 
 class RedisNodes:
-    """Starts three nodes, makes them a cluster, and stops them."""
+    """A context manager: starts three nodes, makes them a cluster, and stops them."""
 
     def __init__(self) -> None:
         self.nodes = [_node() for _ in range(3)]
         self._stack = contextlib.ExitStack()
 
     def move_slot(self, slot: int) -> int:
-        """Give a slot with its keys to the next node; the number of keys."""
+        """Move a slot with its keys to the next node; return the number of keys."""
         with self.moving(slot, 100_000) as moved:
             return moved
 
     @contextlib.contextmanager
     def moving(self, slot: int, keys: int) -> Iterator[int]:
-        """The time in which a slot moves to the next node.
+        """Begin to move a slot to the next node, and end it when the context ends.
 
         Args:
-            keys: how many of its keys are there already; the others follow at the end.
+            slot: the slot.
+            keys: how many of its keys are moved at the beginning; the others follow at the end.
 
-        Returns:
-            How many those were.
+        Yields:
+            How many keys were moved at the beginning.
         """
         source = next(node for node in self.nodes if self._owns(node, slot))
         target = self.nodes[(self.nodes.index(source) + 1) % 3]
@@ -56,25 +57,25 @@ class RedisNodes:
 
     @contextlib.contextmanager
     def replica_of(self, master: RedisServer) -> Iterator[RedisServer]:
-        """One more node, which takes over if a master is gone."""
+        """Run one more node, which takes over if a master is gone."""
         with _node() as replica, replica.client() as client, master.client() as owner:
             client.execute_command('CLUSTER', 'MEET', '127.0.0.1', master.port)
             name = _id(owner)
             until(lambda: _knows(client, name), 'the new node to know its master')
             client.execute_command('CLUSTER', 'REPLICATE', name)
             until(lambda: client.info('replication').get('master_link_status') == 'up', 'the replica')
-            own = _id(client)
+            replica_id = _id(client)
             for node in self.nodes:
                 with node.client() as other:
-                    until(lambda: _knows(other, own, 'slave'), 'all to know the replica')
+                    until(lambda: _knows(other, replica_id, 'slave'), 'the nodes to know the replica')
             yield replica
 
-    def errors(self, word: str) -> int:
-        """How often the nodes have refused something with an error that begins so."""
+    def errors(self, kind: str) -> int:
+        """Return how often the nodes have refused a command with an error that begins so."""
         total = 0
         for node in self.nodes:
             with node.client() as client:
-                total += int(client.info('errorstats').get(f'errorstat_{word}', {}).get('count', 0))
+                total += int(client.info('errorstats').get(f'errorstat_{kind}', {}).get('count', 0))
         return total
 
     def flush(self) -> None:
@@ -102,7 +103,7 @@ class RedisNodes:
         self._stack.close()
 
     def is_complete(self, node: RedisServer) -> bool:
-        """Whether a node sees all the others, with all the slots."""
+        """Return whether a node sees all the others, with all the slots."""
         with node.client() as client:
             info = client.cluster('INFO')
             return info['cluster_state'] == 'ok' and int(info['cluster_slots_ok']) == SLOTS

@@ -19,7 +19,7 @@ SERVICE = 'class'
 
 
 class Sentinels:
-    """Starts them all, and stops them."""
+    """A context manager: starts them all, and stops them."""
 
     def __init__(self) -> None:
         quick = ('--repl-diskless-sync-delay', '0')
@@ -30,7 +30,7 @@ class Sentinels:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def addresses(self) -> list[str]:
-        """Where the Sentinels are, as the settings write it."""
+        """Return where the Sentinels are, as the settings have it."""
         return [f'127.0.0.1:{port}' for port in self.ports]
 
     def fail_over(self) -> None:

@@ -1,4 +1,4 @@
-"""A real Redis for the tests: on a free loopback port, in a folder of its own, gone afterwards."""
+"""A real Redis for the tests: on a free loopback port, in a temporary folder that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis import Redis
 
 
 class RedisServer:
-    """Starts ``redis-server`` and stops it.
+    """A context manager: starts ``redis-server``, and stops it.
 
     Args:
         arguments: options of the server, such as ``'--requirepass', 'x'``; by default nothing is saved to disk.
@@ -35,13 +35,13 @@ class RedisServer:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         if self._process is None:
             raise RuntimeError('redis-server is not running.')
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and wait until it listens.
+        """Start the server, and wait until it listens.
 
         Raises:
             RuntimeError: there is no ``redis-server``, or it ends at once.
@@ -57,24 +57,24 @@ class RedisServer:
         until(self._listens, f'redis-server on port {self.port}')
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the server."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """Let it stand still, with its connections open."""
+        """Stop its process, with its connections open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue its process."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def client(self) -> Redis:
-        """A client of another program, without TLS or a password."""
+        """Return a client as another program has it, without TLS or a password."""
         return Redis(host='127.0.0.1', port=self.port)
 
     def _listens(self) -> bool:
@@ -99,10 +99,10 @@ class RedisServer:
 
 
 def free_port(*, below: int = 65536) -> int:
-    """A port on 127.0.0.1 where nobody listens.
+    """Return a port on 127.0.0.1 on which no process listens.
 
     Args:
-        below: it is lower than that; a cluster also takes the port 10,000 above.
+        below: the port is lower than that; a node of a cluster also takes the port 10,000 above.
     """
     while True:
         with socket.socket() as probe:
@@ -115,8 +115,13 @@ def free_port(*, below: int = 65536) -> int:
 def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
     """Wait for something in another process.
 
+    Args:
+        condition: whether it has happened.
+        what: what it is, for the message.
+        seconds: how long to wait.
+
     Raises:
-        RuntimeError: it did not come.
+        RuntimeError: it did not happen.
     """
     deadline = time.monotonic() + seconds
     while not condition():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from learning_observer_kvs.stores.memory import GONE_AT_ONCE, KEYS_AT_ONCE, InMemoryKVS, clear
+from learning_observer_kvs.stores.memory import FREED_AT_ONCE, MAX_PAGE, InMemoryKVS, clear
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_a_walk_of_a_prefix_ends_with_it(store: InMemoryKVS) -> None:
 
 
 async def test_clear_of_many_keys_gives_the_loop_its_turn(store: InMemoryKVS) -> None:
-    await store.multiset({str(number): number for number in range(GONE_AT_ONCE * 5)})
+    await store.multiset({str(number): number for number in range(FREED_AT_ONCE * 5)})
     turns = 0
 
     async def count() -> None:
@@ -90,15 +90,15 @@ async def test_a_million_small_keys_take_little_memory(store: InMemoryKVS) -> No
 
 
 async def test_a_walk_gives_the_loop_its_turn_with_every_page(store: InMemoryKVS) -> None:
-    await store.multiset({str(number): number for number in range(KEYS_AT_ONCE * 5)})
+    await store.multiset({str(number): number for number in range(MAX_PAGE * 5)})
     walk = asyncio.ensure_future(store.keys())
     turns = 0
     while not walk.done():
         turns += 1
         await asyncio.sleep(0)
     assert turns >= 5
-    assert len(await walk) == KEYS_AT_ONCE * 5
-    assert len((await store.scan(limit=10**6)).keys) == KEYS_AT_ONCE
+    assert len(await walk) == MAX_PAGE * 5
+    assert len((await store.scan(limit=10**6)).keys) == MAX_PAGE
 
 
 async def test_a_dump_gives_the_loop_its_turn_however_large_the_values_are(store: InMemoryKVS) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.checks import static
 from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
-from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, load_settings, read_settings
+from tests.support.checks import check, parse
 
 CREDS = """\
 config:
@@ -35,8 +34,8 @@ auth:
 """
 
 OVERLAY = """\
-/* What this machine
-   has of its own */
+/* The options of
+   this machine */
 kvs cache { expiry: 60; }        // seconds
 kvs {
   default { path: other.sqlite3; }
@@ -61,10 +60,6 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path('local.pmss').write_text(OVERLAY)
 
 
-def check(settings: Settings) -> list[Problem]:
-    return static.check_settings(settings, KVS_MAP, reserved_names())
-
-
 def hidden(settings: Settings) -> list[tuple[str, str]]:
     return [(problem.location, problem.subject) for problem in settings.problems if problem.id == 'KVS.W006']
 
@@ -72,18 +67,20 @@ def hidden(settings: Settings) -> list[tuple[str, str]]:
 def test_a_file_before_creds_overrides_value_by_value(capfd: pytest.CaptureFixture[str]) -> None:
     found = read_settings(['local.pmss', 'creds.yaml'])
     assert check(found) == found.problems
-    assert found['kvs'] == {
+    assert {row.name: row.options for row in parse(found).stores} == {
         'cache': {'expiry': 60, 'type': 'redis_ephemeral', 'prefix': 'c:'},
         'default': {'path': 'other.sqlite3', 'type': 'sqlite'},
         'extra': {'type': 'filesystem', 'path': 'files', 'subdirs': True},
     }
-    assert found['redis_connection'] == {'redis_port': 6380, 'redis_password': None}
+    redis = parse(found).redis_connection
+    assert redis is not None
+    assert redis.options == {'redis_port': 6380, 'redis_password': None}
     assert found['config'] == {'run_mode': 'deploy'}
     assert found['auth'] == {'password': 'hunter2'}
     assert capfd.readouterr() == ('', '')
 
 
-def test_each_hidden_value_is_a_warning_and_none_is_printed() -> None:
+def test_each_hidden_value_is_a_warning_that_does_not_print_it() -> None:
     found = read_settings(['local.pmss', 'creds.yaml'])
     assert hidden(found) == [
         ('creds.yaml:2', 'config.run_mode'),
@@ -96,7 +93,7 @@ def test_each_hidden_value_is_a_warning_and_none_is_printed() -> None:
     assert 'hunter2' not in text
 
 
-def test_an_overlay_after_creds_overrides_nothing_and_every_value_of_it_is_told() -> None:
+def test_an_overlay_after_creds_overrides_nothing_and_each_of_its_values_is_a_warning() -> None:
     found = read_settings(['creds.yaml', 'local.pmss'])
     assert found['kvs']['cache']['expiry'] == 30
     assert ('local.pmss:3', 'kvs.cache.expiry') in hidden(found)
@@ -111,7 +108,7 @@ def test_values_of_an_overlay_have_their_lines() -> None:
     assert found.location('kvs', 'extra', 'other') == 'local.pmss'
 
 
-def test_text_that_does_not_fit_is_told_with_the_line_of_the_overlay() -> None:
+def test_text_that_its_option_rejects_is_reported_with_the_line_of_the_overlay() -> None:
     Path('local.pmss').write_text('kvs cache {\n  expiry: soon;\n}\nredis_connection { redis_port: 0; }\n')
     found = check(read_settings(['local.pmss', 'creds.yaml']))
     assert [str(problem) for problem in found if problem.id != 'KVS.W006'] == [
@@ -137,11 +134,16 @@ def test_several_yaml_files_and_mappings_go_together() -> None:
     assert hidden(found) == [('creds.yaml:9', 'kvs.cache.expiry')]
 
 
+def test_an_overlay_of_one_of_two_stores_that_share_a_yaml_alias_changes_that_one_alone() -> None:
+    Path('creds.yaml').write_text('base: &base {type: stub}\nkvs:\n  default: *base\n  cache: *base\n')
+    found = read_settings(['creds.yaml', {'kvs': {'cache': {'cache_bytes': 0}}}])
+    assert found['kvs'] == {'default': {'type': 'stub'}, 'cache': {'type': 'stub', 'cache_bytes': 0}}
+
+
 def test_a_value_of_an_overlay_may_come_from_the_environment() -> None:
     Path('local.pmss').write_text('kvs cache { expiry: ${SECONDS}; }')
     found = read_settings(['local.pmss', 'creds.yaml'], {'SECONDS': '90'})
-    check(found)
-    assert found['kvs']['cache']['expiry'] == 90
+    assert parse(found).stores_by_name['cache'].options['expiry'] == 90
 
 
 def test_a_router_and_the_programs_settings_take_several_files() -> None:
@@ -150,7 +152,7 @@ def test_a_router_and_the_programs_settings_take_several_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ('text', 'fault'),
+    ('text', 'message'),
     [
         ('kvs cache { expiry: hunter2 }', 'local.pmss  the file is not PMSS. Look for a ; after every value'),
         ('kvs cache { expiry: hunter2;', 'is not PMSS'),
@@ -160,13 +162,13 @@ def test_a_router_and_the_programs_settings_take_several_files() -> None:
         ('\nredis_connection { redis_url: redis://:hunter2@host; }', 'local.pmss:2  the file has a URL'),
     ],
 )
-def test_a_file_that_is_no_pmss_is_told_without_what_is_in_it(
-    text: str, fault: str, capfd: pytest.CaptureFixture[str]
+def test_a_file_that_is_not_pmss_is_reported_without_its_content(
+    text: str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path('local.pmss').write_text(text)
     with pytest.raises(StartupCheck) as failure:
         read_settings(['local.pmss', 'creds.yaml'])
-    assert fault in str(failure.value)
+    assert message in str(failure.value)
     assert 'hunter2' not in str(failure.value)
     assert capfd.readouterr() == ('', '')
     Path('local.pmss').write_text(OVERLAY)
@@ -176,11 +178,11 @@ def test_a_file_that_is_no_pmss_is_told_without_what_is_in_it(
 def test_comments_may_hold_a_url_and_a_file_may_be_empty() -> None:
     Path('local.pmss').write_text('/* see https://example.org */ // or http://example.org\n')
     assert read_settings('local.pmss') == {}
-    with pytest.raises(StartupCheck, match=r'none\.pmss  the file is not there'):
+    with pytest.raises(StartupCheck, match=r'none\.pmss  the file does not exist'):
         read_settings('none.pmss')
 
 
-def test_without_the_package_the_cure_is_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_hint_is_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'pmss.loadfile', None)
     with pytest.raises(StartupCheck, match=r"needs the package pmss.*pip install 'learning_observer_kvs\[pmss\]'"):
         read_settings('local.pmss')
@@ -233,7 +235,7 @@ def test_a_settings_object_stands_beside_a_file() -> None:
     assert found == read_settings(['local.pmss', 'creds.yaml'])
 
 
-def test_rules_of_the_command_line_and_the_environment_are_none_of_ours() -> None:
+def test_rules_of_the_command_line_and_the_environment_are_ignored() -> None:
     pmss = package()
     rulesets = [
         pmss.ArgsRuleset(argv=['program']),
@@ -245,6 +247,6 @@ def test_rules_of_the_command_line_and_the_environment_are_none_of_ours() -> Non
     assert list(pmss.schema.fields) == fields
 
 
-def test_anything_else_is_no_settings() -> None:
+def test_anything_else_is_not_settings() -> None:
     with pytest.raises(TypeError, match='int'):
         read_settings(5)  # type: ignore[arg-type]

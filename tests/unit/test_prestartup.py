@@ -44,35 +44,35 @@ async def test_checks_run_in_order_then_init_functions_plain_or_coroutine() -> N
 async def test_all_checks_run_and_all_failures_are_reported_together() -> None:
     @register_startup_check
     def first() -> None:
-        raise StartupCheck('the first fault', problems=[1])
+        raise StartupCheck('the first error', problems=[1])
 
     @register_startup_check
     async def second() -> None:
-        raise StartupCheck('the second fault', problems=[2])
+        raise StartupCheck('the second error', problems=[2])
 
     @register_init_function
     def init() -> None:
         raise AssertionError('init functions wait for the checks')
 
-    with pytest.raises(StartupCheck, match=r'(?s)the first fault.*the second fault') as failure:
+    with pytest.raises(StartupCheck, match=r'(?s)the first error.*the second error') as failure:
         await run_startup_checks_and_init()
     assert failure.value.problems == (1, 2)
     assert not isinstance(failure.value, SystemExit)
 
 
-def test_a_script_runs_them_without_a_loop() -> None:
+def test_a_script_runs_checks_and_init_functions_without_a_loop() -> None:
     ran = []
     register_startup_check(lambda: ran.append(1))
     startup_checks_and_init()
     assert ran == [1]
 
 
-async def test_inside_a_loop_the_script_form_says_what_to_await() -> None:
+async def test_inside_a_loop_the_synchronous_function_names_what_to_await() -> None:
     with pytest.raises(RuntimeError, match='await prestartup'):
         startup_checks_and_init()
 
 
-async def test_a_fault_of_a_check_itself_goes_through_as_it_is() -> None:
+async def test_an_error_in_a_check_itself_is_raised_as_it_is() -> None:
     @register_startup_check
     def broken() -> None:
         raise ZeroDivisionError

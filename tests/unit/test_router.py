@@ -45,7 +45,7 @@ async def test_stub_stores_share_nothing_and_clear_wipes_them_all() -> None:
     assert await router().keys() == []
 
 
-def test_a_store_that_is_not_configured_is_an_attribute_error_with_the_names_there_are() -> None:
+def test_a_store_that_is_not_configured_is_an_attribute_error_with_the_names_that_exist() -> None:
     router = KVSRouter(items=STUBS)
     with pytest.raises(AttributeError, match=r"'google_cache'.*default, memoization.*kvs\.google_cache"):
         router.google_cache()
@@ -97,12 +97,12 @@ def test_a_wrong_configuration_leaves_the_router_as_it_was() -> None:
 
 
 @pytest.mark.parametrize('name', reserved_names())
-def test_a_store_named_like_a_router_method_is_refused(name: str) -> None:
+def test_a_store_named_like_a_router_method_is_rejected(name: str) -> None:
     with pytest.raises(StartupCheck, match=rf'kvs\.{name}'):
         KVSRouter.from_settings({'kvs': {'default': {'type': 'stub'}, name: {'type': 'stub'}}})
 
 
-def test_a_router_lives_over_several_event_loops(tmp_path: Path) -> None:
+def test_a_router_works_in_several_event_loops(tmp_path: Path) -> None:
     router = KVSRouter.from_settings(
         {
             'kvs': {
@@ -112,10 +112,10 @@ def test_a_router_lives_over_several_event_loops(tmp_path: Path) -> None:
         }
     )
     stores = [router(), router.files()]
-    for turn in range(3):
+    for number in range(3):
         for store in stores:
-            assert asyncio.run(store['k']) == (turn - 1 if turn else None)
-            asyncio.run(store.set('k', turn))
+            assert asyncio.run(store['k']) == (number - 1 if number else None)
+            asyncio.run(store.set('k', number))
     asyncio.run(router.close())
 
 

@@ -1,4 +1,4 @@
-"""Settings: read from a file or a mapping, with the place of each value, and no secret shown."""
+"""Settings: read from a file or a mapping, with the source location of each value, and no secret displayed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs import settings
-from learning_observer_kvs.config.redaction import shown, without_credentials
+from learning_observer_kvs.config.redaction import display_value, without_credentials
 from learning_observer_kvs.errors import StartupCheck
-from learning_observer_kvs.settings import Settings, load_settings, read_settings, run_mode, store_entries
+from learning_observer_kvs.settings import Settings, load_settings, read_settings, run_mode
 
 CREDS = """\
 config:
@@ -34,7 +34,7 @@ def creds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def written(tmp_path: Path, text: str | bytes) -> Settings:
+def read(tmp_path: Path, text: str | bytes) -> Settings:
     path = tmp_path / 'creds.yaml'
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_settings(path)
@@ -49,7 +49,7 @@ def test_settings_are_filled_in_place_from_a_file_or_a_mapping(creds: Path) -> N
     assert before.source is None
 
 
-def test_settings_that_cannot_be_read_leave_those_that_were(creds: Path) -> None:
+def test_settings_that_cannot_be_read_leave_the_loaded_ones_as_they_were(creds: Path) -> None:
     load_settings(creds)
     creds.write_text('kvs: [')
     with pytest.raises(StartupCheck):
@@ -68,7 +68,7 @@ def test_a_mapping_that_was_handed_in_is_not_shared() -> None:
     assert copy is not found
 
 
-def test_each_value_knows_its_line_and_what_is_not_written_the_line_of_its_block(creds: Path) -> None:
+def test_each_value_has_its_line_and_what_is_not_written_the_line_of_its_block(creds: Path) -> None:
     found = read_settings('creds.yaml')
     assert found.location('kvs') == 'creds.yaml:3'
     assert found.location('kvs', 'default', 'type') == 'creds.yaml:5'
@@ -79,36 +79,8 @@ def test_each_value_knows_its_line_and_what_is_not_written_the_line_of_its_block
     assert read_settings({'kvs': {}}).location('kvs') == 'settings'
 
 
-@pytest.mark.parametrize(
-    ('text', 'lines'),
-    [
-        ('kvs:\n  - [default, {type: stub}]\n  - [cache,\n     {type: stub}]\n', [2, 4]),
-        ('kvs:\n- - default\n  - type: stub\n- - cache\n  - type: stub\n', [3, 5]),
-    ],
-    ids=['flow', 'block'],
-)
-def test_pairs_in_yaml_have_their_places_too(tmp_path: Path, text: str, lines: list[int]) -> None:
-    found = written(tmp_path, text)
-    entries = store_entries(found)
-    assert [entry.name for entry in entries] == ['default', 'cache']
-    assert [int(found.location(*entry.path).rpartition(':')[2]) for entry in entries] == lines
-    assert int(found.location(*entries[1].path, 'type').rpartition(':')[2]) == lines[1]
-
-
-@pytest.mark.parametrize('block', [{'a': {'type': 'stub'}}, [('a', {'type': 'stub'})], (['a', {'type': 'stub'}],)])
-def test_stores_are_a_mapping_or_pairs(block: Any) -> None:
-    [entry] = store_entries(read_settings({'kvs': block}))
-    assert (entry.name, entry.options) == ('a', {'type': 'stub'})
-
-
-@pytest.mark.parametrize('block', [None, 'stub', 5, True])
-def test_a_block_of_another_shape_has_no_stores(block: Any) -> None:
-    assert store_entries(read_settings({'kvs': block})) == []
-    assert store_entries(read_settings({})) == []
-
-
 def test_keys_written_twice_are_found_with_both_lines(tmp_path: Path) -> None:
-    found = written(tmp_path, 'kvs:\n  a: {type: stub}\n  b: {type: stub}\n  a: {type: sqlite}\nkvs: {}\n')
+    found = read(tmp_path, 'kvs:\n  a: {type: stub}\n  b: {type: stub}\n  a: {type: sqlite}\nkvs: {}\n')
     assert [(problem.id, problem.subject) for problem in found.problems] == [
         ('KVS.E013', 'kvs.a'),
         ('KVS.E013', 'kvs'),
@@ -117,25 +89,25 @@ def test_keys_written_twice_are_found_with_both_lines(tmp_path: Path) -> None:
     assert 'on lines 1 and 5' in found.problems[1].message
 
 
-def test_what_is_written_twice_in_blocks_of_the_server_is_its_own_affair(tmp_path: Path) -> None:
-    assert written(tmp_path, 'auth: {a: 1, a: 2}\nkvs: {}\n').problems == []
+def test_what_is_written_twice_in_a_block_of_the_server_is_not_reported(tmp_path: Path) -> None:
+    assert read(tmp_path, 'auth: {a: 1, a: 2}\nkvs: {}\n').problems == []
 
 
-def test_merged_and_aliased_blocks_are_no_duplicates(tmp_path: Path) -> None:
+def test_merged_and_aliased_blocks_are_not_duplicates(tmp_path: Path) -> None:
     text = 'base: &base {type: stub, expiry: 5}\nkvs:\n  default: *base\n  other:\n    <<: *base\n    type: redis\n'
-    found = written(tmp_path, text)
+    found = read(tmp_path, text)
     assert found.problems == []
     assert found['kvs']['other'] == {'type': 'redis', 'expiry': 5}
     assert found.location('kvs', 'other', 'expiry').endswith(':4')
 
 
-FAULTS: dict[str, tuple[str | bytes, str]] = {
+MISTAKES: dict[str, tuple[str | bytes, str]] = {
     'a bracket left open': ('kvs: [1\nx: 2\n', 'creds.yaml:2'),
     'a tab': ('kvs:\n\tdefault: 1\n', 'creds.yaml:2:1'),
     'an unknown tag': ('kvs: !!python/object:os.system {}\n', 'creds.yaml:1:6'),
     'an unknown alias': ('kvs: *nothing\n', 'creds.yaml:1'),
-    'a date that is none': ('kvs:\n  default: 2026-13-45\n', 'creds.yaml:2:12'),
-    'a number that is none': ('kvs: 0x_\n', 'creds.yaml:1:6'),
+    'a date that is not one': ('kvs:\n  default: 2026-13-45\n', 'creds.yaml:2:12'),
+    'a number that is not one': ('kvs: 0x_\n', 'creds.yaml:1:6'),
     'a list as a key': ('kvs: {[1]: 2}\n', 'creds.yaml:1'),
     'two documents': ('kvs: 1\n---\nkvs: 2\n', 'creds.yaml:2'),
     'a control character': ('kvs: "\0"\n', 'creds.yaml'),
@@ -148,24 +120,24 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize('name', FAULTS)
-def test_a_file_that_is_no_settings_is_a_startup_check_that_names_the_place(name: str, tmp_path: Path) -> None:
-    text, place = FAULTS[name]
+@pytest.mark.parametrize('name', MISTAKES)
+def test_a_file_that_holds_no_settings_is_a_startup_check_that_names_the_location(name: str, tmp_path: Path) -> None:
+    text, location = MISTAKES[name]
     with pytest.raises(StartupCheck) as failure:
-        written(tmp_path, text)
-    assert place in str(failure.value)
+        read(tmp_path, text)
+    assert location in str(failure.value)
     assert len(str(failure.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize('value', ['!hunter2', '*hunter2', '&hunter2 &hunter2', '!<hunter2> x', '%hunter2', '`hunter2'])
-def test_a_password_that_is_no_yaml_is_not_shown(value: str, tmp_path: Path) -> None:
+def test_a_password_that_is_not_yaml_is_not_displayed(value: str, tmp_path: Path) -> None:
     with pytest.raises(StartupCheck, match=r'creds\.yaml:2:') as failure:
-        written(tmp_path, f'redis_connection:\n  redis_password: {value}\n')
+        read(tmp_path, f'redis_connection:\n  redis_password: {value}\n')
     assert 'hunter2' not in str(failure.value)
 
 
 def test_a_file_that_cannot_be_read_is_a_startup_check(tmp_path: Path) -> None:
-    with pytest.raises(StartupCheck, match=r'none\.yaml  the file is not there\..*KVS\.E000'):
+    with pytest.raises(StartupCheck, match=r'none\.yaml  the file does not exist\..*KVS\.E000'):
         read_settings(tmp_path / 'none.yaml')
     with pytest.raises(StartupCheck, match='cannot be read'):
         read_settings(tmp_path)
@@ -173,8 +145,8 @@ def test_a_file_that_cannot_be_read_is_a_startup_check(tmp_path: Path) -> None:
         read_settings(os.fspath(tmp_path / ('long' * 100)))
 
 
-def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
-    assert written(tmp_path, CREDS.encode('utf-8-sig'))['config'] == {'run_mode': 'dev'}
+def test_a_byte_order_mark_is_not_part_of_the_settings(tmp_path: Path) -> None:
+    assert read(tmp_path, CREDS.encode('utf-8-sig'))['config'] == {'run_mode': 'dev'}
 
 
 @pytest.mark.parametrize(
@@ -207,12 +179,12 @@ def test_the_run_mode_is_what_the_config_block_says(block: Any, mode: str | None
         (5, 'x', "'x'"),
     ],
 )
-def test_a_value_is_shown_as_it_is_written_and_never_a_secret(name: object, value: object, text: str) -> None:
-    assert shown(name, value) == text
+def test_a_value_is_displayed_as_it_is_written_and_never_a_secret(name: object, value: object, text: str) -> None:
+    assert display_value(name, value) == text
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(shown('path', 'x' * 10_000)) < 110
+    assert len(display_value('path', 'x' * 10_000)) < 110
 
 
 def test_settings_never_print_a_secret() -> None:
@@ -250,7 +222,7 @@ def test_what_only_looks_like_a_variable_is_text(text: str, value: str) -> None:
     assert read_settings({'kvs': {'a': text}}, {'N': '5'})['kvs']['a'] == value
 
 
-def test_every_variable_that_is_not_set_is_told_with_its_place(tmp_path: Path) -> None:
+def test_every_variable_that_is_not_set_is_reported_with_its_location(tmp_path: Path) -> None:
     (tmp_path / 'creds.yaml').write_text('kvs:\n  a:\n    path: ${ONE}/${TWO}\n  b: ${}\n')
     found = read_settings(tmp_path / 'creds.yaml', {})
     assert [(problem.location[-2:], problem.subject, problem.message.split("'")[1]) for problem in found.problems] == [
@@ -261,8 +233,8 @@ def test_every_variable_that_is_not_set_is_told_with_its_place(tmp_path: Path) -
     assert {problem.id for problem in found.problems} == {'KVS.E016'}
 
 
-def test_what_came_from_the_environment_is_never_shown() -> None:
+def test_what_came_from_the_environment_is_never_displayed() -> None:
     found = read_settings({'kvs': {'a': {'path': 'x${SECRET}'}}}, {'SECRET': 'hunter2'})
     assert found['kvs']['a']['path'] == 'xhunter2'
     assert 'hunter2' not in repr(found)
-    assert shown('path', found['kvs']['a']['path']) == 'x${SECRET}'
+    assert display_value('path', found['kvs']['a']['path']) == 'x${SECRET}'

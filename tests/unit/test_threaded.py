@@ -1,65 +1,90 @@
-"""The thread that writes, and what belongs to each event loop: several loops at once, and ends of every kind."""
+"""The threads of a store: what they write, which event loops share them, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
-from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.sqlite.connections import SQLiteThreads
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.stores.threaded import WriterThread
-from learning_observer_kvs.stores.write_queue import Request, WriteBatch
+from learning_observer_kvs.stores.threaded import StoreThreads, WriterThread
+from learning_observer_kvs.stores.write_queue import WriteBatch, WriteRequest
+from tests.support.loops import Run, loop_in_thread
+from tests.support.programs import run
+
+MakeStore: TypeAlias = Callable[[], Store]
+Threads: TypeAlias = Callable[[], set[threading.Thread]]
 
 
-def request() -> Request:
-    return Request({'k': b'1'}, {}, lambda outcome: None)
+def request() -> WriteRequest:
+    return WriteRequest({'k': b'1'}, {}, lambda outcome: None)
 
 
-async def answered(writer: WriterThread, load: list[Request]) -> None:
-    """Have a load written, and wait for its answer."""
+async def written(writer: WriterThread, batch: list[WriteRequest]) -> None:
+    """Have a batch written, and wait until it is done."""
     done: asyncio.Future[WriteBatch] = asyncio.get_running_loop().create_future()
-    writer.submit(load, done.set_result)
+    writer.submit(batch, done.set_result)
     async with asyncio.timeout(20):
         await done
 
 
-async def test_a_writer_that_is_closed_in_its_own_thread_ends_when_it_has_answered() -> None:
+async def test_a_writer_that_is_closed_in_its_own_thread_ends_when_the_batch_is_done() -> None:
     ended = threading.Event()
     writer = WriterThread(lambda requests: writer.close(), ended.set)
-    load = [request()]
-    await answered(writer, load)
-    assert load[0].error is None
+    batch = [request()]
+    await written(writer, batch)
+    assert batch[0].error is None
     assert await asyncio.to_thread(ended.wait, 20)
 
 
-async def test_what_comes_while_a_writer_closes_is_written_and_the_close_ends() -> None:
+async def test_what_is_submitted_while_a_writer_closes_is_written_and_the_close_ends() -> None:
     entered, go = threading.Event(), threading.Event()
-    written: list[int] = []
+    sizes: list[int] = []
 
-    def process(requests: list[Request]) -> None:
+    def process(requests: list[WriteRequest]) -> None:
         entered.set()
         go.wait(20)
-        written.append(len(requests))
+        sizes.append(len(requests))
 
-    writer = WriterThread(process, lambda: None)
-    first = asyncio.ensure_future(answered(writer, [request()]))
+    writer = WriterThread(process)
+    first = asyncio.ensure_future(written(writer, [request()]))
     await asyncio.to_thread(entered.wait, 20)
     closing = asyncio.ensure_future(asyncio.to_thread(writer.close))
-    second = asyncio.ensure_future(answered(writer, [request(), request()]))
+    second = asyncio.ensure_future(written(writer, [request(), request()]))
     await asyncio.sleep(0)
     go.set()
     async with asyncio.timeout(20):
         await asyncio.gather(first, second, closing)
         await asyncio.to_thread(writer.close)
-    assert sum(written) == 3
+    assert sum(sizes) == 3
 
 
-async def test_a_write_that_cannot_begin_is_answered_and_the_next_begins(
+async def test_an_error_of_one_request_is_not_that_of_the_others() -> None:
+    bad = request()
+
+    def process(requests: list[WriteRequest]) -> None:
+        if bad in requests:
+            raise ValueError('bad')
+
+    batch = [request(), bad, request()]
+    writer = WriterThread(process)
+    await written(writer, batch)
+    await asyncio.to_thread(writer.close)
+    assert [type(each.error) for each in batch] == [type(None), ValueError, type(None)]
+
+
+async def test_a_write_that_cannot_begin_fails_and_the_next_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(self: threading.Thread) -> None:
@@ -74,46 +99,248 @@ async def test_a_write_that_cannot_begin_is_answered_and_the_next_begins(
         assert await store.dump() == {'k': 2}
 
 
-def test_a_store_that_nobody_holds_is_collected_and_its_threads_end(tmp_path: Path) -> None:
-    threads = set(threading.enumerate())
+# Stores
 
-    async def use() -> weakref.ref[SQLiteKVS]:
-        store = SQLiteKVS(tmp_path / 'a.sqlite3')
-        await store.set('k', 1)
+
+@pytest.fixture(params=['sqlite', 'filesystem'])
+def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> MakeStore:
+    """Makes a store of each backend that has threads."""
+    if request.param == 'sqlite':
+        return lambda: SQLiteKVS(tmp_path / 'a.sqlite3')
+    return lambda: FilesystemKVS(tmp_path / 'a')
+
+
+@pytest.fixture
+def threads_of_stores() -> Iterator[Threads]:
+    """Returns the threads of stores that run now; the test must leave none."""
+    before = set(threading.enumerate())
+
+    def found() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith('kvs-')} - before
+
+    yield found
+    assert found() == set()
+
+
+@pytest.fixture
+def loops() -> Iterator[tuple[Run, Run]]:
+    """Two event loops that run in two threads."""
+    with loop_in_thread() as first, loop_in_thread() as second:
+        yield first, second
+
+
+async def use(store: Store) -> None:
+    """Write, read and list."""
+    await store.update('n', lambda value: int(str(value or 0)) + 1)
+    await store['n']
+    await store.keys()
+
+
+def test_a_store_without_references_is_collected_and_its_threads_end(
+    make_store: MakeStore, threads_of_stores: Threads
+) -> None:
+    async def use_one() -> weakref.ref[Store]:
+        store = make_store()
+        await use(store)
         return weakref.ref(store)
 
-    held = asyncio.run(use())
+    held = asyncio.run(use_one())
     for _ in range(3):
         gc.collect()
     assert held() is None
-    assert set(threading.enumerate()) <= threads
+    assert threads_of_stores() == set()
 
 
-def test_loops_that_run_at_once_never_get_what_is_anothers() -> None:
-    """Another loop asks between the look at the last one and its answer."""
-    things: PerLoop[object] = PerLoop(object)
+def test_loops_share_the_threads_of_a_store(
+    make_store: MakeStore, threads_of_stores: Threads, loops: tuple[Run, Run]
+) -> None:
+    store = make_store()
+    first, second = loops
+    first(use(store))
+    threads = threads_of_stores()
+    assert {thread.name.split('_')[0] for thread in threads} >= {'kvs-writer'}
+    second(use(store))
+    assert len([thread for thread in threads_of_stores() if thread.name == 'kvs-writer']) == 1
+    first(store.close())
+    second(store.close())
 
-    class Asking(asyncio.SelectorEventLoop):
-        """A loop that lets another one ask whenever somebody asks which thread it runs in."""
 
-        def __getattribute__(self, name: str) -> object:
-            found = super().__getattribute__(name)
-            if name == '_thread_id' and asks.is_set():
-                asks.clear()
-                other = threading.Thread(target=lambda: asyncio.run(ask()))
+def test_loops_that_begin_at_once_share_the_threads_of_a_store(tmp_path: Path, loops: tuple[Run, Run]) -> None:
+    opened: list[SQLiteThreads] = []
+    opened_twice = threading.Event()
+    first, second = loops
+    other = threading.Thread(target=lambda: second(use(store)))
+
+    class Opening(SQLiteKVS):
+        def _open_threads(self) -> SQLiteThreads:
+            opened.append(super()._open_threads())
+            if len(opened) == 1:
                 other.start()
-                other.join()
-            return found
+                opened_twice.wait(0.2)  # it never is: the other loop waits until this returns
+            else:
+                opened_twice.set()
+            return opened[-1]
 
-    async def ask() -> object:
-        return things.here()
+    store = Opening(tmp_path / 'a.sqlite3')
+    first(use(store))
+    other.join()
+    assert len(opened) == 1
+    first(store.close())
+    second(store.close())
 
-    async def ask_twice() -> None:
-        mine = things.here()
-        asks.set()
-        assert things.here() is mine
-        assert not asks.is_set()
 
-    asks = threading.Event()
-    with asyncio.Runner(loop_factory=Asking) as runner:
-        runner.run(ask_twice())
+def test_the_last_loop_that_closes_a_store_ends_its_threads(
+    make_store: MakeStore, threads_of_stores: Threads, loops: tuple[Run, Run]
+) -> None:
+    store = make_store()
+    first, second = loops
+    first(use(store))
+    second(use(store))
+    threads = threads_of_stores()
+    first(store.close())
+    assert threads_of_stores() == threads
+    second(use(store))
+    assert threads_of_stores() >= threads
+    second(store.close())
+    assert threads_of_stores() == set()
+
+
+def test_a_loop_that_uses_a_store_again_after_it_closed_it_is_counted_again(
+    make_store: MakeStore, threads_of_stores: Threads, loops: tuple[Run, Run]
+) -> None:
+    store = make_store()
+    first, second = loops
+    first(use(store))
+    second(use(store))
+    first(store.close())
+    first(use(store))
+    second(store.close())
+    threads = threads_of_stores()
+    assert threads
+    first(use(store))
+    assert threads_of_stores() >= threads
+    first(store.close())
+    assert threads_of_stores() == set()
+    assert asyncio.run(value_of(store)) == 4
+
+
+async def value_of(store: Store) -> object:
+    async with store:
+        return await store['n']
+
+
+def test_a_loop_that_ended_without_closing_the_store_is_not_waited_for(
+    make_store: MakeStore, threads_of_stores: Threads
+) -> None:
+    store = make_store()
+    asyncio.run(use(store))
+    assert threads_of_stores()
+    asyncio.run(store.close())
+    assert threads_of_stores() == set()
+
+
+def test_nothing_is_kept_of_threads_that_were_closed(make_store: MakeStore, threads_of_stores: Threads) -> None:
+    store = make_store()
+    for _ in range(3):
+        asyncio.run(use(store))
+        asyncio.run(store.close())
+    gc.collect()
+    assert [found for found in gc.get_objects() if isinstance(found, StoreThreads)] == []
+
+
+def test_closing_in_one_loop_waits_for_the_writes_of_that_loop_and_fails_none_of_another(
+    make_store: MakeStore, threads_of_stores: Threads, loops: tuple[Run, Run]
+) -> None:
+    store = make_store()
+    first, second = loops
+
+    async def write_and_close() -> None:
+        writing = [asyncio.ensure_future(use(store)) for _ in range(20)]
+        await asyncio.sleep(0)
+        await store.close()
+        await asyncio.gather(*writing)
+        await store.close()
+
+    async def close_often() -> None:
+        for _ in range(20):
+            await use(store)
+            await store.close()
+
+    thread = threading.Thread(target=lambda: first(write_and_close()))
+    thread.start()
+    second(close_often())
+    thread.join()
+    assert asyncio.run(value_of(store)) == 40
+
+
+def test_closing_in_one_loop_closes_its_connection_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads_of_stores: Threads, loops: tuple[Run, Run]
+) -> None:
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def note(*arguments: object, **options: object) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **options))  # type: ignore[call-overload]
+        return opened[-1]
+
+    def count_open() -> int:
+        count = 0
+        for connection in opened:
+            with suppress(sqlite3.ProgrammingError):  # it is closed
+                count += connection.total_changes >= 0
+        return count
+
+    monkeypatch.setattr(sqlite3, 'connect', note)
+    store = SQLiteKVS(tmp_path / 'a.sqlite3')
+    first, second = loops
+    first(use(store))
+    second(use(store))
+    assert count_open() == 4  # of the writer, the reader and two loops
+    first(store.close())
+    assert count_open() == 3
+    second(use(store))
+    assert (count_open(), len(opened)) == (3, 4)
+    second(store.close())
+    assert count_open() == 0
+
+
+FORK = """
+import asyncio, gc, os, sys, threading
+from learning_observer_kvs.kvs import KVS_MAP
+store = KVS_MAP[sys.argv[1]](sys.argv[2])
+async def add():
+    await store.update('n', lambda value: (value or 0) + 1)
+def writers():
+    return [thread for thread in threading.enumerate() if thread.name == 'kvs-writer']
+def in_child(function):
+    if not os.fork():
+        function()
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+def use():
+    asyncio.run(add())
+    assert len(writers()) == 1
+    asyncio.run(store.close())
+    assert not writers()
+def only_close():
+    asyncio.run(store.close())
+def drop():
+    globals().pop('store')
+    gc.collect()
+asyncio.run(add())
+[writer] = writers()
+in_child(use)
+in_child(only_close)
+in_child(drop)
+assert writers() == [writer]
+asyncio.run(add())
+assert writers() == [writer]
+asyncio.run(store.close())
+assert not writers()
+assert asyncio.run(store.update('n', lambda value: value)) == 3
+"""
+
+
+@pytest.mark.parametrize('kind', ['sqlite', 'filesystem'])
+def test_a_forked_child_has_threads_of_its_own_and_leaves_those_of_its_parent_alone(kind: str, tmp_path: Path) -> None:
+    run(FORK, kind, tmp_path / 'a')

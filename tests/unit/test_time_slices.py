@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.reducers import worker
+from learning_observer_kvs.reducers import serving, worker_of
 from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.memory import InMemoryKVS
 
@@ -39,8 +39,8 @@ async def counted() -> AsyncIterator[Turns]:
 
 @pytest.fixture(autouse=True)
 def _turns_are_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, 'TURN', 0.0)
-    monkeypatch.setattr(base, 'TURN', 0.0)
+    monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+    monkeypatch.setattr(base, 'TIME_SLICE', 0.0)
 
 
 async def at_once(state: Any) -> Any:
@@ -58,7 +58,9 @@ async def waits(state: Any) -> Any:
 async def test_between_reducers_the_loop_has_its_turn(keys: int, step: Any, interval: float | None) -> None:
     store = InMemoryKVS(flush_interval=interval)
     async with counted() as turns:
-        await asyncio.gather(*(store.fold(f'Internal,{n % keys}', f'External,{n % keys}', step) for n in range(EVENTS)))
+        await asyncio.gather(
+            *(worker_of(store).process(f'Internal,{n % keys}', f'External,{n % keys}', step) for n in range(EVENTS))
+        )
     assert turns.count >= EVENTS / 2
     assert await store['External,0'] == EVENTS / keys
 
@@ -66,7 +68,7 @@ async def test_between_reducers_the_loop_has_its_turn(keys: int, step: Any, inte
 async def test_between_the_keys_of_a_flush_the_loop_has_its_turn() -> None:
     store = InMemoryKVS(flush_interval=3600.0)
     for number in range(EVENTS):
-        await store.fold(f'Internal,{number}', f'External,{number}', at_once)
+        await worker_of(store).process(f'Internal,{number}', f'External,{number}', at_once)
     async with counted() as turns:
         await store.flush()
     assert turns.count >= EVENTS / 2

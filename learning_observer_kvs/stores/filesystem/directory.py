@@ -1,8 +1,9 @@
-"""Several files changed at once: all or none, whoever is killed when, and however many processes take part.
+"""Several files changed at once: all or none, whichever process is killed when, and however many take part.
 
-Under a lock of the whole folder the new contents are written beside the old ones, then a journal appears that names
-them all. From there on the change has happened: whoever finds a journal without its writer finishes it. Who reads
-several files takes no lock: each change is counted, and what was read while the count stood still is of one moment.
+Under a lock of the whole directory the new contents are written beside the old ones, then a journal appears that names
+them all. From there on the change has happened: the next process that takes the lock finishes it if its writer was
+killed. Reading several files takes no lock: each change is counted, and what was read while the count did not change
+is of one moment.
 """
 
 from __future__ import annotations
@@ -11,59 +12,99 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Literal, TypeAlias
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, FolderLock
-from learning_observer_kvs.stores.filesystem.names import DIGESTS, OWN
+from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
+from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
 
 READS_WITHOUT_LOCK = 5
-"""How often several files are read again because something changed meanwhile, before the lock is taken for it."""
+"""How often several files are read without the lock; it is taken when something changed each time."""
 
-_JOURNAL = f'{OWN}/journal'
-_LOCK = f'{OWN}/lock'
-_STAGED = f'{OWN}/new-'
+_JOURNAL = f'{META_DIR}/journal'
+_LOCK = f'{META_DIR}/lock'
+_STAGED = f'{META_DIR}/new-'
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Step(Protocol):
-    """Called with a word before each step that changes something; tests stop there."""
+Step: TypeAlias = Literal['stage', 'journal', 'count', 'rename', 'finish']
+"""One step of a change: a content is staged, the journal appears, the change is counted, a file is renamed or removed,
+the journal is removed."""
 
-    def __call__(self, word: str, /) -> None: ...
 
+class Directory:
+    """A directory whose files change together.
 
-class Folder:
-    """A folder whose files change together. All paths are below it, with ``/``. Links in it are not followed.
+    All paths are relative to it, with ``/``. Links in it are not followed.
 
     Args:
         root: its absolute path; made, with those above it, at the first change.
-        step: called before each step.
         lock_seconds: how long to wait for the lock.
+        before_step: called before each step of a change; tests stop there.
+
+    Attributes:
+        root: as given.
+        lock: its lock.
+        before_step: as given.
     """
 
-    def __init__(self, root: str, step: Step = lambda word: None, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(
+        self,
+        root: str,
+        lock_seconds: float = LOCK_SECONDS,
+        before_step: Callable[[Step], None] = lambda step: None,
+    ) -> None:
         self.root = root
-        self._step = step
-        self._lock = FolderLock(self.absolute(_LOCK), lock_seconds)
+        self.lock = DirectoryLock(self.absolute(_LOCK), lock_seconds)
+        self.before_step = before_step
 
     def absolute(self, path: str) -> str:
-        """The whole path."""
+        """Return the absolute path of a file.
+
+        Args:
+            path: below the directory.
+
+        Returns:
+            The absolute path.
+        """
         return f'{self.root}/{path}'
 
     # Reading
 
     def read(self, path: str) -> bytes | None:
-        """The content of a file; ``None`` if there is none."""
+        """Read a file.
+
+        Args:
+            path: below the directory.
+
+        Returns:
+            Its content; ``None`` if there is no regular file.
+
+        Raises:
+            OSError: it cannot be read.
+            StoreUnavailable: a directory on the way to it is a link.
+        """
         number = self._open(path)
         if number is None:
             return None
         with open(number, 'rb', buffering=0) as file:
             return file.read()
 
-    def first_line(self, path: str) -> bytes | None:
-        """The first line of a file; ``None`` if there is no file."""
+    def read_first_line(self, path: str) -> bytes | None:
+        """Read the first line of a file.
+
+        Args:
+            path: below the directory.
+
+        Returns:
+            The line with its end; ``None`` if there is no regular file.
+
+        Raises:
+            OSError: it cannot be read.
+            StoreUnavailable: a directory on the way to it is a link.
+        """
         number = self._open(path)
         if number is None:
             return None
@@ -71,7 +112,18 @@ class Folder:
             return file.readline()
 
     def stat(self, path: str) -> os.stat_result | None:
-        """What is known of a file; ``None`` if there is none."""
+        """Return what the file system knows of a file.
+
+        Args:
+            path: below the directory.
+
+        Returns:
+            Size, times and so on; ``None`` if there is no regular file.
+
+        Raises:
+            OSError: the directory cannot be read.
+            StoreUnavailable: a directory on the way to it is a link.
+        """
         self._refuse_links(path)
         try:
             found = os.lstat(self.absolute(path))
@@ -80,77 +132,106 @@ class Folder:
         return found if stat.S_ISREG(found.st_mode) else None
 
     def read_together(self, paths: Sequence[str]) -> list[bytes | None]:
-        """The contents of several files, all as of one moment."""
+        """Read several files, all as of one moment.
+
+        Args:
+            paths: below the directory.
+
+        Returns:
+            The content of each in order; ``None`` where there is no regular file.
+
+        Raises:
+            OSError: one of them cannot be read.
+            StoreUnavailable: a directory on the way is a link, the journal is damaged, or the lock was held too long.
+        """
         for _ in range(READS_WITHOUT_LOCK):
-            count = self._lock.count()
-            if self.is_half_done():
+            count = self.lock.count()
+            if self.is_journal_pending():
                 break
             contents = [self.read(path) for path in paths]
-            if self._lock.count() == count:
+            if self.lock.count() == count:
                 return contents
-        with self.still():
+        with self.read_locked():
             return [self.read(path) for path in paths]
 
-    def is_half_done(self) -> bool:
-        """Whether a change is under way, or was left by a process that ended in it."""
+    def is_journal_pending(self) -> bool:
+        """Return whether a change of several files is under way, or was left by a process that was killed in it."""
         return os.path.lexists(self.absolute(_JOURNAL))
 
-    def tells_cases_apart(self) -> bool | None:
-        """Whether names that differ in case only are different files here; ``None``: not known before a change."""
+    def is_case_sensitive(self) -> bool | None:
+        """Return whether names that differ in case only are different files here.
+
+        Returns:
+            Whether they are; ``None`` before the first change, when it is not known yet.
+        """
         try:
-            ours = os.lstat(self.absolute(OWN))
+            found = os.lstat(self.absolute(META_DIR))
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            return not os.path.samestat(ours, os.lstat(self.absolute(OWN.upper())))
+            return not os.path.samestat(found, os.lstat(self.absolute(META_DIR.upper())))
         except FileNotFoundError:
             return True
 
     @contextmanager
-    def still(self) -> Iterator[None]:
-        """Nothing changes meanwhile, and nothing is left half-done."""
+    def read_locked(self) -> Iterator[None]:
+        """Hold the lock for reading: nothing changes meanwhile, and no journal is pending.
+
+        Raises:
+            OSError: the lock cannot be opened, or the change of a killed process cannot be finished.
+            StoreUnavailable: the lock was held for too long, or the journal is damaged.
+        """
         self._refuse_links(_LOCK)
-        if not self._lock.is_there():
-            yield  # nobody has changed anything yet
+        if not self.lock.exists():
+            yield  # nothing was ever changed
             return
-        with self._lock.held():
-            if self.is_half_done():
+        with self.lock.held():
+            if self.is_journal_pending():
                 self._recover()
             yield
 
     # Changing
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Nobody else changes files meanwhile; what was left half-done is finished first."""
-        if not os.path.isdir(self.absolute(OWN)):
-            os.makedirs(self.absolute(OWN), exist_ok=True)
+    def write_locked(self) -> Iterator[None]:
+        """Hold the lock for changing files; what a killed process left is finished first.
+
+        Raises:
+            OSError: the directory or the lock cannot be made, or the change of a killed process cannot be finished.
+            StoreUnavailable: the lock was held for too long, or the journal is damaged.
+        """
+        if not os.path.isdir(self.absolute(META_DIR)):
+            os.makedirs(self.absolute(META_DIR), exist_ok=True)
         self._refuse_links(_LOCK)
-        with self._lock.held(create=True):
+        with self.lock.held(create=True):
             self._recover()
             yield
 
     def change(self, contents: Mapping[str, bytes | None]) -> None:
-        """Inside :meth:`changing`: give all files their new contents (``None`` removes one), or none of them.
+        """Give all files their new contents, or none of them; inside :meth:`write_locked`.
+
+        Args:
+            contents: the content of each file by its path; ``None`` removes it.
 
         Raises:
             OSError, StoreUnavailable: nothing was changed.
-            WriteUnclear: the change is decided and begun, but the disk refused to go on. Who comes next finishes it.
+            WriteUnclear: the journal is there, but the disk failed while it was applied. The next process that takes
+                the lock finishes that.
         """
         staged: dict[str, str | None] = {}
         try:
             for path, content in contents.items():
-                self._make_way(path, content)
+                self._prepare(path, content)
                 if content is None:
                     staged[path] = None
                     continue
                 staged[path] = name = f'{_STAGED}{len(staged)}'
-                self._step('stage')
+                self.before_step('stage')
                 self._create(name, content)
             if len(staged) > 1:
                 self._write_journal(staged)
-            self._step('count')
-            self._lock.count_change()
+            self.before_step('count')
+            self.lock.count_change()
         except BaseException:
             for new in (*staged.values(), f'{_STAGED}journal', _JOURNAL):
                 if new is not None:
@@ -163,8 +244,8 @@ class Folder:
             if len(staged) == 1:
                 raise
             raise WriteUnclear(
-                f'{error.filename or self.root}: {error.strerror}, when a write of several keys was half done. It is '
-                'finished as soon as the disk lets it be; read the keys again then.'
+                f'{error.filename or self.root}: {error.strerror}, while a write of several keys was applied. It is '
+                'finished as soon as the disk allows it; read the keys then to find out.'
             ) from error
 
     def _create(self, path: str, content: bytes) -> None:
@@ -174,10 +255,10 @@ class Folder:
                 rest = rest[file.write(rest) :]
 
     def probe(self) -> None:
-        """Inside :meth:`changing`: try to write a file.
+        """Try to write a file; inside :meth:`write_locked`.
 
         Raises:
-            OSError: it cannot be.
+            OSError: it cannot be written.
         """
         name = f'{_STAGED}probe'
         try:
@@ -189,19 +270,19 @@ class Folder:
     def _write_journal(self, staged: Mapping[str, str | None]) -> None:
         new = f'{_STAGED}journal'
         self._create(new, json.dumps(staged).encode())
-        self._step('journal')
+        self.before_step('journal')
         os.rename(self.absolute(new), self.absolute(_JOURNAL))
 
     def _apply(self, staged: Mapping[str, str | None]) -> None:
         for path, new in staged.items():
-            self._step('rename')
+            self.before_step('rename')
             if new is None:
                 with suppress(FileNotFoundError):
                     os.unlink(self.absolute(path))
             else:
                 self._move(new, path)
         if len(staged) > 1:
-            self._step('forget')
+            self.before_step('finish')
             os.unlink(self.absolute(_JOURNAL))
         for path, new in staged.items():
             if new is None:
@@ -212,14 +293,14 @@ class Folder:
             os.rename(self.absolute(new), self.absolute(path))
         except FileNotFoundError:
             if not os.path.lexists(self.absolute(new)):
-                return  # done already, by the one that was killed
+                return  # done already, by the process that was killed
             os.makedirs(os.path.dirname(self.absolute(path)), exist_ok=True)
             os.rename(self.absolute(new), self.absolute(path))
 
     def _prune(self, path: str) -> None:
-        """Folders are named by keys, too: where the last one is gone, its folder goes."""
+        """Remove the directories above a removed file where they are empty: they too are named by keys."""
         while path := path.rpartition('/')[0]:
-            if path in (OWN, DIGESTS):
+            if path in (META_DIR, DIGESTS):
                 return
             try:
                 os.rmdir(self.absolute(path))
@@ -227,14 +308,14 @@ class Folder:
                 return  # something is in it
 
     def _recover(self) -> None:
-        """Finish what a killed process left, and remove what it only began."""
-        if self.is_half_done():
+        """Finish a change whose journal a killed process left, and remove what was staged without a journal."""
+        if self.is_journal_pending():
             staged = self._read_journal()
             for path in staged:
                 self._refuse_links(path)
             self._apply(staged)
-        with os.scandir(self.absolute(OWN)) as entries:
-            left = [entry.path for entry in entries if f'{OWN}/{entry.name}'.startswith(_STAGED)]
+        with os.scandir(self.absolute(META_DIR)) as entries:
+            left = [entry.path for entry in entries if f'{META_DIR}/{entry.name}'.startswith(_STAGED)]
         for whole in left:
             os.unlink(whole)
 
@@ -246,14 +327,14 @@ class Folder:
         except (ValueError, AttributeError, TypeError):
             pass
         raise StoreUnavailable(
-            f'{self.absolute(_JOURNAL)} is damaged, as by a loss of power; it lists the last write of several keys, '
-            'which may be there in part. Remove that file when you have looked at them. Nothing was touched.'
+            f'{self.absolute(_JOURNAL)} is damaged, as after a loss of power; it lists the last write of several keys, '
+            'which may have been applied in part. Remove that file when you have looked at them.'
         )
 
     # Safety
 
     def _open(self, path: str) -> int | None:
-        """Open a regular file for reading; anything else is no file of ours."""
+        """Open a regular file for reading; anything else does not count as a file."""
         self._refuse_links(path)
         try:
             number = os.open(self.absolute(path), _TO_READ)
@@ -272,8 +353,8 @@ class Folder:
         os.close(number)
         return None
 
-    def _make_way(self, path: str, content: bytes | None) -> None:
-        """Everything that could fail after the journal is tried before it."""
+    def _prepare(self, path: str, content: bytes | None) -> None:
+        """Try, before the journal is written, all that could fail after it; make the directories above a file."""
         self._refuse_links(path)
         whole = self.absolute(path)
         try:
@@ -288,18 +369,18 @@ class Folder:
             raise
         if not stat.S_ISREG(mode):
             raise StoreUnavailable(
-                f'{whole} is no regular file, and a key wants to be there. Move it away. Nothing was written.'
+                f'{whole} is not a regular file, and a key needs that name. Move it away. Nothing was written.'
             )
 
     def _refuse_links(self, path: str) -> None:
-        """No folder on the way to a file may be a link."""
+        """Raise if a directory on the way to a file is a link."""
         end = path.find('/')
         while end > 0:
             above = self.absolute(path[:end])
             try:
                 if stat.S_ISLNK(os.lstat(above).st_mode):
                     raise StoreUnavailable(
-                        f'{above} is a link, which may lead out of the folder. Remove it. Nothing was touched.'
+                        f'{above} is a link, which may lead out of the folder; links are not followed. Remove it.'
                     )
             except (FileNotFoundError, NotADirectoryError):
                 return

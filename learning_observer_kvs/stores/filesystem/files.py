@@ -1,4 +1,4 @@
-"""The keys of a folder: what its files say, all changes of one moment at once, and walks over their names.
+"""The keys of a directory: reading them, writing many at once, and listing them page by page.
 
 Everything here blocks, and runs in threads.
 """
@@ -13,120 +13,160 @@ from contextlib import contextmanager
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.filesystem.directory import Folder
-from learning_observer_kvs.stores.filesystem.listing import Walks
+from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.stores.filesystem.listing import ListingCache
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.write_queue import Request
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 _HINTS = {
-    errno.ENOSPC: 'Make room on the disk.',
-    errno.EDQUOT: 'Make room in the quota.',
+    errno.ENOSPC: 'Free some space on the disk.',
+    errno.EDQUOT: 'Free some space in the quota.',
     errno.EFBIG: 'The value is larger than files may be here.',
     errno.EACCES: 'Make the folder readable and writable for this user.',
     errno.EPERM: 'Make the folder readable and writable for this user.',
     errno.EROFS: 'The disk is mounted read-only; choose another path.',
-    errno.ENOTDIR: 'A folder is wanted there; choose another path.',
-    errno.EEXIST: 'A folder is wanted there; choose another path.',
+    errno.ENOTDIR: 'A folder is needed there; choose another path.',
+    errno.EEXIST: 'A folder is needed there; choose another path.',
     errno.ELOOP: 'It is a link; links are not followed. Remove it.',
 }
 
-READABLE = 1 << 20
-"""Bytes of text up to which it is indented: nobody reads more, and indenting lets no other thread run."""
+MAX_INDENTED = 1 << 20
+"""Bytes of text up to which it is indented: people do not read more, and indenting lets no other thread run."""
 
 
 class Files:
-    """The keys of a folder.
+    """The keys of a directory, each a file.
 
     Args:
-        folder: where they are.
-        subdirs: whether slashes in keys become sub-folders.
-        clock: gives seconds that only grow.
+        directory: where they are.
+        subdirs: whether slashes in keys become subdirectories.
+        clock: returns seconds that only grow.
     """
 
-    def __init__(self, folder: Folder, subdirs: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder = folder
+    def __init__(self, directory: Directory, subdirs: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._directory = directory
         self._subdirs = subdirs
-        self._names: FileNames | None = None
-        self._walks = Walks(self._listed, clock)
+        self._known_names: FileNames | None = None
+        self._listings = ListingCache(self._list_paths, clock)
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The text of each key; of several, all as of one moment."""
-        with self._telling():
+        """Read keys; several are read as of one moment.
+
+        Args:
+            keys: the keys.
+
+        Returns:
+            The text of each key in order, ``None`` for missing ones.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+            CorruptValue: a file does not hold the key it is named for.
+        """
+        with self._unavailable_for_os_errors():
             paths = [self._path(key) for key in keys]
-            if len(paths) == 1 and not self._folder.is_half_done():
-                contents = [self._folder.read(paths[0])]
+            if len(paths) == 1 and not self._directory.is_journal_pending():
+                contents = [self._directory.read(paths[0])]
             else:
-                contents = self._folder.read_together(paths)
+                contents = self._directory.read_together(paths)
         return [self._text(*found) for found in zip(keys, paths, contents, strict=True)]
 
     def describe(self, key: str) -> tuple[int, float] | None:
-        """Bytes and time of writing."""
-        with self._telling():
-            found = self._folder.stat(self._path(key))
+        """Return what is known of a key.
+
+        Args:
+            key: the key.
+
+        Returns:
+            The bytes of its file and when it was last written (Unix time); ``None`` if it is missing.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._unavailable_for_os_errors():
+            found = self._directory.stat(self._path(key))
         return None if found is None else (found.st_size, found.st_mtime)
 
     def probe(self) -> None:
-        """Make the folder if need be, and try to write into it."""
-        with self._telling(), self._folder.changing():
-            self._folder.probe()
+        """Make the directory if there is none, and try to write into it.
 
-    def write(self, requests: Sequence[Request]) -> None:
-        """Process requests in order, in one change of the folder; one whose condition fails is left out."""
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._unavailable_for_os_errors(), self._directory.write_locked():
+            self._directory.probe()
+
+    def write(self, requests: Sequence[WriteRequest]) -> None:
+        """Process requests in order, in one change of the directory; set the result or the error of each.
+
+        Args:
+            requests: what to write. One whose condition does not hold is left out.
+
+        Raises:
+            StoreUnavailable, CorruptValue: nothing was written, because of one request among them.
+        """
         try:
-            with self._telling(), self._folder.changing():
+            with self._unavailable_for_os_errors(' Nothing was written.'), self._directory.write_locked():
                 self._change(requests)
-        except LockHeld as held:  # each by itself would wait as long again
+        except LockHeld as held:  # each alone would wait as long again
             for request in requests:
-                request.error = held
+                request.error = LockHeld(f'{held} Nothing was written.')
 
-    def _change(self, requests: Sequence[Request]) -> None:
-        coming: dict[str, bytes | None] = {}
+    def scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        """Return a page of keys in the order of their paths.
+
+        Args:
+            prefix: what the keys begin with.
+            cursor: of the page before; ``None`` for the first page.
+            limit: how many files to look at; some may not be keys with the prefix.
+
+        Returns:
+            The keys, and the cursor of the next page; ``None`` at the end.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._unavailable_for_os_errors():
+            paths, following = self._listings.page(prefix, cursor, limit)
+            names = self._names()
+            keys = [self._key(names, path) for path in paths]
+        return [key for key in keys if key is not None and key.startswith(prefix)], following
+
+    def _change(self, requests: Sequence[WriteRequest]) -> None:
+        changes: dict[str, bytes | None] = {}
         for request in requests:
             if request.clear:
-                coming = dict.fromkeys(self._all_paths())
+                changes = dict.fromkeys(self._all_paths())
                 request.result = True
             else:
-                request.result = self._take(request, coming)
-        if coming:
+                request.result = self._accept(request, changes)
+        if changes:
             try:
-                self._folder.change(coming)
+                self._directory.change(changes)
             except WriteUnclear as unclear:
                 for request in requests:
                     if request.result:
                         request.error = unclear
 
-    def _take(self, request: Request, coming: dict[str, bytes | None]) -> bool:
-        """Check a request's condition and add what it writes; whether there is anything new."""
+    def _accept(self, request: WriteRequest, changes: dict[str, bytes | None]) -> bool:
+        """Check a request's condition and add what it writes to the changes; whether it changes anything."""
         for key, text in request.expected.items():
             path = self._path(key)
-            content = coming[path] if path in coming else self._folder.read(path)
+            content = changes[path] if path in changes else self._directory.read(path)
             if not _same(text, self._text(key, path, content)):
                 return False
         changed = bool(request.expected)
         for key, text in request.writes.items():
             path = self._path(key)
             if text is not None:
-                text = _for_people(text)
-                coming[path] = wrap(key, text) if path.startswith(DIGESTS) else text
+                text = _indented(text)
+                changes[path] = wrap(key, text) if path.startswith(DIGESTS) else text
                 changed = True
-            elif coming[path] is not None if path in coming else self._folder.stat(path) is not None:
-                coming[path] = None
+            elif changes[path] is not None if path in changes else self._directory.stat(path) is not None:
+                changes[path] = None
                 changed = True
         return changed
-
-    def scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        """A page of keys in the order of their paths, and the last path as the next cursor."""
-        with self._telling():
-            paths, following = self._walks.page(prefix, cursor, limit)
-            names = self._names_here()
-            keys = [self._key(names, path) for path in paths]
-        return [key for key in keys if key is not None and key.startswith(prefix)], following
-
-    def forget_walks(self) -> None:
-        """Drop the listings of walks that nobody went on with."""
-        self._walks.clear()
 
     def _text(self, key: str, path: str, content: bytes | None) -> bytes | None:
         if content is None or not path.startswith(DIGESTS):
@@ -134,47 +174,47 @@ class Files:
         text = unwrap(key, content)
         if text is None:
             raise CorruptValue(
-                f'{display_key(key)}: {self._folder.absolute(path)} does not hold this key and its value. Nothing was '
-                'overwritten; remove the key or repair the file.'
+                f'{display_key(key)}: {self._directory.absolute(path)} does not hold this key and its value. Nothing '
+                'was overwritten; remove the key or repair the file.'
             )
         return text
 
     def _path(self, key: str) -> str:
-        return self._names_here().path_of(key)
+        return self._names().path_of(key)
 
-    def _names_here(self) -> FileNames:
-        if self._names is not None:
-            return self._names
-        exact = self._folder.tells_cases_apart()
-        names = FileNames(self._subdirs, exact is not False)
-        if exact is not None:
-            self._names = names
+    def _names(self) -> FileNames:
+        if self._known_names is not None:
+            return self._known_names
+        case_sensitive = self._directory.is_case_sensitive()
+        names = FileNames(self._subdirs, case_sensitive is not False)
+        if case_sensitive is not None:
+            self._known_names = names
         return names
 
     def _key(self, names: FileNames, path: str) -> str | None:
         if not path.startswith(DIGESTS):
             return names.key_of(path)
-        line = self._folder.first_line(path)
+        line = self._directory.read_first_line(path)
         key = None if line is None else wrapped_key(line)
         return key if key is not None and names.path_of(key) == path else None
 
-    def _listed(self, prefix: str) -> list[str]:
-        """The paths of all files that may be keys with a prefix, as of one moment, in no order."""
-        locations = self._names_here().places_of(prefix)
+    def _list_paths(self, prefix: str) -> list[str]:
+        """List the paths of all files that may be keys with a prefix, as of one moment, in any order."""
+        beginnings = (*self._names().path_prefixes(prefix), DIGESTS)
         # Locked, because some file systems leave a name out of a listing when its file is replaced meanwhile.
-        with self._folder.still():
-            return [path for path in self._paths() if path.startswith((*locations, DIGESTS))]
+        with self._directory.read_locked():
+            return [path for path in self._paths() if path.startswith(beginnings)]
 
     def _all_paths(self) -> list[str]:
-        names = self._names_here()
+        names = self._names()
         return [path for path in self._paths() if is_digest(path) or names.key_of(path) is not None]
 
     def _paths(self) -> Iterator[str]:
-        below = ['', f'{DIGESTS}/']
-        while below:
-            folder = below.pop()
+        directories = ['', f'{DIGESTS}/']
+        while directories:
+            above = directories.pop()
             try:
-                entries = os.scandir(self._folder.absolute(folder))
+                entries = os.scandir(self._directory.absolute(above))
             except FileNotFoundError:
                 continue
             with entries:
@@ -183,27 +223,27 @@ class Files:
                     if name.startswith('.'):
                         continue
                     if entry.is_file(follow_symlinks=False):
-                        yield folder + name
-                    elif self._subdirs and name[0] == '_' and folder[:1] != '.' and entry.is_dir(follow_symlinks=False):
-                        below.append(f'{folder}{name}/')
+                        yield above + name
+                    elif self._subdirs and name[0] == '_' and above[:1] != '.' and entry.is_dir(follow_symlinks=False):
+                        directories.append(f'{above}{name}/')
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _unavailable_for_os_errors(self, outcome: str = '') -> Iterator[None]:
+        """Raise ``StoreUnavailable`` for each ``OSError``, with a hint and then the outcome."""
         try:
             yield
         except OSError as error:
             hint = _HINTS.get(error.errno or 0, 'Look at the disk and its permissions.')
-            raise StoreUnavailable(
-                f'{error.filename or self._folder.root} cannot be used: {error.strerror}. {hint} Nothing was written.'
-            ) from None
+            location = error.filename or self._directory.root
+            raise StoreUnavailable(f'{location} cannot be used: {error.strerror}. {hint}{outcome}') from None
 
 
-def _for_people(text: bytes) -> bytes:
-    return text + b'\n' if len(text) > READABLE else json_codec.indented(text)
+def _indented(text: bytes) -> bytes:
+    return text + b'\n' if len(text) > MAX_INDENTED else json_codec.indented(text)
 
 
 def _same(expected: bytes | None, stored: bytes | None) -> bool:
-    """Whether a file holds the text; what was written by us is indented there."""
+    """Whether a file holds a text; what this package wrote is indented there."""
     if expected is None or stored is None:
         return expected is stored
-    return expected == stored or _for_people(expected) == stored
+    return expected == stored or _indented(expected) == stored

@@ -1,4 +1,4 @@
-"""Walks over many names, page by page: each listed and sorted once, however many pages are taken from it."""
+"""Listings of many names, taken page by page: each is read and sorted once, however many pages are taken from it."""
 
 from __future__ import annotations
 
@@ -8,83 +8,99 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 
-PIECE = 5000
-"""How many names are sorted in one go: sorting lets no other thread run, this many take 2 ms."""
+CHUNK = 5000
+"""How many names are sorted in one call: sorting lets no other thread run, this many take 2 ms."""
 
-MAX_WALKS = 8
-"""How many listings are kept for walks that are under way."""
+MAX_LISTINGS = 8
+"""How many listings are kept for scans that have not ended."""
 
 MAX_IDLE = 60.0
-"""Seconds after which a walk that nobody went on with is forgotten."""
+"""Seconds after which a listing that no scan has used is dropped."""
 
 
 @dataclass
-class _Walk:
-    pieces: list[list[str]]
+class _Listing:
+    chunks: list[list[str]]
+    """Names, sorted within each chunk."""
     cursors: set[str] = field(default_factory=set)
-    """Those that were given out and are not used yet."""
+    """Those that were returned and not used yet."""
     used: float = 0.0
+    """When a page was last taken."""
 
 
-class Walks:
-    """The walks under way, by prefix; those of one prefix share a listing.
+class ListingCache:
+    """The listings of scans that have not ended, by prefix; scans of one prefix share a listing.
 
-    A cursor is the last name of its page, so a walk whose listing is gone goes on with a new one.
+    A cursor is the last name of its page, so a scan whose listing was dropped goes on with a new one.
 
     Args:
-        listed: gives all names that may belong to a prefix, in any order.
-        clock: gives seconds that only grow.
+        list_names: returns all names that may belong to a prefix, in any order.
+        clock: returns seconds that only grow.
     """
 
-    def __init__(self, listed: Callable[[str], Iterable[str]], clock: Callable[[], float]) -> None:
-        self._listed = listed
+    def __init__(self, list_names: Callable[[str], Iterable[str]], clock: Callable[[], float]) -> None:
+        self._list_names = list_names
         self._clock = clock
-        self._walks: dict[str, _Walk] = {}
+        self._listings: dict[str, _Listing] = {}
 
     def __len__(self) -> int:
-        return len(self._walks)
+        """Return how many listings are kept."""
+        return len(self._listings)
 
     def page(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        """The next names in order, and the cursor of those that follow; ``None`` at the end."""
-        walk = self._walks.pop(prefix, None)
-        if walk is None:
-            walk = _Walk(_sorted_pieces(self._listed(prefix)))
+        """Return the next names of a scan.
+
+        Args:
+            prefix: of the scan.
+            cursor: of the page before; ``None`` for the first page, which lists anew.
+            limit: how many names at most.
+
+        Returns:
+            The names in order, and the cursor of those that follow; ``None`` at the end.
+        """
+        listing = self._listings.pop(prefix, None)
+        if listing is None:
+            listing = _Listing(sorted_chunks(self._list_names(prefix)))
         elif cursor is None:
-            walk.pieces = _sorted_pieces(self._listed(prefix))
-        walk.cursors.discard(cursor or '')
-        names = _following(walk.pieces, cursor or '', limit)
+            listing.chunks = sorted_chunks(self._list_names(prefix))
+        listing.cursors.discard(cursor or '')
+        names = _names_after(listing.chunks, cursor or '', limit)
         following = names[-1] if len(names) == limit else None
         if following is not None:
-            walk.cursors.add(following)
-        self._forget_idle()
-        if walk.cursors:
-            walk.used = self._clock()
-            self._walks[prefix] = walk  # the one used last stands last
-            if len(self._walks) > MAX_WALKS:
-                del self._walks[next(iter(self._walks))]
+            listing.cursors.add(following)
+        self._drop_idle()
+        if listing.cursors:
+            listing.used = self._clock()
+            self._listings[prefix] = listing  # the most recently used stands last
+            if len(self._listings) > MAX_LISTINGS:
+                del self._listings[next(iter(self._listings))]
         return names, following
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._walks.clear()
-
-    def _forget_idle(self) -> None:
+    def _drop_idle(self) -> None:
         since = self._clock() - MAX_IDLE
-        while self._walks and next(iter(self._walks.values())).used < since:
-            del self._walks[next(iter(self._walks))]
+        while self._listings and next(iter(self._listings.values())).used < since:
+            del self._listings[next(iter(self._listings))]
 
 
-def _sorted_pieces(names: Iterable[str]) -> list[list[str]]:
+def sorted_chunks(names: Iterable[str]) -> list[list[str]]:
+    """Sort names in chunks.
+
+    Args:
+        names: in any order.
+
+    Returns:
+        Lists of ``CHUNK`` names, the last one of fewer, each in order.
+    """
     rest = iter(names)
-    pieces = []
-    while piece := sorted(islice(rest, PIECE)):
-        pieces.append(piece)
-    return pieces
+    chunks = []
+    while chunk := sorted(islice(rest, CHUNK)):
+        chunks.append(chunk)
+    return chunks
 
 
-def _following(pieces: list[list[str]], name: str, limit: int) -> list[str]:
+def _names_after(chunks: list[list[str]], name: str, limit: int) -> list[str]:
     heads = []
-    for piece in pieces:
-        start = bisect_right(piece, name)
-        heads.append(piece[start : start + limit])
+    for chunk in chunks:
+        start = bisect_right(chunk, name)
+        heads.append(chunk[start : start + limit])
     return list(islice(merge(*heads), limit))

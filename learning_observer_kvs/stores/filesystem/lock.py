@@ -1,4 +1,4 @@
-"""The lock of a folder among tasks, threads and processes, and the count of its changes, in one small file."""
+"""The lock of a directory among tasks, threads and processes, and the count of its changes, in one small file."""
 
 from __future__ import annotations
 
@@ -12,41 +12,49 @@ from contextlib import contextmanager, suppress
 from learning_observer_kvs.errors import StoreUnavailable
 
 LOCK_SECONDS = 10.0
-"""How long the lock is waited for; whoever holds it needs milliseconds."""
+"""How long the lock is waited for; a process holds it for milliseconds."""
 
 _COUNT_BYTES = 8
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LockHeld(StoreUnavailable):
-    """Somebody held the lock for too long."""
+    """Another process or thread held the lock for too long."""
 
 
-class FolderLock:
+class DirectoryLock:
     """One lock file.
 
     Args:
         path: where it is.
         seconds: how long to wait for the lock.
+
+    Attributes:
+        seconds: as given.
     """
 
     def __init__(self, path: str, seconds: float = LOCK_SECONDS) -> None:
         self._path = path
-        self._seconds = seconds
+        self.seconds = seconds
 
-    def is_there(self) -> bool:
-        """Whether anybody ever changed something in the folder."""
+    def exists(self) -> bool:
+        """Return whether the lock file is there: whether any process has changed something in the directory."""
         return os.path.lexists(self._path)
 
     @contextmanager
     def held(self, *, create: bool = False) -> Iterator[None]:
-        """Nobody else holds it meanwhile. It blocks, and must never be held while a coroutine waits.
+        """Hold the lock, which excludes all other threads and processes.
+
+        It blocks, and must never be held while a coroutine waits.
+
+        Args:
+            create: whether to make the file if there is none.
 
         Raises:
-            OSError: the file cannot be opened, or (with ``create``) made.
-            LockHeld: somebody held it for too long.
+            OSError: the file cannot be opened, or made.
+            LockHeld: the lock was held by another process or thread for too long.
         """
-        # A lock belongs to the open file, so each opens its own: threads of one process exclude one another, too.
+        # A lock belongs to the open file, so each call opens its own: threads of one process exclude each other, too.
         lock = os.open(self._path, _SAFELY | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY), 0o666)
         _OPEN.add(lock)
         try:
@@ -59,7 +67,14 @@ class FolderLock:
             os.close(lock)
 
     def count(self) -> bytes:
-        """How many changes there have been: another value after each of them."""
+        """Read how many changes there have been.
+
+        Returns:
+            Another value after each change; empty before the first.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         try:
             lock = os.open(self._path, _SAFELY | os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
@@ -70,7 +85,11 @@ class FolderLock:
             os.close(lock)
 
     def count_change(self) -> None:
-        """One more; to be called while the lock is held."""
+        """Count one more change; to be called while the lock is held.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         lock = os.open(self._path, _SAFELY | os.O_RDWR)
         try:
             count = int.from_bytes(os.pread(lock, _COUNT_BYTES, 0), 'big') + 1
@@ -80,7 +99,7 @@ class FolderLock:
 
     def _acquire(self, lock: int) -> None:
         """Take the lock; never wait for ever for a process that was stopped while it held it."""
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + self.seconds
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,8 +107,8 @@ class FolderLock:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise LockHeld(
-                        f'{self._path} has been held by another process for {self._seconds:g} seconds. Look for one '
-                        'that is stopped. Nothing was written.'
+                        f'{self._path} has been held by another process for {self.seconds:g} seconds. Look for one '
+                        'that is stopped.'
                     ) from None
             time.sleep(random.random() / 1000)
 
@@ -98,9 +117,9 @@ _OPEN: set[int] = set()
 """The lock files that are open now. A child that is forked meanwhile would keep its parent's lock alive."""
 
 
-def _let_go() -> None:
+def _close_inherited() -> None:
     while _OPEN:
         os.close(_OPEN.pop())
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inherited)

@@ -1,8 +1,8 @@
 """Keys as file names, and back: readable where that is safe, a digest where it is not.
 
-The readable form is the one such folders always had: a character that is neither alphanumeric nor valid in an
-identifier is ``-<code point>-``; with sub-folders ``a/b`` is ``_a/b``. What is ours alone begins with a dot, which no
-key does.
+The readable form is the one of the store of Learning Observer: a character that is neither alphanumeric nor valid in an
+identifier is ``-<code point>-``; with subdirectories ``a/b`` is ``_a/b``. All else that this package writes begins with
+a dot, as no readable name does.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import unicodedata
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
 
-OWN = '.lo_kvs'
-"""The hidden folder for what is not a readable key."""
+META_DIR = '.lo_kvs'
+"""The hidden directory for everything that is not a readable key."""
 
-DIGESTS = f'{OWN}/keys'
+DIGESTS = f'{META_DIR}/keys'
 """Where keys without a readable name are, each under its digest, with the key beside the value."""
 
 MAX_NAME = 240
-"""Bytes of one name; file systems take 255, less where they encrypt names."""
+"""Bytes of one name; file systems allow 255, fewer where they encrypt names."""
 
 MAX_PATH = 1024
-"""Bytes of a path below the folder."""
+"""Bytes of a path below the directory."""
 
 _ESCAPE = re.compile(r'-([0-9]+)-')
 _DIGEST = re.compile(re.escape(DIGESTS) + '/[0-9a-f]{64}')
@@ -35,36 +35,57 @@ _HEAD, _BETWEEN, _END = b'{"key": ', b',\n"value": ', b'}\n'
 
 
 class FileNames:
-    """The names of one folder.
+    """The names of the files in one directory.
 
     Args:
-        subdirs: whether slashes in keys become sub-folders.
-        exact: whether the file system tells names apart that differ in case only. One that does not is not trusted
-            with accents either: only small ASCII names are readable there.
+        subdirs: whether slashes in keys become subdirectories.
+        case_sensitive: whether names that differ in case only are different files. Where they are not, accents are
+            not trusted either: only names of lower-case ASCII are readable.
     """
 
-    def __init__(self, subdirs: bool, exact: bool = True) -> None:
+    def __init__(self, subdirs: bool, case_sensitive: bool = True) -> None:
         self._subdirs = subdirs
-        self._exact = exact
+        self._case_sensitive = case_sensitive
 
     def path_of(self, key: str) -> str:
-        """The path of a key's file below the folder, with ``/``; below :data:`DIGESTS` if it has no readable name."""
+        """Return where the file of a key is.
+
+        Args:
+            key: the key.
+
+        Returns:
+            The path below the directory, with ``/``; below :data:`DIGESTS` if the key has no readable name.
+        """
         return self._readable(key) or f'{DIGESTS}/{hashlib.sha256(key.encode()).hexdigest()}'
 
     def key_of(self, path: str) -> str | None:
-        """The key of a file by its path below the folder; ``None`` if the file is none of ours."""
-        if self._exact and not self._subdirs and (key := _plain_key(path)) is not None:
+        """Return the key of a file with a readable name.
+
+        Args:
+            path: below the directory, with ``/``.
+
+        Returns:
+            The key; ``None`` if no key has that path.
+        """
+        if self._case_sensitive and not self._subdirs and (key := _plain_key(path)) is not None:
             return key
-        *folders, name = path.split('/')
-        if any(not folder.startswith('_') for folder in folders):
+        *above, name = path.split('/')
+        if any(not part.startswith('_') for part in above):
             return None
-        key = '/'.join([*(_unescape(folder[1:]) for folder in folders), _unescape(name)])
+        key = '/'.join([*(_unescape(part[1:]) for part in above), _unescape(name)])
         return key if self._readable(key) == path else None
 
-    def places_of(self, prefix: str) -> tuple[str, ...]:
-        """What the paths of all readable keys with a prefix begin with, one or the other; more may begin so."""
-        *folders, begun = prefix.split('/') if self._subdirs else [prefix]
-        above = ''.join(f'_{_escape(folder)}/' for folder in folders)
+    def path_prefixes(self, prefix: str) -> tuple[str, ...]:
+        """Return what the paths of keys with a prefix begin with.
+
+        Args:
+            prefix: what the keys begin with.
+
+        Returns:
+            Texts; the path of each readable key with the prefix begins with one of them. Other paths may, too.
+        """
+        *parts, begun = prefix.split('/') if self._subdirs else [prefix]
+        above = ''.join(f'_{_escape(part)}/' for part in parts)
         if not self._subdirs or not begun:
             return (above + _escape(begun),)
         return above + _file_name(begun), f'{above}_{_escape(begun)}'
@@ -72,29 +93,51 @@ class FileNames:
     def _readable(self, key: str) -> str | None:
         if len(key) > MAX_PATH:
             return None
-        *folders, last = key.split('/') if self._subdirs else [key]
+        *parts, last = key.split('/') if self._subdirs else [key]
         name = _file_name(last) if self._subdirs else _escape(last)
-        names = [*('_' + _escape(folder) for folder in folders), name]
+        names = [*('_' + _escape(part) for part in parts), name]
         path = '/'.join(names)
         if not name or len(path.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in names):
             return None
-        if self._exact:
+        if self._case_sensitive:
             return path if unicodedata.is_normalized('NFC', path) else None
         return path if path.isascii() and path == path.lower() else None
 
 
 def is_digest(path: str) -> bool:
-    """Whether a path is that of some key without a readable name."""
+    """Return whether a path is that of a key without a readable name.
+
+    Args:
+        path: below the directory, with ``/``.
+
+    Returns:
+        Whether it is a digest below :data:`DIGESTS`.
+    """
     return _DIGEST.fullmatch(path) is not None
 
 
 def wrap(key: str, text: bytes) -> bytes:
-    """The content of a file below :data:`DIGESTS`: two lines or more, the key in the first."""
+    """Return the content of a file below :data:`DIGESTS`.
+
+    Args:
+        key: the key.
+        text: the JSON text of its value.
+
+    Returns:
+        Two lines or more, the key in the first.
+    """
     return _HEAD + json_codec.encode(key) + _BETWEEN + text.rstrip(b'\n') + _END
 
 
 def wrapped_key(first_line: bytes) -> str | None:
-    """The key in the first line of such a file; ``None`` if the line is not of that form."""
+    """Return the key of a file below :data:`DIGESTS`.
+
+    Args:
+        first_line: of the file, with its end.
+
+    Returns:
+        The key; ``None`` if the line does not have the form that :func:`wrap` gives it.
+    """
     if not first_line.startswith(_HEAD) or not first_line.endswith(b',\n'):
         return None
     try:
@@ -105,12 +148,20 @@ def wrapped_key(first_line: bytes) -> str | None:
 
 
 def unwrap(key: str, content: bytes) -> bytes | None:
-    """The text of a value in such a file; ``None`` if the file is not whole, or is not of this key."""
+    """Return the value in a file below :data:`DIGESTS`.
+
+    Args:
+        key: the key that the file is named for.
+        content: of the file.
+
+    Returns:
+        The JSON text of the value; ``None`` if the file is not complete, or holds another key.
+    """
     start = _HEAD + json_codec.encode(key) + _BETWEEN
     if content.startswith(start) and content.endswith(_END):
         return content[len(start) : -len(_END)] + b'\n'
     try:
-        found = json_codec.decode(content)  # somebody's editor may have written it in another form
+        found = json_codec.decode(content)  # an editor may have written it in another form
         if isinstance(found, dict) and found.keys() == {'key', 'value'} and found['key'] == key:
             return json_codec.indented(json_codec.encode(found['value']))
     except (CorruptValue, InvalidValue):
@@ -119,13 +170,13 @@ def unwrap(key: str, content: bytes) -> bytes | None:
 
 
 def _file_name(last: str) -> str:
-    """Of the part of a key after its last slash. ``_a`` would be the folder of ``a/b``."""
+    """Return the name for the part of a key after its last slash. ``_a`` would be the directory of ``a/b``."""
     return f'-{ord("_")}-{_escape(last[1:])}' if last.startswith('_') else _escape(last)
 
 
 def _plain_key(name: str) -> str | None:
-    """The key of an ordinary name of ASCII characters, for walks over a million of them; ``None`` for all others."""
-    parts = name.split('-')  # text and code points in turns
+    """Return the key of an ordinary ASCII name, quickly, for scans of a million; ``None`` for all others."""
+    parts = name.split('-')  # text and code points alternate
     texts = ''.join(parts[::2])
     if not texts.isascii() or not texts.replace('_', '0').isalnum() or len(name) > MAX_NAME:
         return None

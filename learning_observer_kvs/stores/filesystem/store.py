@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, TypeVar, Unpack
+from collections.abc import Sequence
+from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.base import Common, Description, Store
-from learning_observer_kvs.stores.filesystem.directory import Folder
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
-from learning_observer_kvs.stores.threaded import WriterThread, end_pool
-from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
-
-T = TypeVar('T')
+from learning_observer_kvs.stores.threaded import StoreThreads, ThreadedStore
+from learning_observer_kvs.stores.types import CommonOptions, Description
 
 
-class FilesystemKVS(QueuedStore):
+class FilesystemThreads(StoreThreads):
+    """The threads of a filesystem store: one writes, two read, one lists; a long listing delays no read.
+
+    Args:
+        files: what they work on.
+    """
+
+    def __init__(self, files: Files) -> None:
+        super().__init__(files.write)
+        self.files = files
+        self.readers = self.make_pool('kvs-files-reader', 2)
+        self.scanner = self.make_pool('kvs-files-scanner', 1)
+
+
+class FilesystemKVS(ThreadedStore[FilesystemThreads]):
     """One JSON file a key, indented for people; for workshops, debugging and small caches.
 
     What is acknowledged survives a crash of the process. A loss of power may undo or damage what was written in the
-    last seconds, as the file system writes to the disk when it sees fit; a damaged key raises ``CorruptValue``. Files
-    of others in the folder are no keys and are left alone.
+    last seconds, as the file system writes to the disk when it sees fit; a damaged key raises ``CorruptValue``. Other
+    files in the directory are not keys and are left alone.
 
     Args:
-        path: the folder; a relative one is taken from the working directory of now. Made at the first write.
-        subdirs: whether slashes in keys become sub-folders.
+        path: the directory; a relative one is taken from the current working directory. Made at the first write.
+        subdirs: whether slashes in keys become subdirectories.
+        **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
+
+    Attributes:
+        path: the absolute path of the directory.
+        subdirs: as given.
+        directory: what reads and changes its files.
     """
 
     TYPE: ClassVar[str] = 'filesystem'
@@ -40,69 +56,58 @@ class FilesystemKVS(QueuedStore):
         Option('subdirs', 'boolean', default=False, doc='whether slashes in keys become sub-folders.'),
     )
 
-    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[Common]) -> None:
+    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        self._start_write_queues()
         self.path = os.path.abspath(path)
         self.subdirs = subdirs
-        self._files = Files(Folder(self.path), subdirs)
-        self._start()
+        self.directory = Directory(self.path)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._writer = WriterThread(self._files.write, lambda: None)
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix='kvs-files-reader')
-        self._walker = ThreadPoolExecutor(1, thread_name_prefix='kvs-files-walker')  # a long listing holds up no read
-        self._end = weakref.finalize(self, _end, self._writer, self._readers, self._walker)
-
-    def _own(self) -> None:
-        """A forked child has none of its parent's threads."""
-        if self._pid != os.getpid():
-            self._end.detach()
-            self._start()
+    def _open_threads(self) -> FilesystemThreads:
+        return FilesystemThreads(Files(self.directory, self.subdirs))
 
     def location(self) -> str:
+        """Return the path of the directory."""
         return self.path
 
     async def health_check(self) -> list[Problem]:
-        self._own()
-        await self._in_thread(self._readers, self._files.probe)
+        """Make the directory if there is none, and try to write into it; no data is changed.
+
+        Returns:
+            Nothing; what is wrong is raised.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        threads = self._threads.here()
+        await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.probe)
         return []
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
-        self._own()
-        return await self._in_thread(self._readers, self._files.read, keys)
+        """Read keys in a thread, several as of one moment.
 
-    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        self._own()
-        self._writer.submit(batch, on_batch_done)
+        Args:
+            keys: the keys.
+
+        Returns:
+            The stored bytes of each key in order, ``None`` for missing ones.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+            CorruptValue: a file does not hold the key it is named for.
+        """
+        threads = self._threads.here()
+        return await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.read, keys)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        self._own()
-        return await self._in_thread(self._walker, self._files.scan, prefix, cursor, limit)
+        threads = self._threads.here()
+        return await asyncio.get_running_loop().run_in_executor(
+            threads.scanner, threads.files.scan, prefix, cursor, limit
+        )
 
     async def _describe(self, key: str) -> Description | None:
-        self._own()
-        found = await self._in_thread(self._readers, self._files.describe, key)
+        threads = self._threads.here()
+        found = await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.describe, key)
         return None if found is None else Description(found[0], written=found[1])
-
-    async def _close(self) -> None:
-        await self._drain()
-        self._own()
-        self._end.detach()
-        ended = (self._writer, self._readers, self._walker)
-        self._start()
-        await asyncio.get_running_loop().run_in_executor(None, _end, *ended)
-        self._files.forget_walks()
-
-    async def _in_thread(self, threads: ThreadPoolExecutor, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
-
-
-def _end(writer: WriterThread, readers: ThreadPoolExecutor, walker: ThreadPoolExecutor) -> None:
-    writer.close()
-    end_pool(readers)
-    end_pool(walker)

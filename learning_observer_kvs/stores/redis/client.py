@@ -1,7 +1,7 @@
 """Clients of redis-py, made from the ``redis_*`` settings.
 
-TLS, authentication, Sentinel and Cluster are redis-py's. Its defaults are wrong for a store, so none is left to it: it
-would send a write again whose reply was lost, up to ten times, and give up over 100 commands at once.
+TLS, authentication, Sentinel and Cluster are redis-py's. Its defaults do not suit a store, so each of them is set here:
+it would send a write again whose reply was lost, up to ten times, and fail with more than 100 commands at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnec
 from redis.backoff import NoBackoff
 
 from learning_observer_kvs.stores.redis.options import (
-    SSL_WORDS,
+    TLS_OPTIONS,
     database,
     endpoint,
     given,
@@ -49,7 +49,10 @@ class Pool(BlockingConnectionPool):
         self._within = within
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Connect, with password, database and all.
+        """Connect, log in and select the database.
+
+        Args:
+            connection: one of the pool.
 
         Raises:
             TimeoutError: it took too long.
@@ -62,28 +65,32 @@ class Pool(BlockingConnectionPool):
 
 
 class SentinelPool(SentinelConnectionPool, Pool):
-    """Connections to whichever server the Sentinels call the master; where all are busy, callers wait."""
+    """Connections to the server that the Sentinels call the master; where all are busy, callers wait."""
 
     async def aclose(self) -> None:
-        """Close them, and those to the Sentinels."""
+        """Close the connections, and those to the Sentinels."""
         await super().aclose()
         await self.sentinel_manager.aclose()
 
 
 def client_of(settings: Mapping[str, Any]) -> Redis:
-    """A client for one server, or for the master that Sentinels name; it connects when it is used first."""
+    """Return a client for one server, or for the master that Sentinels name; it connects when it is first used.
+
+    Args:
+        settings: all that hold for a connection.
+    """
     options = _connection_options(settings) | _pool_options(settings) | {'db': database(settings)}
     tls = speaks_tls(settings)
     if hosts := sentinels(settings):
-        asking = {
-            word: option
-            for word, option in options.items()
-            if word.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
+        of_sentinels = {
+            name: option
+            for name, option in options.items()
+            if name.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
         }
-        asking['socket_timeout'] = options['timeout']
-        asking['username'] = given(settings, 'redis_sentinel_username')
-        asking['password'] = given(settings, 'redis_sentinel_password')
-        manager = Sentinel(hosts, sentinel_kwargs=asking | {'ssl': tls})  # type: ignore[no-untyped-call]
+        of_sentinels['socket_timeout'] = options['timeout']
+        of_sentinels['username'] = given(settings, 'redis_sentinel_username')
+        of_sentinels['password'] = given(settings, 'redis_sentinel_password')
+        manager = Sentinel(hosts, sentinel_kwargs=of_sentinels | {'ssl': tls})  # type: ignore[no-untyped-call]
         kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
         service = str(given(settings, 'redis_service_name'))
         return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))  # type: ignore[no-untyped-call]
@@ -95,7 +102,11 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
 
 
 def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
-    """A client for a cluster, which finds the nodes and slots when it is used first."""
+    """Return a client for a cluster; it finds the nodes and slots when it is first used.
+
+    Args:
+        settings: all that hold for a connection.
+    """
     options = _connection_options(settings) | {
         'socket_timeout': float(value(settings, 'redis_timeout')),
         'max_connections': int(value(settings, 'redis_max_connections')),
@@ -108,14 +119,14 @@ def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
         'username': given(settings, 'redis_username') or url_part(settings, 'username'),
         'password': given(settings, 'redis_password') or url_part(settings, 'password'),
-        'socket_timeout': None,  # each exchange has a deadline of its own
+        'socket_timeout': None,  # each exchange has its deadline
         'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),
         'retry': Retry(NoBackoff(), 0),
         'protocol': 2,
         'driver_info': None,
     }
     if speaks_tls(settings):
-        options |= {word.removeprefix('redis_'): given(settings, word) for word in SSL_WORDS}
+        options |= {name.removeprefix('redis_'): given(settings, name) for name in TLS_OPTIONS}
         options['ssl_check_hostname'] = bool(value(settings, 'redis_ssl_check_hostname'))
     return options
 

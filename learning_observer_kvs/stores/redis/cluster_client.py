@@ -14,128 +14,147 @@ from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 
 from learning_observer_kvs.errors import KVSError
-from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ASTRAY, FAILURES, LOST
+from learning_observer_kvs.stores.redis.errors import ALL_BUSY, FAILURES, LOST, TOPOLOGY_ERRORS
 
 Command = Sequence[str | bytes | int]
-
 
 _REDIRECTIONS = (exceptions.AskError, exceptions.TryAgainError)  # MOVED is an ASK to redis-py
 
 
-class Nodes:
+class ClusterClient:
     """The nodes of a cluster.
 
     Args:
         client: redis-py's.
-        turns: as many as there are connections to a node, so that nobody finds all of them busy.
-        timeout: seconds to wait for a turn.
-        unavailable: what an error means to the caller.
+        permits: as many as there are connections to a node, so that no caller finds all of them busy.
+        timeout: seconds to wait for a permit, and for the replies of a node.
+        unavailable: returns the error to raise for one of redis-py.
     """
 
     def __init__(
         self,
         client: RedisCluster,
-        turns: asyncio.Semaphore,
+        permits: asyncio.Semaphore,
         timeout: float,
         unavailable: Callable[[BaseException], KVSError],
     ) -> None:
         self._client = client
-        self._turns = turns
+        self._permits = permits
         self._timeout = timeout
         self._unavailable = unavailable
 
-    async def each(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands to the nodes of a cluster, each to that of its keys; the replies in order.
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to the nodes of their keys, and follow redirections.
 
-        Redirections are followed. An error stands in its reply's place, also that no reply came; then the map of the
-        cluster is read again.
+        After an error that says so the map of the cluster is read again.
+
+        Args:
+            commands: each with its keys in one slot.
+
+        Returns:
+            The replies in order. An error, also a lost reply, is in the place of its reply.
 
         Raises:
             StoreUnavailable, Overloaded: nothing was sent.
         """
-        async with self._turn() as client:
+        async with self._ready() as client:
             replies: list[Any] = [None] * len(commands)
-            of_nodes: dict[ClusterNode, list[int]] = {}
-            for location, command in enumerate(commands):
+            by_node: dict[ClusterNode, list[int]] = {}
+            for position, command in enumerate(commands):
                 try:
                     node = client.nodes_manager.get_node_from_slot(_slot(command))
-                    of_nodes.setdefault(node, []).append(location)
+                    by_node.setdefault(node, []).append(position)
                 except exceptions.RedisClusterException as error:
-                    replies[location] = error
+                    replies[position] = error
             await asyncio.gather(
-                *(self._exchange(node, commands, locations, replies) for node, locations in of_nodes.items())
+                *(self._exchange(node, commands, positions, replies) for node, positions in by_node.items())
             )
-            for location, reply in enumerate(replies):
+            for position, reply in enumerate(replies):
                 if isinstance(reply, _REDIRECTIONS):
                     try:
-                        replies[location] = await client.execute_command(*commands[location])
+                        replies[position] = await client.execute_command(*commands[position])
                     except FAILURES as error:
-                        replies[location] = error
-            if any(isinstance(reply, ASTRAY) for reply in replies):
+                        replies[position] = error
+            if any(isinstance(reply, TOPOLOGY_ERRORS) for reply in replies):
                 with contextlib.suppress(*FAILURES):
                     await client.nodes_manager.initialize()
             return replies
 
     async def _exchange(
-        self, node: ClusterNode, commands: Sequence[Command], locations: Sequence[int], replies: list[Any]
+        self, node: ClusterNode, commands: Sequence[Command], positions: Sequence[int], replies: list[Any]
     ) -> None:
-        """Send those of the commands that are for a node, in one packet; one node's failure is no other's."""
+        """Send those of the commands that are for a node, in one packet; its failure concerns no other node."""
         connection = node.acquire_connection()
         answered = 0
         try:
             async with asyncio.timeout(self._timeout):
-                packed = [pack_command(tuple(commands[location])) for location in locations]  # type: ignore[arg-type]
+                packed = [pack_command(tuple(commands[position])) for position in positions]  # type: ignore[arg-type]
                 await connection.send_packed_command(packed, check_health=False)
-                for location in locations:
+                for position in positions:
                     try:
-                        replies[location] = await connection.read_response()
+                        replies[position] = await connection.read_response()
                     except exceptions.ResponseError as error:
-                        replies[location] = error
+                        replies[position] = error
                     answered += 1
         except LOST as error:
             await connection.disconnect(nowait=True)
-            replies[locations[answered]] = error
-            for location in locations[answered + 1 :]:
-                replies[location] = exceptions.ConnectionError(f'{node.name}: {error}')
+            replies[positions[answered]] = error
+            for position in positions[answered + 1 :]:
+                replies[position] = exceptions.ConnectionError(f'{node.name}: {error}')
         finally:
             node.release(connection)
 
     async def scan(self, cursor: str | None, *options: str | bytes | int) -> tuple[list[bytes], str | None]:
-        """A page of names of one node after the other; a cursor is the name of a node and its own cursor."""
-        async with self._turn() as client:
+        """Read a page of Redis keys, of one node after the other.
+
+        Args:
+            cursor: where it begins: the name of a node and that node's cursor; ``None`` for the beginning.
+            options: of the command ``SCAN``.
+
+        Returns:
+            The page, and the cursor of the next one; ``None`` at the end.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        async with self._ready() as client:
             nodes = sorted(client.get_primaries(), key=lambda node: node.name)
-            name, _, inner = (cursor or '').rpartition(' ')
+            name, _, node_cursor = (cursor or '').rpartition(' ')
             node = next((node for node in nodes if node.name == name), None)
             if node is None:
-                node, inner = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
+                node, node_cursor = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
             try:
-                position, names = await node.execute_command('SCAN', inner, *options)
+                next_cursor, redis_keys = await node.execute_command('SCAN', node_cursor, *options)
             except FAILURES as error:
                 with contextlib.suppress(*FAILURES):
                     await client.nodes_manager.initialize()
                 raise self._unavailable(error) from None
-        if position == 0:
+        if next_cursor == 0:
             later = [other.name for other in nodes if other.name > node.name]
-            return names, f'{later[0]} 0' if later else None
-        return names, f'{node.name} {position}'
+            return redis_keys, f'{later[0]} 0' if later else None
+        return redis_keys, f'{node.name} {next_cursor}'
 
     async def info(self) -> dict[str, dict[str, str]]:
-        """What ``INFO`` tells of each master, by address; nothing of one that refuses."""
-        told: dict[str, dict[str, str]] = {}
-        async with self._turn() as client:
+        """Return the fields of ``INFO`` of each master, by its address; of one that refuses, none.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        by_address: dict[str, dict[str, str]] = {}
+        async with self._ready() as client:
             for node in client.get_primaries():
-                told[node.name] = {}
+                by_address[node.name] = {}
                 with contextlib.suppress(*FAILURES):
-                    found = await node.execute_command('INFO')
-                    told[node.name] = {word: str(value) for word, value in found.items()}
-        return told
+                    fields = await node.execute_command('INFO')
+                    by_address[node.name] = {field: str(value) for field, value in fields.items()}
+        return by_address
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[RedisCluster]:
-        """The client of a cluster, which knows its nodes; so many at once as there are connections."""
+    async def _ready(self) -> AsyncIterator[RedisCluster]:
+        """Give redis-py's client once it knows the nodes; to as many callers at once as there are permits."""
         try:
             async with asyncio.timeout(self._timeout):
-                await self._turns.acquire()
+                await self._permits.acquire()
         except TimeoutError:
             raise self._unavailable(exceptions.ConnectionError(ALL_BUSY)) from None
         try:
@@ -145,10 +164,10 @@ class Nodes:
                 raise self._unavailable(error) from None
             yield self._client
         finally:
-            self._turns.release()
+            self._permits.release()
 
 
 def _slot(command: Command) -> int:
-    """The slot of a command's first key."""
+    """Return the slot of a command's first key."""
     key = command[3] if command[0] in ('EVAL', 'EVALSHA') else command[1]
     return key_slot(key if isinstance(key, bytes) else str(key).encode())

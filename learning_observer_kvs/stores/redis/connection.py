@@ -1,7 +1,7 @@
-"""The Redis connection: settings in, clients out, and the one place that exchanges commands with a server.
+"""The connection to Redis: clients made from the settings, and the only place that exchanges commands with a server.
 
-Nothing here is sent twice without its sender's knowledge, and bursts wait. What the settings mean is said in
-``redis_settings``.
+Nothing is sent twice unless its sender decides so, and bursts wait for a free connection. What the settings mean is
+in :mod:`learning_observer_kvs.stores.redis.options`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stores.redis.client import client_of, cluster_of
-from learning_observer_kvs.stores.redis.cluster_client import Command, Nodes
+from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
 from learning_observer_kvs.stores.redis.errors import LOST, REFUSALS, ReplyLost, is_loss, unavailable
 
 
 class RedisConnection:
-    """How to reach one Redis, and a client for each event loop that asks.
+    """How to reach one Redis, with a client for each event loop that uses it.
 
     Args:
         settings: the ``redis_connection`` block; see :meth:`configure`.
@@ -32,28 +32,34 @@ class RedisConnection:
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None, *, base: RedisConnection | None = None) -> None:
-        self._own = dict(settings or {})
+        self._own_settings = dict(settings or {})
         self._base = base
-        self._clients: PerLoop[list[_Made]] = PerLoop(list)
-        self._turns = PerLoop(lambda: asyncio.Semaphore(redis_options.value(self.settings, 'redis_max_connections')))
+        self._clients: PerLoop[list[_Client]] = PerLoop(list)
+        self._permits = PerLoop(lambda: asyncio.Semaphore(redis_options.value(self.settings, 'redis_max_connections')))
         self._handed_in: Redis | RedisCluster | None = None
 
     def configure(self, settings: Mapping[str, Any]) -> None:
-        """Fill it in place. What is under way goes on with the settings it began with.
+        """Change the settings in place. What is under way goes on with those it began with.
 
         Args:
-            settings: see :data:`OPTIONS`; the checks have found them right.
+            settings: see :data:`~learning_observer_kvs.stores.redis.options.OPTIONS`; they have been checked.
         """
-        self._own = dict(settings)
+        self._own_settings = dict(settings)
 
     def use(self, client: Redis | RedisCluster) -> None:
-        """Use a client of the caller's own, with bytes as replies; it is never closed here."""
+        """Use a client that the caller made and closes.
+
+        Args:
+            client: its replies are bytes.
+        """
         self._handed_in = client
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that hold."""
-        return redis_options.overriding(self._base.settings, self._own) if self._base else self._own
+        """The settings in force."""
+        if self._base is None:
+            return self._own_settings
+        return redis_options.overriding(self._base.settings, self._own_settings)
 
     @property
     def clustered(self) -> bool:
@@ -64,84 +70,74 @@ class RedisConnection:
 
     @property
     def timeout(self) -> float:
-        """Seconds to wait for an answer."""
+        """Seconds to wait for the replies of an exchange."""
         return float(redis_options.value(self.settings, 'redis_timeout'))
 
     def address(self) -> str:
-        """Where the server is, for messages; no password in it."""
+        """Return where the server is, for messages, without a password."""
         if self._handed_in is not None:
             if isinstance(self._handed_in, RedisCluster):
                 return ', '.join(node.name for node in self._handed_in.startup_nodes)
             options = self._handed_in.connection_pool.connection_kwargs
             names = {'redis_host': 'host', 'redis_port': 'port', 'redis_socket': 'path'}
-            return redis_options.address({word: options.get(name) for word, name in names.items()})
+            return redis_options.address({option: options.get(name) for option, name in names.items()})
         return redis_options.address(self.settings)
 
     def client(self) -> Any:
-        """redis-py's client for the running event loop: a ``Redis``, or a ``RedisCluster``."""
+        """Return redis-py's client of the running event loop: a ``Redis``, or a ``RedisCluster``."""
         if self._handed_in is not None:
             return self._handed_in
-        if self._base is not None and self._base._handed_in is not None and not self._own:
+        if self._base is not None and self._base._handed_in is not None and not self._own_settings:
             return self._base._handed_in
-        made = self._clients.here()
+        clients = self._clients.here()
         settings = self.settings
-        if not made or made[-1].settings != settings:
+        if not clients or clients[-1].settings != settings:
             make = cluster_of if self.clustered else client_of
             client = make(settings)
-            made.append(_Made(dict(settings), client, _closed_at_the_end_of_the_loop(client)))
-        return made[-1].client
+            clients.append(_Client(dict(settings), client, _closed_at_the_end_of_the_loop(client)))
+        return clients[-1].client
 
-    def line(self) -> Line:
-        """A connection of the caller's own, in this loop: what is sent on it arrives in order."""
-        return Line(self)
+    def cluster_client(self) -> ClusterClient:
+        """Return the nodes of the cluster, for the running event loop; only for a cluster."""
+        return ClusterClient(self.client(), self._permits.here(), self.timeout, self.unavailable)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands over any free connection; see :meth:`Line.exchange`. In a cluster each names its keys."""
-        if self.clustered:
-            replies = await self.nodes().each(commands)
-            for reply in replies:
-                if is_loss(reply):
-                    raise ReplyLost(f'{self.address()}: {reply or type(reply).__name__}')
-            return replies
-        line = Line(self)
-        try:
-            return await line.exchange(commands)
-        finally:
-            await line.close()
+        """Send commands over any free connection, or to the nodes of their keys.
 
-    def nodes(self) -> Nodes:
-        """The nodes, if it is a cluster."""
-        return Nodes(self.client(), self._turns.here(), self.timeout, self.unavailable)
+        Args:
+            commands: in a cluster each names its keys.
 
-    async def scan(self, cursor: str | None, count: int, pattern: str = '*') -> tuple[list[bytes], str | None]:
-        """A page of names and the cursor of the next page, ``None`` at the end.
+        Returns:
+            The replies in order; a refusal is in the place of its reply.
 
         Raises:
-            StoreUnavailable: no answer.
-        """
-        options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
-        if self.clustered:
-            return await self.nodes().scan(cursor, *options)
-        [(following, names)] = await self.ask(['SCAN', cursor or '0', *options])
-        return names, None if following == b'0' else following.decode()
-
-    async def info(self) -> dict[str, dict[str, str]]:
-        """What ``INFO`` tells of the server, or of each master of a cluster, by address; nothing if it is refused.
-
-        Raises:
-            StoreUnavailable, Overloaded, ReplyLost: no answer.
+            StoreUnavailable, Overloaded: nothing was sent.
+            ReplyLost: not all replies came; each command may or may not have been carried out.
         """
         if self.clustered:
-            return await self.nodes().info()
-        [text] = await self.exchange([('INFO',)])
-        lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
-        return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
+            replies = await self.cluster_client().exchange(commands)
+        else:
+            connection = PinnedConnection(self)
+            try:
+                replies = await connection.exchange(commands)
+            finally:
+                await connection.close()
+        for reply in replies:
+            if isinstance(reply, Exception) and is_loss(reply):
+                raise ReplyLost(str(reply) or type(reply).__name__)
+        return replies
 
     async def ask(self, *commands: Command) -> list[Any]:
-        """Exchange commands that only read; one that met a broken connection is sent once more.
+        """Exchange commands that only read; where replies are lost they are sent once more.
+
+        Args:
+            commands: in a cluster each names its keys.
+
+        Returns:
+            The replies in order; in place of one an error that the key holds another type.
 
         Raises:
-            StoreUnavailable: no answer, or the server refuses.
+            StoreUnavailable, Overloaded: no answer, or the server refuses.
         """
         try:
             replies = await self.exchange(commands)
@@ -155,49 +151,56 @@ class RedisConnection:
                 raise self.unavailable(reply)
         return replies
 
+    async def scan(self, cursor: str | None, count: int, pattern: str = '*') -> tuple[list[bytes], str | None]:
+        """Read a page of Redis keys.
+
+        Args:
+            cursor: where it begins; ``None`` for the beginning.
+            count: about how many keys the server looks at.
+            pattern: a glob that the keys match.
+
+        Returns:
+            The page, and the cursor of the next one; ``None`` at the end.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer, or the server refuses.
+        """
+        options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
+        if self.clustered:
+            return await self.cluster_client().scan(cursor, *options)
+        [(next_cursor, redis_keys)] = await self.ask(['SCAN', cursor or '0', *options])
+        return redis_keys, None if next_cursor == b'0' else next_cursor.decode()
+
+    async def info(self) -> dict[str, dict[str, str]]:
+        """Return the fields of ``INFO`` by address, of the server or of each master; none where it is refused.
+
+        Raises:
+            StoreUnavailable, Overloaded, ReplyLost: no answer.
+        """
+        if self.clustered:
+            return await self.cluster_client().info()
+        [text] = await self.exchange([('INFO',)])
+        lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
+        return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
+
     def unavailable(self, error: BaseException) -> KVSError:
-        """What an error of redis-py means to the caller: the address, the fault, the cure."""
+        """Return the error to raise for an error of redis-py: with the address, the message and a hint.
+
+        Args:
+            error: the error, or a lost reply of a command that only reads.
+        """
         return unavailable(error, self.address(), self.timeout)
 
     async def close(self) -> None:
-        """Close the running loop's connections; they are opened again when asked for."""
+        """Close the running loop's connections; they are opened again when they are needed."""
         for made in self._clients.pop() or ():
             await made.lifetime.aclose()
 
 
-class _Made(NamedTuple):
-    """A client, what it was made with, and what closes it."""
+class PinnedConnection:
+    """One connection for one sender: what is sent on it arrives in order.
 
-    settings: dict[str, Any]
-    client: Redis | RedisCluster
-    lifetime: AsyncGenerator[None, None]
-
-    def __repr__(self) -> str:
-        return f'<{self.client!r}>'  # the settings hold passwords
-
-
-def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerator[None, None]:
-    """A generator that closes a client when it is closed itself; a loop that ends does that to all it has begun."""
-
-    async def lifetime() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            if isinstance(client, Redis):
-                await client.aclose(close_connection_pool=True)
-            else:
-                await client.aclose()
-                for nodes in ('nodes_cache', 'startup_nodes'):  # which it leaves alone if it has met an error
-                    await client.nodes_manager.aclose(nodes)
-
-    generator = lifetime()
-    with contextlib.suppress(StopIteration):
-        generator.__anext__().send(None)  # to its yield; nothing is awaited before
-    return generator
-
-
-class Line:
-    """One connection, taken from the pool at the first exchange, and a new one after a fault.
+    It is taken from the pool at the first exchange; after a failure it is another one.
 
     Args:
         owner: whose settings it is made by.
@@ -208,14 +211,19 @@ class Line:
         self._taken: tuple[Any, Any] | None = None
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one packet and read their replies in order; an error reply stands in its place.
+        """Send commands in one packet and read their replies.
+
+        Args:
+            commands: the commands.
+
+        Returns:
+            The replies in order. An error, also a lost reply, is in the place of its reply.
 
         Raises:
             StoreUnavailable, Overloaded: nothing was sent.
-            ReplyLost: all was sent, perhaps, and not all replies came.
         """
         pool = self._owner.client().connection_pool
-        if self._taken is not None and (self._taken[0] is not pool or await _is_spoilt(self._taken[1])):
+        if self._taken is not None and (self._taken[0] is not pool or await _has_unread_data(self._taken[1])):
             await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
             try:
@@ -239,20 +247,51 @@ class Line:
             await self.close()
             if len(commands) == 1 and isinstance(error, tuple(REFUSALS)):
                 return [exceptions.ResponseError(f'{REFUSALS[type(error)]} {error}')]
-            if isinstance(error, LOST):
-                raise ReplyLost(f'{self._owner.address()}: {error or type(error).__name__}') from None
-            raise
+            if not isinstance(error, LOST):
+                raise
+            replies += [ReplyLost(str(error) or type(error).__name__)] * (len(commands) - len(replies))
         return replies
 
     async def close(self) -> None:
-        """Give the connection back; the pool looks whether it can still be used."""
+        """Give the connection back; the pool checks whether it can still be used."""
         if self._taken is not None:
             (pool, connection), self._taken = self._taken, None
             await pool.release(connection)
 
 
-async def _is_spoilt(connection: Any) -> bool:
-    """Whether something is there to be read though nothing was asked, be it the end."""
+class _Client(NamedTuple):
+    """A client of redis-py, what it was made with, and what closes it."""
+
+    settings: dict[str, Any]
+    client: Redis | RedisCluster
+    lifetime: AsyncGenerator[None, None]
+
+    def __repr__(self) -> str:
+        return f'<{self.client!r}>'  # the settings hold passwords
+
+
+def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerator[None, None]:
+    """Return a generator that closes a client when it is closed itself; a loop that ends closes all it has begun."""
+
+    async def lifetime() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            if isinstance(client, Redis):
+                await client.aclose(close_connection_pool=True)
+            else:
+                await client.aclose()
+                for nodes in ('nodes_cache', 'startup_nodes'):  # which it leaves alone if it has met an error
+                    await client.nodes_manager.aclose(nodes)
+
+    generator = lifetime()
+    with contextlib.suppress(StopIteration):
+        generator.__anext__().send(None)  # to its yield; nothing is awaited before
+    return generator
+
+
+async def _has_unread_data(connection: Any) -> bool:
+    """Return whether there is something to read though no reply is due, be it the end of the connection."""
     try:
         return bool(await connection.can_read())
     except (exceptions.RedisError, OSError):
@@ -261,11 +300,3 @@ async def _is_spoilt(connection: Any) -> bool:
 
 shared = RedisConnection()
 """The program's connection; the start-up check fills it in place from ``redis_connection`` in the settings."""
-
-
-def as_text(key: bytes) -> str | None:
-    """A key of Redis as text; ``None`` if it is not UTF-8, and so none of ours."""
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return None

@@ -1,8 +1,8 @@
-"""How keys are called in Redis.
+"""The names of a store's keys in Redis.
 
-On one server a key is called what it is called, behind the prefix of its store. In a cluster its name begins with a
-digest in braces, which decides on its slot. The digest is of the key without its ``Internal`` or ``External``: so the
-two states of a reducer share a slot and are written together, and braces in students' text mean nothing.
+On a single server the Redis key is the key, behind the prefix of its store. In a cluster it begins with a digest in
+braces, its hash tag, which decides on its slot. The digest is of the key without its ``Internal`` or ``External``: so
+the two states of a reducer share a slot and are written together, and braces in students' text mean nothing.
 """
 
 from __future__ import annotations
@@ -13,95 +13,167 @@ import re
 
 from redis.crc import key_slot
 
-from learning_observer_kvs.stores.redis.connection import as_text
+META_PREFIX = '\x00lo-kvs:'
+"""The prefix of the Redis keys that this package keeps for itself, such as idempotency records."""
 
-HIDDEN = '\x00lo-kvs:'
-"""How the names of our own records begin in Redis."""
-
-_ESCAPED = HIDDEN + 'key:'
-"""A key of a user's that begins like our records gets this before it."""
+_ESCAPE_PREFIX = META_PREFIX + 'key:'
+"""Put before a store's key that begins like those."""
 
 _GLOB = re.compile(r'[*?\[\]\\^-]')
 
-_DIGITS = 16
+_TAG_DIGITS = 16
 
 
-def escaped(text: str) -> str:
-    """A pattern that matches this text alone."""
+def decode(redis_key: bytes) -> str | None:
+    """Return a Redis key as text.
+
+    Args:
+        redis_key: as the server gives it.
+
+    Returns:
+        The text; ``None`` if it is not UTF-8, and so not written by this package.
+    """
+    try:
+        return redis_key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def escape_glob(text: str) -> str:
+    """Return a pattern of ``SCAN`` that matches a text and nothing else.
+
+    Args:
+        text: any text.
+    """
     return _GLOB.sub(r'\\\g<0>', text)
 
 
 class Names:
-    """The names of one store on one server.
+    """The Redis keys of one store on a single server.
 
     Args:
         prefix: the store's.
     """
 
-    together = 500
+    max_keys_per_write = 500
     """How many keys, whichever they are, may be removed in one write."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
 
-    def name(self, key: str) -> str:
-        """The name of a key."""
-        name = self.prefix + key
-        return _ESCAPED + name if name.startswith(HIDDEN) else name
+    def redis_key(self, key: str) -> str:
+        """Return the Redis key of a key.
 
-    def key(self, name: bytes) -> str | None:
-        """The key of a name; ``None`` if it is none of this store's."""
-        text = as_text(name)
-        if text is not None and text.startswith(HIDDEN):
-            text = text.removeprefix(_ESCAPED) if text.startswith(_ESCAPED) else None
+        Args:
+            key: a key of the store.
+        """
+        redis_key = self.prefix + key
+        return _ESCAPE_PREFIX + redis_key if redis_key.startswith(META_PREFIX) else redis_key
+
+    def key(self, redis_key: bytes) -> str | None:
+        """Return the key of a Redis key.
+
+        Args:
+            redis_key: as the server gives it.
+
+        Returns:
+            The key; ``None`` if it is not one of this store.
+        """
+        text = decode(redis_key)
+        if text is not None and text.startswith(META_PREFIX):
+            text = text.removeprefix(_ESCAPE_PREFIX) if text.startswith(_ESCAPE_PREFIX) else None
         if text is None or not text.startswith(self.prefix) or len(text) == len(self.prefix):
             return None
         return text[len(self.prefix) :]
 
-    def pattern(self, prefix: str) -> str:
-        """What ``SCAN`` matches the names of keys with that begin with a prefix, and perhaps some others."""
-        return escaped(self.name(prefix)) + '*'
+    def scan_pattern(self, prefix: str) -> str:
+        """Return a pattern of ``SCAN`` that matches the Redis keys of some keys, and perhaps some others.
+
+        Args:
+            prefix: the beginning of those keys.
+        """
+        return escape_glob(self.redis_key(prefix)) + '*'
+
+    def record_key(self, writer: str, redis_key: str) -> str:
+        """Return the Redis key of a writer's idempotency record.
+
+        Args:
+            writer: the name of the writer.
+            redis_key: a key that it writes; the record is in the same slot.
+        """
+        return f'{META_PREFIX}writer:{writer}'
 
 
 class ClusterNames(Names):
-    """The names of one store in a cluster."""
+    """The Redis keys of one store in a cluster.
 
-    together = 1
+    Args:
+        prefix: the store's.
+    """
 
-    def name(self, key: str) -> str:
-        """The name of a key."""
-        return '{' + _digest(key) + '}:' + self.prefix + key
+    max_keys_per_write = 1
 
-    def key(self, name: bytes) -> str | None:
-        """The key of a name; ``None`` if it is none of this store's, or was not written in a cluster."""
-        text = as_text(name)
-        start = _DIGITS + 3 + len(self.prefix)
+    def redis_key(self, key: str) -> str:
+        """Return the Redis key of a key.
+
+        Args:
+            key: a key of the store.
+        """
+        return '{' + _hash_tag(key) + '}:' + self.prefix + key
+
+    def key(self, redis_key: bytes) -> str | None:
+        """Return the key of a Redis key.
+
+        Args:
+            redis_key: as the server gives it.
+
+        Returns:
+            The key; ``None`` if it is not one of this store, or was not written in a cluster.
+        """
+        text = decode(redis_key)
+        start = _TAG_DIGITS + 3 + len(self.prefix)
         if text is None or not text.startswith('{') or len(text) <= start:
             return None
         key = text[start:]
-        return key if text == self.name(key) else None
+        return key if text == self.redis_key(key) else None
 
-    def pattern(self, prefix: str) -> str:
-        """What ``SCAN`` matches the names of keys with that begin with a prefix, and perhaps some others."""
-        return '{' + '?' * _DIGITS + '}:' + escaped(self.prefix + prefix) + '*'
+    def scan_pattern(self, prefix: str) -> str:
+        """Return a pattern of ``SCAN`` that matches the Redis keys of some keys, and perhaps some others.
+
+        Args:
+            prefix: the beginning of those keys.
+        """
+        return '{' + '?' * _TAG_DIGITS + '}:' + escape_glob(self.prefix + prefix) + '*'
+
+    def record_key(self, writer: str, redis_key: str) -> str:
+        """Return the Redis key of a writer's idempotency record in one slot.
+
+        Args:
+            writer: the name of the writer.
+            redis_key: a key that it writes; the record is in the same slot.
+        """
+        return f'{super().record_key(writer, redis_key)}:{{{_tag_in(redis_key)}}}'
 
 
-def _digest(key: str) -> str:
+def slot_of(redis_key: str) -> int:
+    """Return the slot of a Redis key in a cluster.
+
+    Args:
+        redis_key: one of :class:`ClusterNames`.
+    """
+    return _slot_of_tag(_tag_in(redis_key))
+
+
+def _hash_tag(key: str) -> str:
     kind, comma, rest = key.partition(',')
     shared = rest if comma and kind in ('Internal', 'External') else key
-    return hashlib.blake2b(shared.encode(), digest_size=_DIGITS // 2).hexdigest()
+    return hashlib.blake2b(shared.encode(), digest_size=_TAG_DIGITS // 2).hexdigest()
+
+
+def _tag_in(redis_key: str) -> str:
+    return redis_key[1 : _TAG_DIGITS + 1]
 
 
 @functools.lru_cache(10_000)
-def _slot(tag: str) -> int:
+def _slot_of_tag(tag: str) -> int:
     return key_slot(tag.encode())
-
-
-def tag_of(name: str) -> str:
-    """What is between the braces of a name in a cluster."""
-    return name[1 : _DIGITS + 1]
-
-
-def slot_of(name: str) -> int:
-    """The slot of a name in a cluster."""
-    return _slot(tag_of(name))

@@ -1,8 +1,4 @@
-"""What the ``redis_*`` settings mean: where a Redis is, and the client that reaches it.
-
-TLS, authentication, Sentinel and Cluster are redis-py's. Its defaults are wrong for a store, so none is left to it: it
-would send a write again whose reply was lost, up to ten times, and give up over 100 commands at once.
-"""
+"""The ``redis_*`` options, and what they say together: where a Redis is, and how it is reached."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.config.redaction import HIDDEN, without_credentials
+from learning_observer_kvs.config.redaction import REDACTED, without_credentials
 
 OPTIONS: tuple[Option, ...] = (
     Option('redis_host', 'text', default='localhost', doc='the host of the server, or of any node of a cluster.'),
@@ -38,10 +34,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         'redis_ssl_ca_certs',
         'text or null',
-        doc="a file of the authorities to trust, for a certificate that the system's do not vouch for.",
+        doc='a file of the authorities to trust, for a certificate that those of the system did not sign.',
     ),
     Option('redis_ssl_certfile', 'text or null', doc='the certificate of this client, where the server wants one.'),
-    Option('redis_ssl_keyfile', 'text or null', doc='the key of that certificate, if it is in a file of its own.'),
+    Option('redis_ssl_keyfile', 'text or null', doc='the key of that certificate, if it is in another file.'),
     Option(
         'redis_ssl_check_hostname',
         'boolean',
@@ -50,49 +46,65 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option('redis_connect_timeout', 'seconds', default=2, doc='seconds to wait for a connection.'),
     Option('redis_timeout', 'seconds', default=5, doc='seconds to wait for an answer, or for a free connection.'),
-    Option('redis_max_connections', 'count', default=20, doc='how many connections are open at once; more wait.'),
+    Option('redis_max_connections', 'count', default=20, doc='how many connections are open at once; more calls wait.'),
 )
-"""What the ``redis_connection`` block takes, and the block of a Redis store that has a connection of its own."""
+"""The options of the ``redis_connection`` block, and of the block of a Redis store with another connection."""
 
 _DEFAULTS = {option.name: option.default for option in OPTIONS}
 
-WAYS = {
+ADDRESS_OPTIONS = {
     'redis_url': ('redis_url',),
     'redis_socket': ('redis_socket',),
     'redis_sentinels': ('redis_sentinels', 'redis_service_name'),
     'redis_host': ('redis_host', 'redis_port'),
 }
-"""Each way of saying where the server is, and its words."""
+"""Each way to say where the server is, and its options."""
 
-SSL_WORDS = ('redis_ssl_ca_certs', 'redis_ssl_certfile', 'redis_ssl_keyfile')
+TLS_OPTIONS = ('redis_ssl_ca_certs', 'redis_ssl_certfile', 'redis_ssl_keyfile')
+"""Options that mean something with TLS only."""
 
 
 def overriding(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with those of another block on top; one that names another place replaces the place as a whole, and a
-    URL with a user or a password both of them."""
+    """Return settings with those of another block on top.
+
+    A block that says where another server is replaces the whole address, and a URL with a user or a password both of
+    them.
+
+    Args:
+        base: the settings below.
+        own: the block on top.
+    """
     kept = dict(base)
-    named = {way for way, words in WAYS.items() if any(given(own, word) is not None for word in words)}
-    for way, words in WAYS.items():
+    named = {way for way, options in ADDRESS_OPTIONS.items() if any(given(own, name) is not None for name in options)}
+    for way, options in ADDRESS_OPTIONS.items():
         if named and way not in named:
-            for word in words:
-                kept.pop(word, None)
+            for name in options:
+                kept.pop(name, None)
     host = str(given(own, 'redis_url') or '').partition('://')[2].partition('/')[0]
     if '@' in host:
-        for word in ('redis_username', 'redis_password'):
-            kept.pop(word, None)
+        for name in ('redis_username', 'redis_password'):
+            kept.pop(name, None)
     return {**kept, **own}
 
 
-def place_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where keys go, as written: the same for settings that name the same place alike."""
-    words = [*(word for words in WAYS.values() for word in words), 'redis_db']
-    return tuple(str(value(settings, word)) for word in words)
+def location_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the address and database as they are written: equal for settings that name the same server alike.
+
+    Args:
+        settings: all that hold for a connection.
+    """
+    names = [*(name for options in ADDRESS_OPTIONS.values() for name in options), 'redis_db']
+    return tuple(str(value(settings, name)) for name in names)
 
 
 def address(settings: Mapping[str, Any]) -> str:
-    """Where the server is, for messages; no password in it."""
+    """Return where the server is, for messages, without a password.
+
+    Args:
+        settings: all that hold for a connection.
+    """
     if url := given(settings, 'redis_url'):
-        return without_credentials(str(url)).replace(f'{HIDDEN}@', '')
+        return without_credentials(str(url)).replace(f'{REDACTED}@', '')
     if path := given(settings, 'redis_socket'):
         return str(path)
     if hosts := sentinels(settings):
@@ -101,24 +113,43 @@ def address(settings: Mapping[str, Any]) -> str:
     return f'{value(settings, "redis_host")}:{value(settings, "redis_port")}'
 
 
-def value(settings: Mapping[str, Any], word: str) -> Any:
-    """What holds for a setting, given or not."""
-    found = given(settings, word)
-    return _DEFAULTS[word] if found is None else found
+def value(settings: Mapping[str, Any], name: str) -> Any:
+    """Return what holds for an option: the setting, or else the default.
+
+    Args:
+        settings: all that hold for a connection.
+        name: the option.
+    """
+    found = given(settings, name)
+    return _DEFAULTS[name] if found is None else found
 
 
-def given(settings: Mapping[str, Any], word: str) -> Any:
-    """A setting; ``None`` if it is not there or empty. PMSS writes ``None`` as text."""
-    found = settings.get(word)
+def given(settings: Mapping[str, Any], name: str) -> Any:
+    """Return a setting; ``None`` if it is not there or empty. PMSS writes ``None`` as text.
+
+    Args:
+        settings: some settings.
+        name: the option.
+    """
+    found = settings.get(name)
     return None if found in ('', 'None', (), []) else found
 
 
 def speaks_tls(settings: Mapping[str, Any]) -> bool:
-    """Whether TLS is spoken, by setting or by URL."""
+    """Return whether TLS is spoken, by option or by URL.
+
+    Args:
+        settings: all that hold for a connection.
+    """
     return bool(given(settings, 'redis_ssl')) or str(settings.get('redis_url') or '').startswith('rediss://')
 
 
 def endpoint(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where to connect to, without Sentinels: ``host`` and ``port``, or ``path`` of a socket.
+
+    Args:
+        settings: all that hold for a connection.
+    """
     if url := given(settings, 'redis_url'):
         parsed = urlparse(str(url))
         if parsed.scheme == 'unix':
@@ -130,13 +161,23 @@ def endpoint(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def url_part(settings: Mapping[str, Any], part: str) -> str | None:
+    """Return a part of the URL; ``None`` if there is no URL, or it does not have that part.
+
+    Args:
+        settings: all that hold for a connection.
+        part: ``username`` or ``password``.
+    """
     url = given(settings, 'redis_url')
     found = getattr(urlparse(str(url)), part) if url else None
     return unquote(found) if found else None
 
 
 def database(settings: Mapping[str, Any]) -> int:
-    """The number of the database, by setting or by URL."""
+    """Return the number of the database, by option or by URL.
+
+    Args:
+        settings: all that hold for a connection.
+    """
     if url := given(settings, 'redis_url'):
         parsed = urlparse(str(url))
         found = parse_qs(parsed.query).get('db', [''])[0] or ('' if parsed.scheme == 'unix' else parsed.path.strip('/'))
@@ -146,7 +187,11 @@ def database(settings: Mapping[str, Any]) -> int:
 
 
 def sentinels(settings: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The addresses; a list, or as text with commas, as PMSS can only have it."""
+    """Return the host and port of each Sentinel; none where the settings name none.
+
+    Args:
+        settings: all that hold for a connection; ``redis_sentinels`` is a list, or a text with commas, as PMSS has it.
+    """
     written = given(settings, 'redis_sentinels') or ()
     listed = written.split(',') if isinstance(written, str) else written
     found = []

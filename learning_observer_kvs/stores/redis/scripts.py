@@ -1,6 +1,6 @@
-"""What runs inside Redis: the scripts of the Redis stores.
+"""The Lua scripts that the Redis stores run in the server, and the codes by which Python and Lua understand each other.
 
-A script is atomic, and is sent by its digest; the server learns its text when it does not know it.
+A script is atomic. It is called by its digest; a server that does not know it yet gets its text.
 """
 
 from __future__ import annotations
@@ -12,17 +12,32 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.stores.redis.cluster_client import Command
 
 Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 RECORD_MS = 3_600_000
-"""How long the record of a writer's last batch is kept: far longer than that batch could be sent again."""
+"""Milliseconds for which the idempotency record of a writer is kept: far longer than its last batch is sent again."""
+
+# What a key must hold for a commit: anything, nothing, a text that is sent, a text whose SHA-1 is sent.
+ANYTHING, ABSENT, EQUAL_TEXT, EQUAL_SHA1 = b'*', b'0', b'=', b'#'
+
+# What a commit does with a key: nothing, set it to a text that is sent, delete it, begin its TTL anew.
+KEEP, SET, DELETE, REFRESH_TTL = b'*', b'S', b'-', b'E'
+
+# What became of a commit: applied; not applied, because a condition failed or there was nothing to delete; not applied,
+# because a key that was to be compared does not hold a string.
+APPLIED, NOT_APPLIED, WRONG_TYPE = b'10T'
 
 
 @dataclass(frozen=True)
 class Script:
-    """A Lua script and its digest."""
+    """A Lua script and its digest.
+
+    Args:
+        text: the script.
+    """
 
     text: str
     digest: str = field(init=False)
@@ -32,7 +47,7 @@ class Script:
 
 
 READ = Script("""
--- Like MGET, but a key that holds no text is an error in its place, and not a missing one.
+-- Like MGET, but a key that does not hold a string gives an error in its place, and does not look like a missing one.
 local found = {}
 for i, key in ipairs(KEYS) do
     found[i] = redis.pcall('GET', key)
@@ -41,79 +56,96 @@ return found
 """)
 
 COMMIT = Script(f"""
--- A batch of commits of one writer, applied once however often it arrives.
--- KEYS: the writer's record, then the keys of each commit, each once.
--- ARGV: the batch's number, milliseconds to live (0: for ever); then for each commit a word with two letters a key,
--- and the texts that its letters ask for, in order. The first letter says what the key must hold: * anything, 0
--- nothing, = this text, # a text of this SHA-1. The second says what becomes of it: * nothing, S it is set to this
--- text, - it is removed, E only its time to live begins anew. The texts come after the word.
--- The reply has a letter a commit: 1 done, 0 not done (the condition failed, or nothing was there to remove), T a key
--- to compare holds no text.
-local number, expiry = ARGV[1], ARGV[2]
-local record = redis.call('GET', KEYS[1])
+-- Apply a batch of commits of one writer, once however often it arrives.
+-- KEYS: the writer's idempotency record, then the keys of each commit, each once.
+-- ARGV: the sequence of the batch, the TTL in milliseconds (0: none); then for each commit its codes (two letters a
+-- key: what it must hold, what is done with it), the texts and digests to compare with, the texts to set.
+-- The reply has one letter a commit.
+local ANYTHING, ABSENT, EQUAL_TEXT = {ANYTHING[0]}, {ABSENT[0]}, {EQUAL_TEXT[0]}
+local SET, DELETE, REFRESH_TTL = {SET[0]}, {DELETE[0]}, {REFRESH_TTL[0]}
+local APPLIED, NOT_APPLIED, WRONG_TYPE = '{APPLIED:c}', '{NOT_APPLIED:c}', '{WRONG_TYPE:c}'
+local sequence, ttl_ms = ARGV[1], ARGV[2]
+local call, byte = redis.call, string.byte
+
+local record = call('GET', KEYS[1])
 if record then
     local last, reply = string.match(record, '^(%d+) (.*)$')
-    if last == number then return reply end
-    if tonumber(last) > tonumber(number) then return redis.error_reply('LATE a newer batch was applied') end
+    if last == sequence then return reply end
+    if tonumber(last) > tonumber(sequence) then return redis.error_reply('LATE a newer batch was applied') end
 end
-local call, byte = redis.call, string.byte
+
 local outcomes, k, a, count = {{}}, 2, 3, #ARGV
 while a <= count do
-    local word = ARGV[a]
+    local codes = ARGV[a]
+    local letters = #codes
+    local outcome, changed = APPLIED, false
     a = a + 1
-    local letters = #word
-    local outcome, compared = '1', false
     for i = 1, letters, 2 do
-        local wanted = byte(word, i)
-        if wanted ~= 42 then
-            compared = true
+        local condition = byte(codes, i)
+        if condition ~= ANYTHING then
+            changed = true -- a commit with a condition needs nothing to delete
             local text = redis.pcall('GET', KEYS[k + (i - 1) / 2])
             if type(text) == 'table' then
-                if outcome == '1' then outcome = 'T' end
-            elseif wanted == 48 then
-                if text then outcome = '0' end
-            elseif wanted == 61 then
-                if text ~= ARGV[a] then outcome = '0' end
+                if outcome == APPLIED then outcome = WRONG_TYPE end
+            elseif condition == ABSENT then
+                if text then outcome = NOT_APPLIED end
+            elseif condition == EQUAL_TEXT then
+                if text ~= ARGV[a] then outcome = NOT_APPLIED end
             elseif not text or redis.sha1hex(text) ~= ARGV[a] then
-                outcome = '0'
+                outcome = NOT_APPLIED
             end
-            if wanted ~= 48 then a = a + 1 end
+            if condition ~= ABSENT then a = a + 1 end
         end
     end
-    local there = compared
     for i = 1, letters, 2 do
-        local act = byte(word, i + 1)
-        if act == 83 then
-            if outcome == '1' then
-                if expiry == '0' then
+        local action = byte(codes, i + 1)
+        if action == SET then
+            if outcome == APPLIED then
+                if ttl_ms == '0' then
                     call('SET', KEYS[k], ARGV[a])
                 else
-                    call('SET', KEYS[k], ARGV[a], 'PX', expiry)
+                    call('SET', KEYS[k], ARGV[a], 'PX', ttl_ms)
                 end
-                there = true
+                changed = true
             end
             a = a + 1
-        elseif act == 45 and outcome == '1' and call('UNLINK', KEYS[k]) == 1 then
-            there = true
-        elseif act == 69 and outcome == '1' then
-            call('PEXPIRE', KEYS[k], expiry)
+        elseif action == DELETE and outcome == APPLIED and call('UNLINK', KEYS[k]) == 1 then
+            changed = true
+        elseif action == REFRESH_TTL and outcome == APPLIED then
+            call('PEXPIRE', KEYS[k], ttl_ms)
         end
         k = k + 1
     end
-    if outcome == '1' and not there then outcome = '0' end
+    if outcome == APPLIED and not changed then outcome = NOT_APPLIED end
     outcomes[#outcomes + 1] = outcome
 end
+
 local reply = table.concat(outcomes)
-redis.call('SET', KEYS[1], number .. ' ' .. reply, 'PX', {RECORD_MS})
+call('SET', KEYS[1], sequence .. ' ' .. reply, 'PX', {RECORD_MS})
 return reply
 """)
 
 
 async def run(exchange: Exchange, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
-    """Run a script with each of these numbers of keys, keys and arguments; the replies, errors in their places."""
-    commands: list[Command] = [('EVALSHA', script.digest, *call) for call in calls]
-    replies = await exchange(commands)
-    if any(isinstance(reply, NoScriptError) for reply in replies):
-        # The server does not know it yet, so none of its calls has run; to others of a cluster they are known.
-        replies = await exchange([('EVAL', script.text, *call) for call in calls])
+    """Run a script several times.
+
+    Args:
+        exchange: sends commands and returns their replies in order, errors in their places.
+        script: the script.
+        calls: of each call the number of keys, the keys and the arguments.
+
+    Returns:
+        The replies in order, errors in their places; what ``exchange`` raises at first passes through.
+    """
+    replies = await exchange([('EVALSHA', script.digest, *call) for call in calls])
+    # A call that met a server without the script has not run. Those that other nodes of a cluster have answered have.
+    unknown = [position for position, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        again: list[Any]
+        try:
+            again = await exchange([('EVAL', script.text, *calls[position]) for position in unknown])
+        except KVSError as error:  # nothing was sent
+            again = [error] * len(unknown)
+        for position, reply in zip(unknown, again, strict=True):
+            replies[position] = reply
     return replies

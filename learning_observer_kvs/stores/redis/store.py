@@ -1,4 +1,4 @@
-"""``type: redis`` and ``type: redis_ephemeral``: in a Redis server, for ever or for a while."""
+"""``type: redis`` and ``type: redis_ephemeral``: in a Redis server or cluster, without or with a TTL."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.base import Common, Description, Store
-from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import health
-from learning_observer_kvs.stores.redis.cluster import ClusterReading, ClusterWriting, unmapped
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
 from learning_observer_kvs.stores.redis.errors import wrong_type
-from learning_observer_kvs.stores.redis.names import HIDDEN, ClusterNames, Names
+from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS
-from learning_observer_kvs.stores.redis.reader import Reading
-from learning_observer_kvs.stores.redis.writer import PATIENCE, Writing
+from learning_observer_kvs.stores.redis.reader import RedisReader
+from learning_observer_kvs.stores.redis.writer import RETRY_TIMEOUT, RedisWriter
+from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
+
+SCAN_COUNT = 1000
+"""About how many keys a page has when a whole store is cleared."""
 
 
 class RedisKVS(QueuedStore):
     """What both Redis stores share.
 
     Args:
-        expiry: seconds that a key lives after its last write; ``None`` for ever.
+        expiry: the TTL of a key in seconds, from its last write; ``None`` for none.
         prefix: put before every key in Redis; the store sees only keys that have it.
-        connection: the way to the server; the program's shared one, if not given.
+        connection: the connection to the server; the program's shared one, if not given.
+        common: see :class:`~learning_observer_kvs.stores.base.Store`.
     """
 
-    MAX_REQUESTS = 128  # other clients of the server wait that long
+    MAX_REQUESTS = 128  # other clients of the server wait while the script works them off
     MAX_BYTES = 1 << 20
 
     def __init__(
@@ -40,80 +43,86 @@ class RedisKVS(QueuedStore):
         expiry: float | None,
         prefix: str,
         connection: RedisConnection | None,
-        **common: Unpack[Common],
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.expiry = expiry
         self.has_ttl = expiry is not None
         self.prefix = prefix
         self._connection = connection
-        self._writings = PerLoop(self._make_writing)
-        self._readings = PerLoop(self._make_reading)
+        self._writers = PerLoop(self._make_writer)
+        self._readers = PerLoop(lambda: RedisReader(self.connection))
         self._names: Names | None = None
-        self._start_write_queues()
 
-    def _make_writing(self) -> Writing:
-        expiry_ms = 0 if self.expiry is None else max(1, round(self.expiry * 1000))
-        # What is put off has nobody to be told that it is unclear.
-        patience = PATIENCE if self.flush_interval is None else None
-        kind = ClusterWriting if self.connection.clustered else Writing
-        return kind(
-            self.connection, self.names.name, lambda key: wrong_type(self._at(key)), expiry_ms, patience=patience
+    def _make_writer(self) -> RedisWriter:
+        return RedisWriter(
+            self.connection,
+            self.names,
+            lambda key: wrong_type(self._at(key), writing=True),
+            expiry_ms=0 if self.expiry is None else max(1, round(self.expiry * 1000)),
+            # Of a write-behind no caller waits for the outcome, to whom an unclear one could be reported.
+            retry_timeout=RETRY_TIMEOUT if self.flush_interval is None else None,
         )
-
-    def _make_reading(self) -> Reading:
-        return (ClusterReading if self.connection.clustered else Reading)(self.connection)
 
     @property
     def names(self) -> Names:
-        """How its keys are called; decided when it is first used, for its connection may be configured after it."""
+        """How its keys are called in Redis; decided at the first use, for the connection may be configured later."""
         if self._names is None:
             self._names = (ClusterNames if self.connection.clustered else Names)(self.prefix)
         return self._names
 
     @property
     def connection(self) -> RedisConnection:
-        """The way to the server."""
+        """The connection to the server or cluster."""
         return self._connection or shared
 
     def location(self) -> str:
+        """Return the address of the server and the prefix, for messages."""
         return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
 
     async def health_check(self) -> list[Problem]:
-        found = await health.health_check(self.connection, HIDDEN, permanent=self.expiry is None)
-        if self.connection.clustered and (name := await unmapped(self.connection, self.prefix)) is not None:
-            message = f'is in the cluster at {self.connection.address()}, where {display_key(name)} was written without a cluster'
-            found.append(
-                Problem('KVS.E021', '', 'type', message, 'Copy such keys in with lo-kvs copy, and remove them there.')
-            )
-        return found
+        """Return what is wrong with the server or cluster.
+
+        Raises:
+            StoreUnavailable, Overloaded: it does not answer, or refuses a write.
+        """
+        return await health.health_check(self.connection, self.prefix, permanent=self.expiry is None)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes of keys, in order; ``None`` where a key is missing.
+
+        Args:
+            keys: the keys.
+
+        Raises:
+            CorruptValue: a Redis key does not hold a string.
+            StoreUnavailable, Overloaded: no answer, or the server refuses.
+        """
         found: list[bytes | None] = []
-        names = [self.names.name(key) for key in keys]
-        for key, text in zip(keys, await self._readings.here().read(names), strict=True):
+        redis_keys = [self.names.redis_key(key) for key in keys]
+        for key, text in zip(keys, await self._readers.here().read(redis_keys), strict=True):
             if isinstance(text, Exception):
                 raise wrong_type(self._at(key))
             found.append(text)
         return found
 
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        self._writings.here().write_batch(batch, on_batch_done)
+        self._writers.here().write_batch(batch, on_batch_done)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        found, following = await self.connection.scan(cursor, limit, self.names.pattern(prefix))
-        keys = [key for name in found if (key := self.names.key(name)) is not None and key.startswith(prefix)]
-        return keys, following
+        redis_keys, next_cursor = await self.connection.scan(cursor, limit, self.names.scan_pattern(prefix))
+        keys = [key for found in redis_keys if (key := self.names.key(found)) is not None and key.startswith(prefix)]
+        return keys, next_cursor
 
-    async def _take_in(self, entries: Mapping[str, JSON]) -> None:
+    async def _load_entries(self, entries: Mapping[str, JSON]) -> None:
         if self.connection.clustered:
             await asyncio.gather(*(self.set(key, value) for key, value in entries.items()))
         else:
-            await super()._take_in(entries)
+            await super()._load_entries(entries)
 
     async def _describe(self, key: str) -> Description | None:
-        name = self.names.name(key)
-        size, expires_ms = await self.connection.ask(['STRLEN', name], ['PTTL', name])
+        redis_key = self.names.redis_key(key)
+        size, expires_ms = await self.connection.ask(['STRLEN', redis_key], ['PTTL', redis_key])
         if isinstance(size, Exception):
             raise wrong_type(self._at(key))
         if expires_ms == -2:
@@ -123,39 +132,52 @@ class RedisKVS(QueuedStore):
     async def _clear(self) -> None:
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan('', cursor, 1000)
-            step = self.names.together
-            portions = [keys[start : start + step] for start in range(0, len(keys), step)]
-            await asyncio.gather(*(self._outcome(dict.fromkeys(portion), {}) for portion in portions))
+            keys, cursor = await self._scan('', cursor, SCAN_COUNT)
+            size = self.names.max_keys_per_write
+            chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
+            await asyncio.gather(*(self._outcome(dict.fromkeys(chunk), {}) for chunk in chunks))
             if cursor is None:
                 return
 
     async def _close(self) -> None:
         await self._drain()
-        writing, reading = self._writings.pop(), self._readings.pop()  # at once: what comes now gets others
-        if writing is not None:
-            await writing.close()
-        if reading is not None:
-            await reading.drain()
+        writer, reader = self._writers.pop(), self._readers.pop()  # in one step: what comes from now on gets new ones
+        if writer is not None:
+            await writer.close()
+        if reader is not None:
+            await reader.drain()
 
 
 _PREFIX = Option('prefix', 'text', default='', doc='put before every key, so that stores share no keys.')
 
 
 class PersistentRedisKVS(RedisKVS):
-    """In Redis, without an expiry; what survives a restart of Redis is a matter of its own settings."""
+    """A store in Redis without a TTL; what survives a restart of Redis is a matter of its own settings.
+
+    Args:
+        prefix: put before every key in Redis; the store sees only keys that have it.
+        connection: the connection to the server; the program's shared one, if not given.
+        common: see :class:`~learning_observer_kvs.stores.base.Store`.
+    """
 
     TYPE: ClassVar[str] = 'redis'
     OPTIONS: ClassVar[tuple[Option, ...]] = (*Store.COMMON, _PREFIX, *OPTIONS)
 
     def __init__(
-        self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[Common]
+        self, *, prefix: str = '', connection: RedisConnection | None = None, **common: Unpack[CommonOptions]
     ) -> None:
         super().__init__(None, prefix, connection, **common)
 
 
 class EphemeralRedisKVS(RedisKVS):
-    """In Redis, each key for ``expiry`` seconds after its last write."""
+    """A store in Redis whose keys have a TTL.
+
+    Args:
+        expiry: the TTL of a key in seconds, from its last write.
+        prefix: put before every key in Redis; the store sees only keys that have it.
+        connection: the connection to the server; the program's shared one, if not given.
+        common: see :class:`~learning_observer_kvs.stores.base.Store`.
+    """
 
     TYPE: ClassVar[str] = 'redis_ephemeral'
     OPTIONS: ClassVar[tuple[Option, ...]] = (
@@ -171,6 +193,6 @@ class EphemeralRedisKVS(RedisKVS):
         *,
         prefix: str = '',
         connection: RedisConnection | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(expiry, prefix, connection, **common)

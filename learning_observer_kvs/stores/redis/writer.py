@@ -1,198 +1,274 @@
-"""The road to Redis: what is asked in one tick of the loop travels together.
+"""The writes of a Redis store: what is submitted in one tick of the loop travels together, and is applied once.
 
-Writes go in batches over one connection, each batch a single script call. A batch carries its writer's name and a
-number; the script keeps the number and the outcome of the writer's last batch. So a batch whose reply was lost is sent
-again, and is answered without being applied twice, whatever other writers did in between; and an old copy that was
-held up somewhere is known to be late. Reads are scripts too, several at a time.
+Each batch is a single call of the script ``COMMIT``, and carries the name of its writer and a sequence. The script
+keeps the sequence and the outcome of the writer's last batch in an idempotency record. So a batch whose reply was lost
+is sent again and answered without being applied twice, whatever other writers did in between; and an old copy that was
+held up on its way is recognised as late.
+
+A script may touch one slot of a cluster only. So the writes of each slot are a batch, with a record and a sequence in
+that slot: the record moves with its slot, and the batch may be sent again to another node. A single server is slot 0.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from redis import exceptions
-
-from learning_observer_kvs.errors import KVSError, WriteUnclear
-from learning_observer_kvs.stores.redis.connection import Line, RedisConnection
-from learning_observer_kvs.stores.redis.errors import ReplyLost
-from learning_observer_kvs.stores.redis.names import HIDDEN
-from learning_observer_kvs.stores.redis.scripts import COMMIT, run
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
+from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
+from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.redis.cluster_client import Command
+from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
+from learning_observer_kvs.stores.redis.errors import is_loss, is_transient
+from learning_observer_kvs.stores.redis.names import Names, slot_of
+from learning_observer_kvs.stores.redis.scripts import (
+    ABSENT,
+    ANYTHING,
+    APPLIED,
+    COMMIT,
+    DELETE,
+    EQUAL_SHA1,
+    EQUAL_TEXT,
+    KEEP,
+    REFRESH_TTL,
+    SET,
+    WRONG_TYPE,
+    run,
+)
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
 
 MAX_COMPARED = 1 << 10
-"""Up to how many bytes an expected text is sent to be compared; of a longer one its digest is."""
+"""Up to how many bytes an expected text is sent to be compared; of a longer one its SHA-1 is."""
 
-PATIENCE = 10.0
-"""Seconds for which a batch whose reply was lost is sent again."""
+RETRY_TIMEOUT = 10.0
+"""Seconds from its first sending for which a batch whose reply was lost is sent again."""
+
+MAX_PAUSE = 1.0
+"""Seconds between two sendings of a batch, at most."""
+
+_UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
 
 
-class Writing:
-    """Where a store's writes leave one event loop.
+@dataclass(slots=True)
+class _Record:
+    """An idempotency record: its Redis key, and the sequence of the last batch that was sent."""
+
+    redis_key: str
+    sequence: int = 0
+
+
+class RedisWriter:
+    """The writes of a store in one event loop.
 
     Args:
-        connection: the way to the server.
-        physical: the name in Redis of a key.
-        wrong_type: the error for a key that holds no text.
-        expiry_ms: how long what is written lives; 0 for ever.
-        patience: seconds for which a batch whose reply was lost is sent again; ``None`` for as long as it takes.
-        now: the clock.
+        connection: the connection to the server or cluster.
+        names: the Redis keys of the store.
+        wrong_type: returns the error for a key that does not hold a string.
+        expiry_ms: the TTL of what is written, in milliseconds; 0 for none.
+        retry_timeout: seconds from its first sending for which a batch whose reply was lost is sent again; ``None`` for
+            as long as it takes.
+        now: the clock, in seconds.
     """
 
     def __init__(
         self,
         connection: RedisConnection,
-        physical: Callable[[str], str],
+        names: Names,
         wrong_type: Callable[[str], Exception],
         expiry_ms: int,
-        patience: float | None = PATIENCE,
+        retry_timeout: float | None = RETRY_TIMEOUT,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
-        self._physical = physical
+        self._clustered = connection.clustered
+        self._names = names
         self._wrong_type = wrong_type
         self._expiry_ms = expiry_ms
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._now = now
-        self._record = f'{HIDDEN}writer:{uuid.uuid4().hex}'
-        self._number = 0
-        self._line: Line = connection.line()
+        self._name = uuid.uuid4().hex
+        self._records: dict[int, _Record] = {}  # by slot
+        self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
     def write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        """Begin to write a load; only one at a time."""
+        """Begin to write a batch; only one at a time.
+
+        Args:
+            batch: the requests; each gets a result or an error.
+            on_batch_done: called with the batch when they all have.
+        """
         self._task = self._loop.create_task(self._write(batch, on_batch_done))
 
     async def close(self) -> None:
-        """Give the connection back. What is under way still, and had its time, is given up."""
+        """Give the connection back. A batch that is still under way is given up: its requests are unclear."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._line.close()
+        await self._pinned.close()
 
     async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        self._number += 1
+        waiting = self._by_slot(batch) if self._clustered else {0: list(batch)}
         try:
-            self._settle(batch, await self._until_answered(self._arguments(batch, self._record, self._number)))
+            await self._until_answered(waiting)
         except Exception as error:
-            self._settle(batch, error)
+            for part in waiting.values():
+                self._settle(part, error)
         except BaseException:
-            self._settle(batch, self._given_up())
-            on_batch_done(batch)
+            for part in waiting.values():
+                self._settle(part, self._given_up())
             raise
-        on_batch_done(batch)
+        finally:
+            on_batch_done(batch)
+
+    def _by_slot(self, batch: WriteBatch) -> dict[int, list[WriteRequest]]:
+        """Return the requests of each slot; those that have none, or more than one, get their outcome here."""
+        by_slot: dict[int, list[WriteRequest]] = {}
+        for request in batch:
+            keys = list(dict.fromkeys((*request.writes, *request.expected, *request.refresh)))
+            slots = {slot_of(self._names.redis_key(key)) for key in keys}
+            if not slots:
+                request.result = True  # without a key no condition can fail
+            elif len(slots) == 1:
+                by_slot.setdefault(slots.pop(), []).append(request)
+            else:
+                listed = ', '.join(map(display_key, keys[:3])) + (', …' if len(keys) > 3 else '')
+                request.error = CrossSlot(
+                    f'{listed} are in {len(slots)} slots of the cluster at {self._connection.address()}, and cannot be '
+                    'written at once; nothing was written. Write them one by one.'
+                )
+        return by_slot
 
     def _settle(self, batch: WriteBatch, outcome: bytes | Exception) -> None:
-        """Give each request of a batch its result, from the letters of the script or an error for all."""
+        """Give each request of a batch its result, from the letters of the script, or the error of all of them."""
         if isinstance(outcome, Exception):
             for request in batch:
                 request.error = outcome
             return
         for request, letter in zip(batch, outcome, strict=True):
-            if letter == 49:  # '1'
+            if letter == APPLIED:
                 request.result = True
-            elif letter == 84:  # 'T'
+            elif letter == WRONG_TYPE:
                 request.error = self._wrong_type(next(iter(request.expected)))
 
-    def _given_up(self) -> WriteUnclear:
-        return WriteUnclear(
-            f'Redis at {self._connection.address()}: the store was closed, or its event loop ended, during a write. '
-            'It was carried out or not; read the key again.'
-        )
+    # What is sent
 
-    def _arguments(self, batch: WriteBatch, record: str, number: int) -> list[str | bytes | int]:
-        """What the script is called with: how many keys, the keys, the arguments."""
-        physical = self._physical
-        keys: list[str | bytes | int] = [0, record]
-        arguments: list[str | bytes | int] = [number, self._expiry_ms]
+    def _call(self, slot: int, batch: WriteBatch) -> list[Any]:
+        """Return the call of ``COMMIT`` for a batch, with the next sequence of its slot."""
+        record = self._records.get(slot) or self._new_record(slot, batch[0])
+        record.sequence += 1
+        redis_key = self._names.redis_key
+        keys: list[str | bytes | int] = [0, record.redis_key]
+        arguments: list[str | bytes | int] = [record.sequence, self._expiry_ms]
         for request in batch:
-            writes, word = request.writes, b''
-            location = len(arguments)
-            arguments.append(word)
-            coming: list[bytes] = []
+            writes, refresh, codes = request.writes, request.refresh, b''
+            codes_position = len(arguments)
+            arguments.append(codes)
+            new_texts: list[bytes] = []
             for key, text in request.expected.items():
-                keys.append(physical(key))
+                keys.append(redis_key(key))
                 if text is None:
-                    word += b'0'
+                    codes += ABSENT
                 elif len(text) <= MAX_COMPARED:
-                    word += b'='
+                    codes += EQUAL_TEXT
                     arguments.append(text)
                 else:
-                    word += b'#'
+                    codes += EQUAL_SHA1
                     arguments.append(hashlib.sha1(text, usedforsecurity=False).hexdigest())
                 if key in writes:
-                    word += self._act(writes[key], coming)
+                    codes += self._action(writes[key], new_texts)
                 else:
-                    word += b'E' if key in request.refresh else b'*'
+                    codes += REFRESH_TTL if key in refresh else KEEP
             for key, text in writes.items():
                 if key not in request.expected:
-                    keys.append(physical(key))
-                    word += b'*' + self._act(text, coming)
-            for key in request.refresh:
+                    keys.append(redis_key(key))
+                    codes += ANYTHING + self._action(text, new_texts)
+            for key in refresh:
                 if key not in request.expected:
-                    keys.append(physical(key))
-                    word += b'*E'
-            arguments[location] = word
-            arguments += coming
+                    keys.append(redis_key(key))
+                    codes += ANYTHING + REFRESH_TTL
+            arguments[codes_position] = codes
+            arguments += new_texts
         keys[0] = len(keys) - 1
         return keys + arguments
 
     @staticmethod
-    def _act(text: bytes | None, coming: list[bytes]) -> bytes:
+    def _action(text: bytes | None, new_texts: list[bytes]) -> bytes:
         if text is None:
-            return b'-'
-        coming.append(text)
-        return b'S'
+            return DELETE
+        new_texts.append(text)
+        return SET
 
-    async def _until_answered(self, arguments: list[Any]) -> bytes:
-        """The same batch, again while its reply is lost: the script knows it by its number."""
-        lost: Exception | None = None
+    def _new_record(self, slot: int, request: WriteRequest) -> _Record:
+        key = next(itertools.chain(request.writes, request.expected, request.refresh), '')
+        self._records[slot] = record = _Record(self._names.record_key(self._name, self._names.redis_key(key)))
+        return record
+
+    # What comes back
+
+    async def _until_answered(self, waiting: dict[int, list[WriteRequest]]) -> None:
+        """Send the batch of each slot until it is settled; then it is taken out of those that wait.
+
+        A batch whose reply is lost is sent again: the script knows it by its sequence.
+        """
+        calls: dict[int, list[Any]] = {}
+        for slot, batch in waiting.items():
+            calls[slot] = self._call(slot, batch)
+        lost: dict[int, Exception] = {}
         started, pause = self._now(), 0.0
-        while True:
+        while waiting:
             try:
-                [reply] = await run(self._line.exchange, COMMIT, [arguments])
-            except ReplyLost as error:
-                lost = error
-            except KVSError:
-                if lost is None:
-                    raise  # never sent
-            else:
-                if not isinstance(reply, Exception):
-                    return reply  # type: ignore[no-any-return]
-                if lost is None:
-                    raise self._connection.unavailable(reply)
-                if not is_passing(reply):
-                    raise WriteUnclear(
-                        f'Redis at {lost}: the reply to a write was lost, and the server refused the same write: '
-                        f'{reply}. It was carried out or not; read the key again.'
-                    )
-            if self._patience is not None and self._now() - started > self._patience:
-                raise WriteUnclear(
-                    f'Redis at {lost}: the reply to a write was lost, and no answer came for {self._patience:g} s '
-                    'since. It was carried out or not; read the key again.'
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2 + 0.02, 1.0)
+                replies = await run(self._exchange, COMMIT, list(calls.values()))
+            except KVSError as error:  # nothing was sent
+                replies = [error] * len(calls)
+            for slot, reply in zip(list(calls), replies, strict=True):
+                if isinstance(reply, Exception):
+                    if is_loss(reply):
+                        lost[slot] = reply
+                    reply = self._final_error(reply, lost.get(slot), self._now() - started)
+                if reply is not None:
+                    self._settle(waiting[slot], reply)
+                    del waiting[slot], calls[slot]
+            if waiting:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2 + 0.02, MAX_PAUSE)
 
+    def _exchange(self, commands: Sequence[Command]) -> Awaitable[list[Any]]:
+        if self._clustered:
+            return self._connection.cluster_client().exchange(commands)
+        return self._pinned.exchange(commands)
 
-_PASSING = (
-    exceptions.BusyLoadingError,
-    exceptions.ReadOnlyError,
-    exceptions.ClusterError,
-    exceptions.RedisClusterException,
-    exceptions.TryAgainError,
-    exceptions.AskError,
-)
+    def _final_error(self, reply: Exception, lost: Exception | None, seconds: float) -> Exception | None:
+        """Return the error with which a batch ends; ``None`` if it is to be sent again.
 
+        Args:
+            reply: the error in the place of its reply; a ``KVSError`` says that nothing was sent.
+            lost: the error with which a reply to it was lost; without one no copy of it was applied.
+            seconds: how long ago it was first sent.
+        """
+        over = self._retry_timeout is not None and seconds > self._retry_timeout
+        not_sent = isinstance(reply, KVSError)
+        if lost is None:
+            if self._clustered and is_transient(reply) and not (not_sent or over):
+                return None  # the slot moves, or its node is being replaced
+            return self._connection.unavailable(reply)
+        where = f'Redis at {self._connection.address()}: the reply to a write was lost ({lost}), and'
+        if not (not_sent or is_loss(reply) or is_transient(reply)):
+            return WriteUnclear(
+                f'{where} the server refused the same write when it was sent again: {reply}. {_UNCLEAR}'
+            )
+        if over:
+            return WriteUnclear(f'{where} no reply came for {self._retry_timeout:g} s. {_UNCLEAR}')
+        return None
 
-def is_passing(reply: Exception) -> bool:
-    """Whether a refusal passes, and says nothing of what became of an earlier copy: the server is loading, fails over,
-    or moves a slot."""
-    return isinstance(reply, _PASSING) or any(
-        word in str(reply) for word in ('LOADING', 'READONLY', 'MASTERDOWN', 'BUSY')
-    )
+    def _given_up(self) -> WriteUnclear:
+        return WriteUnclear(
+            f'Redis at {self._connection.address()}: the store was closed, or its event loop ended, during a write. '
+            f'{_UNCLEAR}'
+        )

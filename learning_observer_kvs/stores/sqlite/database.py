@@ -1,4 +1,4 @@
-"""The SQLite file of a store: its table, its statements, and what its errors mean."""
+"""The SQLite file of a store: opening it, reading and writing its table, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -14,41 +14,47 @@ from pathlib import Path
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.sqlite.statements import Statements
-from learning_observer_kvs.stores.write_queue import Request
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 APPLICATION_ID = 0x4C4F4B56
-"""Marks a file as ours (``LOKV``); a database of another program is never touched."""
+"""Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
 BUSY_MS = 10_000
-"""How long a write waits for another process's transaction."""
+"""Milliseconds that a write waits for another process's transaction."""
 
-LOG_BYTES = 16 << 20
-"""What is kept of the write-ahead log's file when it has grown larger."""
-
-_BY_ITSELF = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL)
-"""Errors that may be the fault of one request among many."""
 PROBE_MS = 1_000
-"""How long the start waits for it, only to try."""
+"""Milliseconds that a health check waits for it."""
+
+WAL_BYTES = 16 << 20
+"""To how many bytes the write-ahead log's file is cut after it has grown larger."""
+
+ROWS = 500
+"""How many keys one statement reads."""
+
+_NO_LIMIT = 1 << 62
+
+_ERRORS_OF_ONE_REQUEST = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL)
+"""Errors that one request among many may cause."""
 
 _HINTS = {
-    sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite takes.',
-    sqlite3.SQLITE_FULL: 'Make room on the disk.',
+    sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite allows.',
+    sqlite3.SQLITE_FULL: 'Free some space on the disk.',
     sqlite3.SQLITE_READONLY: 'Make the file and its folder writable for this user.',
     sqlite3.SQLITE_CANTOPEN: 'Make its folder writable for this user, or choose another path.',
     sqlite3.SQLITE_PERM: 'Make the file and its folder writable for this user.',
     sqlite3.SQLITE_BUSY: 'Another process held it for too long; look for a transaction left open.',
-    sqlite3.SQLITE_NOTADB: 'This is no SQLite file; choose another path.',
+    sqlite3.SQLITE_NOTADB: 'It is not an SQLite file; choose another path.',
     sqlite3.SQLITE_CORRUPT: 'The file is damaged; restore it from a copy, or try sqlite3 with ".recover".',
     sqlite3.SQLITE_IOERR: 'The disk reports an error; look at the system log.',
 }
 
 
 class Database:
-    """Where one store's rows are.
+    """The table of one store in an SQLite file.
 
     Args:
         path: the file.
-        table: the table of this store, any text.
+        table: the name of the table, any text.
         synchronous: ``full`` or ``normal``.
     """
 
@@ -56,56 +62,62 @@ class Database:
         self.path = path
         self._synchronous = synchronous
         self._table = quoted = '"' + table.replace('"', '""') + '"'
-        # What is larger than the first parameter is not read here: its value comes as NULL.
+        # A value larger than the first parameter is not read: it comes as NULL.
         select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
-        self.one = f'{select} = ?'
-        self.several = f'{select} IN'
+        self._select_one = f'{select} = ?'
+        self._select_several = f'{select} IN'
         self._statements = Statements(quoted)
 
     def connect(self) -> sqlite3.Connection:
-        """A new connection, in autocommit, to the file that is made if need be.
+        """Open a connection in autocommit mode; make the file if there is none.
+
+        Returns:
+            The connection; any thread may use it.
 
         Raises:
             StoreUnavailable: the path cannot be used, or another program's data is there; then nothing was touched.
         """
-        with _OPENING:
+        with _opening:
             try:
-                self._look()
-                connection = self._connected(BUSY_MS)
+                self._inspect()
+                connection = self._connect(BUSY_MS)
                 try:
-                    self._claim(connection)
+                    self._initialize(connection)
                     found = os.stat(self.path)
                 except BaseException:
                     connection.close()
                     raise
             except OSError as error:
-                raise self._refused(str(error.strerror), 'Choose another path.') from None
+                raise self._unusable(str(error.strerror), 'Choose another path.') from None
             except sqlite3.Error as error:
                 raise self.unavailable(error) from None
-            _OURS.add((found.st_dev, found.st_ino))
+            _OPENED.add((found.st_dev, found.st_ino))
         return connection
 
-    def connect_again(self) -> sqlite3.Connection:
-        """One more, when :meth:`connect` has made one. It never waits.
+    def connect_without_waiting(self) -> sqlite3.Connection:
+        """Open one more connection after :meth:`connect` has opened one; no statement on it ever waits.
+
+        Returns:
+            The connection; any thread may use it.
 
         Raises:
-            sqlite3.Error: with ``SQLITE_BUSY`` where it would have to wait.
+            sqlite3.Error: it cannot be opened, with ``SQLITE_BUSY`` where that would have to wait.
         """
-        return self._connected(0)
+        return self._connect(0)
 
-    def _connected(self, wait_ms: int) -> sqlite3.Connection:
+    def _connect(self, wait_ms: int) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f'PRAGMA busy_timeout = {wait_ms}')
             connection.execute(f'PRAGMA synchronous = {self._synchronous.upper()}')
             connection.execute('PRAGMA fullfsync = ON')  # macOS: else what is written may stay in the disk's cache
-            connection.execute(f'PRAGMA journal_size_limit = {LOG_BYTES}')
+            connection.execute(f'PRAGMA journal_size_limit = {WAL_BYTES}')
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _look(self) -> None:
+    def _inspect(self) -> None:
         """Look at the file without SQLite, which might touch what another program left beside it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -113,30 +125,30 @@ class Database:
         except FileNotFoundError:
             return
         if stat.S_ISDIR(found.st_mode):
-            raise self._refused('it is a folder', 'Give the path of a file.')
+            raise self._unusable('it is a folder', 'Give the path of a file.')
         if not stat.S_ISREG(found.st_mode):
-            raise self._refused('it is no regular file', 'Choose another path.')
+            raise self._unusable('it is not a regular file', 'Choose another path.')
         # Closing a file drops the locks of the whole process on it, so one that SQLite has open is not opened here.
-        if not found.st_size or (found.st_dev, found.st_ino) in _OURS:
+        if not found.st_size or (found.st_dev, found.st_ino) in _OPENED:
             return
         with open(self.path, 'rb') as file:
             head = file.read(100)
         if not head.startswith(b'SQLite format 3\0'):
-            raise self._refused('it is no SQLite file', 'Choose another path; it was not touched.')
+            raise self._unusable('it is not an SQLite file', 'Choose another path; it was not touched.')
         if head[68:72] != APPLICATION_ID.to_bytes(4, 'big'):
-            raise self._refused('it is the database of another program', 'Choose another path; it was not touched.')
+            raise self._unusable('it is the database of another program', 'Choose another path; it was not touched.')
 
-    def _claim(self, connection: sqlite3.Connection) -> None:
-        """Mark a new file as ours, before its log can hold anything, and make sure that the table is there."""
+    def _initialize(self, connection: sqlite3.Connection) -> None:
+        """Mark a new file, before its log can hold anything, and make sure that the table is there."""
         if connection.execute('PRAGMA application_id').fetchone()[0] != APPLICATION_ID:
             connection.execute('BEGIN IMMEDIATE')
             owner = connection.execute('PRAGMA application_id').fetchone()[0]
             tables = connection.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]
             if owner != APPLICATION_ID and (owner or tables):
-                raise self._refused('it is the database of another program', 'Choose another path.')
+                raise self._unusable('it is the database of another program', 'Choose another path.')
             connection.execute(f'PRAGMA application_id = {APPLICATION_ID}')
             connection.execute('COMMIT')
-        self._keep_a_log(connection)
+        self._enable_wal(connection)
         known = connection.execute(
             'SELECT 1 FROM sqlite_master WHERE name = ?', (self._table[1:-1].replace('""', '"'),)
         )
@@ -146,23 +158,29 @@ class Database:
                 '(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, written REAL NOT NULL)'
             )
 
-    def _keep_a_log(self, connection: sqlite3.Connection) -> None:
-        """Readers and writers do not wait for one another when changes go to a write-ahead log."""
+    def _enable_wal(self, connection: sqlite3.Connection) -> None:
+        """Have changes go to a write-ahead log, so that readers and writers do not wait for one another."""
         deadline = time.monotonic() + BUSY_MS / 1000
         while True:
             try:
                 [mode] = connection.execute('PRAGMA journal_mode = WAL').fetchone()
                 break
             except sqlite3.OperationalError as error:
-                # This statement does not wait by itself while another process does the same.
+                # This statement ignores the busy timeout while another process executes it.
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(random.random() / 100)
         if mode != 'wal':
-            raise self._refused('this disk cannot share memory among processes', 'Choose a path on a local disk.')
+            raise self._unusable('this disk cannot share memory among processes', 'Choose a path on a local disk.')
 
     def probe(self, connection: sqlite3.Connection) -> list[Problem]:
-        """Try to write; while another process writes, that is all that can be said.
+        """Try to write; no data is changed.
+
+        Args:
+            connection: of this database.
+
+        Returns:
+            A warning if another process was writing for ``PROBE_MS``, so that it could not be tried.
 
         Raises:
             sqlite3.Error: it cannot be written.
@@ -183,70 +201,167 @@ class Database:
             connection.execute(f'PRAGMA busy_timeout = {BUSY_MS}')
         return []
 
-    def write(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
-        """All requests in one transaction, in order; one whose condition fails is left out and told so.
+    def read_small(
+        self, connection: sqlite3.Connection, keys: Sequence[str], max_bytes: int
+    ) -> list[bytes | None] | None:
+        """Read keys in one statement, unless a value is large.
+
+        Args:
+            connection: of this database.
+            keys: the keys, one or more.
+            max_bytes: how many bytes each value may have.
+
+        Returns:
+            The stored bytes of each key in order, ``None`` for missing ones; ``None`` if a value is larger.
 
         Raises:
-            StoreUnavailable: nothing of all was written; each by itself might be.
+            sqlite3.Error: the file cannot be read.
+        """
+        if len(keys) == 1:
+            rows = connection.execute(self._select_one, (max_bytes, *keys)).fetchall()
+        else:
+            marks = ','.join('?' * len(keys))
+            rows = connection.execute(f'{self._select_several} ({marks})', (max_bytes, *keys)).fetchall()
+        texts: dict[str, bytes] = {}
+        for key, value in rows:
+            if value is None:
+                return None
+            texts[key] = _as_bytes(value)
+        return [texts.get(key) for key in keys]
+
+    def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
+        """Read any number of keys, all as of one moment.
+
+        Args:
+            connection: of this database.
+            keys: the keys.
+
+        Returns:
+            The stored bytes of each key in order, ``None`` for missing ones.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        texts: dict[str, bytes] = {}
+        connection.execute('BEGIN')  # one snapshot: never half of a commit
+        try:
+            for start in range(0, len(keys), ROWS):
+                some = keys[start : start + ROWS]
+                marks = ','.join('?' * len(some))
+                for key, value in connection.execute(f'{self._select_several} ({marks})', (_NO_LIMIT, *some)):
+                    texts[key] = _as_bytes(value)
+        finally:
+            if connection.in_transaction:
+                connection.execute('COMMIT')
+        return [texts.get(key) for key in keys]
+
+    def write(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> None:
+        """Process requests in order, in one transaction; set the result or the error of each.
+
+        Args:
+            connection: of this database.
+            requests: what to write. One whose condition does not hold is left out.
+
+        Raises:
+            StoreUnavailable: nothing was written, because of one request among them; the others can be written alone.
         """
         try:
             connection.execute('BEGIN IMMEDIATE')
             self._statements.apply(connection, requests)
             self._commit(connection, requests)
         except sqlite3.Error as error:
-            refusal = self.unavailable(error)
-            if getattr(error, 'sqlite_errorcode', 0) & 0xFF in _BY_ITSELF:
-                raise refusal from None
+            unavailable = self.unavailable(error, ' Nothing was written.')
+            if getattr(error, 'sqlite_errorcode', 0) & 0xFF in _ERRORS_OF_ONE_REQUEST:
+                raise unavailable from None
             for request in requests:
-                request.error = refusal
+                request.error = unavailable
         finally:
             if connection.in_transaction:
                 connection.execute('ROLLBACK')
 
-    def _commit(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
+    def _commit(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> None:
         try:
             connection.execute('COMMIT')
         except sqlite3.Error as error:
             code = error.sqlite_errorcode
             if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_WRITE:
-                raise  # a log without the end of the transaction is none
+                raise  # a transaction without its end in the log does not count
             unclear = WriteUnclear(
-                f'{self.path}: the disk failed while a write was made durable ({error}); it may be there or not. '
-                'Read the key again.'
+                f'{self.path}: the disk failed while a write was made durable ({error}); it may or may not have been '
+                'applied. Read the key to find out.'
             )
             for request in requests:
                 request.error = unclear
 
     def keys(self, connection: sqlite3.Connection, prefix: str, cursor: str | None, limit: int) -> list[str]:
-        """A page of keys in their order, by the index."""
-        beyond = after_prefix(prefix)
+        """Return a page of keys in their order, by the index.
+
+        Args:
+            connection: of this database.
+            prefix: what the keys begin with.
+            cursor: the key after which the page begins; ``None`` for the first page.
+            limit: how many keys at most.
+
+        Returns:
+            The keys.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        beyond = prefix_end(prefix)
         clauses = ['key >= ?' if cursor is None else 'key > ?'] + ['key < ?'] * (beyond is not None)
         parameters = [prefix if cursor is None else cursor] + [beyond] * (beyond is not None)
         statement = f'SELECT key FROM {self._table} WHERE {" AND ".join(clauses)} ORDER BY key LIMIT ?'
         return [row[0] for row in connection.execute(statement, (*parameters, limit))]
 
     def describe(self, connection: sqlite3.Connection, key: str) -> tuple[int, float] | None:
-        """Bytes and time of writing."""
+        """Return what is known of a key.
+
+        Args:
+            connection: of this database.
+            key: the key.
+
+        Returns:
+            The bytes of its value and when it was last written (Unix time); ``None`` if it is missing.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
         statement = f'SELECT length(CAST(value AS BLOB)), written FROM {self._table} WHERE key = ?'
         row: tuple[int, float] | None = connection.execute(statement, (key,)).fetchone()
         return row
 
-    def unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
-        """What an error of SQLite means to the caller."""
-        code = getattr(error, 'sqlite_errorcode', 0) & 0xFF
-        return self._refused(str(error), f'{_HINTS.get(code, "Look at the file and its disk.")} Nothing was written.')
+    def unavailable(self, error: sqlite3.Error, outcome: str = '') -> StoreUnavailable:
+        """Return what an error of SQLite means to the caller of the store.
 
-    def _refused(self, message: str, hint: str) -> StoreUnavailable:
+        Args:
+            error: the error; its transaction was rolled back.
+            outcome: what the message says at its end.
+
+        Returns:
+            The error to raise, with a hint.
+        """
+        code = getattr(error, 'sqlite_errorcode', 0) & 0xFF
+        return self._unusable(str(error), _HINTS.get(code, 'Look at the file and its disk.') + outcome)
+
+    def _unusable(self, message: str, hint: str) -> StoreUnavailable:
         return StoreUnavailable(f'{self.path} cannot be used: {message}. {hint}')
 
 
-def as_bytes(value: bytes | str) -> bytes:
-    """A stored value; one that was put in by hand may be text."""
+def _as_bytes(value: bytes | str) -> bytes:
+    """Return a stored value as bytes; one that was put in by hand may be text."""
     return value if type(value) is bytes else str(value).encode()
 
 
-def after_prefix(prefix: str) -> str | None:
-    """The first text in the order of code points that is beyond every text with the prefix; ``None`` if none is."""
+def prefix_end(prefix: str) -> str | None:
+    """Return the first text, in the order of code points, after all texts with a prefix.
+
+    Args:
+        prefix: the prefix; it may be empty.
+
+    Returns:
+        The text; ``None`` if there is none.
+    """
     kept = prefix.rstrip('\U0010ffff')
     if not kept:
         return None
@@ -254,14 +369,16 @@ def after_prefix(prefix: str) -> str | None:
     return kept[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
 
 
-_OPENING = threading.Lock()
-_OURS: set[tuple[int, int]] = set()
-"""The files that this process has, or had, open; each by device and number."""
+_opening = threading.Lock()
+"""Held while a file is opened, so that no thread looks at it before it is known to be open."""
+
+_OPENED: set[tuple[int, int]] = set()
+"""The files that this process has, or had, open; each by device and inode number."""
 
 
-def _forked() -> None:
-    global _OPENING
-    _OPENING = threading.Lock()  # a thread of the parent may have held it
+def _make_lock() -> None:
+    global _opening
+    _opening = threading.Lock()  # a thread of the parent may have held it
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_make_lock)

@@ -1,7 +1,7 @@
 """Many requests in few SQLite statements.
 
-Each statement gives the interpreter's lock away and has to get it back, which takes milliseconds while the event loop
-computes. So the conditions of a whole batch are looked at in one statement, and all it writes goes in another.
+Each statement releases the interpreter's lock and has to acquire it again, which takes milliseconds while the event
+loop computes. So one statement checks the conditions of a whole batch, and another writes all of it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from learning_observer_kvs.stores.write_queue import Request
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 ROWS = 500
-"""Rows of one statement; SQLite takes 32,766 parameters."""
+"""Rows of one statement, with three parameters each; SQLite allows 32,766 parameters."""
 
 
 class Statements:
@@ -27,44 +27,52 @@ class Statements:
     def __init__(self, table: str) -> None:
         self._table = table
 
-    def apply(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
-        """Inside a transaction: carry out requests in order, and set the result of each."""
-        fits = self._fitting(connection, requests)
-        coming: dict[str, bytes | None] = {}
+    def apply(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> None:
+        """Process requests in order and set the result of each; inside a transaction.
+
+        Args:
+            connection: with the table.
+            requests: what to write. One whose condition does not hold is left out.
+
+        Raises:
+            sqlite3.Error: the transaction cannot be committed.
+        """
+        holding = self._holding(connection, requests)
+        changes: dict[str, bytes | None] = {}
         cleared, number = False, 0
 
         def holds(key: str, text: bytes | None) -> bool:
-            """Whether a key holds this text, with all that the requests before have changed."""
-            if key in coming:
-                return coming[key] == text
-            return text is None if cleared else number in fits
+            """Whether a key holds a text after the requests before this one."""
+            if key in changes:
+                return changes[key] == text
+            return text is None if cleared else number in holding
 
         for request in requests:
             if request.clear:
                 cleared, request.result = True, True
-                coming.clear()
+                changes.clear()
                 continue
             result = True
             for key, text in _conditions(request):
                 result = holds(key, text) and result
                 number += 1
-            if not request.expected:  # what was asked then is whether everything to be removed is missing already
+            if not request.expected:  # the conditions checked were then that everything to be removed is missing
                 request.result = not (result and _only_removes(request))
-                coming.update(request.writes)
+                changes.update(request.writes)
             else:
                 request.result = result
                 if result:
-                    coming.update(request.writes)
-        self._write(connection, coming, cleared)
+                    changes.update(request.writes)
+        self._write(connection, changes, cleared)
 
-    def _fitting(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> set[int]:
+    def _holding(self, connection: sqlite3.Connection, requests: Sequence[WriteRequest]) -> set[int]:
         """The numbers of the conditions that hold before anything is written, counted through all requests."""
         conditions = [condition for request in requests for condition in _conditions(request)]
         found: set[int] = set()
         for start in range(0, len(conditions), ROWS):
             some = conditions[start : start + ROWS]
             statement = (
-                f'SELECT group_concat(v.column1) FROM (VALUES {_marks(len(some))}) v '
+                f'SELECT group_concat(v.column1) FROM (VALUES {_placeholders(len(some))}) v '
                 f'LEFT JOIN {self._table} t ON t.key = v.column2 WHERE CAST(t.value AS BLOB) IS v.column3'
             )
             parameters: list[Any] = []
@@ -75,26 +83,26 @@ class Statements:
                 found.update(map(int, str(numbers).split(',')))
         return found
 
-    def _write(self, connection: sqlite3.Connection, coming: dict[str, bytes | None], cleared: bool) -> None:
+    def _write(self, connection: sqlite3.Connection, changes: dict[str, bytes | None], cleared: bool) -> None:
         if cleared:
             connection.execute(f'DELETE FROM {self._table}')
-        removed = [key for key, text in coming.items() if text is None]
+        removed = [key for key, text in changes.items() if text is None]
         for start in range(0, len(removed), ROWS):
             some = removed[start : start + ROWS]
             connection.execute(f'DELETE FROM {self._table} WHERE key IN ({",".join("?" * len(some))})', some)
         now = time.time()
-        put = [(key, text, now) for key, text in coming.items() if text is not None]
+        put = [(key, text, now) for key, text in changes.items() if text is not None]
         for start in range(0, len(put), ROWS):
             rows = put[start : start + ROWS]
             connection.execute(
-                f'INSERT INTO {self._table} (key, value, written) VALUES {_marks(len(rows))} '
+                f'INSERT INTO {self._table} (key, value, written) VALUES {_placeholders(len(rows))} '
                 'ON CONFLICT (key) DO UPDATE SET value = excluded.value, written = excluded.written',
                 [part for row in rows for part in row],
             )
 
 
-def _conditions(request: Request) -> Iterator[tuple[str, bytes | None]]:
-    """What keys must hold; of a removal without a condition, the keys, to learn whether they are missing."""
+def _conditions(request: WriteRequest) -> Iterator[tuple[str, bytes | None]]:
+    """What keys must hold; of a removal without a condition: that they are missing, to learn whether they are."""
     if request.expected:
         yield from request.expected.items()
     elif _only_removes(request):
@@ -102,9 +110,9 @@ def _conditions(request: Request) -> Iterator[tuple[str, bytes | None]]:
             yield key, None
 
 
-def _only_removes(request: Request) -> bool:
+def _only_removes(request: WriteRequest) -> bool:
     return bool(request.writes) and all(text is None for text in request.writes.values())
 
 
-def _marks(rows: int) -> str:
+def _placeholders(rows: int) -> str:
     return ','.join(['(?,?,?)'] * rows)

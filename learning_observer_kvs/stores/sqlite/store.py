@@ -1,7 +1,7 @@
-"""``type: sqlite``: one file, durable when acknowledged, no server.
+"""``type: sqlite``: one file, durable when acknowledged, without a server.
 
 One thread writes: all writes that wait become one transaction, and each caller is answered after its COMMIT. Reads run
-on the event loop, where they take microseconds; what is large is read by a thread of its own.
+on the event loop, where they take microseconds; what is large is read by another thread.
 """
 
 from __future__ import annotations
@@ -9,40 +9,38 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.base import Common, Description, Store
-from learning_observer_kvs.stores.sqlite.database import Database, as_bytes
-from learning_observer_kvs.stores.threaded import WriterThread, end_pool
-from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, Request, WriteBatch
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
+from learning_observer_kvs.stores.sqlite.database import Database
+from learning_observer_kvs.stores.threaded import ThreadedStore
+from learning_observer_kvs.stores.types import CommonOptions, Description
 
 T = TypeVar('T')
 
-READ_HERE = 256 << 10
+MAX_BYTES_ON_LOOP = 256 << 10
 """More bytes than this are not read on the event loop."""
 
-KEYS_HERE = 50
-"""Nor are more keys at once than this."""
+MAX_KEYS_ON_LOOP = 50
+"""More keys at once than this are not read on the event loop."""
 
 
-class SQLiteKVS(QueuedStore):
+class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     """A table of one SQLite file, named as the store.
 
     Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
 
     Args:
-        path: the file; a relative one is taken from the working directory of now. Made when first used, with the
-            folders above it.
+        path: the file; a relative one is taken from the current working directory. Made when first used, with the
+            directories above it.
         synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
             process; a loss of power may undo the last of it, never in part.
+        **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
     """
 
     TYPE: ClassVar[str] = 'sqlite'
@@ -59,176 +57,89 @@ class SQLiteKVS(QueuedStore):
         ),
     )
 
-    def __init__(self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[Common]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
+    ) -> None:
         super().__init__(**common)
-        self._start_write_queues()
         self.path = Path(os.path.abspath(path))
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
-        self._start()
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._connections = Connections(self._database)
-        self._writer = WriterThread(self._connections.write, self._connections.close_here)
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix='kvs-sqlite-reader')
-        self._end = weakref.finalize(self, _end, self._writer, self._readers, self._connections)
-
-    def _own(self) -> None:
-        """A forked child must not use the connections of its parent, nor close them."""
-        if self._pid != os.getpid():
-            self._end.detach()
-            _INHERITED.append(self._connections)
-            self._start()
+    def _open_threads(self) -> SQLiteThreads:
+        return SQLiteThreads(self._database)
 
     def location(self) -> str:
+        """Return the path of the file."""
         return str(self.path)
 
     async def health_check(self) -> list[Problem]:
-        self._own()
-        return await self._in_thread(self._probe)
+        """Try to write; no data is changed.
 
-    def _probe(self) -> list[Problem]:
-        return self._database.probe(self._connections.here())
+        Returns:
+            A warning if another process was writing all the time, so that it could not be tried.
+
+        Raises:
+            StoreUnavailable: the file cannot be used.
+        """
+        return await self._in_thread(self._database.probe)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
-        self._own()
-        if not self._connections.is_open_here():
-            await self._in_thread(self._connections.here)  # this may have to make the file
-        if len(keys) <= KEYS_HERE:
-            found = self._try_here(keys)
-            if found is not None:
-                return found
-        return await self._in_thread(self._read_all, keys)
+        """Read keys, on the event loop where they are few and small.
 
-    def _try_here(self, keys: Sequence[str]) -> list[bytes | None] | None:
+        Args:
+            keys: the keys.
+
+        Returns:
+            The stored bytes of each key in order, ``None`` for missing ones.
+
+        Raises:
+            StoreUnavailable: the file cannot be used.
+        """
+        connections = self._threads.here().connections
+        if connections.peek() is None:
+            await self._in_thread(_open)  # this may have to make the file
+            connections = self._threads.here().connections  # others, if the store was closed meanwhile
+        if len(keys) <= MAX_KEYS_ON_LOOP:
+            texts = self._try_on_loop(connections, keys)
+            if texts is not None:
+                return texts
+        return await self._in_thread(self._database.read, keys)
+
+    def _try_on_loop(self, connections: Connections, keys: Sequence[str]) -> list[bytes | None] | None:
         """Read on the event loop; ``None`` if something is large, or it would have to wait.
 
-        Writers lock no reader out, but another process that repairs the file after a crash does.
+        Writers do not lock readers out, but a process that repairs the file after a crash of another does.
         """
-        each = READ_HERE // len(keys)
         try:
-            connection = self._connections.here_without_waiting()
-            if len(keys) == 1:
-                rows = connection.execute(self._database.one, (each, *keys)).fetchall()
-            else:
-                marks = ','.join('?' * len(keys))
-                rows = connection.execute(f'{self._database.several} ({marks})', (each, *keys)).fetchall()
+            connection = connections.here_without_waiting()
+            return self._database.read_small(connection, keys, MAX_BYTES_ON_LOOP // len(keys))
         except sqlite3.Error as error:
             if getattr(error, 'sqlite_errorcode', 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 return None
             raise self._database.unavailable(error) from None
-        found: dict[str, bytes] = {}
-        for key, value in rows:
-            if value is None:
-                return None
-            found[key] = as_bytes(value)
-        return [found.get(key) for key in keys]
-
-    def _read_all(self, keys: Sequence[str]) -> list[bytes | None]:
-        connection = self._connections.here()
-        found: dict[str, bytes] = {}
-        connection.execute('BEGIN')  # one snapshot: never half of a commit
-        try:
-            for start in range(0, len(keys), 500):
-                some = keys[start : start + 500]
-                marks = ','.join('?' * len(some))
-                for key, value in connection.execute(f'{self._database.several} ({marks})', (1 << 62, *some)):
-                    found[key] = as_bytes(value)
-        finally:
-            if connection.in_transaction:
-                connection.execute('COMMIT')
-        return [found.get(key) for key in keys]
-
-    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        self._own()
-        self._writer.submit(batch, on_batch_done)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
-        self._own()
-        keys = await self._in_thread(self._keys, prefix, cursor, limit)
+        keys = await self._in_thread(self._database.keys, prefix, cursor, limit)
         return keys, keys[-1] if len(keys) == limit else None
 
-    def _keys(self, prefix: str, cursor: str | None, limit: int) -> list[str]:
-        return self._database.keys(self._connections.here(), prefix, cursor, limit)
-
     async def _describe(self, key: str) -> Description | None:
-        self._own()
-        row = await self._in_thread(self._row, key)
+        row = await self._in_thread(self._database.describe, key)
         return None if row is None else Description(row[0], written=row[1])
 
-    def _row(self, key: str) -> tuple[int, float] | None:
-        return self._database.describe(self._connections.here(), key)
-
-    async def _close(self) -> None:
-        await self._drain()
-        self._own()
-        self._end.detach()
-        ended = (self._writer, self._readers, self._connections)
-        self._start()
-        await asyncio.get_running_loop().run_in_executor(None, _end, *ended)
-
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function with the connection of the reader thread, there."""
+        threads = self._threads.here()
+
+        def call() -> T:
+            return function(threads.connections.here(), *arguments)
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(threads.reader, call)
         except sqlite3.Error as error:
             raise self._database.unavailable(error) from None
 
 
-class Connections:
-    """A connection for each thread."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._by_thread: dict[int, sqlite3.Connection] = {}
-
-    def is_open_here(self) -> bool:
-        """Whether this thread has one."""
-        return threading.get_ident() in self._by_thread
-
-    def here_without_waiting(self) -> sqlite3.Connection:
-        """The one of this thread, an event loop's; another one must have been made before."""
-        connection = self._by_thread.get(threading.get_ident())
-        if connection is None:
-            connection = self._by_thread[threading.get_ident()] = self._database.connect_again()
-        return connection
-
-    def here(self) -> sqlite3.Connection:
-        """The one of this thread."""
-        connection = self._by_thread.get(threading.get_ident())
-        if connection is None:
-            connection = self._by_thread[threading.get_ident()] = self._database.connect()
-        return connection
-
-    def write(self, requests: list[Request]) -> None:
-        """In the writing thread."""
-        try:
-            connection = self.here()
-        except StoreUnavailable as refusal:
-            for request in requests:
-                request.error = refusal
-        else:
-            self._database.write(connection, requests)
-
-    def close_here(self) -> None:
-        """Close the one of this thread."""
-        connection = self._by_thread.pop(threading.get_ident(), None)
-        if connection is not None:
-            connection.close()
-
-    def close(self) -> None:
-        """Close all; nobody reads any more."""
-        while self._by_thread:
-            self._by_thread.popitem()[1].close()
-
-
-_INHERITED: list[Connections] = []
-"""Connections of the parent of this process. They are kept, because dropping one would close it."""
-
-
-def _end(writer: WriterThread, readers: ThreadPoolExecutor, connections: Connections) -> None:
-    writer.close()
-    end_pool(readers)
-    connections.close()
+def _open(connection: sqlite3.Connection) -> None:
+    """Do nothing with a connection; what was wanted is that it is open."""

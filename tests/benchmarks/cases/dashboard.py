@@ -40,7 +40,7 @@ def dashboard(environment: Environment) -> list[Table]:
     table = Table(
         f'A dashboard while {writers} students write through {REDUCERS} reducers',
         f'{SHOWN} students × {REDUCERS} reducers in one `multiget`, {PAUSE * 1000:g} ms after the last one; states of '
-        f'{STATE}. Events come as fast as they are taken, so a read stands in line with as many as there can be.',
+        f'{STATE}. Events come as fast as they are taken, so each read waits behind as many as there can be.',
         ['', 'read alone, ms', 'while events come: median', '95 %', '99 %', 'events/s alone', 'with the dashboard'],
     )
     for kind in KINDS:

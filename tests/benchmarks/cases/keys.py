@@ -1,4 +1,4 @@
-"""Walking a whole store: ``keys``, ``scan``, ``dump``, and whom it holds up meanwhile."""
+"""Scanning a whole store: ``keys``, ``scan``, ``dump``, and what it holds up meanwhile."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def walks(environment: Environment) -> list[Table]:
     for count in environment.plan.keys:
         environment.say(f'Keys: {count:,}')
         table = Table(
-            f'Walking {count:,} keys',
+            f'Scanning {count:,} keys',
             'Values of 0.1 KB. The last two columns: how long the event loop stood still at a stretch, and how long '
             'another client of Redis waited for an answer at most. `scan` with pages of 1,000 keys.',
             ['', 'keys', 'call', 'ms', 'loop still, ms', 'another client, ms'],

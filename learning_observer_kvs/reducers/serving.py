@@ -1,0 +1,159 @@
+"""Queues of events, and the task that serves those that are ready.
+
+One task serves one queue after the other. Most reducers never wait, so they need no task of their own; where one waits,
+the task stays with it, and another task goes on with the other queues. Reducing is done in slices of time, so that the
+event loop has its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Generator
+from contextvars import Context
+from types import coroutine
+from typing import Any, TypeVar
+
+from learning_observer_kvs.reducers.batch import Event
+from learning_observer_kvs.stores.pacing import TIME_SLICE
+
+T = TypeVar('T')
+
+
+class EventQueue:
+    """Events that wait for a key; it stands in line for the key as one waiter.
+
+    Args:
+        on_ready: called with the key and the queue when the key is granted.
+    """
+
+    __slots__ = ('events', 'on_ready')
+
+    def __init__(self, on_ready: Callable[[str, EventQueue], None]) -> None:
+        self.on_ready = on_ready
+        self.events: deque[Event] = deque()
+
+    def granted(self, key: str) -> None:
+        """Have the events served.
+
+        Args:
+            key: the key.
+        """
+        self.on_ready(key, self)
+
+    def missing(self) -> Collection[str]:
+        """Return no key: the line it stands in is all it waits for."""
+        return ()
+
+
+class QueueServer:
+    """Serves queues in one event loop, first come, first served.
+
+    Args:
+        serve: serves a queue, whose key is held for it.
+        abandon: called with a queue that will not be served, because the event loop ends, and the error.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[str, EventQueue], Coroutine[Any, Any, None]],
+        abandon: Callable[[str, EventQueue, BaseException], None],
+    ) -> None:
+        self._serve = serve
+        self._abandon = abandon
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[tuple[str, EventQueue]] = deque()
+        self._serving: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slice_ends: float | None = None
+
+    def add(self, key: str, queue: EventQueue) -> None:
+        """Have a queue served soon.
+
+        Args:
+            key: its key, which is held for it.
+            queue: the events.
+        """
+        self._ready.append((key, queue))
+        if self._serving is None:
+            self._serving = self.spawn(self._serve_ready(), 'kvs reducers')
+
+    def hand_over(self) -> None:
+        """Let another task serve the other queues: the running one is about to wait for something."""
+        if self._serving is not None and self._serving is asyncio.current_task():
+            self._serving = self.spawn(self._serve_ready(), 'kvs reducers') if self._ready else None
+
+    def is_slice_over(self) -> bool:
+        """Tell whether reducers have run for ``TIME_SLICE`` seconds since the event loop last had its turn."""
+        now = time.monotonic()
+        if self._slice_ends is None:
+            self._slice_ends = now + TIME_SLICE
+            self._loop.call_soon(self._end_slice)
+            return False
+        return now > self._slice_ends
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Return a task that runs in no caller's context, and is held until it ends.
+
+        Args:
+            work: what it runs.
+            name: its name.
+        """
+        task = self._loop.create_task(work, context=Context(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _serve_ready(self) -> None:
+        """Serve queues until none is ready, or another task has taken over."""
+        this = asyncio.current_task()
+        try:
+            while self._serving is this and self._ready:
+                if self.is_slice_over():
+                    await asyncio.sleep(0)
+                else:
+                    await self._serve(*self._ready.popleft())
+        except BaseException as error:
+            self._serving = this  # so that what becomes ready meanwhile is abandoned, too
+            while self._ready:
+                self._abandon(*self._ready.popleft(), error)
+            raise
+        finally:
+            if self._serving is this:
+                self._serving = None
+
+    def _end_slice(self) -> None:
+        self._slice_ends = None
+
+
+@coroutine
+def in_context(context: Context, work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) -> Generator[Any, Any, T]:
+    """Run a coroutine in this task, but in another context.
+
+    Args:
+        context: the context; it must not be entered meanwhile.
+        work: the coroutine.
+        on_wait: called when it waits for the first time.
+
+    Returns:
+        What the coroutine returns.
+    """
+    try:
+        waits_for = context.run(work.send, None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    on_wait()
+    while True:
+        step: Callable[[], Any]
+        try:
+            answer = yield waits_for
+        except BaseException as error:
+            step = functools.partial(work.throw, error)
+        else:
+            step = functools.partial(work.send, answer)
+        try:
+            waits_for = context.run(step)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

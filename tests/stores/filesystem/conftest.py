@@ -1,0 +1,30 @@
+"""Stores of ``type: filesystem``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The directory of the stores, not made yet."""
+    return tmp_path / 'store'
+
+
+@pytest.fixture
+async def store(root: Path) -> AsyncIterator[FilesystemKVS]:
+    """A store with its files in one directory."""
+    async with FilesystemKVS(root) as store:
+        yield store
+
+
+@pytest.fixture
+async def nested(root: Path) -> AsyncIterator[FilesystemKVS]:
+    """A store with subdirectories."""
+    async with FilesystemKVS(root, subdirs=True) as store:
+        yield store

@@ -1,0 +1,33 @@
+"""Rows and static problems of a configuration, each in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from learning_observer_kvs.checks import static
+from learning_observer_kvs.config.rows import Configuration
+from learning_observer_kvs.kvs import KVS_MAP, reserved_names
+from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.settings import Source, read_settings
+from learning_observer_kvs.stores.configured import parse_settings
+
+
+def parse(source: Source) -> Configuration:
+    """The rows of a configuration."""
+    return parse_settings(read_settings(source), KVS_MAP)
+
+
+def check(source: Source) -> list[Problem]:
+    """Every problem of a configuration."""
+    return static.check(parse(source), KVS_MAP, reserved_names())
+
+
+def check_store(options: Any) -> list[Problem]:
+    """Every problem of one store; the default store is right."""
+    return check({'kvs': {'default': {'type': 'stub'}, 'a': options}})
+
+
+def ids(problems: Sequence[Problem]) -> list[str]:
+    """The ids of problems, in order."""
+    return [problem.id for problem in problems]

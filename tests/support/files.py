@@ -1,0 +1,28 @@
+"""Files below a directory, as other programs write and see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below a directory by its path, but not the count of changes."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob('*'))
+        if path.is_file() and path.name != 'lock'
+    }
+
+
+def plant(root: Path, files: dict[str, str]) -> None:
+    """Write files as another program would."""
+    root.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make a link as another program may."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)

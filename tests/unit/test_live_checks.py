@@ -1,0 +1,299 @@
+"""Problems of the files, directories and servers that settings name, where no server runs."""
+
+# ruff: noqa: ASYNC240, nothing else runs in the loop of these tests
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+import learning_observer_kvs
+from learning_observer_kvs import settings
+from learning_observer_kvs.checks.live import LIMIT, check_stores
+from learning_observer_kvs.cli.main import main
+from learning_observer_kvs.errors import StartupCheck, StartupFailed
+from learning_observer_kvs.kvs import KVS, KVSRouter, live_problems
+from learning_observer_kvs.prestartup import run_startup_checks_and_init
+from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.settings import Settings, read_settings
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
+from tests.support.checks import parse
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def config(**options: Any) -> Settings:
+    return read_settings({'kvs': {'default': options}})
+
+
+def at(port: int, **more: Any) -> dict[str, Any]:
+    return {'redis_connection': {'redis_host': '127.0.0.1', 'redis_port': port} | more}
+
+
+async def problems_of(configuration: Settings) -> list[Problem]:
+    return await live_problems(parse(configuration))
+
+
+async def ids(configuration: Settings) -> list[str]:
+    return [problem.id for problem in await problems_of(configuration)]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that accepts connections and never answers."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        yield server.getsockname()[1]
+
+
+# Directories and files
+
+
+async def test_missing_directories_are_made_and_the_check_leaves_nothing_in_them() -> None:
+    configuration = config(type='filesystem', path='a/b/c')
+    assert await ids(configuration) == []
+    assert Path('a/b/c').is_dir()
+    async with KVSRouter.from_settings(configuration) as router:
+        assert await router().keys() == []
+    assert [path.name for path in Path('a/b/c').rglob('*')] == ['.lo_kvs', 'lock']
+
+
+async def test_the_data_of_the_store_and_of_other_programs_stays_as_it_was() -> None:
+    configuration = config(type='filesystem', path='data')
+    async with KVSRouter.from_settings(configuration) as router:
+        await router().set('k', 1)
+        Path('data/.DS_Store').write_text('x')
+        assert await ids(configuration) == []
+        assert await router().dump() == {'k': 1}
+
+
+@pytest.mark.parametrize('type', ['filesystem', 'sqlite'])
+@pytest.mark.parametrize(
+    ('path', 'message'),
+    [
+        ('a_file/below/it', 'Not a directory|File exists'),
+        ('/proc/none/it', 'No such file'),
+        ('dangling/below', 'File exists|No such file|Not a directory'),
+    ],
+)
+async def test_a_path_that_cannot_be_made_is_an_error(type: str, path: str, message: str) -> None:
+    Path('a_file').write_text('')
+    Path('dangling').symlink_to('nowhere/at/all')
+    [problem] = await problems_of(config(type=type, path=path))
+    assert (problem.id, problem.subject) == ('KVS.E018', 'kvs.default')
+    assert re.search(message, problem.hint)
+
+
+async def test_a_path_that_is_a_file_is_an_error() -> None:
+    Path('data').write_text('')
+    [problem] = await problems_of(config(type='filesystem', path='data'))
+    assert re.search(r'data.* cannot be used: .*A folder is wanted there', str(problem))
+
+
+@pytest.mark.parametrize(
+    'content', [b'x' * 5000, b'', b'SQLite format 3\0' + b'x' * 4084], ids=['text', 'empty', 'damaged']
+)
+async def test_a_file_that_is_not_a_database_is_an_error_and_stays_as_it_is(content: bytes) -> None:
+    Path('data').write_bytes(content)
+    found = await problems_of(config(type='sqlite', path='data'))
+    if content:
+        assert [problem.id for problem in found] == ['KVS.E018']
+        assert Path('data').read_bytes() == content
+    else:
+        assert found == []
+
+
+async def test_a_database_of_another_program_is_an_error_and_stays_as_it_is() -> None:
+    connection = sqlite3.connect('data')
+    connection.execute('CREATE TABLE theirs (x)')
+    connection.close()
+    before = Path('data').read_bytes()
+    [problem] = await problems_of(config(type='sqlite', path='data'))
+    assert 'it is the database of another program. Choose another path' in problem.hint
+    assert Path('data').read_bytes() == before
+
+
+async def test_a_directory_in_place_of_a_database_is_an_error() -> None:
+    Path('data').mkdir()
+    [problem] = await problems_of(config(type='sqlite', path='data'))
+    assert 'it is a folder. Give the path of a file' in problem.hint
+
+
+async def test_a_database_that_another_process_writes_to_all_the_time_is_a_warning() -> None:
+    configuration = config(type='sqlite', path='data')
+    assert await ids(configuration) == []
+    other = sqlite3.connect('data', isolation_level=None)
+    other.execute('BEGIN IMMEDIATE')
+    assert await ids(configuration) == ['KVS.W010']
+    other.close()
+    assert await ids(configuration) == []
+
+
+async def test_a_store_in_memory_has_no_problem() -> None:
+    assert await ids(config(type='stub')) == []
+
+
+# Redis that does not answer
+
+
+async def test_several_stores_in_a_redis_that_is_not_there_are_one_problem_at_once(closed_port: int) -> None:
+    configuration = read_settings(
+        {
+            'kvs': {
+                'default': {'type': 'redis', 'prefix': 'a:'},
+                'cache': {'type': 'redis_ephemeral', 'expiry': 5, 'prefix': 'c:'},
+                'files': {'type': 'filesystem', 'path': 'files'},
+            }
+        }
+        | at(closed_port, redis_password='hunter2')
+    )
+    started = time.monotonic()
+    [problem] = await problems_of(configuration)
+    assert time.monotonic() - started < LIMIT
+    assert problem.subject == 'kvs.default and kvs.cache'
+    assert f'Redis at 127.0.0.1:{closed_port} cannot be used' in problem.hint
+    assert 'redis_connection.redis_host' in problem.hint
+    assert 'hunter2' not in str(problem)
+
+
+async def test_a_server_that_never_answers_ends_within_the_limit_and_delays_no_other_store(silent_port: int) -> None:
+    stores = {
+        name: PersistentRedisKVS(connection=RedisConnection(at(silent_port)['redis_connection'])) for name in 'ab'
+    }
+    started = time.monotonic()
+    [problem] = await check_stores(stores | {'c': InMemoryKVS()}, {}, limit=0.2)
+    assert time.monotonic() - started < 2
+    assert (problem.id, problem.subject) == ('KVS.E019', 'kvs.a and kvs.b')
+    assert f'within 0.2 s: Redis at 127.0.0.1:{silent_port}' in problem.message
+    for store in stores.values():
+        await store.connection.close()
+
+
+async def test_fakeredis_which_has_no_info_has_no_problem() -> None:
+    connection = RedisConnection()
+    async with fakeredis.FakeAsyncRedis() as client:
+        connection.use(client)
+        for store in (PersistentRedisKVS(connection=connection), EphemeralRedisKVS(5, connection=connection)):
+            assert await check_stores({'a': store}, {}) == []
+
+
+# How they are reported
+
+
+class Odd(InMemoryKVS):
+    """Reports the problems it is given."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__()
+        self.problems = list(problems)
+
+    async def health_check(self) -> list[Problem]:
+        return self.problems
+
+
+async def test_the_location_is_the_line_of_the_store(tmp_path: Path) -> None:
+    Path('creds.yaml').write_text(
+        'kvs:\n  - [default, {type: stub}]\n  - - files\n    - type: filesystem\n      path: x\n'
+    )
+    Path('x').write_text('')
+    [problem] = await problems_of(read_settings('creds.yaml'))
+    assert problem.location == 'creds.yaml:5'
+
+
+async def test_an_error_stops_the_start_with_one_screen(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    app = web.Application()
+    learning_observer_kvs.setup(app, {'kvs': {'default': {'type': 'redis'}}} | at(closed_port))
+    with pytest.raises(StartupFailed) as failure:
+        await web.AppRunner(app).setup()
+    assert [problem.id for problem in failure.value.problems] == ['KVS.E018']
+    text = capsys.readouterr().err
+    assert 'kvs.default does not work. Redis at' in text
+    assert 'Traceback' not in text
+
+
+async def test_a_warning_is_logged_and_the_server_starts(caplog: pytest.LogCaptureFixture) -> None:
+    settings.load_settings({'kvs': {'default': {'type': 'stub'}}})
+    KVS.add_item('odd', Odd(Problem('KVS.W009', '', 'type', 'is odd', 'Even it out.')))
+    with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KVS, 'configure', lambda configuration: None)
+        await run_startup_checks_and_init()
+    assert 'settings  kvs.odd is odd. Even it out.  [KVS.W009]' in caplog.text
+
+
+async def test_errors_of_the_settings_stop_the_start_too() -> None:
+    settings.load_settings({'kvs': {'default': {'type': 'redsi'}}})
+    with pytest.raises(StartupCheck, match='redsi'):
+        await run_startup_checks_and_init()
+
+
+@pytest.fixture
+def creds(closed_port: int) -> Path:
+    path = Path('creds.yaml')
+    path.write_text(
+        'kvs:\n  default: {type: sqlite, path: state.sqlite3}\n  cache: {type: redis, prefix: "c:"}\n'
+        f'redis_connection: {{redis_host: 127.0.0.1, redis_port: {closed_port}}}\n'
+    )
+    return path
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ['check', *words])
+
+
+def test_the_command_runs_them_with_live(creds: Path) -> None:
+    assert run().exit_code == 0
+    result = run('--live')
+    assert result.exit_code == 1
+    assert 'creds.yaml:3  kvs.cache does not work. Redis at 127.0.0.1' in result.stdout
+    found = json.loads(run('--live', '--json').stdout)
+    assert [(problem['id'], problem['level'], problem['location']) for problem in found] == [
+        ('KVS.E018', 'error', 'creds.yaml:3')
+    ]
+
+
+def test_the_command_runs_none_while_the_settings_have_an_error(creds: Path) -> None:
+    creds.write_text('kvs: {default: {type: redsi}, files: {type: filesystem, path: files}}')
+    assert run('--live').exit_code == 1
+    assert not Path('files').exists()
+
+
+def test_the_command_fails_from_the_level_that_it_is_given(creds: Path) -> None:
+    creds.write_text('kvs: {default: {type: stub, expiry: 5}}')
+    assert run('--live').exit_code == 0
+    assert run('--fail-level', 'error').exit_code == 0
+    assert run('--fail-level', 'warning').exit_code == 1
+    assert run('--live', '--fail-level', 'warning').exit_code == 1
+    assert run('--fail-level', 'nothing').exit_code == 2
+    creds.write_text('kvs: {default: {type: stub}}')
+    assert run('--live', '--fail-level', 'warning').exit_code == 0
+
+
+def test_what_several_stores_report_alike_is_one_problem() -> None:
+    problem = Problem('KVS.W009', '', 'type', 'is odd', 'Even it out.')
+    found = asyncio.run(check_stores({'a': Odd(problem), 'b': Odd(), 'c': Odd(problem)}, {}))
+    assert [problem.subject for problem in found] == ['kvs.a and kvs.c']

@@ -1,0 +1,103 @@
+"""Options: what values each kind accepts, and what it makes of text from the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from learning_observer_kvs.config.options import Option, check_value
+from learning_observer_kvs.kvs import KVS_MAP
+from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from tests.support.checks import check, check_store, ids, parse
+
+
+def test_a_type_that_a_program_adds_is_checked_by_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(InMemoryKVS):
+        TYPE = 'own'
+        OPTIONS = (Option('size', 'count', required=True, doc='how many.'),)
+
+    monkeypatch.setitem(KVS_MAP, 'own', Own)
+    assert ids(check_store({'type': 'own', 'size': 5})) == []
+    assert ids(check_store({'type': 'own', 'size': 0})) == ['KVS.E009']
+    assert ids(check_store({'type': 'stub', 'size': 5})) == ['KVS.W001']
+    assert "Did you mean 'own'?" in str(check_store({'type': 'owm'})[0])
+
+
+@pytest.mark.parametrize(
+    ('kind', 'good', 'bad'),
+    [
+        ('path', ['a', '/a b'], ['', None, 5, True, 'a\0']),
+        ('text', ['a', ' '], ['', None, 5]),
+        ('text or null', ['a', '', None], [5, True, '\udfff']),
+        ('boolean', [True, False], ['true', 0, None]),
+        ('seconds', [1, 0.001, 1_000_000_000], [0, -1, '1', True, None, float('inf'), 1_000_000_001]),
+        ('count', [1, 10**9], [0, 1.0, '1', True]),
+        ('index', [0, 15], [-1, '0', False]),
+        ('port', [1, 65535], [0, 65536, '80', 80.0]),
+        (
+            'addresses',
+            [['a:1', '[::1]:26379'], 'a:1, b:2', [], None],
+            ['a', ['a:0'], [':1'], 5, [5], 'a:²'],
+        ),
+        ('choice', ['x', 'y'], ['z', None, ['x']]),
+    ],
+)
+def test_each_kind_of_option_accepts_what_it_says(kind: Any, good: list[Any], bad: list[Any]) -> None:
+    option = Option('o', kind, choices=('x', 'y'))
+    assert [value for value in good if check_value(option, value)] == []
+    assert [value for value in bad if not check_value(option, value)] == []
+
+
+def test_text_from_the_environment_becomes_the_number_or_boolean_that_its_option_accepts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in {'SECONDS': '30', 'YES': 'True', 'PORT': '6380', 'PATH_': '5', 'TYPE': 'redis_ephemeral'}.items():
+        monkeypatch.setenv(name, text)
+    source = read_settings(
+        {
+            'kvs': {
+                'default': {'type': 'filesystem', 'path': '${PATH_}', 'subdirs': '${YES}'},
+                'cache': {'type': '${TYPE}', 'expiry': '${SECONDS}', 'prefix': 'c:'},
+                'other': {'type': 'redis_ephemeral', 'expiry': '${SECONDS}.5', 'prefix': 'o:'},
+            },
+            'redis_connection': {'redis_port': '${PORT}', 'redis_password': '${PORT}'},
+        }
+    )
+    assert check(source) == []
+    configuration = parse(source)
+    stores, redis = configuration.stores_by_name, configuration.redis_connection
+    assert stores['default'].options == {'type': 'filesystem', 'path': '5', 'subdirs': True}
+    assert stores['cache'].options['expiry'] == 30
+    assert type(stores['cache'].options['expiry']) is int
+    assert stores['other'].options['expiry'] == 30.5
+    assert redis is not None
+    assert redis.options == {'redis_port': 6380, 'redis_password': '6380'}
+    assert type(redis.options['redis_password']) is str
+
+
+def test_text_from_the_environment_that_its_option_rejects_is_reported_and_never_displayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv('SECRET', 'hunter2')
+    for options in (
+        {'type': 'redis_ephemeral', 'expiry': '${SECRET}'},
+        {'type': '${SECRET}'},
+        {'type': 'sqlite', 'path': 'x', 'synchronous': '${SECRET}'},
+        '${SECRET}',
+    ):
+        [problem] = check_store(options)
+        assert 'is ${SECRET}' in problem.message
+        assert 'hunter2' not in f'{problem} {problem!r}'
+
+
+def test_a_variable_that_is_not_set_is_one_problem_not_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('NONE', raising=False)
+    for options in (
+        {'type': 'redis_ephemeral', 'expiry': '${NONE}'},
+        {'type': '${NONE}', 'expiry': 5},
+        {'type': 'filesystem', 'path': '${NONE}', 'subdirs': True},
+        '${NONE}',
+    ):
+        assert ids(check_store(options)) == ['KVS.E016']

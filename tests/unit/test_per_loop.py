@@ -1,0 +1,118 @@
+"""What belongs to one event loop: several loops at once, closed loops, forked children."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from learning_observer_kvs.per_loop import PerLoop
+from tests.support.programs import run
+
+
+async def here(objects: PerLoop[object]) -> object:
+    return objects.here()
+
+
+async def drop(objects: PerLoop[object]) -> None:
+    assert objects.pop() is None
+
+
+async def test_one_loop_has_one_object_until_it_is_popped() -> None:
+    objects: PerLoop[object] = PerLoop(object)
+    assert objects.peek() is None
+    assert objects.pop() is None
+    made = objects.here()
+    assert objects.here() is objects.peek() is made
+    assert list(objects) == [made]
+    assert objects.pop() is made
+    assert list(objects) == []
+    assert objects.here() is not made
+
+
+def test_objects_of_closed_loops_are_dropped_when_another_loop_makes_or_drops_its_own() -> None:
+    objects: PerLoop[object] = PerLoop(object)
+    first = asyncio.run(here(objects))
+    assert list(objects) == [first]
+    second = asyncio.run(here(objects))
+    assert list(objects) == [second]
+    assert first is not second
+    asyncio.run(drop(objects))
+    assert list(objects) == []
+
+
+def test_without_a_running_loop_there_is_no_object() -> None:
+    objects: PerLoop[object] = PerLoop(object)
+    for call in (objects.here, objects.peek, objects.pop):
+        with pytest.raises(RuntimeError, match='no running event loop'):
+            call()
+
+
+def test_loops_that_run_at_once_have_an_object_each() -> None:
+    """Another loop, in another thread, makes its own while the object of the first is made."""
+    others: list[object] = []
+
+    def make() -> object:
+        if not others:
+            others.append(None)
+            other = threading.Thread(target=lambda: others.append(asyncio.run(here(objects))))
+            other.start()
+            other.join(20)
+        return object()
+
+    objects: PerLoop[object] = PerLoop(make)
+
+    async def ask_twice() -> object:
+        mine = objects.here()
+        assert objects.here() is mine
+        return mine
+
+    mine = asyncio.run(ask_twice())
+    assert others[1] is not None
+    assert others[1] is not mine
+
+
+def test_an_error_while_the_object_is_made_leaves_nothing() -> None:
+    outcomes = [KeyError('k'), None]
+
+    def make() -> object:
+        if (error := outcomes.pop(0)) is not None:
+            raise error
+        return object()
+
+    async def ask() -> None:
+        with pytest.raises(KeyError) as raised:
+            objects.here()
+        assert raised.value.__context__ is None
+        assert list(objects) == []
+        objects.here()
+
+    objects: PerLoop[object] = PerLoop(make)
+    asyncio.run(ask())
+
+
+FORK = """
+import asyncio, gc, os, sys, weakref
+from learning_observer_kvs.per_loop import PerLoop
+class Made:
+    pass
+async def call(function):
+    return function()
+objects, loop = PerLoop(Made), asyncio.new_event_loop()
+of_the_parent = weakref.ref(loop.run_until_complete(call(objects.here)))
+for first in (objects.peek, objects.pop, lambda: next(iter(objects), None), lambda: objects.here() is of_the_parent()):
+    if not os.fork():
+        assert not loop.run_until_complete(call(first))
+        made = loop.run_until_complete(call(objects.here))
+        assert list(objects) == [made]
+        gc.collect()
+        assert of_the_parent() not in (None, made), 'it was dropped, which may close it'
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert list(objects) == [of_the_parent()]
+"""
+
+
+def test_a_forked_child_starts_with_none_and_keeps_what_its_parent_has_open() -> None:
+    run(FORK)

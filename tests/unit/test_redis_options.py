@@ -1,0 +1,108 @@
+"""The Redis options in the settings: what contradicts what, and which of two blocks holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_observer_kvs.errors import StartupCheck
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stores.redis.options import OPTIONS, address, overriding
+from tests.support.checks import check
+
+
+def problems(redis: dict[str, Any] | None = None, **store: Any) -> list[str]:
+    settings: dict[str, Any] = {'kvs': {'default': {'type': 'redis', **store}}}
+    if redis is not None:
+        settings['redis_connection'] = redis
+    return [str(problem) for problem in check(settings)]
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({'redis_url': 'redis://h', 'redis_host': 'h'}, 'redis_host contradicts redis_url'),
+    ({'redis_socket': '/s', 'redis_sentinels': ['h:1'], 'redis_service_name': 'x'}, 'contradicts redis_socket'),
+    ({'redis_sentinels': ['h:1']}, 'Add redis_service_name'),
+    ({'redis_service_name': 'x'}, 'Add redis_sentinels'),
+    ({'redis_sentinels': ['h'], 'redis_service_name': 'x'}, 'each as host:port'),
+    ({'redis_sentinels': 3, 'redis_service_name': 'x'}, 'each as host:port'),
+    ({'redis_cluster': True, 'redis_db': 2}, 'allows no database other than 0'),
+    ({'redis_cluster': True, 'redis_socket': '/s'}, 'redis_cluster cannot be combined with redis_socket'),
+    ({'redis_socket': '/s', 'redis_ssl': True}, 'redis_ssl cannot be combined with redis_socket'),
+    ({'redis_ssl_ca_certs': '/c'}, 'Add redis_ssl: true'),
+    ({'redis_ssl': True, 'redis_ssl_keyfile': '/k'}, 'Add redis_ssl_certfile'),
+    ({'redis_url': 'http://h'}, 'does not begin with redis://'),
+    ({'redis_url': 'redis://[::1'}, 'is not a URL'),
+    ({'redis_url': 'redis://h:0'}, 'port that is not a number'),
+    ({'redis_url': 'redis://h:99999'}, 'port that is not a number'),
+    ({'redis_url': 'redis://h/one'}, 'database that is not a number'),
+    ({'redis_url': 'unix://'}, 'does not name a socket'),
+    ({'redis_url': 'redis://h?decode_responses=true'}, "the option 'decode_responses'"),
+    ({'redis_url': 'redis://h', 'redis_ssl': True}, 'Write rediss://'),
+    ({'redis_timeout': 0}, 'positive number of seconds'),
+]
+
+
+@pytest.mark.parametrize(('block', 'message'), WRONG, ids=[message for _, message in WRONG])
+def test_settings_that_contradict_each_other_are_errors_in_both_blocks(block: Any, message: str) -> None:
+    for found in (problems(block), problems({}, **block)):
+        assert len(found) == 1, found
+        assert message in found[0]
+
+
+def test_no_message_contains_a_secret_of_a_url() -> None:
+    url = 'http://user:geheim@h:6379'
+    assert 'geheim' not in ''.join(problems({'redis_url': url}))
+    assert address({'redis_url': url}) == 'http://h:6379'
+
+
+def test_settings_written_as_pmss_has_them_are_understood() -> None:
+    written = {'redis_sentinels': 'a:1, [::1]:2', 'redis_service_name': 'x', 'redis_url': 'None', 'redis_socket': ''}
+    assert problems(written) == []
+    assert address(written) == 'x (Sentinels a:1, ::1:2)'
+
+
+def test_a_store_with_another_address_takes_nothing_of_the_shared_address() -> None:
+    shared = {'redis_url': 'redis://a/1', 'redis_password': 'p', 'redis_timeout': 1}
+    assert overriding(shared, {'redis_port': 7}) == {'redis_port': 7, 'redis_password': 'p', 'redis_timeout': 1}
+    assert overriding(shared, {'redis_timeout': 2}) == {**shared, 'redis_timeout': 2}
+    assert overriding({'redis_host': 'a', 'redis_port': 1}, {'redis_port': 2}) == {'redis_host': 'a', 'redis_port': 2}
+
+
+def test_a_store_with_a_user_or_password_in_its_url_takes_neither_of_the_shared_settings() -> None:
+    shared = {'redis_username': 'u', 'redis_password': 'p', 'redis_timeout': 1}
+    for url in ('redis://:q@b', 'redis://v@b/1', 'redis://v:q@b'):
+        assert overriding(shared, {'redis_url': url}) == {'redis_url': url, 'redis_timeout': 1}
+    for url in ('redis://b/1', 'unix:///tmp/a@b'):
+        assert overriding(shared, {'redis_url': url}) == {**shared, 'redis_url': url}
+    own = {'redis_url': 'redis://v@b', 'redis_password': 'q'}
+    assert overriding(shared, own) == {**own, 'redis_timeout': 1}
+
+
+def test_every_option_is_described_in_a_sentence() -> None:
+    for option in OPTIONS:
+        assert option.doc.endswith('.'), option.name
+
+
+def test_a_redis_option_in_a_store_of_another_type_is_a_warning() -> None:
+    [found] = problems({}, type='stub', redis_port=1)
+    assert 'KVS.W001' in found
+
+
+def test_a_wrong_redis_option_in_a_store_is_an_error_with_its_location(tmp_path: Path) -> None:
+    (tmp_path / 'creds.yaml').write_text('kvs:\n  default:\n    type: redis\n    redis_port: 0\n')
+    with pytest.raises(StartupCheck, match=r'creds\.yaml:4  kvs\.default\.redis_port is 0'):
+        KVSRouter.from_settings(tmp_path / 'creds.yaml')
+
+
+def test_two_stores_on_two_servers_do_not_share_their_keys() -> None:
+    def warned(**other: Any) -> bool:
+        items = {'default': {'type': 'redis'}, 'other': {'type': 'redis', **other}}
+        found = check({'kvs': items})
+        return any(problem.id == 'KVS.W003' for problem in found)
+
+    assert warned()
+    assert warned(redis_host='localhost')
+    assert not warned(redis_host='elsewhere')
+    assert not warned(redis_db=1)
