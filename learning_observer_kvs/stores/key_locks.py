@@ -198,7 +198,7 @@ class KeyLocks:
 
         Returns:
             Whether a reducer or update that the caller is part of holds one of them, or holds what a holder of one of
-            them, or somebody before the caller in a line, waits for.
+            them, or one that waits before the caller, waits for.
         """
         chain: set[Holder] = set()
         holder = CURRENT.get()

@@ -70,7 +70,7 @@ class WritesContract:
         assert await store.dump() == {'a': 2, 'c': 3}
         assert await store.commit({'gone': MISSING}, {'a': 2}) is True
 
-    async def test_compare_and_set_tells_missing_from_null(self, store: Store) -> None:
+    async def test_compare_and_set_distinguishes_missing_from_null(self, store: Store) -> None:
         assert not await store.compare_and_set('k', None, 1)
         assert await store.compare_and_set('k', MISSING, None)
         assert not await store.compare_and_set('k', MISSING, 1)
@@ -133,7 +133,7 @@ class WritesContract:
         assert await store.update('k', add) == 21
         assert seen == [None, 10, 20]
 
-    async def test_an_update_tells_null_from_missing_when_it_writes(self, store: Store) -> None:
+    async def test_an_update_distinguishes_null_from_missing_when_it_writes(self, store: Store) -> None:
         seen = []
 
         async def see(value: Any) -> Any:
