@@ -24,7 +24,9 @@ def parameters(function: Function) -> set[str]:
     arguments = function.args
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     starred = [star for star in (arguments.vararg, arguments.kwarg) if star]
-    return {argument.arg for argument in (*named, *starred)} - {'self', 'cls'}
+    if named and named[0].arg in ('self', 'cls'):
+        named = named[1:]
+    return {argument.arg for argument in (*named, *starred)}
 
 
 def explains_itself(function: Function) -> bool:

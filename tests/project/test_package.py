@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -43,7 +46,7 @@ def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
     assert 'lo-kvs = learning_observer_kvs.cli.main:main' in wheel.read(entry_points).decode()
 
 
-def test_the_command_tells_its_version() -> None:
+def test_the_command_prints_its_version() -> None:
     from learning_observer_kvs import __version__
 
     said = subprocess.run(
@@ -89,3 +92,13 @@ print('jinja2' in sys.modules, 'click' in sys.modules, 'rich' in sys.modules)
 """
     said = subprocess.run([sys.executable, '-W', 'error', '-c', script], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ['False', 'False', 'False']
+
+
+def test_the_workflow_runs_on_every_python_that_the_classifiers_name() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    named = re.findall(r'Python :: (3\.\d+)', config['metadata']['classifiers'])
+    workflow = yaml.safe_load((ROOT / '.github' / 'workflows' / 'tests.yml').read_text())
+    assert named
+    assert set(named) <= set(workflow['jobs']['tests']['strategy']['matrix']['python'])
+    assert config['options']['python_requires'] == f'>={named[0]}'

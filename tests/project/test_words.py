@@ -38,15 +38,13 @@ REPLACED_CLASSES = {
     'Line': 'PinnedConnection',
     'Nodes': 'ClusterClient',
     'Reading': 'RedisReader',
-    'Step': 'a reducer call',
-    'Word': 'an option',
     'Writing': 'RedisWriter',
 }
 """Whole names; as parts of others these words have their ordinary meaning."""
 
 REPLACED_TEXTS = {
     r'folds?|folded|folding': 'reduce, process',
-    r'gatherers?|carr(y|ies|ied)(?! (it |them )?out)': 'write queue, write a batch',
+    r'gatherers?': 'write queue',
     r'lanes?': 'queue',
     r'guess(es)?': 'cached text',
     r'patience': 'retry timeout',

@@ -1,11 +1,11 @@
-"""Processes that contend for the same keys, and write down what they tried and what they were told.
+"""Processes that contend for the same keys, and log what they tried and how it ended.
 
     python -m tests.support.contenders SPECIFICATIONS
 
 The specifications are a JSON array, one for each process: ``settings`` of a router, ``kind`` (``values`` or
-``events``), ``name`` of the process, ``tasks`` in it, ``rounds`` of each, ``tells`` (whether it prints its name at each
-attempt), ``log`` (a file that gets a line before and after each attempt, so that nothing is forgotten when the process
-is killed).
+``events``), ``name`` of the process, ``tasks`` in it, ``rounds`` of each, ``prints`` (whether it prints its name at
+each attempt), ``log`` (a file that gets a line before and after each attempt, so that nothing is forgotten when the
+process is killed).
 A process prints its name and number when it is ready, and begins at SIGUSR1.
 """
 
@@ -36,14 +36,14 @@ SINGLE, PAIR = 'single', ('left', 'right')
 """The keys that the values are in."""
 
 MAIN_SOCKETS = 20
-"""So many sockets of a process are one student's, the others another one's."""
+"""How many sockets of a process are those of one student; the others are those of another one."""
 
 
 class Contender:
-    """See the module.
+    """One of the processes.
 
     Args:
-        specification: as described there.
+        specification: as the module describes it.
     """
 
     def __init__(self, specification: dict[str, Any]) -> None:
@@ -56,11 +56,11 @@ class Contender:
     def note(self, **line: Any) -> None:
         """Append a line to the log, in one write."""
         os.write(self._log, json.dumps(line | {'at': time.monotonic_ns()}).encode() + b'\n')
-        if self.specification['tells'] and ('write' in line or 'event' in line):
+        if self.specification['prints'] and ('write' in line or 'event' in line):
             os.write(1, f'{self.name}\n'.encode())
 
     async def run(self) -> None:
-        """Contend, from the signal on."""
+        """Contend from SIGUSR1 on."""
         begin = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin.set)
         work = {'values': self._values, 'events': self._events}[self.specification['kind']]
@@ -88,12 +88,12 @@ class Contender:
 
         self.counted['updates'] += 1
         self.note(write=new, key=SINGLE, old=None)
-        await self._told(new, store.update(SINGLE, replace))
+        await self._log_outcome(new, store.update(SINGLE, replace))
 
     async def _compare_and_set(self, store: Store, new: str) -> None:
         old = await self._read(store, SINGLE)
         self.note(write=new, key=SINGLE, old=old)
-        await self._told(new, store.compare_and_set(SINGLE, MISSING if old is None else old, new))
+        await self._log_outcome(new, store.compare_and_set(SINGLE, MISSING if old is None else old, new))
 
     async def _commit_pair(self, store: Store, new: str) -> None:
         started = time.monotonic_ns()
@@ -101,9 +101,9 @@ class Contender:
         self.note(read=old, key=PAIR[0], started=started, torn=old != other)
         self.note(write=new, key=PAIR[0], old=old)
         expected = dict.fromkeys(PAIR, MISSING if old is None else old)
-        await self._told(new, store.commit(dict.fromkeys(PAIR, new), expected))
+        await self._log_outcome(new, store.commit(dict.fromkeys(PAIR, new), expected))
 
-    async def _told(self, new: str, attempt: Awaitable[Any]) -> None:
+    async def _log_outcome(self, new: str, attempt: Awaitable[Any]) -> None:
         try:
             outcome = Outcome.FAILED if await attempt is False else Outcome.OK
         except StoreUnavailable:
@@ -150,26 +150,26 @@ class Contender:
         return state, len(state)
 
     def _count_commits(self, store: Any) -> None:
-        """Count the commits, and the loads that carry more than one of them."""
-        carry = store._write_batch
+        """Count the commits, and the batches of more than one of them."""
+        write_batch = store._write_batch
 
-        def counted_carry(load: Any, answer: Any) -> Any:
-            self.counted['commits'] += len(load)
-            self.counted['loads of several'] += len(load) > 1
-            return carry(load, answer)
+        def counted_write_batch(batch: Any, on_batch_done: Any) -> Any:
+            self.counted['commits'] += len(batch)
+            self.counted['batches of several'] += len(batch) > 1
+            return write_batch(batch, on_batch_done)
 
-        store._write_batch = counted_carry
+        store._write_batch = counted_write_batch
 
 
 async def _answered(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until there is an answer: what could not be reached has changed nothing."""
+    """Call until the store can be reached; a call that could not reach it has changed nothing."""
     while True:
         with suppress(StoreUnavailable):
             return await call()
 
 
 def main(specifications: list[dict[str, Any]]) -> int:
-    """Run the processes; 0 if none but those that were killed failed."""
+    """Run the processes; return 1 if one failed that was not killed."""
     numbers: set[int] = set()
     for specification in specifications:
         number = os.fork()

@@ -1,7 +1,7 @@
 """Checks recorded histories of one key for linearizability.
 
 Every value written is unique and names the value it replaced, so the values of a key form a chain. The history is
-right if the chain holds every write that was acknowledged, once, none that was refused, and if its order does not
+right if the chain holds every write that was acknowledged, once, none that was rejected, and if its order does not
 contradict the clock: what had ended before something else began comes before it.
 """
 
@@ -13,7 +13,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """What the writer was told."""
+    """How an attempt ended, as far as the writer knows."""
 
     OK = 'ok'
     FAILED = 'the condition did not hold'
@@ -46,17 +46,20 @@ class Read:
     end: int
 
 
-def faults(writes: Iterable[Write], reads: Sequence[Read], final: str | None) -> list[str]:
-    """What is wrong with the history of one key that was missing at first; nothing if it is linearizable.
+def violations(writes: Iterable[Write], reads: Sequence[Read], final: str | None) -> list[str]:
+    """Find what contradicts linearizability in the history of one key that was missing at first.
 
     Args:
         writes: every attempt.
         reads: what was read, in any order.
         final: the value at the end.
+
+    Returns:
+        A sentence for each violation.
     """
     attempts = list(writes)
     seen = {read.value for read in reads} | {final} | {write.old for write in attempts if write.outcome is Outcome.OK}
-    found = [f'{write.new} was refused, and is there' for write in attempts if _refused_yet_seen(write, seen)]
+    found = [f'{write.new} was rejected, and is there' for write in attempts if _rejected_yet_seen(write, seen)]
     applied = [write for write in attempts if write.outcome is Outcome.OK]
     # One whose writer was killed counts if its value was ever seen, and so do those it replaced.
     unclear = {write.new: write for write in attempts if write.outcome is Outcome.UNCLEAR}
@@ -84,11 +87,11 @@ def faults(writes: Iterable[Write], reads: Sequence[Read], final: str | None) ->
     return found or [
         *_against_the_clock(chain),
         *_stale_reads(chain, reads),
-        *_refused_without_cause(chain, (write for write in attempts if write.outcome is Outcome.FAILED)),
+        *_rejected_without_cause(chain, (write for write in attempts if write.outcome is Outcome.FAILED)),
     ]
 
 
-def _refused_yet_seen(write: Write, seen: set[str | None]) -> bool:
+def _rejected_yet_seen(write: Write, seen: set[str | None]) -> bool:
     return write.outcome in (Outcome.FAILED, Outcome.UNAVAILABLE) and write.new in seen
 
 
@@ -115,13 +118,13 @@ def _stale_reads(chain: list[Write], reads: Iterable[Read]) -> Iterable[str]:
             yield f'{read.value} was read after {chain[number + 1].new} had replaced it'
 
 
-def _refused_without_cause(chain: list[Write], refused: Iterable[Write]) -> Iterable[str]:
+def _rejected_without_cause(chain: list[Write], rejected: Iterable[Write]) -> Iterable[str]:
     position = {write.new: number for number, write in enumerate(chain)}
-    for write in refused:
+    for write in rejected:
         number = -1 if write.old is None else position.get(write.old)
         if number is None:
             continue  # what it expected never was there
         there_before = number < 0 or chain[number].end < write.start
         there_after = number + 1 == len(chain) or chain[number + 1].start > write.end
         if there_before and there_after:
-            yield f'{write.new} was refused, though {write.old} was there all the time'
+            yield f'{write.new} was rejected, though {write.old} was there all the time'

@@ -24,7 +24,7 @@ import pytest
 
 from learning_observer_kvs.kvs import KVSRouter
 from tests.support.contenders import PAIR, SINGLE
-from tests.support.history import Outcome, Read, Write, faults
+from tests.support.history import Outcome, Read, Write, violations
 from tests.support.proxy import Fault, Proxy
 from tests.support.redis_server import RedisServer
 
@@ -118,7 +118,7 @@ async def contest(folder: Path, target: Target, kind: str, *, tasks: int, rounds
 
     def specification(name: str, tasks: int, rounds: int) -> dict[str, Any]:
         about = {'name': name, 'kind': kind, 'tasks': tasks, 'rounds': rounds, 'settings': target.settings}
-        return about | {'log': str(folder / f'{name}.log'), 'tells': name in victims}
+        return about | {'log': str(folder / f'{name}.log'), 'prints': name in victims}
 
     victims = [f'victim{number}' for number in range(kills)]
     finishing = [f'process{number}' for number in range(PROCESSES)]
@@ -185,14 +185,14 @@ async def test_updates_compare_and_sets_and_commits_are_linearizable(
     assert not any(line.get('torn') for line in held.lines())
     for key, value in ((SINGLE, single), (PAIR[0], left)):
         writes, reads = history(held, key)
-        assert faults(writes, reads, value) == []
+        assert violations(writes, reads, value) == []
         outcomes = Counter(write.outcome for write in writes)
         total += outcomes
         assert outcomes[Outcome.OK] > PROCESSES
         assert outcomes[Outcome.FAILED]  # another writer was faster
     counted = held.counted()
     assert counted['runs'] > counted['updates'], 'no update met a conflict'
-    assert counted['loads of several']
+    assert counted['batches of several']
     assert any(write.outcome is Outcome.UNCLEAR for key in (SINGLE, PAIR[0]) for write in history(held, key)[0])
     assert bool(target.dropped) is target.drops
     summary = ', '.join(f'{total[outcome]:,} {outcome.name.lower()}' for outcome in Outcome)

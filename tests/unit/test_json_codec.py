@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import json
+import math
 import sys
 import tracemalloc
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +98,69 @@ def test_indented_text_means_the_same_and_keeps_big_integers() -> None:
         json_codec.indented(text).decode()
         == '{\n  "n": 1180591620717411303424,\n  "é": [\n    1.0,\n    "a\\"b"\n  ]\n}\n'
     )
+
+
+def test_indented_text_with_a_lone_surrogate_looks_like_any_other() -> None:
+    text = json_codec.encode({'a': '\ud800', 'b': [1]})
+    assert (
+        json_codec.indented(text)
+        == rb"""{
+  "a": "\ud800",
+  "b": [
+    1
+  ]
+}
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [
+        ({1: [True, 2], 'a': (None, 1.5)}, b'{"1":[true,2],"a":[null,1.5]}'),
+        ({'a': '\ud800', 'b': [1, 2]}, rb'{"a":"\ud800","b":[1,2]}'),
+        ({1: 'é'}, '{"1":"é"}'.encode()),
+    ],
+    ids=['keys that are not text', 'a lone surrogate', 'letters beyond ASCII'],
+)
+def test_a_value_that_the_fast_codec_leaves_is_as_compact_as_any_other(value: Any, text: bytes) -> None:
+    assert json_codec.encode(value) == text
+
+
+def test_one_object_may_stand_in_several_places_of_a_value() -> None:
+    shared = Counter('ab')
+    assert json_codec.encode({1: shared, 2: shared, 3: [shared]}) == (
+        b'{"1":{"a":1,"b":1},"2":{"a":1,"b":1},"3":[{"a":1,"b":1}]}'
+    )
+
+
+NOTHING: Any = []
+CIRCULAR: dict[str, Any] = {}
+CIRCULAR['a'] = [CIRCULAR]
+DEEP: Any = functools.reduce(lambda value, _: [value], range(json_codec.MAX_DEPTH), NOTHING)
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        ({'a': [math.nan]}, "value['a'][0]: nan has no JSON form; use None, or leave it out."),
+        (-math.inf, 'value: -inf has no JSON form; use None, or leave it out.'),
+        ({'a': {1}}, "value['a']: set has no JSON form; use dict, list, text, numbers, booleans or None."),
+        ([b'x'], 'value[0]: bytes has no JSON form; use dict, list, text, numbers, booleans or None.'),
+        (DEEP, 'value: it nests deeper than 254 levels; store a flatter value.'),
+        (CIRCULAR, "value['a'][0]: it contains itself; store a value without circular references."),
+        ({1: 1, '1': 2}, "value: two keys become the same text '1'; use text keys that differ."),
+        ({'a': {(1, 2): 3}}, "value['a']: the key (1, 2) has no JSON form; use text as keys."),
+        ({math.nan: 1}, 'value: the key nan has no JSON form; use text as keys.'),
+        ([1 << 100_000], 'value[0]: an integer of 100,001 bits has no JSON form here; use text.'),
+        ({1 << 100_000: 1}, 'value: an integer of 100,001 bits has no JSON form here; use text.'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_a_rejected_value_is_named_with_its_path_and_a_hint(value: Any, message: str) -> None:
+    with pytest.raises(InvalidValue) as rejected:
+        json_codec.encode(value)
+    assert str(rejected.value) == message
 
 
 @pytest.mark.parametrize('size', [1, 100, 3000, 50_000])
