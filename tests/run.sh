@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 # Measured on two cores that did nothing else, with .venv in place.
 usual='about 8 minutes'
-long='about 25 minutes'
+long='about 15 minutes'
 
 . devdata/venv.sh
 
