@@ -190,7 +190,8 @@ class Backend(ABC):
         commit overrides this.
 
         Args:
-            writes, expected: as for :meth:`commit_bytes`.
+            writes: bytes by key, as for :meth:`commit_bytes`.
+            expected: the bytes that keys must hold, as for :meth:`commit_bytes`.
             on_done: called once with the outcome, in this event loop, perhaps before this method returns.
             refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
 

@@ -70,7 +70,9 @@ class InMemoryKVS(Store):
         """Write on condition, and call back with the outcome before this returns.
 
         Args:
-            writes, expected, on_done: as for :meth:`Store.submit`.
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold; ``None`` for a key that must be missing.
+            on_done: gets the outcome.
             refresh: not used; nothing expires here.
         """
         on_done(self.commit_bytes_now(writes, expected))
