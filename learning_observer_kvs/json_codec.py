@@ -40,6 +40,8 @@ _FLOAT = b'\xcb'
 """The first byte of every float in MessagePack; the byte may occur elsewhere, too."""
 
 _decode = msgspec.json.Decoder().decode
+_dumps = orjson.dumps
+_pack = ormsgpack.packb
 
 
 def encode(value: JSON) -> bytes:
@@ -58,8 +60,8 @@ def encode(value: JSON) -> bytes:
     try:
         # In this order: orjson has no bound on nested tuples, and writes beyond its memory where they are very deep.
         # In a list, because ormsgpack accepts one level more than MAX_DEPTH, of any kind.
-        packed = ormsgpack.packb([value], option=_PLAIN_ONLY_TOO)
-        text = orjson.dumps(value, option=_PLAIN_ONLY)
+        packed = _pack([value], option=_PLAIN_ONLY_TOO)
+        text = _dumps(value, option=_PLAIN_ONLY)
     except TypeError:
         return _encode_exactly(value)
     if _FLOAT in packed and b'null' in text and _decode(text) != value:

@@ -8,7 +8,7 @@ from contextvars import Context, copy_context
 from typing import Any, TypeAlias
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, ReducerError
+from learning_observer_kvs.errors import CorruptValue, InvalidValue, ReducerError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.keys import check_key, display_key
 
@@ -146,11 +146,19 @@ class Batch:
             check_key(internal_key)
             check_key(external_key)
         if internal is not False:
-            text = encode(internal_key, internal)
+            text = _text(encode, internal_key, internal)
         elif text is None:
             text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
         if external is not False:
-            self.writes[external_key] = encode(external_key, external)
+            self.writes[external_key] = _text(encode, external_key, external)
         if text is not self.text:
             self.writes[internal_key] = self.text = text
         event.result = external
+
+
+def _text(encode: Encode, key: str, value: JSON) -> bytes:
+    """The same as ``encode``, which is called for its message alone."""
+    try:
+        return json_codec.encode(value)
+    except InvalidValue:
+        return encode(key, value)

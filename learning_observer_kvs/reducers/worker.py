@@ -54,7 +54,8 @@ class ReducerWorker:
         self._store = store
         self._encode, self._decode = store.encode, store.decode
         self._locks = store.key_locks.here()
-        self._cache = StateCache(store.cache_bytes)
+        self._is_immediate = store.IS_IMMEDIATE
+        self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
         self._queued: dict[str, int] = {}
         self._busy = 0
@@ -238,7 +239,11 @@ class ReducerWorker:
     def _on_ready(self, key: str, queue: EventQueue) -> None:
         """The key is held for a queue of events now."""
         self._busy += 1
-        self._server.add(key, queue)
+        if all(event.is_withdrawn() for event in queue.events):
+            self._note_dequeued(key, len(queue.events))
+            self._next(key, None)
+        else:
+            self._server.add(key, queue)
 
     async def _serve(self, key: str, queue: EventQueue) -> None:
         """Reduce events that wait, and commit once."""
@@ -320,11 +325,10 @@ class ReducerWorker:
 
     def _open(self, key: str) -> Batch | None:
         """The batch that an event of a free key joins; ``None`` if the state must be read."""
+        if self._is_immediate:
+            return Batch(self._store.read_bytes_now(key), False)
         text = self._cache.get(key)
-        if text is not None:
-            return Batch(text, True)
-        text, is_known = self._store.read_bytes_now(key)
-        return Batch(text, False) if is_known else None
+        return None if text is None else Batch(text, True)
 
     async def _read(self, key: str, attempt: int = 0) -> Batch:
         [text] = await self._store.read_bytes([key])
@@ -375,6 +379,9 @@ class ReducerWorker:
         if not batch.writes and not batch.is_cached:
             self._committed(key, batch, rest, True)
             return
+        if self._is_immediate:
+            self._committed(key, batch, rest, self._store.commit_bytes_now(batch.writes, {key: batch.base}))
+            return
         # Cached text decides nothing alone: without anything to write, the comparison is still made.
         refresh: Collection[str] = ()
         if self._store.has_ttl and batch.writes:
@@ -390,7 +397,7 @@ class ReducerWorker:
         if batch.outcome is None:
             batch.outcome = outcome
         if outcome is True:
-            if batch.text is not None:
+            if batch.text is not None and not self._is_immediate:
                 self._cache.put(key, batch.text)
             for event in batch.events:
                 if event.done is not None:

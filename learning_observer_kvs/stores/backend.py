@@ -56,6 +56,9 @@ class Backend(ABC):
     SCAN_REPEATS: ClassVar[bool] = True
     """Whether a scan may give a key twice; ``keys`` and ``dump`` remember what they have seen then."""
 
+    IS_IMMEDIATE: ClassVar[bool] = False
+    """Whether ``read_bytes_now`` and ``commit_bytes_now`` work: nothing needs waiting, so no text is cached."""
+
     has_ttl = False
     """Whether what is written expires: both states of a reducer then get the same time to live."""
 
@@ -199,16 +202,28 @@ class Backend(ABC):
         _COMMITS.add(task)
         task.add_done_callback(functools.partial(_task_done, on_done))
 
-    def read_bytes_now(self, key: str) -> tuple[bytes | None, bool]:
-        """Return what is stored under a key, if that is known without waiting.
+    def read_bytes_now(self, key: str) -> bytes | None:
+        """Return the stored bytes of a key without waiting; only where ``IS_IMMEDIATE``.
 
         Args:
             key: the key.
 
         Returns:
-            The bytes, ``None`` for a missing key, and whether they are known.
+            The bytes; ``None`` when missing.
         """
-        return None, False
+        raise NotImplementedError(f'{type(self).__name__} cannot read without waiting.')
+
+    def commit_bytes_now(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        """Write all or nothing, on condition, without waiting; only where ``IS_IMMEDIATE``.
+
+        Args:
+            writes: as for :meth:`commit_bytes`.
+            expected: as for :meth:`commit_bytes`.
+
+        Returns:
+            Whether the condition held and everything was written; otherwise nothing was.
+        """
+        raise NotImplementedError(f'{type(self).__name__} cannot write without waiting.')
 
     def encode(self, key: str, value: JSON) -> bytes:
         """Return a value's JSON text.

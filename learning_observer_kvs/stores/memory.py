@@ -30,10 +30,11 @@ class InMemoryKVS(Store):
 
     TYPE: ClassVar[str] = 'stub'
     SCAN_REPEATS: ClassVar[bool] = False
+    IS_IMMEDIATE: ClassVar[bool] = True
     OPTIONS: ClassVar[tuple[Option, ...]] = Store.COMMON
 
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
-        super().__init__(**common | {'cache_bytes': 0})  # reading costs nothing here
+        super().__init__(**common)
         self._texts: dict[str, bytes] = {}
         self._order: SortedList[str] = SortedList()
         _LIVE.add(self)
@@ -57,7 +58,7 @@ class InMemoryKVS(Store):
             writes: bytes by key; ``None`` removes the key.
             expected: the bytes that keys must hold; ``None`` for a key that must be missing.
         """
-        return self._write_now(writes, expected)
+        return self.commit_bytes_now(writes, expected)
 
     def submit(
         self,
@@ -74,9 +75,18 @@ class InMemoryKVS(Store):
             on_done: gets the outcome.
             refresh: not used; nothing expires here.
         """
-        on_done(self._write_now(writes, expected))
+        on_done(self.commit_bytes_now(writes, expected))
 
-    def _write_now(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+    def commit_bytes_now(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        """Write all or nothing, on condition.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold; ``None`` for a key that must be missing.
+
+        Returns:
+            Whether the condition held and everything was written; otherwise nothing was.
+        """
         texts = self._texts
         for key, text in expected.items():
             if texts.get(key) != text:
@@ -90,13 +100,16 @@ class InMemoryKVS(Store):
                 texts[key] = text
         return True
 
-    def read_bytes_now(self, key: str) -> tuple[bytes | None, bool]:
-        """Return what is stored under a key, which is always known here.
+    def read_bytes_now(self, key: str) -> bytes | None:
+        """Return the stored bytes of a key.
 
         Args:
             key: the key.
+
+        Returns:
+            The bytes; ``None`` when missing.
         """
-        return self._texts.get(key), True
+        return self._texts.get(key)
 
     async def _remove(self, key: str) -> bool:
         return self._drop(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.reducers import worker_of
@@ -53,6 +53,8 @@ async def first_only(state: Any) -> Any:
 
 class Away(InMemoryKVS):
     """A store whose backend can be away."""
+
+    IS_IMMEDIATE: ClassVar[bool] = False
 
     away: Exception | Literal[False] | None = None
     """What every write comes to; ``None`` while it is there."""
