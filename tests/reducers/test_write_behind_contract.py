@@ -40,7 +40,7 @@ class TestContractBetweenFlushes(StoreContract):
             await store.close()
             await store.connection.close()
 
-    async def test_writes_in_between_are_seen_and_the_event_is_reduced_again(self, store: Store) -> None:
+    async def test_after_a_write_by_another_call_the_event_is_processed_again(self, store: Store) -> None:
         runs = []
 
         async def step(state: Any) -> Any:
