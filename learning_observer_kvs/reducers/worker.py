@@ -23,7 +23,14 @@ from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, in_context
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Hold, Holder, waits_for_itself
+from learning_observer_kvs.stores.key_locks import (
+    CURRENT,
+    RESERVED,
+    Hold,
+    Holder,
+    current_holder,
+    waits_for_itself,
+)
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.overlay import NOTHING
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
@@ -101,7 +108,7 @@ class ReducerWorker:
         if self._server.is_slice_over():
             queue = EventQueue(self._on_ready)
             queue.events.append(event)
-            self._queued[key] = 1
+            self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
             self._on_ready(key, queue)
             return await event.wait(self._loop)
         self._busy += 1
@@ -110,7 +117,7 @@ class ReducerWorker:
             batch = self._open(key) or await self._read(key)
             await self._reduce(key, batch, event)
         except BaseException:
-            self._release(key)
+            self._next(key, None)
             raise
         batch.events.append(event)
         self._commit(key, batch, None)
@@ -162,9 +169,13 @@ class ReducerWorker:
             timeout: seconds after which those that have not are counted in the log.
         """
         self._is_closing = self._is_full = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._drain()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._drain()
+        except asyncio.CancelledError:
+            self._is_closing = self._is_full = False  # the store was not closed: it can be used as before
+            raise
         if unsaved := self._unsaved():
             log.error('%r was closed with %d events not saved.', self._store, unsaved)
 
@@ -178,12 +189,22 @@ class ReducerWorker:
         """
         return self._locks.hold(keys)
 
-    async def flush_held(self, keys: Collection[str] | None, hold: Hold) -> None:
+    async def flush_held(self, keys: Collection[str] | None) -> bool:
         """Write what is pending of keys that are held: nothing here.
 
         Args:
             keys: the keys; ``None`` for every key.
-            hold: what holds them.
+
+        Returns:
+            Whether it was written.
+        """
+        return True
+
+    def resume_flushes(self, keys: Collection[str] | None) -> None:
+        """Begin the flushes that were asked for while keys were held: none here.
+
+        Args:
+            keys: the keys; ``None`` for every key.
         """
 
     def forget(self, keys: Collection[str] | None) -> None:
@@ -201,7 +222,7 @@ class ReducerWorker:
     # Waiting in line
 
     async def _wait_in_queue(self, key: str, event: Event) -> JSON:
-        locks, holder = self._locks, CURRENT.get()
+        locks, holder = self._locks, current_holder()
         if holder is not None and locks.depends_on_caller([key]):
             raise waits_for_itself([key])
         queued = self._queued.get(key, 0)
@@ -243,7 +264,11 @@ class ReducerWorker:
         """Reduce events that wait, and commit once."""
         events = [queue.events.popleft() for _ in range(min(len(queue.events), MAX_BATCH))]
         self._note_dequeued(key, len(events))
-        await self._process_batch(key, events, queue if queue.events else None)
+        rest = queue if queue.events else None
+        if all(event.is_withdrawn() for event in events):
+            self._next(key, rest)
+        else:
+            await self._process_batch(key, events, rest)
 
     def _note_dequeued(self, key: str, events: int) -> None:
         left = self._queued[key] - events
@@ -268,14 +293,11 @@ class ReducerWorker:
                     batch.events.append(event)
                 if self._server.is_slice_over():
                     await asyncio.sleep(0)
-        except Exception as error:
-            self._cannot_read(key, events, rest, error)
+        except BaseException as error:
+            self._cannot_reduce(key, events, rest, error)
+            if not isinstance(error, Exception):  # the event loop ends
+                raise
             return
-        except BaseException as error:  # the event loop ends
-            for event in events:
-                event.resolve(error)
-            self._next(key, rest)
-            raise
         self._commit(key, batch, rest)
 
     def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
@@ -285,8 +307,8 @@ class ReducerWorker:
         self._note_dequeued(key, len(queue.events))
         self._release(key)
 
-    def _cannot_read(self, key: str, events: list[Event], rest: EventQueue | None, error: Exception) -> None:
-        """The state that events start from cannot be read: they have changed nothing."""
+    def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
+        """The state that events start from cannot be read, or the event loop ends: they have changed nothing."""
         for event in events:
             event.resolve(error)
         self._next(key, rest)
@@ -328,11 +350,11 @@ class ReducerWorker:
     async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
         """Run an event's reducer in this task; what it raises is noted."""
         store, held, text = self._store, self._locks.held, batch.text
-        outer = CURRENT.get()
+        outer = current_holder()
         holder = held[key] = Holder(outer)
         event.error = None
         if outer is not None:
-            outer.waits.append((self._locks, key, None))
+            outer.waits.append(holder)
         is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
         if is_large:
             await self._large.acquire()
@@ -344,20 +366,24 @@ class ReducerWorker:
                     f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
             batch.accept(store.encode, key, event, await reducing)
+        except StopIteration as error:  # of a plain function; no future takes it
+            event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
+            event.error.__cause__ = error
         except Exception as error:
             event.error = error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if (task is None or task.cancelling()) and not event.is_waited_for():
                 raise
-            event.error = error  # it met a task that was cancelled
+            event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
         finally:
             CURRENT.reset(token)
             held[key] = RESERVED
+            holder.end()
             if is_large:
                 self._large.release()
             if outer is not None:
-                outer.waits.remove((self._locks, key, None))
+                outer.waits.remove(holder)
 
     # Committing
 
