@@ -243,6 +243,7 @@ class ReducerWorker:
             return await future
         wait = (locks, key, queue)
         holder.waits.append(wait)
+        holder.give_back_permits()
         try:
             return await future
         finally:
@@ -358,6 +359,7 @@ class ReducerWorker:
         is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
         if is_large:
             await self._large.acquire()
+            holder.permit = self._large
         token = CURRENT.set(holder)
         try:
             reducing = event.call(batch.state(store.decode, key, event))
@@ -380,8 +382,6 @@ class ReducerWorker:
             CURRENT.reset(token)
             held[key] = RESERVED
             holder.end()
-            if is_large:
-                self._large.release()
             if outer is not None:
                 outer.waits.remove(holder)
 

@@ -125,6 +125,7 @@ class WriteBehindWorker(ReducerWorker):
                 after the interval.
         """
         holder = current_holder() or Holder()
+        holder.give_back_permits()
         waiting: list[asyncio.Future[None]] = []
         waits: list[Wait] = []
         try:

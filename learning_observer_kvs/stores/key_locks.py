@@ -32,20 +32,34 @@ class Holder:
         outer: the holder in whose context this one was made.
         waits: what it waits for now.
         has_ended: whether it holds nothing any more; tasks that it began may go on.
+        permit: what it gives back when it ends, or waits for a key: what it waits for may need it.
     """
 
-    __slots__ = ('has_ended', 'outer', 'waits')
+    __slots__ = ('has_ended', 'outer', 'permit', 'waits')
 
     def __init__(self, outer: Holder | None = None) -> None:
         self.outer = outer
         self.waits: list[Wait] = []
         self.has_ended = False
+        self.permit: asyncio.Semaphore | None = None
 
     def end(self) -> None:
         """Note that it holds nothing any more."""
         self.has_ended = True
+        if self.permit is not None:
+            self.permit.release()
+            self.permit = None
         while self.outer is not None and self.outer.has_ended:  # so that no chain of those that have ended grows
             self.outer = self.outer.outer
+
+    def give_back_permits(self) -> None:
+        """Give back the permit of this and of each outer holder."""
+        holder: Holder | None = self
+        while holder is not None:
+            if holder.permit is not None:
+                holder.permit.release()
+                holder.permit = None
+            holder = holder.outer
 
 
 class Waiter(Protocol):
@@ -359,6 +373,7 @@ class Hold:
         holder.waits = [(self._locks, key, self) for key in keys]
         if outer is not None:
             outer.waits.append(holder)
+            outer.give_back_permits()
         try:
             if self._locks.depends_on_caller(keys):
                 raise waits_for_itself(keys)

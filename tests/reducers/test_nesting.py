@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.reducers import serving, worker_of
+from learning_observer_kvs.reducers import serving, worker, worker_of
 from learning_observer_kvs.stores.base import Store
 from tests.support.watched import INTERNAL, Watched, count, count_slowly, process, until
 
@@ -115,3 +115,26 @@ async def test_events_that_were_all_withdrawn_are_not_committed(watched: Watched
     await until(lambda: watched.busy_keys() == 0)
     assert len(watched.commits) == 1
     assert watched.reads == reads
+
+
+async def test_reducers_of_large_states_that_wait_for_each_other_are_not_kept_by_their_number(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, 'LARGE', 0)
+    monkeypatch.setattr(worker, 'LARGE_AT_ONCE', 1)
+    go_on = asyncio.Event()
+
+    async def outer(state: Any) -> Any:
+        await go_on.wait()
+        return await worker_of(watched).process('Internal,b', 'External,b', count), 1
+
+    watched.texts |= {INTERNAL: b'10', 'Internal,b': b'20'}
+    first = process(watched, outer)
+    await asyncio.sleep(0.01)
+    second = process_other(watched, 'b', count)
+    await asyncio.sleep(0.01)
+    go_on.set()
+    async with asyncio.timeout(5):
+        assert (await first, await second) == (1, 21)
+    assert watched.busy_keys() == 0
+    assert not worker_of(watched)._large.locked()
