@@ -10,6 +10,7 @@ import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.reducers import worker_of, write_behind
+from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.types import OnDone
 from tests.support.watched import count, count_slowly, until
@@ -206,7 +207,7 @@ async def test_a_store_whose_closing_was_cancelled_goes_on(store: Held) -> None:
 async def test_a_close_that_finds_nothing_to_flush_still_lets_the_loop_go_on(
     store: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.stores.base.CLOSE_TIMEOUT', 0.1)
+    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 0.1)
     await process(store, A, count)
 
     go_on = asyncio.Event()
@@ -224,3 +225,23 @@ async def test_a_close_that_finds_nothing_to_flush_still_lets_the_loop_go_on(
     async with asyncio.timeout(5):
         assert await updated == 3
         await written
+
+
+async def test_a_close_that_ends_late_leaves_what_came_after_the_first_to_it(
+    store: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await process(store, A, count)
+    store.is_holding = True
+    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 0.01)
+    first = asyncio.ensure_future(store.close())
+    await spin()
+    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 0.1)
+    second = asyncio.ensure_future(store.close())
+    await first
+    store.held.clear()
+    store.is_holding = False
+    assert await process(store, B, count) == 1
+    await second
+    assert await store[B[0]] == 1
+    await store.flush()
+    assert store._texts[B[0]] == b'1'
