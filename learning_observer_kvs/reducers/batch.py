@@ -59,6 +59,10 @@ class Event:
         """Tell whether the caller was cancelled while it waited."""
         return self.done is not None and self.done.cancelled()
 
+    def is_waited_for(self) -> bool:
+        """Tell whether a caller waits in its own task for this; the end of an event loop cancels that task, too."""
+        return self.done is not None and not self.done.done()
+
     def resolve(self, error: BaseException | None) -> None:
         """Let the caller go on with its own result or error.
 

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from types import TracebackType
 from typing import Protocol
 
+from learning_observer_kvs.errors import Conflict
 from learning_observer_kvs.stores.key_locks import Hold
+from learning_observer_kvs.stores.pacing import MAX_TRIES
 
 
 class Worker(Protocol):
@@ -19,13 +21,25 @@ class Worker(Protocol):
             keys: the keys; ``None`` for every key.
         """
 
-    async def flush_held(self, keys: Collection[str] | None, hold: Hold) -> None:
+    async def flush_held(self, keys: Collection[str] | None) -> bool:
         """Write what is pending of keys that are held.
 
         Args:
             keys: the keys; ``None`` for every key.
-            hold: what holds them.
+
+        Returns:
+            Whether it was written; otherwise its events must be reduced again first, while the keys are not held.
         """
+
+    def resume_flushes(self, keys: Collection[str] | None) -> None:
+        """Begin the flushes that were asked for while keys were held.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+        """
+
+    async def flush(self) -> None:
+        """Write what is pending of all keys."""
 
     def forget(self, keys: Collection[str] | None) -> None:
         """Forget the cached text of keys.
@@ -51,13 +65,19 @@ class ExclusiveAccess:
         self._hold = worker.hold(keys)
 
     async def __aenter__(self) -> Hold:
-        hold = await self._hold.__aenter__()
-        try:
-            await self._worker.flush_held(self._keys, hold)
-        except BaseException as error:
-            await hold.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return hold
+        worker, keys = self._worker, self._keys
+        for _ in range(MAX_TRIES):
+            try:
+                await self._hold.__aenter__()
+                if await worker.flush_held(keys):
+                    return self._hold
+            except BaseException:
+                await self._let_go()
+                raise
+            await self._let_go()
+            await worker.flush()
+            self._hold = worker.hold(keys)
+        raise Conflict(f'Other processes kept writing what was pending; gave up after {MAX_TRIES} tries.')
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,3 +85,7 @@ class ExclusiveAccess:
         # Also after a failure: what is there now is not known.
         self._worker.forget(self._keys)
         await self._hold.__aexit__(kind, error, trace)
+
+    async def _let_go(self) -> None:
+        await self._hold.__aexit__(None, None, None)
+        self._worker.resume_flushes(self._keys)

@@ -116,8 +116,7 @@ class QueueServer:
                 else:
                     await self._serve(*self._ready.popleft())
         except BaseException as error:
-            self._serving = this  # so that what becomes ready meanwhile is abandoned, too
-            while self._ready:
+            while self._serving is this and self._ready:
                 self._abandon(*self._ready.popleft(), error)
             raise
         finally:
@@ -140,15 +139,22 @@ def run_on(context: Context, work: Coroutine[Any, Any, T], waits_for: Any) -> Ge
     Returns:
         What the coroutine returns.
     """
-    while True:
-        step: Callable[[], Any]
-        try:
-            answer = yield waits_for
-        except BaseException as error:
-            step = functools.partial(work.throw, error)
-        else:
-            step = functools.partial(work.send, answer)
-        try:
-            waits_for = context.run(step)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    task = asyncio.current_task()
+    cancelling = task.cancelling() if task is not None else 0
+    try:
+        while True:
+            step: Callable[[], Any]
+            try:
+                answer = yield waits_for
+            except BaseException as error:
+                step = functools.partial(work.throw, error)
+            else:
+                step = functools.partial(work.send, answer)
+            try:
+                waits_for = context.run(step)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+    finally:
+        # What cancelled the work, as a timeout of its own does, is no concern of what the task does next.
+        while task is not None and task.cancelling() > cancelling:
+            task.uncancel()

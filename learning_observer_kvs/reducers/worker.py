@@ -23,7 +23,14 @@ from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Hold, Holder, waits_for_itself
+from learning_observer_kvs.stores.key_locks import (
+    CURRENT,
+    RESERVED,
+    Hold,
+    Holder,
+    current_holder,
+    waits_for_itself,
+)
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.overlay import NOTHING
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
@@ -103,7 +110,7 @@ class ReducerWorker:
         if self._server.is_slice_over():
             queue = EventQueue(self._on_ready)
             queue.events.append(event)
-            self._queued[key] = 1
+            self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
             self._on_ready(key, queue)
             return await event.wait(self._loop)
         self._busy += 1
@@ -164,9 +171,13 @@ class ReducerWorker:
             timeout: seconds after which those that have not are counted in the log.
         """
         self._is_closing = self._is_full = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._drain()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._drain()
+        except asyncio.CancelledError:
+            self._is_closing = self._is_full = False  # the store was not closed: it can be used as before
+            raise
         if unsaved := self._unsaved():
             log.error('%r was closed with %d events not saved.', self._store, unsaved)
 
@@ -180,12 +191,22 @@ class ReducerWorker:
         """
         return self._locks.hold(keys)
 
-    async def flush_held(self, keys: Collection[str] | None, hold: Hold) -> None:
+    async def flush_held(self, keys: Collection[str] | None) -> bool:
         """Write what is pending of keys that are held: nothing here.
 
         Args:
             keys: the keys; ``None`` for every key.
-            hold: what holds them.
+
+        Returns:
+            Whether it was written.
+        """
+        return True
+
+    def resume_flushes(self, keys: Collection[str] | None) -> None:
+        """Begin the flushes that were asked for while keys were held: none here.
+
+        Args:
+            keys: the keys; ``None`` for every key.
         """
 
     def forget(self, keys: Collection[str] | None) -> None:
@@ -203,7 +224,7 @@ class ReducerWorker:
     # Waiting in line
 
     async def _wait_in_queue(self, key: str, event: Event) -> JSON:
-        locks, holder = self._locks, CURRENT.get()
+        locks, holder = self._locks, current_holder()
         if holder is not None and locks.depends_on_caller([key]):
             raise waits_for_itself([key])
         queued = self._queued.get(key, 0)
@@ -223,11 +244,12 @@ class ReducerWorker:
         if holder is None:
             return await future
         wait = (locks, key, queue)
-        holder.waits = [*holder.waits, wait]
+        holder.add_wait(wait)
+        holder.give_back_permits()
         try:
             return await future
         finally:
-            holder.waits = [other for other in holder.waits if other is not wait]
+            holder.remove_wait(wait)
 
     async def _wait_for_capacity(self) -> None:
         """Wait while this is full."""
@@ -249,7 +271,11 @@ class ReducerWorker:
         """Reduce events that wait, and commit once."""
         events = [queue.events.popleft() for _ in range(min(len(queue.events), MAX_BATCH))]
         self._note_dequeued(key, len(events))
-        await self._process_batch(key, events, queue if queue.events else None)
+        rest = queue if queue.events else None
+        if all(event.is_withdrawn() for event in events):
+            self._next(key, rest)
+        else:
+            await self._process_batch(key, events, rest)
 
     def _note_dequeued(self, key: str, events: int) -> None:
         left = self._queued[key] - events
@@ -282,14 +308,11 @@ class ReducerWorker:
                     batch.events.append(event)
                 if self._server.is_slice_over():
                     await asyncio.sleep(0)
-        except Exception as error:
-            self._cannot_read(key, events, rest, error)
+        except BaseException as error:
+            self._cannot_reduce(key, events, rest, error)
+            if not isinstance(error, Exception):  # the event loop ends
+                raise
             return
-        except BaseException as error:  # the event loop ends
-            for event in events:
-                event.resolve(error)
-            self._next(key, rest)
-            raise
         self._commit(key, batch, rest)
 
     def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
@@ -299,8 +322,8 @@ class ReducerWorker:
         self._note_dequeued(key, len(queue.events))
         self._next(key, None)
 
-    def _cannot_read(self, key: str, events: list[Event], rest: EventQueue | None, error: Exception) -> None:
-        """The state that events start from cannot be read: they have changed nothing."""
+    def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
+        """The state that events start from cannot be read, or the event loop ends: they have changed nothing."""
         for event in events:
             event.resolve(error)
         self._next(key, rest)
@@ -339,16 +362,16 @@ class ReducerWorker:
     async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
         """Run an event's reducer in this task; what it raises is noted."""
         held, text = self._locks.held, batch.text
-        outer = CURRENT.get()
+        outer = CURRENT.get() and current_holder()
         holder = held[key] = Holder()
         event.error = None
         if outer is not None:
             holder.outer = outer
-            wait = (self._locks, key, None)
-            outer.waits = [*outer.waits, wait]
+            outer.add_wait(holder)
         is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
         if is_large:
             await self._large.acquire()
+            holder.permit = self._large
         token = CURRENT.set(holder)
         try:
             reducing = event.call(batch.state(self._decode, key, event))
@@ -357,20 +380,22 @@ class ReducerWorker:
                     f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
             batch.accept(self._encode, key, event, await reducing)
+        except StopIteration as error:  # of a plain function; no future takes it
+            event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
+            event.error.__cause__ = error
         except Exception as error:
             event.error = error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if (task is None or task.cancelling()) and not event.is_waited_for():
                 raise
-            event.error = error  # it met a task that was cancelled
+            event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
         finally:
             CURRENT.reset(token)
             held[key] = RESERVED
-            if is_large:
-                self._large.release()
+            holder.end()
             if outer is not None:
-                outer.waits = [other for other in outer.waits if other is not wait]
+                outer.remove_wait(holder)
 
     # Committing
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 
 from learning_observer_kvs.errors import Overloaded, WriteUnclear
@@ -18,7 +19,7 @@ from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.key_locks import RESERVED, Hold
+from learning_observer_kvs.stores.key_locks import RESERVED, Holder, Wait, current_holder
 from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
@@ -48,9 +49,20 @@ class Pending:
         waiters: those that wait for the flush.
         flush_requested: whether to flush as soon as the key's queue is free.
         is_reduced_again: whether another process wrote in between.
+        error: why it could not be written the last time.
     """
 
-    __slots__ = ('batch', 'bytes', 'events', 'flush_requested', 'is_open', 'is_reduced_again', 'waiters', 'written')
+    __slots__ = (
+        'batch',
+        'bytes',
+        'error',
+        'events',
+        'flush_requested',
+        'is_open',
+        'is_reduced_again',
+        'waiters',
+        'written',
+    )
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -61,6 +73,7 @@ class Pending:
         self.waiters: list[asyncio.Future[None]] = []
         self.flush_requested = False
         self.is_reduced_again = False
+        self.error: BaseException | None = None
 
 
 class WriteBehindWorker(ReducerWorker):
@@ -77,7 +90,8 @@ class WriteBehindWorker(ReducerWorker):
         self._pending: dict[str, Pending] = {}
         self._texts: dict[str, bytes] = {}
         self._owners: dict[str, str] = {}
-        self._exclusive: set[str] = set()
+        self._exclusive: dict[str, asyncio.Future[None]] = {}
+        self._no_waiter = EventQueue(self._on_ready)  # in no line: what waits for a flush waits for the holder alone
         self._events = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -110,21 +124,36 @@ class WriteBehindWorker(ReducerWorker):
             StoreUnavailable, WriteUnclear, Conflict, Overloaded: it could not be written; it is kept and tried again
                 after the interval.
         """
-        waiting = []
-        for key, pending in list(self._pending.items()):
-            if self._pending.get(key) is pending and not self._locks.depends_on_caller([key]):
-                waiting.append(self._flushed(pending))
-                self._request_flush(key, pending)
-                if self._server.is_slice_over():
-                    await asyncio.sleep(0)
-        _raise_first(await asyncio.gather(*waiting, return_exceptions=True))
+        holder = current_holder() or Holder()
+        holder.give_back_permits()
+        waiting: list[asyncio.Future[None]] = []
+        waits: list[Wait] = []
+        try:
+            for key, pending in list(self._pending.items()):
+                if self._pending.get(key) is pending and not self._locks.depends_on_caller([key]):
+                    waiting.append(self._flushed(pending))
+                    waits.append((self._locks, key, self._no_waiter))
+                    holder.add_wait(waits[-1])
+                    self._request_flush(key, pending)
+                    if self._server.is_slice_over():
+                        await asyncio.sleep(0)
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        finally:
+            for wait in waits:
+                holder.remove_wait(wait)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
-    async def flush_held(self, keys: Collection[str] | None, hold: Hold) -> None:
+    async def flush_held(self, keys: Collection[str] | None) -> bool:
         """Write what is pending of keys that are held.
 
         Args:
             keys: the keys; ``None`` for every key.
-            hold: what holds them.
+
+        Returns:
+            Whether it was written. Otherwise another process wrote in between, and the events must be reduced again;
+            that is not done while the keys are held, as a reducer may need one of them.
 
         Raises:
             StoreUnavailable, WriteUnclear, Conflict, Overloaded: it could not be written; it is kept and tried again
@@ -132,25 +161,27 @@ class WriteBehindWorker(ReducerWorker):
         """
         found = [key for key in (self._pending if keys is None else keys) if key in self._pending]
         if not found:
-            return
+            return True
         waiting = []
-        self._exclusive.update(found)
-        try:
-            for key in found:
-                waiting.append(self._flushed(self._pending[key]))
-                self._locks.held[key] = RESERVED
-                self._busy += 1
-                self._write_pending(key, self._pending[key])
-            _raise_first(await asyncio.gather(*map(asyncio.shield, waiting), return_exceptions=True))
-        finally:
-            # Cancelled: what has begun is completed before the keys are released.
-            await _ended(waiting)
-            self._exclusive.difference_update(found)
-            for key in found:
-                if keys is None:  # held as one of all, not by name
-                    del self._locks.held[key]
-                else:
-                    self._locks.held[key] = hold.holder
+        for key in found:
+            waiting.append(self._loop.create_future())
+            self._exclusive[key] = waiting[-1]
+            self._busy += 1
+            self._write_pending(key, self._pending[key])
+        await _ended(waiting)  # cancelled, too: what has begun is completed before the keys are released
+        left = [self._pending[key] for key in found if key in self._pending]
+        for pending in left:
+            if pending.error is not None:
+                raise pending.error
+        return not left
+
+    def resume_flushes(self, keys: Collection[str] | None) -> None:
+        """Begin the flushes that were asked for while keys were held.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+        """
+        self._flush_requested(iter(list(self._pending if keys is None else keys)))
 
     async def close(self, timeout: float) -> None:
         """Accept no more events, and write those there are.
@@ -160,7 +191,13 @@ class WriteBehindWorker(ReducerWorker):
         """
         if self._timer is not None:
             self._timer.cancel()
-        await super().close(timeout)
+            self._timer = None
+        try:
+            await super().close(timeout)
+        except asyncio.CancelledError:
+            if self._pending:
+                self._set_timer()
+            raise
 
     def _unsaved(self) -> int:
         return self._events + sum(self._queued.values())
@@ -168,9 +205,9 @@ class WriteBehindWorker(ReducerWorker):
     async def _drain(self) -> None:
         await super()._drain()
         while self._pending:
-            try:
+            with suppress(Exception):
                 await self.flush()
-            except Exception:
+            if self._pending:
                 await asyncio.sleep(RETRY_PAUSE)  # the caller sets how long this may go on
 
     # Buffering
@@ -243,6 +280,8 @@ class WriteBehindWorker(ReducerWorker):
                     f'{self._events:,} events wait to be written to {self._store.location()}, which fails: '
                     f'{self._failure} The event was rejected; retry later.'
                 )
+            if current_holder() is not None:
+                return  # a reducer sent the event; what is pending of its own key cannot be flushed before it ends
             capacity = self._capacity
             if capacity is None:
                 capacity = self._capacity = self._loop.create_future()
@@ -280,24 +319,27 @@ class WriteBehindWorker(ReducerWorker):
                 return
 
     def _request_flush(self, key: str, pending: Pending) -> None:
-        pending.flush_requested = True
-        if key not in self._locks.held:
+        pending.flush_requested = pending.is_open  # else it is being written
+        barrier = self._locks.barrier
+        if key not in self._locks.held and (barrier is None or not barrier.is_active):
             self._locks.held[key] = RESERVED
             self._busy += 1
             self._next(key, None)
 
     def _next(self, key: str, rest: EventQueue | None) -> None:
-        pending = self._pending.get(key)
-        if pending is not None and pending.flush_requested and pending.is_open:
-            self._write_pending(key, pending, rest)  # the queue is held until the outcome is there
-        elif key in self._exclusive:
+        exclusive, pending = self._exclusive.pop(key, None), self._pending.get(key)
+        if exclusive is not None:
             self._busy -= 1  # the key is released by what has exclusive access to it
             self._look_if_idle()
+            exclusive.set_result(None)
+        elif pending is not None and pending.flush_requested and pending.is_open:
+            self._write_pending(key, pending, rest)  # the queue is held until the outcome is there
         else:
             super()._next(key, rest)
 
     def _write_pending(self, key: str, pending: Pending, rest: EventQueue | None = None) -> None:
         pending.flush_requested = pending.is_open = False
+        pending.error = None
         super()._commit(key, pending.batch, rest)
 
     def _flushed(self, pending: Pending) -> asyncio.Future[None]:
@@ -313,6 +355,10 @@ class WriteBehindWorker(ReducerWorker):
         if outcome is False:
             if batch.unclear:
                 self._server.spawn(self._settle(key, batch, rest), f'kvs flush {display_key(key)}')
+            elif pending is not None and key in self._exclusive:
+                self._reopen(pending)
+                pending.flush_requested = True  # once the key is free; those that wait for it do so until then
+                self._next(key, rest)
             else:
                 if pending is not None:
                     pending.is_reduced_again = True
@@ -374,37 +420,32 @@ class WriteBehindWorker(ReducerWorker):
                 error,
                 self._interval,
             )
-        self._failure = error
+        self._failure = pending.error = error
         self._capacity_changed()
+        self._reopen(pending)
+
+    def _reopen(self, pending: Pending) -> None:
         pending.batch.attempt = 0
         pending.is_open = True
         self._count(pending)
         self._texts.update(pending.batch.writes)  # type: ignore[arg-type]
         self._set_timer()
 
-    def _cannot_read(self, key: str, events: list[Event], rest: EventQueue | None, error: Exception) -> None:
+    def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
         pending = self._pending.get(key)
         if pending is not None and pending.is_reduced_again:
             self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit
         else:
-            super()._cannot_read(key, events, rest, error)
-
-
-def _raise_first(outcomes: list[BaseException | None]) -> None:
-    for outcome in outcomes:
-        if outcome is not None:
-            raise outcome
+            super()._cannot_reduce(key, events, rest, error)
 
 
 async def _ended(futures: Collection[asyncio.Future[None]]) -> None:
-    """Wait for futures, also while this is being cancelled."""
+    """Wait until futures are done, also while this is being cancelled."""
     cancelled: asyncio.CancelledError | None = None
     while pending := [future for future in futures if not future.done()]:
         try:
             await asyncio.wait(pending)
         except asyncio.CancelledError as error:
             cancelled = error
-    for future in futures:
-        future.exception()  # it is known
     if cancelled is not None:
         raise cancelled

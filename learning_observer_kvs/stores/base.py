@@ -345,7 +345,8 @@ class Store(Backend):
         """
         if (overlay := self._overlays.peek()) is not None:
             await overlay.close(CLOSE_TIMEOUT)
-            self._overlays.pop()
+            if self._overlays.peek() is overlay:  # else another call closed it before, and there is a new one
+                self._overlays.pop()
         await self._close()
 
     # Inside

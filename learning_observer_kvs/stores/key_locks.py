@@ -29,13 +29,53 @@ class Holder:
     """A caller that holds keys: a reducer call, an update, a write.
 
     Attributes:
-        outer: the holder in whose context this one was made; it cannot go on before this one has ended.
+        outer: the holder in whose context this one was made.
         waits: what it waits for now.
+        has_ended: whether it holds nothing any more; tasks that it began may go on.
+        permit: what it gives back when it ends, or waits for a key: what it waits for may need it.
     """
 
-    # Made with every event: an __init__ would cost more than all the rest of it.
+    # One is made with every event, so it has no __init__.
     outer: Holder | None = None
     waits: Sequence[Wait] = ()
+    has_ended = False
+    permit: asyncio.Semaphore | None = None
+
+    def add_wait(self, wait: Wait) -> None:
+        """Note what it waits for.
+
+        Args:
+            wait: what it waits for from now on, besides what it waits for already.
+        """
+        self.waits = [*self.waits, wait]
+
+    def remove_wait(self, wait: Wait) -> None:
+        """Note that a wait is over.
+
+        Args:
+            wait: as it was given to :meth:`add_wait`.
+        """
+        waits = list(self.waits)
+        waits.remove(wait)
+        self.waits = waits
+
+    def end(self) -> None:
+        """Note that it holds nothing any more."""
+        self.has_ended = True
+        if self.permit is not None:
+            self.permit.release()
+            self.permit = None
+        while self.outer is not None and self.outer.has_ended:  # so that no chain of those that have ended grows
+            self.outer = self.outer.outer
+
+    def give_back_permits(self) -> None:
+        """Give back the permit of this and of each outer holder."""
+        holder: Holder | None = self
+        while holder is not None:
+            if holder.permit is not None:
+                holder.permit.release()
+                holder.permit = None
+            holder = holder.outer
 
 
 class Waiter(Protocol):
@@ -52,14 +92,22 @@ class Waiter(Protocol):
         """Return the keys that it still waits for."""
 
 
-Wait: TypeAlias = 'tuple[KeyLocks, str, Waiter | None]'
-"""The locks, the key, and who stands in line for it; ``None`` for a caller whose event is being reduced."""
+Wait: TypeAlias = 'Holder | tuple[KeyLocks, str, Waiter | None]'
+"""A holder that must end first; or the locks, the key, and what stands in line for it (``None``: at its end)."""
 
 CURRENT: ContextVar[Holder | None] = ContextVar('learning_observer_kvs_holder', default=None)
 """The holder in whose context code runs."""
 
 RESERVED = Holder()
 """Holds a key for work that no caller's code is part of: a read, a commit, a queue that is about to be served."""
+
+
+def current_holder() -> Holder | None:
+    """Return the innermost holder in whose context the caller runs, of those that have not ended."""
+    holder = CURRENT.get()
+    while holder is not None and holder.has_ended:
+        holder = holder.outer
+    return holder
 
 
 class KeyLocks:
@@ -95,7 +143,7 @@ class KeyLocks:
         the barrier waits for.
         """
         barrier = self.barrier
-        return barrier is not None and (barrier.is_active or CURRENT.get() is None)
+        return barrier is not None and (barrier.is_active or current_holder() is None)
 
     def request(self, keys: Collection[str], waiter: Waiter) -> list[str]:
         """Take the keys that are free, and stand in line for the others.
@@ -199,7 +247,7 @@ class KeyLocks:
             them, or a waiter before the caller in a line, waits for.
         """
         chain: set[Holder] = set()
-        holder = CURRENT.get()
+        holder = current_holder()
         while holder is not None:
             chain.add(holder)
             holder = holder.outer
@@ -212,27 +260,37 @@ class KeyLocks:
             if wait in seen:
                 continue
             seen.add(wait)
-            locks, key, waiter = wait
-            holder = locks.held.get(key)
-            if holder in chain:
-                return True
-            if holder is not None:
-                to_visit += holder.waits
-            for ahead in locks.waiters_before(key, waiter):
-                to_visit += [(locks, other, ahead) for other in ahead.missing() if other != key]
+            if isinstance(wait, Holder):
+                if wait in chain:
+                    return True
+                to_visit += wait.waits
+            else:
+                locks, key, waiter = wait
+                to_visit += locks.waits_before(key, waiter)
         return False
 
-    def waiters_before(self, key: str, waiter: Waiter | None) -> Iterator[Waiter]:
-        """Yield those that stand in line before a waiter.
+    def waits_before(self, key: str, waiter: Waiter | None) -> Iterator[Wait]:
+        """Yield what must end before a waiter gets a key.
 
         Args:
-            key: the key of the line.
+            key: the key.
             waiter: the waiter; ``None`` for one that would come last.
         """
-        for other in self._waiting.get(key, ()):
-            if other is waiter:
+        if key in self.held:
+            yield self.held[key]
+        if key == _ALL:
+            for other in self.held:
+                if other != _ALL:
+                    yield self, other, None
+        line = self._waiting.get(key, ())
+        if waiter is not None and waiter not in line:
+            return  # it has the key already
+        for ahead in line:
+            if ahead is waiter:
                 return
-            yield other
+            for other in ahead.missing():
+                if other != key:
+                    yield self, other, ahead
 
 
 class Hold:
@@ -252,7 +310,7 @@ class Hold:
         self._missing: set[str] = set()
         self._granted: asyncio.Future[None] | None = None
         self.holder = Holder()
-        self.holder.outer = CURRENT.get()
+        self.holder.outer = current_holder()
         self.is_active = False
 
     async def __aenter__(self) -> Self:
@@ -275,11 +333,16 @@ class Hold:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the code of a caller: a wait of that code for a key that is held here raises."""
+        outer = self.holder.outer
+        if outer is not None:
+            outer.add_wait(self.holder)
         token = CURRENT.set(self.holder)
         try:
             yield
         finally:
             CURRENT.reset(token)
+            if outer is not None:
+                outer.remove_wait(self.holder)
 
     def missing(self) -> Collection[str]:
         """Return the keys that it still waits for."""
@@ -305,38 +368,40 @@ class Hold:
 
     async def _acquire(self, keys: Collection[str]) -> None:
         """Wait for keys, all in one step."""
-        locks = self._locks
-        self._refuse_deadlock(keys)
+        taken = self._locks.request(keys, self)
         self._missing.update(keys)
-        taken = locks.request(keys, self)
         for key in taken:
             self.granted(key)
         if self._missing:
-            await self._wait([(locks, key, self) for key in self._missing])
+            await self._wait(list(self._missing))
 
     async def _acquire_all(self) -> None:
         """Wait until no key is held, while no further caller is let in."""
         locks = self._locks
-        self._refuse_deadlock(list(locks.held))
         await self._acquire([_ALL])
         locks.barrier = self
         self.activate_if_idle()
         if not self.is_active:
-            await self._wait([(locks, key, None) for key in locks.held if key != _ALL])
+            await self._wait([_ALL])
 
-    async def _wait(self, waits: list[Wait]) -> None:
+    async def _wait(self, keys: list[str]) -> None:
         self._granted = asyncio.get_running_loop().create_future()
-        waiting = [holder for holder in (self.holder, self.holder.outer) if holder is not None]
-        for holder in waiting:
-            holder.waits = [*holder.waits, *waits]
+        holder, outer = self.holder, self.holder.outer
+        holder.waits = [(self._locks, key, self) for key in keys]
+        if outer is not None:
+            outer.add_wait(holder)
+            outer.give_back_permits()
         try:
+            if self._locks.depends_on_caller(keys):
+                raise waits_for_itself(keys)
             await self._granted
         except BaseException:
             self._release()
             raise
         finally:
-            for holder in waiting:
-                holder.waits = [wait for wait in holder.waits if wait not in waits]
+            holder.waits = ()
+            if outer is not None:
+                outer.remove_wait(holder)
 
     def _go_on(self) -> None:
         if self._granted is not None and not self._granted.done():
@@ -344,6 +409,7 @@ class Hold:
 
     def _release(self) -> None:
         locks = self._locks
+        self.holder.end()
         if self._missing:
             locks.withdraw(self._missing, self)
             self._missing.clear()
@@ -352,10 +418,6 @@ class Hold:
         owned, self._owned = self._owned, []
         for key in owned:
             locks.release(key)
-
-    def _refuse_deadlock(self, keys: Collection[str]) -> None:
-        if self._locks.depends_on_caller(keys):
-            raise waits_for_itself(keys)
 
 
 def waits_for_itself(keys: Iterable[str]) -> ReducerError:

@@ -356,3 +356,74 @@ async def test_a_wait_that_ends_is_no_circle(record: Record) -> None:
     await record.end('y', 'x')
     assert await tasks[1] == 'had both'
     await tasks[0]
+
+
+async def test_a_circle_through_a_block_inside_a_block_raises(record: Record) -> None:
+    locks, inner_runs, outer_waits = record.locks, asyncio.Event(), asyncio.Event()
+
+    async def hold(key: str, then: Callable[[], Any] | None = None) -> None:
+        async with locks.hold([key]) as held:
+            if then is not None:
+                with held.running():
+                    await then()
+
+    async def wait_for_c() -> None:
+        inner_runs.set()
+        await outer_waits.wait()
+        await hold('c')
+
+    async def wait_for_a() -> None:
+        await inner_runs.wait()
+        outer_waits.set()
+        await settle()
+        await hold('a')
+
+    async with asyncio.timeout(5):
+        blocks = (hold('a', lambda: hold('b', wait_for_c)), hold('c', wait_for_a))
+        outcomes = await asyncio.gather(*blocks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), ReducerError]
+    assert not locks.held
+
+
+async def test_holders_that_have_ended_are_not_kept_by_the_tasks_they_began(record: Record) -> None:
+    locks, depth = record.locks, 0
+
+    async def begin(number: int) -> None:
+        nonlocal depth
+        async with locks.hold(['ab'[number % 2]]) as held:
+            with held.running():
+                outer, depth = held.holder.outer, 0
+                while outer is not None:
+                    outer, depth = outer.outer, depth + 1
+                following = asyncio.ensure_future(begin(number + 1)) if number < 50 else None
+                await asyncio.sleep(0)
+        if following is not None:
+            await following
+
+    async with asyncio.timeout(5):
+        await begin(0)
+    assert depth <= 2
+
+
+async def test_a_task_that_outlives_its_holder_waits_for_a_caller_for_all_keys(record: Record) -> None:
+    locks, goes_on = record.locks, asyncio.Event()
+
+    async def outlive() -> None:
+        await goes_on.wait()
+        async with locks.hold(['b']):
+            record.said.append('task')
+
+    async def begin() -> asyncio.Task[None]:
+        return asyncio.ensure_future(outlive())
+
+    record.gates['first'] = asyncio.Event()
+    first = record.block('first', ['a'], begin)
+    await record.end('first')
+    task = await first
+    other, everything = record.block('other', ['c']), record.block('all', None)
+    await settle()
+    goes_on.set()
+    await settle()
+    await record.end('other', 'all')
+    await asyncio.gather(other, everything, task)
+    assert record.said[-3:] == ['all begins', 'all ends', 'task']
