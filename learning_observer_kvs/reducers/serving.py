@@ -155,6 +155,6 @@ def run_on(context: Context, work: Coroutine[Any, Any, T], waits_for: Any) -> Ge
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
     finally:
-        # What cancelled the work, as a timeout of its own does, is no concern of what the task does next.
+        # What cancelled the work must not reach what the task does next.
         while task is not None and task.cancelling() > cancelling:
             task.uncancel()

@@ -168,7 +168,7 @@ class WriteBehindWorker(ReducerWorker):
             self._exclusive[key] = waiting[-1]
             self._busy += 1
             self._write_pending(key, self._pending[key])
-        await _ended(waiting)  # cancelled, too: what has begun is completed before the keys are released
+        await _ended(waiting)  # also when cancelled: what has begun ends before the keys are released
         left = [self._pending[key] for key in found if key in self._pending]
         for pending in left:
             if pending.error is not None:
