@@ -191,24 +191,6 @@ class ReducerWorker:
         """
         return self._locks.hold(keys)
 
-    async def flush_held(self, keys: Collection[str] | None) -> bool:
-        """Write what is pending of keys that are held: nothing here.
-
-        Args:
-            keys: the keys; ``None`` for every key.
-
-        Returns:
-            Whether it was written.
-        """
-        return True
-
-    def resume_flushes(self, keys: Collection[str] | None) -> None:
-        """Begin the flushes that were asked for while keys were held: none here.
-
-        Args:
-            keys: the keys; ``None`` for every key.
-        """
-
     def forget(self, keys: Collection[str] | None) -> None:
         """Forget the cached text of keys; it may have been written past this worker.
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 
 from learning_observer_kvs.errors import Overloaded, WriteUnclear
 from learning_observer_kvs.reducers.batch import Batch, Event
+from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
+from learning_observer_kvs.reducers.pending import Pending
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.key_locks import RESERVED, Holder, Wait, current_holder
+from learning_observer_kvs.stores.key_locks import RESERVED, Hold, Holder, Wait, current_holder
 from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
@@ -35,45 +37,6 @@ MAX_EVENTS = 100_000
 
 MAX_BYTES = 256 << 20
 """How many bytes of pending states there may be in all; likewise."""
-
-
-class Pending:
-    """What is not written yet of one key.
-
-    Attributes:
-        batch: the events, with what they started from and came to.
-        events: how many of the batch's events have been counted.
-        bytes: how many bytes they take.
-        written: the keys that the flush writes.
-        is_open: whether more events may join the batch; not while it is being written.
-        waiters: those that wait for the flush.
-        flush_requested: whether to flush as soon as the key's queue is free.
-        is_reduced_again: whether another process wrote in between.
-        error: why it could not be written the last time.
-    """
-
-    __slots__ = (
-        'batch',
-        'bytes',
-        'error',
-        'events',
-        'flush_requested',
-        'is_open',
-        'is_reduced_again',
-        'waiters',
-        'written',
-    )
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.events = 0
-        self.bytes = 0
-        self.written: set[str] = set()
-        self.is_open = True
-        self.waiters: list[asyncio.Future[None]] = []
-        self.flush_requested = False
-        self.is_reduced_again = False
-        self.error: BaseException | None = None
 
 
 class WriteBehindWorker(ReducerWorker):
@@ -116,6 +79,14 @@ class WriteBehindWorker(ReducerWorker):
             key: the key.
         """
         return self._owners.get(key) or super().queue_of(key)
+
+    def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
+        """Return an async context manager that holds these keys' queues, once what is pending of them is written.
+
+        Args:
+            keys: the keys; ``None`` for every key.
+        """
+        return FlushedAccess(self, None if keys is None else {self.queue_of(key) for key in keys})
 
     async def flush(self) -> None:
         """Write what is pending of all keys, but for those whose queue waits for the caller itself.
