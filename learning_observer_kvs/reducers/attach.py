@@ -31,7 +31,7 @@ def workers_of(store: Store) -> Callable[[], ReducerWorker]:
     attach(store)
     if not isinstance(overlay := store.overlay(), ReducerWorker):
         raise TypeError(f'{store!r} has an overlay of type {type(overlay).__name__}; reducers need their own.')
-    return cast(Callable[[], ReducerWorker], store.overlay)
+    return cast(Callable[[], ReducerWorker], store.overlays.here)
 
 
 def worker_of(store: Store) -> ReducerWorker:

@@ -94,10 +94,9 @@ class Batch:
         writes: the texts that are to be written, by key.
         events: the events, in order.
         outcome: what the first commit came to; ``True`` also where it is delayed.
-        unclear: texts that may have been written, each with the number of events that it holds.
     """
 
-    __slots__ = ('attempt', 'base', 'events', 'is_cached', 'outcome', 'text', 'unclear', 'writes')
+    __slots__ = ('attempt', 'base', 'events', 'is_cached', 'outcome', 'text', 'writes')
 
     def __init__(self, base: bytes | None, is_cached: bool, attempt: int = 0) -> None:
         self.base = base
@@ -107,7 +106,6 @@ class Batch:
         self.writes: dict[str, bytes | None] = {}
         self.events: list[Event] = []
         self.outcome: bool | BaseException | None = None
-        self.unclear: dict[bytes | None, int] = {}
 
     def state(self, decode: Decode, internal_key: str, event: Event) -> JSON:
         """Return what an event's reducer is given: a fresh copy.
@@ -149,20 +147,20 @@ class Batch:
         if self.base is None:
             check_key(internal_key)
             check_key(external_key)
-        if internal is not False:
-            text = _text(encode, internal_key, internal)
-        elif text is None:
-            text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
+        external_text = b''
+        try:
+            if internal is not False:
+                text = json_codec.encode(internal)
+            elif text is None:
+                text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
+            if external is not False:
+                external_text = json_codec.encode(external)
+        except InvalidValue:
+            for key, value in ((internal_key, internal), (external_key, external)):
+                encode(key, value)  # the same, with a message that names the key
+            raise
         if external is not False:
-            self.writes[external_key] = _text(encode, external_key, external)
+            self.writes[external_key] = external_text
         if text is not self.text:
             self.writes[internal_key] = self.text = text
         event.result = external
-
-
-def _text(encode: Encode, key: str, value: JSON) -> bytes:
-    """The same as ``encode``, which is called for its message alone."""
-    try:
-        return json_codec.encode(value)
-    except InvalidValue:
-        return encode(key, value)

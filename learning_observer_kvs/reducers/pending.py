@@ -20,6 +20,7 @@ class Pending:
         flush_requested: whether to flush as soon as the key's queue is free.
         is_reduced_again: whether another process wrote in between.
         error: why it could not be written the last time.
+        unclear: texts that may have been written, each with the number of events that it holds.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Pending:
         'flush_requested',
         'is_open',
         'is_reduced_again',
+        'unclear',
         'waiters',
         'written',
     )
@@ -44,3 +46,4 @@ class Pending:
         self.flush_requested = False
         self.is_reduced_again = False
         self.error: BaseException | None = None
+        self.unclear: dict[bytes | None, int] = {}

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Generator
 from contextvars import Context
+from time import monotonic
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -54,6 +54,9 @@ class QueueServer:
     Args:
         serve: serves a queue, whose key is held for it.
         abandon: called with a queue that will not be served, because the event loop ends, and the error.
+
+    Attributes:
+        slice_ends: the time of the monotonic clock when the slice is over; ``None`` before the first event of a slice.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class QueueServer:
         self._ready: deque[tuple[str, EventQueue]] = deque()
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slice_ends: float | None = None
+        self.slice_ends: float | None = None
 
     def add(self, key: str, queue: EventQueue) -> None:
         """Have a queue served soon.
@@ -87,12 +90,20 @@ class QueueServer:
 
     def is_slice_over(self) -> bool:
         """Tell whether reducers have run for ``TIME_SLICE`` seconds since the event loop last had its turn."""
-        now = time.monotonic()
-        if self._slice_ends is None:
-            self._slice_ends = now + TIME_SLICE
-            self._loop.call_soon(self._end_slice)
+        now = monotonic()
+        if self.slice_ends is None:
+            self.begin_slice(now)
             return False
-        return now > self._slice_ends
+        return now > self.slice_ends
+
+    def begin_slice(self, now: float) -> None:
+        """Begin a slice, which ends when the event loop has its turn.
+
+        Args:
+            now: the time of the monotonic clock, in seconds.
+        """
+        self.slice_ends = now + TIME_SLICE
+        self._loop.call_soon(self._end_slice)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that runs in no caller's context, and is held until it ends.
@@ -124,7 +135,7 @@ class QueueServer:
                 self._serving = None
 
     def _end_slice(self) -> None:
-        self._slice_ends = None
+        self.slice_ends = None
 
 
 @coroutine

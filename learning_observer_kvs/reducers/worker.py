@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from time import monotonic
 from types import CoroutineType
 
 from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
@@ -107,7 +108,10 @@ class ReducerWorker:
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
             return await self._wait_in_queue(key, event)
         locks.held[key] = RESERVED
-        if self._server.is_slice_over():
+        server, now = self._server, monotonic()
+        if server.slice_ends is None:
+            server.begin_slice(now)
+        elif now > server.slice_ends:
             queue = EventQueue(self._on_ready)
             queue.events.append(event)
             self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
@@ -218,8 +222,7 @@ class ReducerWorker:
         queue = locks.last_waiter(key)
         if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
             queue = EventQueue(self._on_ready)
-            if locks.request([key], queue):
-                queue.granted(key)
+            locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
         queue.events.append(event)
         self._queued[key] = queued + 1
         future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
@@ -343,9 +346,10 @@ class ReducerWorker:
 
     async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
         """Run an event's reducer in this task; what it raises is noted."""
-        held, text = self._locks.held, batch.text
-        outer = CURRENT.get() and current_holder()
-        holder = held[key] = Holder()
+        text, outer = batch.text, CURRENT.get()
+        if outer is not None and outer.has_ended:
+            outer = None if outer.outer is None else current_holder()
+        holder = self._locks.held[key] = Holder()
         event.error = None
         if outer is not None:
             holder.outer = outer
@@ -354,7 +358,7 @@ class ReducerWorker:
         if is_large:
             await self._large.acquire()
             holder.permit = self._large
-        token = CURRENT.set(holder)
+        CURRENT.set(holder)  # and never reset, which would cost as much again: one that has ended does not count
         try:
             reducing = event.call(batch.state(self._decode, key, event))
             if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
@@ -373,9 +377,9 @@ class ReducerWorker:
                 raise
             event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
         finally:
-            CURRENT.reset(token)
-            held[key] = RESERVED
-            holder.end()
+            holder.has_ended = True
+            if is_large:
+                holder.give_back_permits()
             if outer is not None:
                 outer.remove_wait(holder)
 

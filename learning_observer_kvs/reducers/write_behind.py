@@ -298,12 +298,11 @@ class WriteBehindWorker(ReducerWorker):
             self._next(key, None)
 
     def _next(self, key: str, rest: EventQueue | None) -> None:
-        exclusive, pending = self._exclusive.pop(key, None), self._pending.get(key)
-        if exclusive is not None:
+        if self._exclusive and (exclusive := self._exclusive.pop(key, None)) is not None:
             self._busy -= 1  # the key is released by what has exclusive access to it
             self._look_if_idle()
             exclusive.set_result(None)
-        elif pending is not None and pending.flush_requested and pending.is_open:
+        elif (pending := self._pending.get(key)) is not None and pending.flush_requested and pending.is_open:
             self._write_pending(key, pending, rest)  # the queue is held until the outcome is there
         else:
             super()._next(key, rest)
@@ -324,8 +323,8 @@ class WriteBehindWorker(ReducerWorker):
                 del self._texts[written]
         pending = self._pending.get(key)
         if outcome is False:
-            if batch.unclear:
-                self._server.spawn(self._settle(key, batch, rest), f'kvs flush {display_key(key)}')
+            if pending is not None and pending.unclear:
+                self._server.spawn(self._settle(key, pending, batch, rest), f'kvs flush {display_key(key)}')
             elif pending is not None and key in self._exclusive:
                 self._reopen(pending)
                 pending.flush_requested = True  # once the key is free; those that wait for it do so until then
@@ -346,14 +345,14 @@ class WriteBehindWorker(ReducerWorker):
                 self._log_late_errors(key, batch)
             else:
                 if isinstance(outcome, WriteUnclear):
-                    batch.unclear.setdefault(batch.text, len(batch.events))
+                    pending.unclear.setdefault(batch.text, len(batch.events))
                 self._put_back(key, pending, outcome)
         for future in waiters:
             if not future.done():
                 future.set_result(None) if outcome is True else future.set_exception(outcome)
         super()._committed(key, batch, rest, outcome)
 
-    async def _settle(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
+    async def _settle(self, key: str, pending: Pending, batch: Batch, rest: EventQueue | None) -> None:
         """A flush that may have been written before does not fit any more: if its text is there, it was.
 
         What came to it since stands on that text already.
@@ -364,8 +363,8 @@ class WriteBehindWorker(ReducerWorker):
             unclear = error if isinstance(error, WriteUnclear) else WriteUnclear(str(error))
             self._committed(key, batch, rest, unclear)
             return
-        applied = batch.unclear.get(found.text)
-        batch.unclear.clear()
+        applied = pending.unclear.get(found.text)
+        pending.unclear.clear()
         if applied is None or applied == len(batch.events):
             self._committed(key, batch, rest, applied is not None)
         else:

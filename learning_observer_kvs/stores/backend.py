@@ -73,7 +73,7 @@ class Backend(ABC):
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
-        self._overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
+        self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self._attached = False
 
     def __repr__(self) -> str:
@@ -167,11 +167,11 @@ class Backend(ABC):
         """
         if not self._attached:
             self._attached = True
-            self._overlays = PerLoop(make)
+            self.overlays = PerLoop(make)
 
     def overlay(self) -> Overlay:
         """Return what lies over this store in the running event loop."""
-        return self._overlays.here()
+        return self.overlays.here()
 
     def busy_keys(self) -> int:
         """Return how many keys have an event, an update or a write under way; 0 when the store is idle."""

@@ -343,10 +343,10 @@ class Store(Backend):
         What reducers changed is written first, for ``CLOSE_TIMEOUT`` seconds at most; what could not be is counted in
         the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The store can be used again.
         """
-        if (overlay := self._overlays.peek()) is not None:
+        if (overlay := self.overlays.peek()) is not None:
             await overlay.close(CLOSE_TIMEOUT)
-            if self._overlays.peek() is overlay:  # else another call closed it before, and there is a new one
-                self._overlays.pop()
+            if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
+                self.overlays.pop()
         await self._close()
 
     # Inside
