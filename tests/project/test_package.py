@@ -102,3 +102,24 @@ def test_the_workflow_runs_on_every_python_that_the_classifiers_name() -> None:
     assert named
     assert set(named) <= set(workflow['jobs']['tests']['strategy']['matrix']['python'])
     assert config['options']['python_requires'] == f'>={named[0]}'
+
+
+def test_pmss_is_not_imported_until_a_file_of_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / 'creds.yaml').write_text('kvs: {default: {type: stub}}\n')
+    (tmp_path / 'local.pmss').write_text('kvs default { type: stub; }\n')
+    program = (
+        'import sys, learning_observer_kvs\n'
+        'from learning_observer_kvs.settings import read_settings\n'
+        'read_settings("creds.yaml")\n'
+        'assert "pmss" not in sys.modules and "pkg_resources" not in sys.modules\n'
+        'read_settings("local.pmss")\n'
+        'assert "pmss" in sys.modules\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'error', '-c', program],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b'', b'')

@@ -344,3 +344,29 @@ assert asyncio.run(store.update('n', lambda value: value)) == 3
 @pytest.mark.parametrize('kind', ['sqlite', 'filesystem'])
 def test_a_forked_child_has_threads_of_its_own_and_leaves_those_of_its_parent_alone(kind: str, tmp_path: Path) -> None:
     run(FORK, kind, tmp_path / 'a')
+
+
+PER_LOOP_FORK = """
+import asyncio, gc, os, sys, weakref
+from learning_observer_kvs.per_loop import PerLoop
+class Made:
+    pass
+async def call(function):
+    return function()
+objects, loop = PerLoop(Made), asyncio.new_event_loop()
+of_the_parent = weakref.ref(loop.run_until_complete(call(objects.here)))
+for first in (objects.peek, objects.pop, lambda: next(iter(objects), None), lambda: objects.here() is of_the_parent()):
+    if not os.fork():
+        assert not loop.run_until_complete(call(first))
+        made = loop.run_until_complete(call(objects.here))
+        assert list(objects) == [made]
+        gc.collect()
+        assert of_the_parent() not in (None, made), 'it was dropped, which may close it'
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert list(objects) == [of_the_parent()]
+"""
+
+
+def test_a_forked_child_starts_with_no_objects_of_loops_and_keeps_what_its_parent_has_open() -> None:
+    run(PER_LOOP_FORK)

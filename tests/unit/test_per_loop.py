@@ -1,4 +1,4 @@
-"""What belongs to one event loop: several loops at once, closed loops, forked children."""
+"""What belongs to one event loop: several loops at once, closed loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from learning_observer_kvs.per_loop import PerLoop
-from tests.support.programs import run
 
 
 async def here(objects: PerLoop[object]) -> object:
@@ -90,29 +89,3 @@ def test_an_error_while_the_object_is_made_leaves_nothing() -> None:
 
     objects: PerLoop[object] = PerLoop(make)
     asyncio.run(ask())
-
-
-FORK = """
-import asyncio, gc, os, sys, weakref
-from learning_observer_kvs.per_loop import PerLoop
-class Made:
-    pass
-async def call(function):
-    return function()
-objects, loop = PerLoop(Made), asyncio.new_event_loop()
-of_the_parent = weakref.ref(loop.run_until_complete(call(objects.here)))
-for first in (objects.peek, objects.pop, lambda: next(iter(objects), None), lambda: objects.here() is of_the_parent()):
-    if not os.fork():
-        assert not loop.run_until_complete(call(first))
-        made = loop.run_until_complete(call(objects.here))
-        assert list(objects) == [made]
-        gc.collect()
-        assert of_the_parent() not in (None, made), 'it was dropped, which may close it'
-        os._exit(7)
-    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
-    assert list(objects) == [of_the_parent()]
-"""
-
-
-def test_a_forked_child_starts_with_none_and_keeps_what_its_parent_has_open() -> None:
-    run(FORK)

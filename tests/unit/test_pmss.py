@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -186,22 +185,6 @@ def test_without_the_package_the_hint_is_to_install_it(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, 'pmss.loadfile', None)
     with pytest.raises(StartupCheck, match=r"needs the package pmss.*pip install 'learning_observer_kvs\[pmss\]'"):
         read_settings('local.pmss')
-
-
-def test_pmss_is_not_imported_until_a_file_of_it_is_read() -> None:
-    program = (
-        'import sys, learning_observer_kvs\n'
-        'from learning_observer_kvs.settings import read_settings\n'
-        'read_settings("creds.yaml")\n'
-        'assert "pmss" not in sys.modules and "pkg_resources" not in sys.modules\n'
-        'read_settings("local.pmss")\n'
-        'assert "pmss" in sys.modules\n'
-    )
-    root = str(Path(__file__).parent.parent.parent)
-    done = subprocess.run(
-        [sys.executable, '-W', 'error', '-c', program], env={'PYTHONPATH': root}, capture_output=True, check=True
-    )
-    assert (done.stdout, done.stderr) == (b'', b'')
 
 
 # The settings object of a program
