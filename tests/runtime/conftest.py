@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs import __version__
-from tests.support.redis_fixtures import redis_server
+from tests.support.redis_fixtures import redis, redis_server
 from tests.support.runtime_host import Host
 
-__all__ = ['redis_server']
+__all__ = ['redis', 'redis_server']
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -72,7 +72,8 @@ def folder(tmp_path: Path, source: Path) -> Path:
         [
             source / '.venv/bin/python',
             '-c',
-            'import bcrypt; print(bcrypt.hashpw(b"letmein", bcrypt.gensalt(4)).decode())',
+            'import bcrypt; found = bcrypt.hashpw(b"letmein", bcrypt.gensalt(4)); '
+            'print(found if isinstance(found, str) else found.decode())',
         ],
         capture_output=True,
         text=True,
