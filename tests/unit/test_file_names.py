@@ -48,7 +48,7 @@ def test_keys_without_a_readable_name_have_a_digest(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'path', ['a-', 'a-4', '-97-', '-044-', '-44', 'a--', 'a-b-', '.a', 'a b', '-55357-', 'a/b', '']
+    'path', ['a-', 'a-4', '-97-', '-044-', '-44', 'a--', 'a-b-', '.a', 'a b', '-55357-', 'a/b', '', 'x-97-', 'x-95-']
 )
 def test_a_file_that_no_key_is_written_to_has_no_key(path: str) -> None:
     assert FileNames(subdirs=False).key_of(path) is None
@@ -65,7 +65,13 @@ def test_where_case_does_not_count_only_lower_case_ascii_is_readable() -> None:
     assert names.key_of('_a/b-44-c') == 'a/b,c'
     for key in ('A', 'a/B', 'B/a', 'é', 'ß'):
         assert is_digest(names.path_of(key))
-        assert names.key_of(FileNames(subdirs=True).path_of(key)) is None
+        for subdirs in (False, True):
+            path = FileNames(subdirs).path_of(key)
+            assert FileNames(subdirs, case_sensitive=False).key_of(path) is None
+
+
+def test_the_bounds_of_names_stay_as_they_are_for_another_bound_would_not_find_the_files_there_are() -> None:
+    assert (MAX_NAME, MAX_PATH) == (240, 1024)
 
 
 @pytest.mark.parametrize('character', ['x', 'é'])
@@ -103,7 +109,18 @@ def test_the_file_of_a_digest_gives_its_key_and_its_value_back(key: str, value: 
 
 
 @pytest.mark.parametrize(
-    'line', [b'', b'{"key": "a"', b'{"key": "a"\n', b'{"key": "a",', b'"key": "a",\n', b'{"key": 5,\n', b'{"key": a,\n']
+    'line',
+    [
+        b'',
+        b'{"key": "a"',
+        b'{"key": "a"\n',
+        b'{"key": "a",',
+        b'"key": "a",\n',
+        b'{"key": 5,\n',
+        b'{"key": a,\n',
+        b'{"kex": "a",\n',
+        b'{"key": "a";\n',
+    ],
 )
 def test_a_first_line_in_another_form_gives_no_key(line: bytes) -> None:
     assert wrapped_key(line) is None

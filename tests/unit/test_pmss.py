@@ -134,6 +134,13 @@ def test_several_yaml_files_and_mappings_go_together() -> None:
     assert hidden(found) == [('creds.yaml:9', 'kvs.cache.expiry')]
 
 
+def test_the_problems_of_each_of_several_files_are_reported() -> None:
+    Path('first.yaml').write_text('kvs:\n  a: {type: stub}\n  a: {type: stub}\n')
+    found = read_settings(['first.yaml', 'creds.yaml'])
+    assert [(problem.id, problem.location) for problem in found.problems] == [('KVS.E013', 'first.yaml:3')]
+    assert found.source == 'first.yaml, creds.yaml'
+
+
 def test_an_overlay_of_one_of_two_stores_that_share_a_yaml_alias_changes_that_one_alone() -> None:
     Path('creds.yaml').write_text('base: &base {type: stub}\nkvs:\n  default: *base\n  cache: *base\n')
     found = read_settings(['creds.yaml', {'kvs': {'cache': {'cache_bytes': 0}}}])
