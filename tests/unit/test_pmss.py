@@ -141,6 +141,19 @@ def test_the_problems_of_each_of_several_files_are_reported() -> None:
     assert found.source == 'first.yaml, creds.yaml'
 
 
+def test_what_a_mapping_overrides_is_located_in_the_settings_of_the_program() -> None:
+    found = read_settings([{'kvs': {'own': {'type': 'stub'}, 'cache': {'expiry': 5}}}, 'creds.yaml'])
+    assert found.location('kvs', 'own', 'type') == found.location('kvs', 'cache', 'expiry') == 'settings'
+    assert found.location('kvs', 'cache', 'prefix') == 'creds.yaml:10'
+    [problem] = found.problems
+    assert 'because settings comes first' in problem.message
+
+
+def test_no_source_at_all_gives_empty_settings() -> None:
+    found = read_settings([])
+    assert (found, found.source, found.problems) == ({}, None, [])
+
+
 def test_an_overlay_of_one_of_two_stores_that_share_a_yaml_alias_changes_that_one_alone() -> None:
     Path('creds.yaml').write_text('base: &base {type: stub}\nkvs:\n  default: *base\n  cache: *base\n')
     found = read_settings(['creds.yaml', {'kvs': {'cache': {'cache_bytes': 0}}}])
