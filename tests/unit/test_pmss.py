@@ -149,6 +149,44 @@ def test_what_a_mapping_overrides_is_located_in_the_settings_of_the_program() ->
     assert 'because settings comes first' in problem.message
 
 
+@pytest.mark.parametrize(
+    ('pairs', 'wanted'),
+    [
+        ([['default', {'type': 'stub'}], ['a']], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], 'ab'], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], [5, {'type': 'stub'}]], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], [['x'], {'type': 'stub'}]], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], ['default', {'type': 'stub'}]], 'KVS.E011'),
+    ],
+)
+def test_an_array_with_a_wrong_pair_is_reported_and_merged_with_nothing(pairs: Any, wanted: str) -> None:
+    found = read_settings([{'kvs': pairs}, {'config': {}}])
+    assert found['kvs'] == pairs
+    assert [problem.id for problem in check(found)] == [wanted]
+
+
+def test_a_mapping_and_another_value_are_not_merged_the_first_wins() -> None:
+    for first, second in ((None, {'type': 'stub'}), ({'type': 'stub'}, None), ({'type': 'stub'}, ['x']), ('x', {})):
+        found = read_settings([{'kvs': {'a': first}}, {'kvs': {'a': second}}])
+        assert found['kvs'] == {'a': first}
+        assert hidden(found) == [('settings', 'kvs.a')]
+
+
+def test_of_the_blocks_of_the_server_only_hidden_values_of_config_are_reported() -> None:
+    found = read_settings([{'auth': {'a': 1}, 'config': {'a': 1}}, {'auth': {'a': 2, 'b': 3}, 'config': {'a': 2}}])
+    assert found == {'auth': {'a': 1, 'b': 3}, 'config': {'a': 1}}
+    assert hidden(found) == [('settings', 'config.a')]
+
+
+def test_arrays_of_other_blocks_keep_their_locations_beside_an_array_of_pairs() -> None:
+    Path('creds.yaml').write_text(
+        'kvs:\n  - [default, {type: stub}]\nauth:\n  - - a\n    - b\nconfig:\n  x:\n    - 1\n    - 2\n'
+    )
+    found = read_settings(['creds.yaml', {}])
+    assert found.location('auth', 0, 1) == 'creds.yaml:5'
+    assert found.location('config', 'x', 1) == 'creds.yaml:9'
+
+
 def test_no_source_at_all_gives_empty_settings() -> None:
     found = read_settings([])
     assert (found, found.source, found.problems) == ({}, None, [])
