@@ -51,7 +51,25 @@ def test_keys_without_a_readable_name_have_a_digest(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'path', ['a-', 'a-4', '-97-', '-044-', '-44', 'a--', 'a-b-', '.a', 'a b', '-55357-', 'a/b', '', 'x-97-', 'x-95-']
+    'path',
+    [
+        'a-',
+        'a-4',
+        '-97-',
+        '-044-',
+        '-44',
+        'a--',
+        'a-b-',
+        '.a',
+        'a b',
+        '-55296-',
+        '-57343-',
+        '-1114112-',
+        'a/b',
+        '',
+        'x-97-',
+        'x-95-',
+    ],
 )
 def test_a_file_that_no_key_is_written_to_has_no_key(path: str) -> None:
     assert FileNames(subdirs=False).key_of(path) is None
@@ -166,6 +184,7 @@ def test_only_a_name_of_64_hexadecimal_digits_below_the_directory_of_digests_is_
         ('a/', ('a-47-',), ('_a/',)),
         ('_a', ('_a',), ('-95-a', '__a')),
         ('a/b', ('a-47-b',), ('_a/b', '_a/_b')),
+        ('a/b/', ('a-47-b-47-',), ('_a/_b/',)),
     ],
 )
 def test_the_path_prefixes_of_a_prefix_are_as_narrow_as_they_can_be(
