@@ -15,9 +15,11 @@ from learning_observer_kvs.stream_analytics.keys import (
     Fields,
     escape,
     fully_qualified_function_name,
+    is_reducer,
     make_key,
     make_key_from_json,
     parse_key,
+    register_reducer,
     unescape,
 )
 
@@ -100,8 +102,23 @@ def test_the_key_that_a_browser_names_is_the_one_that_the_reducer_keeps_its_inte
     ],
 )
 def test_what_a_browser_cannot_name_is_an_invalid_key(js: Any, message: str) -> None:
-    with pytest.raises(InvalidKey, match=message):
-        make_key_from_json(js, [NAME])
+    for sources in ([NAME], {NAME}):
+        with pytest.raises(InvalidKey, match=message):
+            make_key_from_json(js, sources)
+
+
+def test_unless_sources_are_given_a_browser_may_name_the_reducers_of_this_process_alone() -> None:
+    name = f'{__name__}.registered'
+    assert not is_reducer(name)
+    with pytest.raises(InvalidKey, match='is not a reducer of this server'):
+        make_key_from_json({'source': name})
+    register_reducer(name)
+    assert is_reducer(name)
+    assert make_key_from_json({'source': name}) == f'Internal,{name}'
+    with pytest.raises(InvalidKey, match=name):  # the message lists it
+        make_key_from_json({'source': f'{name}2'})
+    with pytest.raises(InvalidKey, match='is not a reducer of this server'):
+        make_key_from_json({'source': name}, [])
 
 
 @pytest.mark.parametrize('name', ['', 'a b', 'a,b', 'a:b', '..', "a'b", None])
