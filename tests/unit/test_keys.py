@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import InvalidKey
@@ -55,6 +55,9 @@ def test_a_comma_cannot_forge_another_students_key() -> None:
 
 
 @given(st.text())
+@example('\\')
+@example(r'\2c')
+@example(r'\5c2c,')
 def test_escaping_is_reversible_and_leaves_no_comma(text: str) -> None:
     assert unescape(escape(text)) == text
     assert ',' not in escape(text)
