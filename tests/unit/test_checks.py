@@ -240,12 +240,24 @@ def test_a_mistake_in_kvs_debug_is_found(block: Any, text: str) -> None:
     assert re.search(text, str(problem))
 
 
+def test_a_block_that_is_a_variable_that_is_not_set_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('NONE', raising=False)
+    for name in ('kvs', 'redis_connection', 'kvs_debug'):
+        assert ids(check({'kvs': {'default': {'type': 'stub'}}} | {name: '${NONE}'})) == ['KVS.E016']
+
+
 @pytest.mark.parametrize(
     ('mode', 'hint'), [('develop', "Did you mean 'deploy'?"), ('x', 'Write dev, deploy or interactive.')]
 )
 def test_an_unknown_run_mode_is_a_warning(mode: str, hint: str) -> None:
     [problem] = check({'kvs': {'default': {'type': 'stub'}}, 'config': {'run_mode': mode}})
     assert (problem.id, problem.hint) == ('KVS.W004', hint)
+
+
+@pytest.mark.parametrize('mode', ['dev', 'deploy', 'interactive', None])
+def test_each_run_mode_is_accepted_and_none_is_needed(mode: str | None) -> None:
+    for config in ({'run_mode': mode}, {}, None, 'dev'):
+        assert check({'kvs': {'default': {'type': 'stub'}}, 'config': config}) == []
 
 
 def test_a_block_whose_name_is_misspelled_is_a_warning_and_other_blocks_are_the_servers() -> None:
@@ -256,3 +268,4 @@ def test_a_block_whose_name_is_misspelled_is_a_warning_and_other_blocks_are_the_
     assert set(ids(check({'KVS': {'default': {'type': 'stub'}}}))) == {'KVS.E001', 'KVS.W005'}
     assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'kvs_plug_in': False})) == ['KVS.W005']
     assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'kvs_plugin': False})) == []
+    assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'redis_connection': {}, 'redis_conection': {}})) == []

@@ -69,6 +69,7 @@ def test_keys_without_a_readable_name_have_a_digest(key: str) -> None:
         'a/b',
         '',
         'x-97-',
+        'a-44-.b',
         'x-95-',
     ],
 )
