@@ -127,6 +127,7 @@ def test_a_problem_for_programs_has_all_its_fields_and_its_level() -> None:
     problem = Problem('KVS.W001', 'creds.yaml:5', 'kvs.a.expiry', 'is not used', 'Remove it.')
     fields = {'location': 'creds.yaml:5', 'subject': 'kvs.a.expiry', 'message': 'is not used', 'hint': 'Remove it.'}
     assert problem.as_dict() == {'id': 'KVS.W001', 'level': 'warning', **fields}
+    assert len({problem, dataclasses.replace(problem)}) == 1
     assert dataclasses.replace(problem, id='KVS.E009').as_dict()['level'] == 'error'
     assert str(problem) == 'creds.yaml:5  kvs.a.expiry is not used. Remove it.  [KVS.W001]'
 

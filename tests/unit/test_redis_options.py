@@ -62,6 +62,56 @@ def test_settings_that_contradict_each_other_are_errors_in_both_blocks(block: An
         assert message in found[0]
 
 
+RIGHT: list[dict[str, Any]] = [
+    {'redis_host': 'h', 'redis_port': 7, 'redis_db': 3},
+    {'redis_url': 'redis://u:p@h:65535/15'},
+    {'redis_url': 'redis://h?db=3'},
+    {'redis_url': 'unix:///run/redis.sock?db=3'},
+    {'redis_url': 'rediss://h', 'redis_ssl': True, 'redis_ssl_ca_certs': '/c'},
+    {'redis_url': 'rediss://h', 'redis_ssl_ca_certs': '/c'},
+    {'redis_url': 'redis://h', 'redis_ssl': False},
+    {'redis_ssl': True, 'redis_ssl_keyfile': '/k', 'redis_ssl_certfile': '/c'},
+    {'redis_ssl': True, 'redis_ssl_certfile': '/c'},
+    {'redis_sentinels': ['h:1'], 'redis_service_name': 'x', 'redis_db': 3},
+    {'redis_socket': '/s', 'redis_db': 3, 'redis_ssl': False},
+    {'redis_cluster': True, 'redis_host': 'h', 'redis_db': 0},
+    {'redis_cluster': True, 'redis_url': 'redis://h/0'},
+    {'redis_cluster': False, 'redis_socket': '/s'},
+    {'redis_host': 'h', 'redis_url': '', 'redis_socket': None},
+]
+
+
+@pytest.mark.parametrize('block', RIGHT, ids=str)
+def test_settings_that_go_together_have_no_problem_in_either_block(block: dict[str, Any]) -> None:
+    assert problems(block) == []
+    assert problems({}, **block) == []
+
+
+@pytest.mark.parametrize(
+    ('shared', 'own', 'message'),
+    [
+        ({'redis_socket': '/s'}, {'redis_ssl': True}, 'redis_ssl cannot be combined with redis_socket'),
+        ({'redis_db': 2}, {'redis_cluster': True}, 'redis_cluster allows no database other than 0'),
+    ],
+)
+def test_a_store_that_contradicts_the_shared_settings_is_an_error_at_the_store(
+    shared: dict[str, Any], own: dict[str, Any], message: str
+) -> None:
+    [found] = problems(shared, **own)
+    assert f'kvs.default.{message}' in found
+
+
+def test_every_contradiction_is_reported() -> None:
+    block = {'redis_cluster': True, 'redis_db': 1, 'redis_sentinels': ['h:1'], 'redis_ssl_keyfile': '/k'}
+    assert [found.partition('. ')[0].split('connection.')[1] for found in problems(block)] == [
+        'redis_cluster cannot be combined with redis_sentinels',
+        'redis_cluster allows no database other than 0',
+        'redis_sentinels needs redis_service_name',
+        'redis_ssl_keyfile is given, but redis_ssl is not true',
+        'redis_ssl_keyfile needs redis_ssl_certfile',
+    ]
+
+
 def test_no_message_contains_a_secret_of_a_url() -> None:
     url = 'http://user:geheim@h:6379'
     assert 'geheim' not in ''.join(problems({'redis_url': url}))
