@@ -175,6 +175,29 @@ def test_redis_stores_whose_keys_overlap_are_a_warning(first: str, second: str, 
         )
 
 
+@pytest.mark.parametrize('options', [{'type': 'redis'}, {'type': 'filesystem', 'path': 'x'}], ids=str)
+def test_of_several_stores_that_share_keys_or_a_path_each_but_the_first_is_reported_once(
+    options: dict[str, Any],
+) -> None:
+    found = check({'kvs': {'default': options, 'b': options, 'c': options}})
+    assert [problem.subject.removesuffix('.path') for problem in found] == ['kvs.b', 'kvs.c']
+    assert all('kvs.default' in problem.message for problem in found)
+
+
+@pytest.mark.parametrize(
+    ('options', 'id'),
+    [
+        ({'type': 'redis', 'prefix': 5}, 'KVS.E009'),
+        ({'type': 'filesystem', 'path': 5}, 'KVS.E009'),
+        ({'type': 'sqlite', 'path': ''}, 'KVS.E009'),
+    ],
+    ids=str,
+)
+def test_a_prefix_or_path_of_the_wrong_kind_is_compared_with_no_other(options: dict[str, Any], id: str) -> None:
+    right = options | ({'prefix': 'a:'} if options['type'] == 'redis' else {'path': 'a'})
+    assert ids(check({'kvs': {'default': right, 'b': options, 'c': options}})) == [id, id]
+
+
 @pytest.mark.parametrize(
     ('own', 'shared'),
     [({'redis_host': 'elsewhere'}, False), ({'redis_db': 1}, False), ({'redis_timeout': 1}, True), ({}, True)],
