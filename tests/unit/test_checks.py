@@ -156,7 +156,14 @@ def test_two_stores_of_one_path_are_an_error(stores: dict[str, Any], shared: boo
 
 @pytest.mark.parametrize(
     ('first', 'second', 'shared'),
-    [('', '', True), ('', 'b:', True), ('a:', 'a:', True), ('a:', 'a:b:', True), ('a:', 'b:', False)],
+    [
+        ('', '', True),
+        ('', 'b:', True),
+        ('a:', 'a:', True),
+        ('a:', 'a:b:', True),
+        ('a:b:', 'a:', True),
+        ('a:', 'b:', False),
+    ],
 )
 def test_redis_stores_whose_keys_overlap_are_a_warning(first: str, second: str, shared: bool) -> None:
     found = check(

@@ -32,6 +32,7 @@ def problems(redis: dict[str, Any] | None = None, **store: Any) -> list[str]:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({'redis_url': 'redis://h', 'redis_host': 'h'}, 'redis_host contradicts redis_url'),
+    ({'redis_url': 'redis://h', 'redis_port': 7}, 'redis_port contradicts redis_url'),
     ({'redis_socket': '/s', 'redis_sentinels': ['h:1'], 'redis_service_name': 'x'}, 'contradicts redis_socket'),
     ({'redis_sentinels': ['h:1']}, 'Add redis_service_name'),
     ({'redis_service_name': 'x'}, 'Add redis_sentinels'),
@@ -99,6 +100,15 @@ def test_a_store_that_contradicts_the_shared_settings_is_an_error_at_the_store(
 ) -> None:
     [found] = problems(shared, **own)
     assert f'kvs.default.{message}' in found
+
+
+@pytest.mark.parametrize('port', [0, '${NONE}'])
+def test_options_that_are_wrong_or_not_set_do_not_contradict_others(port: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('NONE', raising=False)
+    block = {'redis_url': 'redis://h', 'redis_port': port}
+    for found in (problems(block), problems({}, **block)):
+        assert len(found) == 1
+        assert 'contradicts' not in found[0]
 
 
 def test_every_contradiction_is_reported() -> None:
