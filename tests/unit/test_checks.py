@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from learning_observer_kvs.kvs import KVSRouter, reserved_names
+from learning_observer_kvs.checks import static
+from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
 from learning_observer_kvs.problems import Level
-from tests.support.checks import check, check_store, ids
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from tests.support.checks import check, check_store, ids, parse
 
 # One store
 
@@ -102,6 +107,32 @@ def test_a_name_that_means_something_else_on_the_router_is_rejected(name: str) -
     [problem] = check({'kvs': {'default': {'type': 'stub'}, name: {'type': 'stub'}}})
     assert problem.id == 'KVS.E010'
     assert f'KVS.{name} is a method' in problem.hint
+
+
+def test_a_type_that_an_installed_package_adds_and_that_cannot_be_used_is_an_error_with_the_reason() -> None:
+    configuration = parse({'kvs': {'default': {'type': 'own'}, 'b': {'type': 'stub'}}})
+    configuration = dataclasses.replace(configuration, rejected_types={'own': 'lacks x', 'other': 'lacks y'})
+    [problem] = static.check(configuration, KVS_MAP, reserved_names())
+    assert (problem.id, problem.subject) == ('KVS.E017', 'kvs.default.type')
+    assert problem.message == "is 'own', which lacks x"
+
+
+def test_paths_of_a_type_that_a_program_adds_are_its_own_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(InMemoryKVS):
+        TYPE = 'own'
+        OPTIONS = (Option('path', 'path', doc='where.'),)
+
+    monkeypatch.setitem(KVS_MAP, 'own', Own)
+    own = {'type': 'own', 'path': 'x'}
+    assert check({'kvs': {'default': own, 'b': own, 'c': {'type': 'filesystem', 'path': 'x'}}}) == []
+
+
+def test_settings_without_a_kvs_block_have_another_hint_than_settings_that_are_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / 'creds.yaml').write_text('{}\n')
+    [loaded], [not_loaded] = check(tmp_path / 'creds.yaml'), check({})
+    assert loaded.id == not_loaded.id == 'KVS.E001'
+    assert 'load_settings' in not_loaded.hint
+    assert 'load_settings' not in loaded.hint
 
 
 # The kvs block
@@ -197,6 +228,7 @@ def test_of_several_stores_that_share_keys_or_a_path_each_but_the_first_is_repor
         ({'type': 'redis', 'prefix': 5}, 'KVS.E009'),
         ({'type': 'filesystem', 'path': 5}, 'KVS.E009'),
         ({'type': 'sqlite', 'path': ''}, 'KVS.E009'),
+        ({'type': 'filesystem', 'path': ''}, 'KVS.E009'),
     ],
     ids=str,
 )
