@@ -109,6 +109,10 @@ def test_a_name_that_means_something_else_on_the_router_is_rejected(name: str) -
     assert f'KVS.{name} is a method' in problem.hint
 
 
+def test_an_unknown_option_of_an_unknown_type_is_reported_too() -> None:
+    assert ids(check_store({'type': 'mongo', 'zzzzz': 1})) == ['KVS.E004', 'KVS.E008']
+
+
 def test_a_type_that_an_installed_package_adds_and_that_cannot_be_used_is_an_error_with_the_reason() -> None:
     configuration = parse({'kvs': {'default': {'type': 'own'}, 'b': {'type': 'stub'}}})
     configuration = dataclasses.replace(configuration, rejected_types={'own': 'lacks x', 'other': 'lacks y'})
