@@ -154,6 +154,7 @@ def test_settings_without_a_kvs_block_have_another_hint_than_settings_that_are_n
         ({'kvs': {'memoization': {'type': 'stub'}}}, 'KVS.E003', 'Add kvs.default'),
         ({'kvs': {'defualt': {'type': 'stub'}}}, 'KVS.E003', "Did you mean to call 'defualt' 'default'?"),
         ({'kvs': [['default', {'type': 'stub'}], ['a']]}, 'KVS.E002', r'kvs\.1 is not a \[name, options\] pair'),
+        ({'kvs': [['default', {'type': 'stub'}], {'type': 'redsi', 'x': 1}]}, 'KVS.E002', r'kvs\.1 is not a'),
         ({'kvs': [['default', {'type': 'stub'}], 'ab']}, 'KVS.E002', r'kvs\.1 is not a \[name, options\] pair'),
         ({'kvs': [['default', {'type': 'stub'}], [5, {'type': 'stub'}]]}, 'KVS.E002', 'has a name of type int'),
         (

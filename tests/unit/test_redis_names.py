@@ -79,6 +79,7 @@ def test_a_redis_key_with_another_digest_was_not_written_in_a_cluster(redis_key:
 
 def test_the_key_of_another_store_is_not_one_of_this_store() -> None:
     assert ClusterNames('lo:').key(ClusterNames('ol:').redis_key('k').encode()) is None
+    assert ClusterNames('lo:').key(ClusterNames('lo:').redis_key('').encode()) is None
     assert ClusterNames('lo:').key(ClusterNames('').redis_key('lo:k').encode()) is None
 
 
