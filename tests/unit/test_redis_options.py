@@ -102,10 +102,12 @@ def test_a_store_that_contradicts_the_shared_settings_is_an_error_at_the_store(
     assert f'kvs.default.{message}' in found
 
 
-@pytest.mark.parametrize('port', [0, '${NONE}'])
-def test_options_that_are_wrong_or_not_set_do_not_contradict_others(port: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('other', [{'redis_port': 70000}, {'redis_host': 'h${NONE}'}], ids=str)
+def test_options_that_are_wrong_or_not_set_do_not_contradict_others(
+    other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv('NONE', raising=False)
-    block = {'redis_url': 'redis://h', 'redis_port': port}
+    block = {'redis_url': 'redis://h'} | other
     for found in (problems(block), problems({}, **block)):
         assert len(found) == 1
         assert 'contradicts' not in found[0]

@@ -45,6 +45,13 @@ async def test_a_router_closes_its_stores_at_the_end_of_its_block() -> None:
     assert store.closed == 1
 
 
+def test_the_default_store_of_the_items_comes_before_the_one_that_is_given() -> None:
+    given = InMemoryKVS()
+    assert KVSRouter(default=given, items={'default': {'type': 'stub'}})() is not given
+    assert KVSRouter(default=given, items={'a': {'type': 'stub'}})() is given
+    assert KVSRouter().names() == []
+
+
 @pytest.mark.parametrize('name', ['_x', '__deepcopy__'])
 def test_names_with_an_underscore_are_not_stores(name: str) -> None:
     with pytest.raises(AttributeError, match=f'^{name}$'):
