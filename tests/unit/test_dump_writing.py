@@ -85,7 +85,7 @@ async def test_a_path_that_cannot_be_written_or_read_is_an_error_with_the_path(t
 
 
 @pytest.mark.parametrize(
-    'text', ['', '[]', '5', '{\n', '{\n"a": 1,\n}\n', '{\n"a": 1\n}\n}\n', '{\n"a": 1\n"b": 2\n}\n']
+    'text', ['', '[]', '5', '[\n"a": 1\n}\n', '{\n', '{\n"a": 1,\n}\n', '{\n"a": 1\n}\n}\n', '{\n"a": 1\n"b": 2\n}\n']
 )
 async def test_a_file_that_is_not_one_json_object_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / 'dump.json').write_text(text)
