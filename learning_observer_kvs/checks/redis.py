@@ -138,7 +138,7 @@ def _problems_of_url(url: str, tls: bool) -> Iterator[_Contradiction]:
         yield _Contradiction(name, 'has a port that is not a number from 1 to 65535', example)
     if parsed.scheme == 'unix' and not parsed.path.strip('/'):
         yield _Contradiction(name, 'does not name a socket', 'Write it as unix:///path/of/redis.sock.')
-    if parsed.scheme != 'unix' and parsed.path.strip('/') and not parsed.path.strip('/').isdigit():
+    if parsed.scheme != 'unix' and parsed.path.strip('/') and not parsed.path.strip('/').isdecimal():
         yield _Contradiction(name, 'has a database that is not a number', example)
     for option in sorted(set(parse_qs(parsed.query)) - {'db'}):
         yield _Contradiction(name, f'has the option {option!r}', 'Write it as a redis_… option beside the URL.')

@@ -55,7 +55,7 @@ def check(
 
 def _file_and_line(problem: Problem) -> tuple[str, int]:
     file, _, line = problem.location.rpartition(':')
-    return (file, int(line)) if line.isdigit() else (problem.location, 0)
+    return (file, int(line)) if line.isdecimal() else (problem.location, 0)
 
 
 def _position_in(configuration: Configuration) -> Callable[[Problem], int]:

@@ -59,7 +59,7 @@ def display_value(option: object, value: object) -> str:
     if is_secret(option):
         return REDACTED
     if isinstance(value, RawText) and value.written is not None:
-        return value.written
+        return without_credentials(value.written)
     if isinstance(value, Mapping):
         return 'a mapping'
     if isinstance(value, (list, tuple, set)):
@@ -85,5 +85,5 @@ def redacted(value: Any, option: object = '') -> Any:
     if value is not None and is_secret(option):
         return REDACTED
     if isinstance(value, RawText) and value.written is not None:
-        return value.written
+        return without_credentials(value.written)
     return without_credentials(value) if isinstance(value, str) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from learning_observer_kvs import problems
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVSRouter, kvs_startup_check
-from learning_observer_kvs.problems import CATALOGUE, report
+from learning_observer_kvs.problems import CATALOGUE, Problem, raise_on_errors, report
 from learning_observer_kvs.settings import load_settings, read_settings
 from tests.support.checks import check, check_store, ids
 
@@ -119,6 +121,38 @@ def test_every_file_of_mistakes_is_tested() -> None:
         'not-yaml',
         'unknown-type',
     }
+
+
+def test_a_problem_for_programs_has_all_its_fields_and_its_level() -> None:
+    problem = Problem('KVS.W001', 'creds.yaml:5', 'kvs.a.expiry', 'is not used', 'Remove it.')
+    fields = {'location': 'creds.yaml:5', 'subject': 'kvs.a.expiry', 'message': 'is not used', 'hint': 'Remove it.'}
+    assert problem.as_dict() == {'id': 'KVS.W001', 'level': 'warning', **fields}
+    assert len({problem, dataclasses.replace(problem)}) == 1
+    assert dataclasses.replace(problem, id='KVS.E009').as_dict()['level'] == 'error'
+    assert str(problem) == 'creds.yaml:5  kvs.a.expiry is not used. Remove it.  [KVS.W001]'
+
+
+def test_errors_stop_the_start_with_all_problems_and_warnings_alone_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warning = Problem('KVS.W001', 'creds.yaml:5', 'kvs.a.expiry', 'is not used', 'Remove it.')
+    error = dataclasses.replace(warning, id='KVS.E009')
+    with caplog.at_level(logging.WARNING):
+        raise_on_errors([])
+        raise_on_errors(iter([warning, warning]))
+    assert caplog.messages == [str(warning)] * 2
+    caplog.clear()
+    with pytest.raises(StartupCheck) as failure:
+        raise_on_errors(iter([warning, error]))
+    assert failure.value.problems == (warning, error)
+    assert caplog.messages == []
+
+
+def test_a_report_lists_problems_of_one_level_in_the_order_in_which_they_are_given() -> None:
+    ids = ['KVS.W002', 'KVS.E009', 'KVS.W001', 'KVS.E004']
+    lines = report(Problem(id, 'creds.yaml:1', 'kvs', 'is wrong', 'Correct it.') for id in ids).splitlines()
+    assert lines[0] == 'The key-value store cannot start. 2 errors must be fixed:'
+    assert [line[-9:-1] for line in lines[2:]] == ['KVS.E009', 'KVS.E004', 'KVS.W002', 'KVS.W001']
 
 
 def test_ids_say_whether_they_stop_the_start() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from learning_observer_kvs.kvs import KVSRouter, reserved_names
+from learning_observer_kvs.checks import static
+from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
 from learning_observer_kvs.problems import Level
-from tests.support.checks import check, check_store, ids
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from tests.support.checks import check, check_store, ids, parse
 
 # One store
 
@@ -104,6 +109,36 @@ def test_a_name_that_means_something_else_on_the_router_is_rejected(name: str) -
     assert f'KVS.{name} is a method' in problem.hint
 
 
+def test_an_unknown_option_of_an_unknown_type_is_reported_too() -> None:
+    assert ids(check_store({'type': 'mongo', 'zzzzz': 1})) == ['KVS.E004', 'KVS.E008']
+
+
+def test_a_type_that_an_installed_package_adds_and_that_cannot_be_used_is_an_error_with_the_reason() -> None:
+    configuration = parse({'kvs': {'default': {'type': 'own'}, 'b': {'type': 'stub'}}})
+    configuration = dataclasses.replace(configuration, rejected_types={'own': 'lacks x', 'other': 'lacks y'})
+    [problem] = static.check(configuration, KVS_MAP, reserved_names())
+    assert (problem.id, problem.subject) == ('KVS.E017', 'kvs.default.type')
+    assert problem.message == "is 'own', which lacks x"
+
+
+def test_paths_of_a_type_that_a_program_adds_are_its_own_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(InMemoryKVS):
+        TYPE = 'own'
+        OPTIONS = (Option('path', 'path', doc='where.'),)
+
+    monkeypatch.setitem(KVS_MAP, 'own', Own)
+    own = {'type': 'own', 'path': 'x'}
+    assert check({'kvs': {'default': own, 'b': own, 'c': {'type': 'filesystem', 'path': 'x'}}}) == []
+
+
+def test_settings_without_a_kvs_block_have_another_hint_than_settings_that_are_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / 'creds.yaml').write_text('{}\n')
+    [loaded], [not_loaded] = check(tmp_path / 'creds.yaml'), check({})
+    assert loaded.id == not_loaded.id == 'KVS.E001'
+    assert 'load_settings' in not_loaded.hint
+    assert 'load_settings' not in loaded.hint
+
+
 # The kvs block
 
 
@@ -119,6 +154,7 @@ def test_a_name_that_means_something_else_on_the_router_is_rejected(name: str) -
         ({'kvs': {'memoization': {'type': 'stub'}}}, 'KVS.E003', 'Add kvs.default'),
         ({'kvs': {'defualt': {'type': 'stub'}}}, 'KVS.E003', "Did you mean to call 'defualt' 'default'?"),
         ({'kvs': [['default', {'type': 'stub'}], ['a']]}, 'KVS.E002', r'kvs\.1 is not a \[name, options\] pair'),
+        ({'kvs': [['default', {'type': 'stub'}], {'type': 'redsi', 'x': 1}]}, 'KVS.E002', r'kvs\.1 is not a'),
         ({'kvs': [['default', {'type': 'stub'}], 'ab']}, 'KVS.E002', r'kvs\.1 is not a \[name, options\] pair'),
         ({'kvs': [['default', {'type': 'stub'}], [5, {'type': 'stub'}]]}, 'KVS.E002', 'has a name of type int'),
         (
@@ -156,7 +192,14 @@ def test_two_stores_of_one_path_are_an_error(stores: dict[str, Any], shared: boo
 
 @pytest.mark.parametrize(
     ('first', 'second', 'shared'),
-    [('', '', True), ('', 'b:', True), ('a:', 'a:', True), ('a:', 'a:b:', True), ('a:', 'b:', False)],
+    [
+        ('', '', True),
+        ('', 'b:', True),
+        ('a:', 'a:', True),
+        ('a:', 'a:b:', True),
+        ('a:b:', 'a:', True),
+        ('a:', 'b:', False),
+    ],
 )
 def test_redis_stores_whose_keys_overlap_are_a_warning(first: str, second: str, shared: bool) -> None:
     found = check(
@@ -173,6 +216,30 @@ def test_redis_stores_whose_keys_overlap_are_a_warning(first: str, second: str, 
             f'settings  kvs.cache and kvs.default share keys: their prefixes are {second!r} and {first!r}. '
             'Give each a prefix of its own, none of which begins with another.  [KVS.W003]'
         )
+
+
+@pytest.mark.parametrize('options', [{'type': 'redis'}, {'type': 'filesystem', 'path': 'x'}], ids=str)
+def test_of_several_stores_that_share_keys_or_a_path_each_but_the_first_is_reported_once(
+    options: dict[str, Any],
+) -> None:
+    found = check({'kvs': {'default': options, 'b': options, 'c': options}})
+    assert [problem.subject.removesuffix('.path') for problem in found] == ['kvs.b', 'kvs.c']
+    assert all('kvs.default' in problem.message for problem in found)
+
+
+@pytest.mark.parametrize(
+    ('options', 'id'),
+    [
+        ({'type': 'redis', 'prefix': 5}, 'KVS.E009'),
+        ({'type': 'filesystem', 'path': 5}, 'KVS.E009'),
+        ({'type': 'sqlite', 'path': ''}, 'KVS.E009'),
+        ({'type': 'filesystem', 'path': ''}, 'KVS.E009'),
+    ],
+    ids=str,
+)
+def test_a_prefix_or_path_of_the_wrong_kind_is_compared_with_no_other(options: dict[str, Any], id: str) -> None:
+    right = options | ({'prefix': 'a:'} if options['type'] == 'redis' else {'path': 'a'})
+    assert ids(check({'kvs': {'default': right, 'b': options, 'c': options}})) == [id, id]
 
 
 @pytest.mark.parametrize(
@@ -240,12 +307,24 @@ def test_a_mistake_in_kvs_debug_is_found(block: Any, text: str) -> None:
     assert re.search(text, str(problem))
 
 
+def test_a_block_that_is_a_variable_that_is_not_set_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('NONE', raising=False)
+    for name in ('kvs', 'redis_connection', 'kvs_debug'):
+        assert ids(check({'kvs': {'default': {'type': 'stub'}}} | {name: '${NONE}'})) == ['KVS.E016']
+
+
 @pytest.mark.parametrize(
     ('mode', 'hint'), [('develop', "Did you mean 'deploy'?"), ('x', 'Write dev, deploy or interactive.')]
 )
 def test_an_unknown_run_mode_is_a_warning(mode: str, hint: str) -> None:
     [problem] = check({'kvs': {'default': {'type': 'stub'}}, 'config': {'run_mode': mode}})
     assert (problem.id, problem.hint) == ('KVS.W004', hint)
+
+
+@pytest.mark.parametrize('mode', ['dev', 'deploy', 'interactive', None])
+def test_each_run_mode_is_accepted_and_none_is_needed(mode: str | None) -> None:
+    for config in ({'run_mode': mode}, {}, None, 'dev'):
+        assert check({'kvs': {'default': {'type': 'stub'}}, 'config': config}) == []
 
 
 def test_a_block_whose_name_is_misspelled_is_a_warning_and_other_blocks_are_the_servers() -> None:
@@ -256,3 +335,4 @@ def test_a_block_whose_name_is_misspelled_is_a_warning_and_other_blocks_are_the_
     assert set(ids(check({'KVS': {'default': {'type': 'stub'}}}))) == {'KVS.E001', 'KVS.W005'}
     assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'kvs_plug_in': False})) == ['KVS.W005']
     assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'kvs_plugin': False})) == []
+    assert ids(check({'kvs': {'default': {'type': 'stub'}}, 'redis_connection': {}, 'redis_conection': {}})) == []

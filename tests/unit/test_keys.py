@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import InvalidKey
@@ -15,9 +15,11 @@ from learning_observer_kvs.stream_analytics.keys import (
     Fields,
     escape,
     fully_qualified_function_name,
+    is_reducer,
     make_key,
     make_key_from_json,
     parse_key,
+    register_reducer,
     unescape,
 )
 
@@ -53,6 +55,9 @@ def test_a_comma_cannot_forge_another_students_key() -> None:
 
 
 @given(st.text())
+@example('\\')
+@example(r'\2c')
+@example(r'\5c2c,')
 def test_escaping_is_reversible_and_leaves_no_comma(text: str) -> None:
     assert unescape(escape(text)) == text
     assert ',' not in escape(text)
@@ -100,8 +105,23 @@ def test_the_key_that_a_browser_names_is_the_one_that_the_reducer_keeps_its_inte
     ],
 )
 def test_what_a_browser_cannot_name_is_an_invalid_key(js: Any, message: str) -> None:
-    with pytest.raises(InvalidKey, match=message):
-        make_key_from_json(js, [NAME])
+    for sources in ([NAME], {NAME}):
+        with pytest.raises(InvalidKey, match=message):
+            make_key_from_json(js, sources)
+
+
+def test_unless_sources_are_given_a_browser_may_name_the_reducers_of_this_process_alone() -> None:
+    name = f'{__name__}.registered'
+    assert not is_reducer(name)
+    with pytest.raises(InvalidKey, match='is not a reducer of this server'):
+        make_key_from_json({'source': name})
+    register_reducer(name)
+    assert is_reducer(name)
+    assert make_key_from_json({'source': name}) == f'Internal,{name}'
+    with pytest.raises(InvalidKey, match=rf"'other' is not .*{name}"):
+        make_key_from_json({'source': 'other'})
+    with pytest.raises(InvalidKey, match='is not a reducer of this server'):
+        make_key_from_json({'source': name}, [])
 
 
 @pytest.mark.parametrize('name', ['', 'a b', 'a,b', 'a:b', '..', "a'b", None])

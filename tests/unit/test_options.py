@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from learning_observer_kvs.config.options import Option, check_value
+from learning_observer_kvs.config.options import Kind, Option, check_value, convert
+from learning_observer_kvs.config.raw_text import RawText, UnsetVariable
 from learning_observer_kvs.kvs import KVS_MAP
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.memory import InMemoryKVS
@@ -34,20 +35,65 @@ def test_a_type_that_a_program_adds_is_checked_by_its_options(monkeypatch: pytes
         ('boolean', [True, False], ['true', 0, None]),
         ('seconds', [1, 0.001, 1_000_000_000], [0, -1, '1', True, None, float('inf'), 1_000_000_001]),
         ('count', [1, 10**9], [0, 1.0, '1', True]),
-        ('index', [0, 15], [-1, '0', False]),
+        ('index', [0, 15], [-1, '0', False, 1.0]),
         ('port', [1, 65535], [0, 65536, '80', 80.0]),
         (
             'addresses',
-            [['a:1', '[::1]:26379'], 'a:1, b:2', [], None],
-            ['a', ['a:0'], [':1'], 5, [5], 'a:²'],
+            [['a:1', '[::1]:26379'], 'a:1, b:2', [], None, ('a:65535',)],
+            ['a', ['a:0'], [':1'], 5, [5], 'a:²', 'a:٣', 'a:b', 'a:', 'a:65536', ['a:1', 'b'], {'a:1': 2}],
         ),
         ('choice', ['x', 'y'], ['z', None, ['x']]),
+        ('function', ['a:b', 'a.b.c:d'], ['a', 'a.b', ':b', 'a:', 'a:b:c', 'a:b.c', 'a b:c', '.a:b', None, 5]),
     ],
 )
 def test_each_kind_of_option_accepts_what_it_says(kind: Any, good: list[Any], bad: list[Any]) -> None:
     option = Option('o', kind, choices=('x', 'y'))
     assert [value for value in good if check_value(option, value)] == []
     assert [value for value in bad if not check_value(option, value)] == []
+
+
+@pytest.mark.parametrize(
+    ('kind', 'text', 'value'),
+    [
+        ('seconds', '30', 30),
+        ('seconds', '0.5', 0.5),
+        ('seconds', 'soon', 'soon'),
+        ('count', '1.5', 1.5),
+        ('index', '-1', -1),
+        ('port', '6380', 6380),
+        ('boolean', ' TRUE ', True),
+        ('boolean', 'false', False),
+        ('boolean', '1', '1'),
+        ('text', '5', '5'),
+        ('text or null', 'true', 'true'),
+        ('choice', 'x', 'x'),
+        ('choice', 'z', 'z'),
+    ],
+)
+def test_raw_text_is_converted_by_the_kind_of_its_option_and_kept_raw_where_it_is_rejected(
+    kind: Any, text: str, value: Any
+) -> None:
+    option = Option('o', kind, choices=('x', 'y'))
+    found = convert(option, RawText.of(text, '${N}'))
+    assert found == value
+    rejected = check_value(option, found) is not None and isinstance(value, str)
+    assert type(found) is (RawText if rejected else type(value))
+    assert convert(option, text) is text
+
+
+@pytest.mark.parametrize('kind', get_args(Kind))
+def test_a_variable_that_is_not_set_is_neither_converted_nor_rejected(kind: Any) -> None:
+    value = UnsetVariable.of('5', '${N}')
+    assert convert(Option('o', kind), value) is value
+    assert check_value(Option('o', kind), value) is None
+
+
+@pytest.mark.parametrize('kind', ['seconds', 'count', 'index', 'port'])
+def test_quotes_are_mentioned_only_for_a_number_in_quotes(kind: Any) -> None:
+    for value, quoted in (('-5.5', True), ('abc', False), (-1, False), (RawText('abc'), False)):
+        rejected = check_value(Option('o', kind), value)
+        assert rejected is not None
+        assert rejected[1].endswith('without quotes.') == quoted
 
 
 def test_text_from_the_environment_becomes_the_number_or_boolean_that_its_option_accepts(

@@ -133,6 +133,64 @@ def test_several_yaml_files_and_mappings_go_together() -> None:
     assert hidden(found) == [('creds.yaml:9', 'kvs.cache.expiry')]
 
 
+def test_the_problems_of_each_of_several_files_are_reported() -> None:
+    Path('first.yaml').write_text('kvs:\n  a: {type: stub}\n  a: {type: stub}\n')
+    found = read_settings(['first.yaml', 'creds.yaml'])
+    assert [(problem.id, problem.location) for problem in found.problems] == [('KVS.E013', 'first.yaml:3')]
+    assert found.source == 'first.yaml, creds.yaml'
+
+
+def test_what_a_mapping_overrides_is_located_in_the_settings_of_the_program() -> None:
+    found = read_settings([{'kvs': {'own': {'type': 'stub'}, 'cache': {'expiry': 5}}}, 'creds.yaml'])
+    assert found.location('kvs', 'own', 'type') == found.location('kvs', 'cache', 'expiry') == 'settings'
+    assert found.location('kvs', 'cache', 'prefix') == 'creds.yaml:10'
+    [problem] = found.problems
+    assert 'because settings comes first' in problem.message
+
+
+@pytest.mark.parametrize(
+    ('pairs', 'wanted'),
+    [
+        ([['default', {'type': 'stub'}], ['a']], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], 'ab'], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], [5, {'type': 'stub'}]], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], [['x'], {'type': 'stub'}]], 'KVS.E002'),
+        ([['default', {'type': 'stub'}], ['default', {'type': 'stub'}]], 'KVS.E011'),
+    ],
+)
+def test_an_array_with_a_wrong_pair_is_reported_and_merged_with_nothing(pairs: Any, wanted: str) -> None:
+    found = read_settings([{'kvs': pairs}, {'config': {}}])
+    assert found['kvs'] == pairs
+    assert [problem.id for problem in check(found)] == [wanted]
+
+
+def test_a_mapping_and_another_value_are_not_merged_the_first_wins() -> None:
+    for first, second in ((None, {'type': 'stub'}), ({'type': 'stub'}, None), ({'type': 'stub'}, ['x']), ('x', {})):
+        found = read_settings([{'kvs': {'a': first}}, {'kvs': {'a': second}}])
+        assert found['kvs'] == {'a': first}
+        assert hidden(found) == [('settings', 'kvs.a')]
+
+
+def test_of_the_blocks_of_the_server_only_hidden_values_of_config_are_reported() -> None:
+    found = read_settings([{'auth': {'a': 1}, 'config': {'a': 1}}, {'auth': {'a': 2, 'b': 3}, 'config': {'a': 2}}])
+    assert found == {'auth': {'a': 1, 'b': 3}, 'config': {'a': 1}}
+    assert hidden(found) == [('settings', 'config.a')]
+
+
+def test_arrays_of_other_blocks_keep_their_locations_beside_an_array_of_pairs() -> None:
+    Path('creds.yaml').write_text(
+        'kvs:\n  - [default, {type: stub}]\nauth:\n  - - a\n    - b\nconfig:\n  x:\n    - 1\n    - 2\n'
+    )
+    found = read_settings(['creds.yaml', {}])
+    assert found.location('auth', 0, 1) == 'creds.yaml:5'
+    assert found.location('config', 'x', 1) == 'creds.yaml:9'
+
+
+def test_no_source_at_all_gives_empty_settings() -> None:
+    found = read_settings([])
+    assert (found, found.source, found.problems) == ({}, None, [])
+
+
 def test_an_overlay_of_one_of_two_stores_that_share_a_yaml_alias_changes_that_one_alone() -> None:
     Path('creds.yaml').write_text('base: &base {type: stub}\nkvs:\n  default: *base\n  cache: *base\n')
     found = read_settings(['creds.yaml', {'kvs': {'cache': {'cache_bytes': 0}}}])

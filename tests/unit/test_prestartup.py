@@ -36,9 +36,36 @@ async def test_checks_run_in_order_then_init_functions_plain_or_coroutine() -> N
     async def coroutine() -> None:
         ran.append('coroutine')
 
-    register_startup_check(plain)
+    assert register_startup_check(plain) is plain
     await run_startup_checks_and_init()
     assert ran == ['plain', 'coroutine', 'init']
+
+
+async def test_an_init_function_runs_once_however_often_it_is_registered_and_may_be_a_coroutine() -> None:
+    ran = []
+
+    async def init() -> None:
+        ran.append('init')
+
+    assert register_init_function(init) is register_init_function(init) is init
+    await run_startup_checks_and_init()
+    assert ran == ['init']
+
+
+async def test_the_failure_of_a_single_check_is_raised_itself_and_no_init_function_runs() -> None:
+    failed = StartupCheck('the only error', problems=[1])
+
+    @register_startup_check
+    async def check() -> None:
+        raise failed
+
+    @register_init_function
+    def init() -> None:
+        raise AssertionError('init functions wait for the checks')
+
+    with pytest.raises(StartupCheck) as failure:
+        await run_startup_checks_and_init()
+    assert failure.value is failed
 
 
 async def test_all_checks_run_and_all_failures_are_reported_together() -> None:

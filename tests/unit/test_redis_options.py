@@ -9,7 +9,17 @@ import pytest
 
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.redis.options import OPTIONS, address, overriding
+from learning_observer_kvs.stores.redis.options import (
+    OPTIONS,
+    address,
+    database,
+    endpoint,
+    overriding,
+    sentinels,
+    speaks_tls,
+    url_part,
+    value,
+)
 from tests.support.checks import check
 
 
@@ -22,6 +32,7 @@ def problems(redis: dict[str, Any] | None = None, **store: Any) -> list[str]:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({'redis_url': 'redis://h', 'redis_host': 'h'}, 'redis_host contradicts redis_url'),
+    ({'redis_url': 'redis://h', 'redis_port': 7}, 'redis_port contradicts redis_url'),
     ({'redis_socket': '/s', 'redis_sentinels': ['h:1'], 'redis_service_name': 'x'}, 'contradicts redis_socket'),
     ({'redis_sentinels': ['h:1']}, 'Add redis_service_name'),
     ({'redis_service_name': 'x'}, 'Add redis_sentinels'),
@@ -37,6 +48,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({'redis_url': 'redis://h:0'}, 'port that is not a number'),
     ({'redis_url': 'redis://h:99999'}, 'port that is not a number'),
     ({'redis_url': 'redis://h/one'}, 'database that is not a number'),
+    ({'redis_url': 'redis://h/²'}, 'database that is not a number'),
     ({'redis_url': 'unix://'}, 'does not name a socket'),
     ({'redis_url': 'redis://h?decode_responses=true'}, "the option 'decode_responses'"),
     ({'redis_url': 'redis://h', 'redis_ssl': True}, 'Write rediss://'),
@@ -49,6 +61,67 @@ def test_settings_that_contradict_each_other_are_errors_in_both_blocks(block: An
     for found in (problems(block), problems({}, **block)):
         assert len(found) == 1, found
         assert message in found[0]
+
+
+RIGHT: list[dict[str, Any]] = [
+    {'redis_host': 'h', 'redis_port': 7, 'redis_db': 3},
+    {'redis_url': 'redis://u:p@h:65535/15'},
+    {'redis_url': 'redis://h?db=3'},
+    {'redis_url': 'unix:///run/redis.sock?db=3'},
+    {'redis_url': 'rediss://h', 'redis_ssl': True, 'redis_ssl_ca_certs': '/c'},
+    {'redis_url': 'rediss://h', 'redis_ssl_ca_certs': '/c'},
+    {'redis_url': 'redis://h', 'redis_ssl': False},
+    {'redis_ssl': True, 'redis_ssl_keyfile': '/k', 'redis_ssl_certfile': '/c'},
+    {'redis_ssl': True, 'redis_ssl_certfile': '/c'},
+    {'redis_sentinels': ['h:1'], 'redis_service_name': 'x', 'redis_db': 3},
+    {'redis_socket': '/s', 'redis_db': 3, 'redis_ssl': False},
+    {'redis_cluster': True, 'redis_host': 'h', 'redis_db': 0},
+    {'redis_cluster': True, 'redis_url': 'redis://h/0'},
+    {'redis_cluster': False, 'redis_socket': '/s'},
+    {'redis_host': 'h', 'redis_url': '', 'redis_socket': None},
+]
+
+
+@pytest.mark.parametrize('block', RIGHT, ids=str)
+def test_settings_that_go_together_have_no_problem_in_either_block(block: dict[str, Any]) -> None:
+    assert problems(block) == []
+    assert problems({}, **block) == []
+
+
+@pytest.mark.parametrize(
+    ('shared', 'own', 'message'),
+    [
+        ({'redis_socket': '/s'}, {'redis_ssl': True}, 'redis_ssl cannot be combined with redis_socket'),
+        ({'redis_db': 2}, {'redis_cluster': True}, 'redis_cluster allows no database other than 0'),
+    ],
+)
+def test_a_store_that_contradicts_the_shared_settings_is_an_error_at_the_store(
+    shared: dict[str, Any], own: dict[str, Any], message: str
+) -> None:
+    [found] = problems(shared, **own)
+    assert f'kvs.default.{message}' in found
+
+
+@pytest.mark.parametrize('other', [{'redis_port': 70000}, {'redis_host': 'h${NONE}'}], ids=str)
+def test_options_that_are_wrong_or_not_set_do_not_contradict_others(
+    other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('NONE', raising=False)
+    block = {'redis_url': 'redis://h'} | other
+    for found in (problems(block), problems({}, **block)):
+        assert len(found) == 1
+        assert 'contradicts' not in found[0]
+
+
+def test_every_contradiction_is_reported() -> None:
+    block = {'redis_cluster': True, 'redis_db': 1, 'redis_sentinels': ['h:1'], 'redis_ssl_keyfile': '/k'}
+    assert [found.partition('. ')[0].split('connection.')[1] for found in problems(block)] == [
+        'redis_cluster cannot be combined with redis_sentinels',
+        'redis_cluster allows no database other than 0',
+        'redis_sentinels needs redis_service_name',
+        'redis_ssl_keyfile is given, but redis_ssl is not true',
+        'redis_ssl_keyfile needs redis_ssl_certfile',
+    ]
 
 
 def test_no_message_contains_a_secret_of_a_url() -> None:
@@ -78,6 +151,73 @@ def test_a_store_with_a_user_or_password_in_its_url_takes_neither_of_the_shared_
         assert overriding(shared, {'redis_url': url}) == {**shared, 'redis_url': url}
     own = {'redis_url': 'redis://v@b', 'redis_password': 'q'}
     assert overriding(shared, own) == {**own, 'redis_timeout': 1}
+
+
+@pytest.mark.parametrize(
+    ('settings', 'server', 'text'),
+    [
+        ({}, {'host': 'localhost', 'port': 6379}, 'localhost:6379'),
+        ({'redis_host': 'h', 'redis_port': 7}, {'host': 'h', 'port': 7}, 'h:7'),
+        ({'redis_url': 'redis://h:7/3'}, {'host': 'h', 'port': 7}, 'redis://h:7/3'),
+        ({'redis_url': 'rediss://'}, {'host': 'localhost', 'port': 6379}, 'rediss://'),
+        ({'redis_url': 'redis://u:p@[::1]'}, {'host': '::1', 'port': 6379}, 'redis://[::1]'),
+        ({'redis_url': 'unix:///run/a%20b.sock?db=2'}, {'path': '/run/a b.sock'}, 'unix:///run/a%20b.sock?(hidden)'),
+        ({'redis_socket': '/run/redis.sock'}, {'path': '/run/redis.sock'}, '/run/redis.sock'),
+        ({'redis_url': None, 'redis_socket': '', 'redis_host': 'h'}, {'host': 'h', 'port': 6379}, 'h:6379'),
+    ],
+)
+def test_a_server_is_found_by_url_socket_or_host(settings: Any, server: dict[str, Any], text: str) -> None:
+    assert endpoint(settings) == server
+    assert address(settings) == text
+
+
+@pytest.mark.parametrize(
+    ('settings', 'number'),
+    [
+        ({}, 0),
+        ({'redis_db': 4}, 4),
+        ({'redis_url': 'redis://h/3', 'redis_db': 4}, 3),
+        ({'redis_url': 'redis://h/0', 'redis_db': 4}, 0),
+        ({'redis_url': 'redis://h', 'redis_db': 4}, 4),
+        ({'redis_url': 'redis://h/3?db=5'}, 5),
+        ({'redis_url': 'unix:///run/7?db=2'}, 2),
+        ({'redis_url': 'unix:///7', 'redis_db': 4}, 4),
+    ],
+)
+def test_the_database_of_a_url_comes_before_the_option(settings: Any, number: int) -> None:
+    assert database(settings) == number
+
+
+def test_user_and_password_of_a_url_are_decoded() -> None:
+    settings = {'redis_url': 'redis://m%40e:p%2Fw@h'}
+    assert (url_part(settings, 'username'), url_part(settings, 'password')) == ('m@e', 'p/w')
+    for without in ({}, {'redis_url': 'None'}, {'redis_url': 'redis://h'}, {'redis_url': 'redis://:@h'}):
+        assert url_part(without, 'username') is url_part(without, 'password') is None
+
+
+def test_tls_is_spoken_by_option_or_by_url() -> None:
+    with_tls: list[dict[str, Any]] = [{'redis_ssl': True}, {'redis_url': 'rediss://h', 'redis_ssl': False}]
+    without: list[dict[str, Any]] = [{}, {'redis_ssl': False}, {'redis_url': 'redis://h'}, {'redis_url': None}]
+    assert [speaks_tls(settings) for settings in with_tls] == [True, True]
+    assert [speaks_tls(settings) for settings in without] == [False] * 4
+
+
+def test_sentinels_are_a_list_or_text_with_commas() -> None:
+    for written in (['a:1', ' [::1]:2'], 'a:1, [::1]:2', ('a:1', '[::1]:2')):
+        assert sentinels({'redis_sentinels': written}) == [('a', 1), ('::1', 2)]
+    empty: list[Any] = [[], '', None, 'None', ()]
+    assert [sentinels({'redis_sentinels': written}) for written in empty] == [[]] * 5
+    assert sentinels({}) == []
+
+
+def test_the_default_holds_where_an_option_is_not_given_or_empty() -> None:
+    assert value({}, 'redis_timeout') == value({'redis_timeout': None}, 'redis_timeout') == 5
+    assert value({'redis_cluster': False}, 'redis_cluster') is False
+    assert value({'redis_db': 0}, 'redis_db') == 0
+    assert value({'redis_ssl_check_hostname': False}, 'redis_ssl_check_hostname') is False
+    assert value({}, 'redis_ssl_check_hostname') is True
+    assert value({}, 'redis_ssl') is value({}, 'redis_cluster') is False
+    assert value({}, 'redis_password') is None
 
 
 def test_every_option_is_described_in_a_sentence() -> None:

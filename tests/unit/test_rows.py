@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.checks import static
-from learning_observer_kvs.config.rows import Configuration, StoreConfig
+from learning_observer_kvs.config.rows import Block, Configuration, StoreConfig, named_types
 from learning_observer_kvs.kvs import KVS_MAP, reserved_names
 from learning_observer_kvs.settings import read_settings
 from tests.support.checks import parse
@@ -86,6 +86,39 @@ def test_a_row_describes_the_same_store_wherever_it_is_written() -> None:
     changed = StoreConfig(subject='kvs.a', name='a', type='stub', options={'type': 'stub', 'cache_bytes': 0})
     assert row.describes_same_store(moved)
     assert not row.describes_same_store(changed)
+
+
+def test_the_types_that_settings_name_are_known_once_each_and_only_if_they_are_text() -> None:
+    types: list[Any] = ['redis', 'own', 'redis', None, 5, ['stub'], '${TYPE}', '${NONE}']
+    settings = read_settings(
+        {'kvs': {f's{index}': {'type': type} for index, type in enumerate(types)}}, {'TYPE': 'env'}
+    )
+    assert named_types(settings) == ['redis', 'own', 'env']
+    assert named_types(read_settings({'kvs': {'a': None, 'b': 'stub', 'c': {}}})) == []
+
+
+def test_stores_by_name_are_those_whose_name_is_text_and_the_last_of_one_name() -> None:
+    found = parse_block([['a', {'type': 'stub'}], [5, {'type': 'stub'}], ['x'], ['a', {'type': 'redis'}]])
+    assert {name: row.type for name, row in found.stores_by_name.items()} == {'a': 'redis'}
+    assert [(row.name, row.subject) for row in found.stores] == [
+        ('a', 'kvs.a'),
+        (5, 'kvs.5'),
+        (None, 'kvs.2'),
+        ('a', 'kvs.a'),
+    ]
+
+
+def test_all_blocks_are_the_stores_and_then_the_other_blocks_that_are_there() -> None:
+    settings: dict[str, Any] = {'kvs': {'b': {}, 'a': {}}, 'kvs_debug': {}, 'redis_connection': {}}
+    assert [block.subject for block in parse(settings).blocks] == ['kvs.b', 'kvs.a', 'redis_connection', 'kvs_debug']
+    assert [block.subject for block in parse({'kvs': {'a': {}}, 'kvs_debug': {}}).blocks] == ['kvs.a', 'kvs_debug']
+
+
+def test_rows_cannot_be_changed() -> None:
+    block, store = Block(subject='kvs_debug', options={}), StoreConfig(subject='kvs.a', options={}, name='a')
+    for row in (block, store, parse({})):
+        with pytest.raises(AttributeError):
+            row.options = {'x': 'y'}  # type: ignore[misc, union-attr]
 
 
 def test_a_row_never_prints_a_secret() -> None:

@@ -181,7 +181,7 @@ def database(settings: Mapping[str, Any]) -> int:
     if url := given(settings, 'redis_url'):
         parsed = urlparse(str(url))
         found = parse_qs(parsed.query).get('db', [''])[0] or ('' if parsed.scheme == 'unix' else parsed.path.strip('/'))
-        if found.isdigit():
+        if found.isdecimal():
             return int(found)
     return int(value(settings, 'redis_db'))
 
