@@ -73,6 +73,7 @@ async def test_a_reducer_that_is_cancelled_changes_nothing_and_the_key_goes_on(w
     following = process(watched, count)
     event.cancel()
     assert await following == 1
+    assert event.cancelled()
     assert watched.busy_keys() == 0
 
 
