@@ -166,3 +166,14 @@ async def test_an_update_that_updates_its_own_key_raises_instead_of_waiting_fore
             await watched.update('k', again)
         assert await watched.update('k', another) == 1
     assert watched.busy_keys() == 0
+
+
+async def test_an_event_waits_while_every_key_is_held(watched: Watched) -> None:
+    async with watched.key_locks.here().hold(None):
+        event = process(watched, count)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert watched.commits == []
+        assert not event.done()
+    assert await event == 1
+    assert watched.busy_keys() == 0

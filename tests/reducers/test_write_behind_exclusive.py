@@ -247,3 +247,24 @@ async def test_a_close_that_ends_late_leaves_what_came_after_the_first_to_it(
     assert await store[B[0]] == 1
     await store.flush()
     assert store._texts[B[0]] == b'1'
+
+
+@pytest.mark.parametrize('cancelled', [False, True], ids=['waited for', 'cancelled'])
+async def test_a_key_is_held_until_the_flush_before_its_write_has_ended(store: Held, cancelled: bool) -> None:
+    await process(store, A, count)
+    store.is_holding = True
+    written = asyncio.ensure_future(store.set(A[0], 5))
+    await spin()
+    if cancelled:
+        written.cancel()
+        await spin()
+    assert A[0] in store.key_locks.here().held
+    assert not written.done()
+    [carry_out] = store.held
+    store.is_holding = False
+    carry_out(None)
+    async with asyncio.timeout(3):
+        await asyncio.wait([written])
+    assert written.cancelled() is cancelled
+    assert store._texts == {A[0]: b'1' if cancelled else b'5', A[1]: b'1'}
+    assert (store.busy_keys(), worker_of(store)._busy) == (0, 0)
