@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.reducers import serving, worker, worker_of
+from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.reducers import serving, worker, worker_of, write_behind
+from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
 from tests.support.watched import count
@@ -75,7 +77,7 @@ async def test_a_flush_inside_a_reducer_of_a_large_state_lets_another_large_stat
     await spin()
     go_on.set()
     async with asyncio.timeout(3):
-        assert await asyncio.gather(first, second) == [21, 12]
+        assert list(await asyncio.gather(first, second)) == [21, 12]
     assert not worker_of(store)._large.locked()
     await store.flush()
     assert store.busy_keys() == 0
@@ -103,3 +105,91 @@ async def test_a_write_flushes_its_own_key_and_no_other() -> None:
     async with asyncio.timeout(3):
         await store.close()
     assert store._texts['Internal,b'] == b'1'
+
+
+async def test_keys_of_any_name_that_a_flush_is_to_write_belong_to_the_queue_of_their_reducer() -> None:
+    store = Away(flush_interval=NEVER)
+    worker = worker_of(store)
+    assert isinstance(worker, WriteBehindWorker)
+    await worker.process('state', 'result', count)
+    assert [worker.queue_of(key) for key in ('state', 'result', 'k')] == ['state', 'state', 'k']
+    await store.set('result', 7)
+    await store.flush()
+    assert store._texts == {'state': b'1', 'result': b'7'}
+    assert worker._owners == {}
+    assert worker.queue_of('result') == 'result'
+
+
+async def test_nothing_of_what_was_flushed_is_kept_or_counted() -> None:
+    store = Away(flush_interval=NEVER)
+    worker = worker_of(store)
+    assert isinstance(worker, WriteBehindWorker)
+    for number in range(3):
+        await process(store, 'a')
+        await process(store, 'b')
+        assert (worker._events, worker._unsaved()) == (2 * number + 2, 2 * number + 2)
+        assert worker._bytes == 4
+    await store.flush()
+    await process(store, 'a')
+    assert (worker._events, worker._bytes) == (1, 3)  # what it starts from, what it comes to, twice
+    await store.flush()
+    assert (worker._events, worker._bytes, worker._busy, worker._queued) == (0, 0, 0, {})
+    assert not (worker._pending or worker._texts or worker._owners or worker._exclusive)
+
+
+async def test_an_event_that_failed_is_not_pending() -> None:
+    store = Away(flush_interval=NEVER)
+    worker = worker_of(store)
+    assert isinstance(worker, WriteBehindWorker)
+
+    async def fail(state: Any) -> Any:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await process(store, 'a', fail)
+    assert not (worker._pending or worker._texts or worker._events or worker._timer)
+    assert store._texts == {}
+
+
+async def test_the_bound_in_bytes_has_everything_flushed_and_events_wait_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, 'MAX_BYTES', 100)
+    store = Away(flush_interval=NEVER)
+    worker = worker_of(store)
+    assert isinstance(worker, WriteBehindWorker)
+
+    async def much(state: Any) -> Any:
+        return 'x' * 30, 'y' * 17
+
+    await process(store, 'a', much)
+    assert not worker._is_full
+    await process(store, 'b', much)
+    assert worker._bytes == 2 * (32 + 19)
+    assert worker._is_full
+    assert store._texts == {}
+    assert await process(store, 'c') == 1
+    assert sorted(store._texts) == ['External,a', 'External,b', 'Internal,a', 'Internal,b']
+    assert not worker._is_full
+
+
+async def test_one_timer_runs_while_something_is_pending_and_again_after_a_failure() -> None:
+    store = Away(flush_interval=NEVER)
+    worker = worker_of(store)
+    assert isinstance(worker, WriteBehindWorker)
+    await process(store, 'a')
+    timer = worker._timer
+    await process(store, 'b')
+    assert worker._timer is timer is not None
+    store.away = StoreUnavailable('gone fishing')
+    timer.cancel()
+    worker._interval_over()
+    assert worker._timer is not None
+    assert worker._timer is not timer
+    assert isinstance(worker._failure, StoreUnavailable)
+    store.away = None
+    worker._timer.cancel()
+    worker._interval_over()
+    assert worker._failure is None
+    assert worker._timer is None
+    assert sorted(store._texts) == ['External,a', 'External,b', 'Internal,a', 'Internal,b']
