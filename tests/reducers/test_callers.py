@@ -177,3 +177,18 @@ async def test_an_event_waits_while_every_key_is_held(watched: Watched) -> None:
         assert not event.done()
     assert await event == 1
     assert watched.busy_keys() == 0
+
+
+@STEPS
+async def test_a_reducer_that_sends_an_event_to_its_own_key_raises_instead_of_waiting_forever(
+    watched: Watched, step: Any
+) -> None:
+    async def again(state: Any) -> Any:
+        await step(state)
+        return await worker_of(watched).process(INTERNAL, EXTERNAL, count), 1
+
+    async with asyncio.timeout(3):
+        with pytest.raises(ReducerError, match=r"'Internal,r' is held by the reducer.*its own key"):
+            await process(watched, again)
+    assert await process(watched, count) == 1
+    assert watched.busy_keys() == 0

@@ -134,7 +134,7 @@ async def test_nothing_of_what_was_flushed_is_kept_or_counted() -> None:
     assert (worker._events, worker._bytes) == (1, 3)  # what it starts from, what it comes to, twice
     await store.flush()
     assert (worker._events, worker._bytes, worker._busy, worker._queued) == (0, 0, 0, {})
-    assert not (worker._pending or worker._texts or worker._owners or worker._exclusive)
+    assert (worker._pending, worker._texts, worker._owners, worker._exclusive) == ({}, {}, {}, {})
 
 
 async def test_an_event_that_failed_is_not_pending() -> None:
@@ -147,7 +147,7 @@ async def test_an_event_that_failed_is_not_pending() -> None:
 
     with pytest.raises(LookupError):
         await process(store, 'a', fail)
-    assert not (worker._pending or worker._texts or worker._events or worker._timer)
+    assert (worker._pending, worker._texts, worker._events, worker._timer) == ({}, {}, 0, None)
     assert store._texts == {}
 
 
@@ -180,7 +180,8 @@ async def test_one_timer_runs_while_something_is_pending_and_again_after_a_failu
     await process(store, 'a')
     timer = worker._timer
     await process(store, 'b')
-    assert worker._timer is timer is not None
+    assert timer is not None
+    assert worker._timer is timer
     store.away = StoreUnavailable('gone fishing')
     timer.cancel()
     worker._interval_over()
