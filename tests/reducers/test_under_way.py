@@ -111,11 +111,17 @@ async def test_closing_counts_what_could_not_be_saved_in_time(
     watched.gate.clear()
     events = [process(watched, count) for _ in range(3)]
     await until(lambda: len(watched.commits) == 1)
+    former = worker_of(watched)
     with caplog.at_level(logging.ERROR):
         await watched.close()
     assert 'was closed with 3 events not saved' in caplog.text
+    events.append(process(watched, count))  # the last one by another worker, in the same line
+    await asyncio.sleep(0)
+    assert worker_of(watched) is not former
     watched.gate.set()
-    assert await asyncio.gather(*events) == [1, 2, 3]
+    assert await asyncio.gather(*events) == [1, 2, 3, 4]
+    assert (former._busy, former._queued) == (0, {})
+    assert under_way(watched) == (0, 0, {})
 
 
 async def test_a_store_whose_closing_was_cancelled_accepts_events(watched: Watched) -> None:
