@@ -12,6 +12,7 @@ from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.reducers import worker, worker_of
 from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.key_locks import Holder, current_holder
 from tests.support.watched import EXTERNAL, INTERNAL, Watched, count, count_slowly, process, until
 
 
@@ -136,4 +137,25 @@ async def test_a_store_whose_closing_was_cancelled_accepts_events(watched: Watch
     watched.gate.set()
     assert closing.cancelled()
     assert (await first, await second) == (1, 2)
+    assert under_way(watched) == (0, 0, {})
+
+
+async def test_an_update_that_waited_for_an_event_waits_for_it_no_more(watched: Watched) -> None:
+    watched.gate.clear()
+    event = process(watched, count)
+    await until(lambda: len(watched.commits) == 1)
+    holders: list[Holder] = []
+
+    async def update(value: Any) -> Any:
+        holder = current_holder()
+        assert holder is not None
+        holders.append(holder)
+        result = await worker_of(watched).process(INTERNAL, EXTERNAL, count)
+        assert list(holder.waits) == []
+        return result
+
+    updated = asyncio.ensure_future(watched.update('k', update))
+    await until(lambda: bool(holders and holders[0].waits))
+    watched.gate.set()
+    assert (await event, await updated) == (1, 2)
     assert under_way(watched) == (0, 0, {})

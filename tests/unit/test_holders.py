@@ -170,3 +170,35 @@ async def test_a_key_that_is_handed_on_is_reserved_and_belongs_to_no_former_hold
     assert later.found == [RESERVED]
     locks.release('a')
     assert locks.held == {}
+
+
+class Missing(Queue):
+    """A waiter that still waits for some keys."""
+
+    def __init__(self, locks: KeyLocks, *keys: str) -> None:
+        super().__init__(locks)
+        self.keys = list(keys)
+        locks.request(self.keys, self)
+
+    def missing(self) -> list[str]:
+        return self.keys
+
+
+def test_a_waiter_comes_after_the_holder_and_what_those_ahead_of_it_wait_for() -> None:
+    locks = KeyLocks()
+    locks.held |= {key: Holder() for key in 'abc'}
+    first, second, elsewhere = Missing(locks, 'a', 'b'), Missing(locks, 'a', 'c'), Missing(locks, 'c')
+    holder = locks.held['a']
+    assert list(locks.waits_before('a', first)) == [holder]
+    assert list(locks.waits_before('a', second)) == [holder, (locks, 'b', first)]
+    assert list(locks.waits_before('a', None)) == [holder, (locks, 'b', first), (locks, 'c', second)]
+    assert list(locks.waits_before('a', elsewhere)) == [holder]  # it has the key already
+    assert list(locks.waits_before('free', None)) == []
+    locks.withdraw(['a', 'b'], first)
+    assert list(locks.waits_before('a', None)) == [holder, (locks, 'c', second)]
+
+
+def test_a_caller_for_all_keys_comes_after_each_that_is_held() -> None:
+    locks = KeyLocks()
+    locks.held |= {key: Holder() for key in ('', 'a', 'b')}
+    assert list(locks.waits_before('', None)) == [locks.held[''], (locks, 'a', None), (locks, 'b', None)]
