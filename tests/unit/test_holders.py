@@ -95,6 +95,7 @@ async def test_a_wait_that_is_over_or_raised_leaves_nothing_with_the_outer_holde
                 with inner.running():
                     assert list(outer.holder.waits) == [inner.holder]
                 assert list(outer.holder.waits) == []
+        assert current_holder() is None
         assert not outer.holder.has_ended
     assert outer.holder.has_ended
     assert locks.held == {}
