@@ -159,3 +159,25 @@ async def test_an_update_that_waited_for_an_event_waits_for_it_no_more(watched: 
     watched.gate.set()
     assert (await event, await updated) == (1, 2)
     assert under_way(watched) == (0, 0, {})
+
+
+async def test_events_that_are_withdrawn_when_their_key_is_granted_let_it_go(watched: Watched) -> None:
+    watched.gate.clear()
+    others: list[asyncio.Future[Any]] = []
+
+    async def first() -> None:
+        await worker_of(watched).process(INTERNAL, EXTERNAL, count)
+        for event in others:
+            event.cancel()
+
+    running = asyncio.ensure_future(first())
+    await until(lambda: len(watched.commits) == 1)
+    others += [process(watched, count) for _ in range(3)]
+    await asyncio.sleep(0)
+    watched.gate.set()
+    await running
+    async with asyncio.timeout(3):
+        assert await process(watched, count) == 2
+    assert all(event.cancelled() for event in others)
+    assert len(watched.commits) == 2
+    assert under_way(watched) == (0, 0, {})
