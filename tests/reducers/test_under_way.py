@@ -181,3 +181,56 @@ async def test_events_that_are_withdrawn_when_their_key_is_granted_let_it_go(wat
     assert all(event.cancelled() for event in others)
     assert len(watched.commits) == 2
     assert under_way(watched) == (0, 0, {})
+
+
+async def test_a_queue_is_served_while_a_reducer_of_another_waits(watched: Watched) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(state: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await count(state)
+
+    async def let_go(state: Any) -> Any:
+        go_on.set()
+        return await count(state)
+
+    def send(name: str, step: Any) -> asyncio.Task[Any]:
+        async def run() -> Any:
+            return await worker_of(watched).process(f'Internal,{name}', f'External,{name}', step)
+
+        return asyncio.ensure_future(run())
+
+    watched.gate.clear()
+    events = [send(name, count) for name in 'ab']
+    await until(lambda: len(watched.commits) == 2)
+    events += [send('a', wait), send('b', let_go)]
+    await asyncio.sleep(0)
+    watched.gate.set()
+    async with asyncio.timeout(3):
+        assert await asyncio.gather(*events) == [1, 1, 2, 2]
+    assert begun.is_set()
+    assert under_way(watched) == (0, 0, {})
+
+
+async def test_a_queue_whose_state_cannot_be_read_ends_its_task_without_an_error(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(keys: Any) -> Any:
+        await asyncio.sleep(0)
+        raise StoreUnavailable('down')
+
+    monkeypatch.setattr(watched, 'read_bytes', down)
+    events = [process(watched, count) for _ in range(3)]
+    tasks: set[asyncio.Task[None]] = set()
+
+    def all_done() -> bool:
+        tasks.update(worker_of(watched)._server._tasks)
+        return all(event.done() for event in events)
+
+    await until(all_done)
+    outcomes = await asyncio.gather(*events, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
+    await asyncio.wait(tasks, timeout=3)
+    assert [task.exception() for task in tasks] == [None] * len(tasks)
+    assert under_way(watched) == (0, 0, {})

@@ -134,6 +134,7 @@ async def test_a_cancelled_wait_for_a_caller_for_all_keys_withdraws_itself_alone
         tasks[1].cancel()
         await spin()
         assert [task.done() for task in tasks] == [False, True, False]
+        assert tasks[1].cancelled()
     async with asyncio.timeout(3):
         await asyncio.wait(tasks)
     assert began == ['x', 'z']
