@@ -209,3 +209,29 @@ async def test_of_events_that_were_reduced_together_those_that_succeeded_are_pen
     await store.flush()
     assert store._texts == {INTERNAL: b'2', EXTERNAL: b'2'}
     assert nothing_is_left(store)
+
+
+@pytest.mark.parametrize('bound', ['events', 'bytes', 'closing'])
+async def test_it_stays_full_until_it_is_below_its_bounds(
+    store: Away, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    worker = worker_on(store)
+    await event(1, store)
+    await event(2, store)
+    events, size = worker._events, worker._bytes
+    for name in 'ab':
+        await worker.process(f'Internal,{name}', f'External,{name}', count)
+    worker._is_full = True
+    if bound == 'events':
+        monkeypatch.setattr(write_behind, 'MAX_EVENTS', events)
+    elif bound == 'bytes':
+        monkeypatch.setattr(write_behind, 'MAX_BYTES', size)
+    else:
+        worker._is_closing = True
+    for name in 'ab':
+        await store.set(f'Internal,{name}', 5)
+        assert worker._is_full
+    worker._is_closing = False
+    await store.set(INTERNAL, 5)
+    assert not worker._is_full
+    assert nothing_is_left(store)
