@@ -154,7 +154,7 @@ async def test_an_event_that_failed_is_not_pending() -> None:
 async def test_the_bound_in_bytes_has_everything_flushed_and_events_wait_for_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_BYTES', 100)
+    monkeypatch.setattr(write_behind, 'MAX_BYTES', 2 * (32 + 19))
     store = Away(flush_interval=NEVER)
     worker = worker_of(store)
     assert isinstance(worker, WriteBehindWorker)
