@@ -73,6 +73,7 @@ async def test_a_reducer_that_is_cancelled_changes_nothing_and_the_key_goes_on(w
     following = process(watched, count)
     event.cancel()
     assert await following == 1
+    assert event.cancelled()
     assert watched.busy_keys() == 0
 
 
@@ -164,4 +165,30 @@ async def test_an_update_that_updates_its_own_key_raises_instead_of_waiting_fore
         with pytest.raises(ReducerError, match=r"'k' is held by the reducer or update that asks for it.*its own key"):
             await watched.update('k', again)
         assert await watched.update('k', another) == 1
+    assert watched.busy_keys() == 0
+
+
+async def test_an_event_waits_while_every_key_is_held(watched: Watched) -> None:
+    async with watched.key_locks.here().hold(None):
+        event = process(watched, count)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert watched.commits == []
+        assert not event.done()
+    assert await event == 1
+    assert watched.busy_keys() == 0
+
+
+@STEPS
+async def test_a_reducer_that_sends_an_event_to_its_own_key_raises_instead_of_waiting_forever(
+    watched: Watched, step: Any
+) -> None:
+    async def again(state: Any) -> Any:
+        await step(state)
+        return await worker_of(watched).process(INTERNAL, EXTERNAL, count), 1
+
+    async with asyncio.timeout(3):
+        with pytest.raises(ReducerError, match=r"'Internal,r' is held by the reducer.*its own key"):
+            await process(watched, again)
+    assert await process(watched, count) == 1
     assert watched.busy_keys() == 0

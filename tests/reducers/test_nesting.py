@@ -138,3 +138,29 @@ async def test_reducers_of_large_states_that_wait_for_each_other_are_not_kept_by
         assert (await first, await second) == (1, 21)
     assert watched.busy_keys() == 0
     assert not worker_of(watched)._large.locked()
+
+
+async def test_a_reducer_of_a_large_state_that_waits_for_a_key_lets_another_large_state_be_decoded(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, 'LARGE', 0)
+    monkeypatch.setattr(worker, 'LARGE_AT_ONCE', 1)
+    go_on = asyncio.Event()
+
+    async def write_b(state: Any) -> Any:
+        await go_on.wait()
+        await watched.set('Internal,b', 5)
+        return 1, 1
+
+    watched.texts |= {INTERNAL: b'10', 'Internal,b': b'20'}
+    first = process(watched, write_b)
+    await asyncio.sleep(0.01)
+    second = process_other(watched, 'b', count)
+    await asyncio.sleep(0.01)
+    assert watched.commits == []
+    go_on.set()
+    async with asyncio.timeout(3):
+        assert (await first, await second) == (1, 21)
+    assert watched.texts['Internal,b'] == b'5'
+    assert watched.busy_keys() == 0
+    assert not worker_of(watched)._large.locked()

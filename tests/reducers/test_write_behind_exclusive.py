@@ -247,3 +247,80 @@ async def test_a_close_that_ends_late_leaves_what_came_after_the_first_to_it(
     assert await store[B[0]] == 1
     await store.flush()
     assert store._texts[B[0]] == b'1'
+
+
+@pytest.mark.parametrize('cancelled', [False, True], ids=['waited for', 'cancelled'])
+async def test_a_key_is_held_until_the_flush_before_its_write_has_ended(store: Held, cancelled: bool) -> None:
+    await process(store, A, count)
+    store.is_holding = True
+    written = asyncio.ensure_future(store.set(A[0], 5))
+    await spin()
+    if cancelled:
+        written.cancel()
+        await spin()
+    assert A[0] in store.key_locks.here().held
+    assert not written.done()
+    [carry_out] = store.held
+    store.is_holding = False
+    carry_out(None)
+    async with asyncio.timeout(3):
+        await asyncio.wait([written])
+    assert written.cancelled() is cancelled
+    assert store._texts == {A[0]: b'1' if cancelled else b'5', A[1]: b'1'}
+    assert (store.busy_keys(), worker_of(store)._busy) == (0, 0)
+
+
+async def test_a_flush_whose_caller_gave_up_is_carried_out_for_the_others(store: Held) -> None:
+    await process(store, A, count)
+    store.is_holding = True
+    flushes = [asyncio.ensure_future(store.flush()) for _ in range(2)]
+    await spin()
+    flushes[0].cancel()
+    await spin()
+    store.is_holding = False
+    [carry_out] = store.held
+    carry_out(None)
+    async with asyncio.timeout(3):
+        await flushes[1]
+    assert flushes[0].cancelled()
+    assert store._texts == {A[0]: b'1', A[1]: b'1'}
+    assert (store.busy_keys(), worker_of(store)._busy) == (0, 0)
+
+
+async def test_events_that_come_while_a_flush_is_under_way_are_of_the_next_one(store: Held) -> None:
+    worker = worker_of(store)
+    assert isinstance(worker, write_behind.WriteBehindWorker)
+    await process(store, A, count)
+    store.is_holding = True
+    flushed = asyncio.ensure_future(store.flush())
+    await spin()
+    events = [process(store, A, count) for _ in range(2)]
+    await spin()
+    assert not any(event.done() for event in events)
+    store.is_holding = False
+    store.held.pop()(None)
+    await flushed
+    assert await asyncio.gather(*events) == [2, 3]
+    assert store._texts[A[0]] == b'1'
+    assert worker._events == 2
+    await store.flush()
+    assert store._texts[A[0]] == b'3'
+    assert worker._events == 0
+
+
+async def test_closing_that_was_cancelled_leaves_the_timer_running(store: Held) -> None:
+    worker = worker_of(store)
+    assert isinstance(worker, write_behind.WriteBehindWorker)
+    await process(store, A, count)
+    store.is_holding = True
+    closed = asyncio.ensure_future(store.close())
+    await spin()
+    assert worker._timer is None
+    closed.cancel()
+    await asyncio.wait([closed])
+    assert closed.cancelled()
+    assert worker._timer is not None
+    store.is_holding = False
+    store.held.pop()(None)
+    await spin()
+    assert (worker._pending, worker._events, store.busy_keys()) == ({}, 0, 0)

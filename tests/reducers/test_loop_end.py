@@ -1,0 +1,82 @@
+"""The end of an event loop cancels its tasks: no caller waits forever, and no key stays held."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from learning_observer_kvs.reducers import serving, worker_of
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from tests.support.watched import Watched, count, process, until
+
+
+def cancel_tasks_of(store: Store) -> set[asyncio.Task[None]]:
+    """Cancel the tasks that serve queues, as the end of the event loop does."""
+    tasks = set(worker_of(store)._server._tasks)
+    for task in tasks:
+        task.cancel()
+    return tasks
+
+
+async def test_queues_that_are_not_served_any_more_fail_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+    store = InMemoryKVS()
+    worker = worker_of(store)
+
+    async def one(name: str) -> Any:
+        return await worker.process(f'Internal,{name}', f'External,{name}', count)
+
+    events = [asyncio.ensure_future(one(name)) for name in 'abcdefgh']
+    await until(lambda: sum(event.done() for event in events) >= 3)
+    [task] = cancel_tasks_of(store)
+    async with asyncio.timeout(3):
+        outcomes = await asyncio.gather(*events, return_exceptions=True)
+    served = outcomes.count(1)
+    assert 3 <= served < 8
+    assert [type(outcome) for outcome in outcomes[served:]] == [asyncio.CancelledError] * (8 - served)
+    assert task.cancelled()
+    assert (store.busy_keys(), worker._queued, worker._busy) == (0, {}, 0)
+    assert await one('a') == 2
+    assert await asyncio.gather(*map(one, 'hij')) == [1, 1, 1]
+
+
+async def test_events_that_are_to_be_reduced_again_fail(watched: Watched) -> None:
+    await process(watched, count)
+    watched.before = watched.another_writes(b'70')
+    events = [process(watched, count) for _ in range(3)]
+    await until(lambda: watched.texts['Internal,r'] == b'70')
+    worker = worker_of(watched)
+    await until(lambda: any(task.get_name().startswith('kvs reducer ') for task in worker._server._tasks))
+    await asyncio.sleep(0)
+    cancel_tasks_of(watched)
+    async with asyncio.timeout(3):
+        first, *others = await asyncio.gather(*events, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert others == [71, 72]
+    assert watched.busy_keys() == 0
+
+
+async def test_a_task_whose_caller_was_cancelled_too_ends(watched: Watched) -> None:
+    begun = asyncio.Event()
+
+    async def hang(state: Any) -> Any:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    watched.gate.clear()
+    first = process(watched, count)
+    await until(lambda: len(watched.commits) == 1)
+    second = process(watched, hang)
+    watched.gate.set()
+    await begun.wait()
+    second.cancel()
+    await asyncio.sleep(0)
+    [task] = cancel_tasks_of(watched)
+    await asyncio.wait([first, second, task], timeout=3)
+    assert task.cancelled()
+    assert second.cancelled()
+    assert await first == 1
+    assert watched.busy_keys() == 0
