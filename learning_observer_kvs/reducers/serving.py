@@ -81,12 +81,12 @@ class QueueServer:
         """
         self._ready.append((key, queue))
         if self._serving is None:
-            self._serving = self.spawn(self._serve_ready(), 'kvs reducers')
+            self._serving = self._start_serving()
 
     def hand_over(self) -> None:
         """Let another task serve the other queues: the running one is about to wait for something."""
         if self._serving is not None and self._serving is asyncio.current_task():
-            self._serving = self.spawn(self._serve_ready(), 'kvs reducers') if self._ready else None
+            self._serving = self._start_serving() if self._ready else None
 
     def is_slice_over(self) -> bool:
         """Tell whether reducers have run for ``TIME_SLICE`` seconds since the event loop last had its turn."""
@@ -116,6 +116,18 @@ class QueueServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _start_serving(self) -> asyncio.Task[None]:
+        task = self.spawn(self._serve_ready(), 'kvs reducers')
+        task.add_done_callback(self._serving_ended)
+        return task
+
+    def _serving_ended(self, task: asyncio.Task[None]) -> None:
+        """Abandon the queues if the task was cancelled before its first step, which it has noticed no more itself."""
+        if self._serving is task:
+            while self._ready:
+                self._abandon(*self._ready.popleft(), asyncio.CancelledError())
+            self._serving = None
 
     async def _serve_ready(self) -> None:
         """Serve queues until none is ready, or another task has taken over."""

@@ -62,9 +62,6 @@ class Holder:
     def end(self) -> None:
         """Note that it holds nothing any more."""
         self.has_ended = True
-        if self.permit is not None:
-            self.permit.release()
-            self.permit = None
         while self.outer is not None and self.outer.has_ended:  # so that no chain of those that have ended grows
             self.outer = self.outer.outer
 

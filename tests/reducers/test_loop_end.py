@@ -43,6 +43,34 @@ async def test_queues_that_are_not_served_any_more_fail_their_events(monkeypatch
     assert await asyncio.gather(*map(one, 'hij')) == [1, 1, 1]
 
 
+async def test_queues_whose_task_is_cancelled_before_its_first_step_fail_their_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+    store = InMemoryKVS()
+    worker = worker_of(store)
+
+    async def one(name: str) -> Any:
+        return await worker.process(f'Internal,{name}', f'External,{name}', count)
+
+    def cancel_soon() -> None:
+        assert not worker._server._tasks
+        asyncio.get_running_loop().call_soon(cancel_tasks_of, store)
+
+    async def begin() -> list[asyncio.Task[Any]]:
+        events = [asyncio.ensure_future(one(name)) for name in 'ab']
+        cancel_soon()  # after the events have begun, and before the first step of the task that the second one starts
+        return events
+
+    events = await begin()
+    async with asyncio.timeout(3):
+        outcomes = await asyncio.gather(*events, return_exceptions=True)
+    assert outcomes[0] == 1
+    assert isinstance(outcomes[1], asyncio.CancelledError)
+    assert (store.busy_keys(), worker._queued, worker._busy) == (0, {}, 0)
+    assert await one('b') == 1
+
+
 async def test_events_that_are_to_be_reduced_again_fail(watched: Watched) -> None:
     await process(watched, count)
     watched.before = watched.another_writes(b'70')
