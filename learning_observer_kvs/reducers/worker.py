@@ -358,7 +358,7 @@ class ReducerWorker:
         if is_large:
             await self._large.acquire()
             holder.permit = self._large
-        CURRENT.set(holder)  # and never reset, which would cost as much again: one that has ended does not count
+        token = CURRENT.set(holder)
         try:
             reducing = event.call(batch.state(self._decode, key, event))
             if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
@@ -378,6 +378,9 @@ class ReducerWorker:
             event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
         finally:
             holder.has_ended = True
+            # In a caller's own context the next event replaces it; a copy would keep it alive.
+            if event.context is not None:
+                CURRENT.reset(token)
             if is_large:
                 holder.give_back_permits()
             if outer is not None:

@@ -7,16 +7,10 @@ import pytest
 
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.redis_fixtures import redis, redis_server
-from tests.support.watched import Watched
+from tests.support.watched import watched
 from tests.support.write_behind import NEVER, Pair, store_of
 
-__all__ = ['redis', 'redis_server']
-
-
-@pytest.fixture
-async def watched() -> AsyncIterator[Watched]:
-    async with Watched() as store:
-        yield store
+__all__ = ['redis', 'redis_server', 'watched']
 
 
 @pytest.fixture(params=['filesystem', 'sqlite', 'redis'])

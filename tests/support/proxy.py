@@ -135,6 +135,9 @@ class Proxy:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
+                for injected in faults:  # the client was killed before: its reply is lost all the same
+                    if injected is not None:
+                        self._happened(injected)
         finally:
             self._gates.discard(gate)
             for end in (writer, server_writer):

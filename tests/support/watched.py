@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -98,3 +98,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 STEPS = pytest.mark.parametrize('step', [count, count_slowly], ids=['at once', 'waiting'])
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    async with Watched() as store:
+        yield store

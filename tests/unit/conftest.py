@@ -1,0 +1,5 @@
+"""A store that tests watch."""
+
+from tests.support.watched import watched
+
+__all__ = ['watched']
