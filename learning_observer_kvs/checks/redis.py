@@ -140,7 +140,10 @@ def _problems_of_url(url: str, tls: bool) -> Iterator[_Contradiction]:
         yield _Contradiction(name, 'does not name a socket', 'Write it as unix:///path/of/redis.sock.')
     if parsed.scheme != 'unix' and parsed.path.strip('/') and not parsed.path.strip('/').isdecimal():
         yield _Contradiction(name, 'has a database that is not a number', example)
-    for option in sorted(set(parse_qs(parsed.query)) - {'db'}):
+    query = parse_qs(parsed.query, keep_blank_values=True)
+    if not all(number.isdecimal() for number in query.get('db', ())):
+        yield _Contradiction(name, 'has a database that is not a number', example)
+    for option in sorted(query.keys() - {'db'}):
         yield _Contradiction(name, f'has the option {option!r}', 'Write it as a redis_… option beside the URL.')
     if tls and parsed.scheme == 'redis':
         yield _Contradiction('redis_ssl', 'is true, but redis_url begins with redis://', 'Write rediss:// in the URL.')

@@ -124,7 +124,7 @@ def _is_text(value: object) -> bool:
 
 def _is_address(item: object) -> bool:
     host, _, port = item.strip().rpartition(':') if isinstance(item, str) else ('', '', '')
-    return bool(host) and port.isdecimal() and port.isascii() and 0 < int(port) < 65536
+    return bool(host) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536
 
 
 def _unquote(value: object) -> str:

@@ -72,8 +72,8 @@ def is_local(request: web.Request) -> bool:
 def _host_name(host: str) -> str:
     """The name in a ``Host`` header, without the port."""
     if host.startswith('['):
-        name, bracket, _ = host[1:].partition(']')
-        return name if bracket else ''
+        name, bracket, port = host[1:].partition(']')
+        return name if bracket and (not port or port.startswith(':')) else ''
     return host.partition(':')[0]
 
 

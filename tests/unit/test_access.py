@@ -44,7 +44,17 @@ def test_another_peer_and_a_unix_socket_are_not_local(peer: Any) -> None:
 
 @pytest.mark.parametrize(
     'host',
-    ['evil.example', 'evil.example:8888', 'localhost.evil.example', '', '[::1', '[10.0.0.1]', '10.0.0.1', '0.0.0.0'],
+    [
+        'evil.example',
+        'evil.example:8888',
+        'localhost.evil.example',
+        '',
+        '[::1',
+        '[::1].evil.example',
+        '[10.0.0.1]',
+        '10.0.0.1',
+        '0.0.0.0',
+    ],
 )
 def test_a_page_of_another_host_is_not_local(host: str) -> None:
     assert not is_local(request_from(HERE, {'Host': host}))

@@ -49,6 +49,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({'redis_url': 'redis://h:99999'}, 'port that is not a number'),
     ({'redis_url': 'redis://h/one'}, 'database that is not a number'),
     ({'redis_url': 'redis://h/²'}, 'database that is not a number'),
+    ({'redis_url': 'redis://h?db=one'}, 'database that is not a number'),
+    ({'redis_url': 'unix:///s?db='}, 'database that is not a number'),
     ({'redis_url': 'unix://'}, 'does not name a socket'),
     ({'redis_url': 'redis://h?decode_responses=true'}, "the option 'decode_responses'"),
     ({'redis_url': 'redis://h', 'redis_ssl': True}, 'Write rediss://'),
