@@ -378,9 +378,7 @@ class ReducerWorker:
             event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
         finally:
             holder.has_ended = True
-            # In a caller's own context the next event replaces it; a copy would keep it alive.
-            if event.context is not None:
-                CURRENT.reset(token)
+            CURRENT.reset(token)
             if is_large:
                 holder.give_back_permits()
             if outer is not None:
