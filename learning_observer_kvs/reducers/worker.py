@@ -347,8 +347,8 @@ class ReducerWorker:
     async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
         """Run an event's reducer in this task; what it raises is noted."""
         text, outer = batch.text, CURRENT.get()
-        if outer is not None and outer.has_ended:
-            outer = None if outer.outer is None else current_holder()
+        if outer is not None:
+            outer = current_holder()
         holder = self._locks.held[key] = Holder()
         event.error = None
         if outer is not None:
