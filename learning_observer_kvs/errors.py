@@ -51,7 +51,16 @@ class WriteUnclear(KVSError):
 
 
 class StoreUnavailable(KVSError):
-    """The server, file or disk behind a store cannot be reached or used. A write that raises this was not applied."""
+    """The server, file or disk behind a store cannot be reached or used. A write that raises this was not applied.
+
+    Args:
+        message: what cannot be used, why, and what to do about it.
+        retry: whether waiting may help: a server that is away, a file that is locked, a disk that is full.
+    """
+
+    def __init__(self, message: str = '', *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class Overloaded(KVSError):
