@@ -70,6 +70,27 @@ async def test_a_caller_that_waits_behind_a_reducer_does_not_count_as_what_it_wa
     assert watched.busy_keys() == 0
 
 
+async def test_a_reducer_sends_an_event_to_a_key_that_others_wait_for(watched: Watched) -> None:
+    go_on = asyncio.Event()
+
+    async def count_later(state: Any) -> Any:
+        await go_on.wait()
+        return await count(state)
+
+    async def outer(state: Any) -> Any:
+        sent = process_other(watched, 'b', count)
+        await asyncio.sleep(0)
+        go_on.set()
+        return await sent, None
+
+    before = [process_other(watched, 'b', step) for step in (count_later, count)]
+    await until(lambda: worker_of(watched)._queued == {'Internal,b': 1})
+    async with asyncio.timeout(5):
+        assert await process_other(watched, 'a', outer) is None
+        assert await asyncio.gather(*before) == [1, 2]
+    assert await watched['Internal,a'] == 3
+
+
 async def test_a_reducer_that_cancels_its_task_fails_its_own_event_alone(watched: Watched) -> None:
     async def cancel(state: Any) -> Any:
         await asyncio.sleep(0)
