@@ -69,7 +69,7 @@ async def test_queues_whose_task_is_cancelled_before_its_first_step_fail_their_e
     assert outcomes[0] == 1
     assert isinstance(outcomes[1], asyncio.CancelledError)
     assert (store.busy_keys(), worker._queued, worker._busy) == (0, {}, 0)
-    assert await one('b') == 1
+    assert await asyncio.gather(*map(one, 'bcd')) == [1, 1, 1]
 
 
 async def test_events_that_are_to_be_reduced_again_fail(watched: Watched) -> None:
