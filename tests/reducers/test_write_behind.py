@@ -117,7 +117,18 @@ async def test_a_flush_never_brings_back_what_was_written_over(delayed_pair: Pai
     assert await other[INTERNAL] == {'seen': [*(kept or {'seen': []})['seen'], 5]}
 
 
-async def test_keys_scan_dump_and_describe_know_what_is_pending(delayed_pair: Pair) -> None:
+async def test_the_pages_of_a_scan_have_what_was_pending_before(delayed_pair: Pair) -> None:
+    store, _ = delayed_pair
+    await event(1, store)
+    page = await store.scan()
+    found = list(page.keys)
+    while page.cursor is not None:
+        page = await store.scan(cursor=page.cursor)
+        found += page.keys
+    assert sorted(found) == sorted([INTERNAL, EXTERNAL])
+
+
+async def test_keys_dump_and_describe_know_what_is_pending(delayed_pair: Pair) -> None:
     store, _ = delayed_pair
     await event(1, store)
     assert sorted(await store.keys()) == sorted([INTERNAL, EXTERNAL])

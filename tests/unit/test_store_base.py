@@ -36,8 +36,14 @@ async def test_a_removal_is_tried_again_while_others_write_and_tells_whether_the
 async def test_a_write_that_others_always_precede_gives_up_with_conflict(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
+    pauses: list[int] = []
+
+    async def note(attempt: int) -> None:
+        pauses.append(attempt)
+
     for module in (base, backend):
         monkeypatch.setattr(module, 'MAX_TRIES', 3)
+        monkeypatch.setattr(module, 'pause', note)
     watched.texts['k'] = b'1'
     spaces = iter(range(1, 100))
     # The value stays, so that the condition holds; the text changes, so that each commit comes too late.
@@ -50,7 +56,18 @@ async def test_a_write_that_others_always_precede_gives_up_with_conflict(
     with pytest.raises(Conflict, match=r"'k' in store 'watched' \(a test\).*after 3 tries"):
         await writes[write]()
     assert watched.texts['k'].strip() == b'1'
+    assert pauses == [0, 1, 2]
     assert watched.busy_keys() == 0
+
+
+async def test_a_condition_that_a_key_is_missing_needs_no_valid_json(watched: Watched) -> None:
+    watched.texts['k'] = b'{'
+    assert not await watched.commit({'l': 1}, {'k': MISSING})
+    assert watched.texts == {'k': b'{'}
+
+
+async def test_a_store_without_reducers_has_nothing_pending(watched: Watched) -> None:
+    assert watched.overlay().pending(['k']) == {}
 
 
 async def test_a_store_that_must_wait_has_no_calls_without_waiting(watched: Watched) -> None:
