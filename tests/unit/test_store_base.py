@@ -66,6 +66,21 @@ async def test_a_condition_that_a_key_is_missing_needs_no_valid_json(watched: Wa
     assert watched.texts == {'k': b'{'}
 
 
+async def test_a_dump_leaves_out_what_is_removed_after_its_page_was_read(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.texts |= {'a': b'1', 'b': b'2'}
+    scan = watched._scan
+
+    async def remove_one(*arguments: Any) -> Any:
+        page = await scan(*arguments)
+        del watched.texts['a']
+        return page
+
+    monkeypatch.setattr(watched, '_scan', remove_one)
+    assert await watched.dump() == {'b': 2}
+
+
 async def test_a_store_without_reducers_has_nothing_pending(watched: Watched) -> None:
     assert watched.overlay().pending(['k']) == {}
 
