@@ -11,7 +11,7 @@ from learning_observer_kvs.reducers import attach, worker_of
 from learning_observer_kvs.stores import backend, base
 from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.overlay import PlainOverlay
-from learning_observer_kvs.stores.types import MISSING
+from learning_observer_kvs.stores.types import MISSING, Description
 from tests.support.watched import Watched
 
 
@@ -29,7 +29,7 @@ async def test_a_removal_is_tried_again_while_others_write_and_tells_whether_the
     watched.before = another_writes
     assert await watched.remove('k')
     assert watched.texts == {}
-    assert not await watched.remove('k')
+    assert await watched.remove('k') is False
 
 
 @pytest.mark.parametrize('write', ['remove', 'commit', 'update'])
@@ -83,6 +83,12 @@ async def test_a_dump_leaves_out_what_is_removed_after_its_page_was_read(
 
 async def test_a_store_without_reducers_has_nothing_pending(watched: Watched) -> None:
     assert watched.overlay().pending(['k']) == {}
+
+
+async def test_the_size_of_a_value_is_known_where_a_backend_knows_no_more(watched: Watched) -> None:
+    watched.texts['k'] = b'[1, 2]'
+    assert await watched.describe('k') == Description(6)
+    assert await watched.describe('l') is None
 
 
 async def test_a_store_that_must_wait_has_no_calls_without_waiting(watched: Watched) -> None:
