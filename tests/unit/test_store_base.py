@@ -12,7 +12,7 @@ from learning_observer_kvs.stores import backend, base
 from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.overlay import PlainOverlay
 from learning_observer_kvs.stores.types import MISSING, Description
-from tests.support.watched import Watched
+from tests.support.watched import Watched, count, process, until
 
 
 async def test_a_removal_is_tried_again_while_others_write_and_tells_whether_the_key_was_there(
@@ -89,6 +89,26 @@ async def test_the_size_of_a_value_is_known_where_a_backend_knows_no_more(watche
     watched.texts['k'] = b'[1, 2]'
     assert await watched.describe('k') == Description(6)
     assert await watched.describe('l') is None
+
+
+async def test_keys_that_a_scan_gives_twice_are_given_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {None: (['a', 'b', 'a'], '1'), '1': (['c', 'b'], None)}
+
+    async def scan(prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        return pages[cursor]
+
+    monkeypatch.setattr(watched, '_scan', scan)
+    assert await watched.keys() == ['a', 'b', 'c']
+
+
+async def test_the_task_of_a_commit_is_held_until_it_ends(watched: Watched) -> None:
+    watched.gate.clear()
+    event = process(watched, count)
+    await until(lambda: len(watched.commits) == 1)
+    assert len(backend._COMMITS) == 1
+    watched.gate.set()
+    await event
+    assert not backend._COMMITS
 
 
 async def test_a_store_that_must_wait_has_no_calls_without_waiting(watched: Watched) -> None:
