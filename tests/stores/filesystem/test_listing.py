@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from learning_observer_kvs.reducers import worker_of
@@ -98,6 +99,20 @@ def test_scans_of_several_prefixes_list_once_each_while_they_go_on() -> None:
 def test_names_are_sorted_in_chunks() -> None:
     chunks = sorted_chunks(map(str, range(CHUNK * 3)))
     assert [len(chunk) for chunk in chunks] == [CHUNK] * 3
+
+
+async def test_reads_and_listings_run_in_threads_of_the_store_that_end_with_it(store: FilesystemKVS) -> None:
+    before = set(threading.enumerate())
+
+    def names() -> set[str]:
+        new = {thread.name.rsplit('_', 1)[0] for thread in set(threading.enumerate()) - before}
+        return {name for name in new if name.startswith('kvs-')}
+
+    await store.set('k', 1)
+    assert (await store['k'], await store.keys()) == (1, ['k'])
+    assert names() == {'kvs-writer', 'kvs-files-reader', 'kvs-files-scanner'}
+    await store.close()
+    assert names() == set()
 
 
 async def test_a_cursor_is_valid_after_the_store_was_closed(store: FilesystemKVS) -> None:
