@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from learning_observer_kvs.stores.sqlite.statements import Statements
+from learning_observer_kvs.stores.sqlite.statements import ROWS, Statements
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 Texts = Mapping[str, bytes | None]
@@ -77,6 +77,18 @@ def test_a_request_whose_condition_fails_shifts_no_condition_of_those_behind_it(
     )
     assert results == [False, True, False]
     assert texts(connection) == {'old': b'1', 'b': b'1'}
+
+
+def test_every_condition_of_many_counts(connection: sqlite3.Connection) -> None:
+    missing = dict.fromkeys((f'k{number}' for number in range(2 * ROWS)), None)
+    results = apply(
+        connection,
+        write({'a': b'1'}, {'old': b'1', **missing}),
+        write({'b': b'1'}, {**missing, 'old': b'1'}),
+        write({'c': b'1'}, {**missing, 'old': b'2'}),
+    )
+    assert results == [True, True, False]
+    assert texts(connection) == {'old': b'1', 'a': b'1', 'b': b'1'}
 
 
 def test_a_removal_tells_whether_something_was_there(connection: sqlite3.Connection) -> None:
