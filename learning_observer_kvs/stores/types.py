@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
@@ -59,3 +60,4 @@ class CommonOptions(TypedDict, total=False):
     name: str | None
     flush_interval: float | None
     cache_bytes: int
+    failed_events: str | os.PathLike[str]
