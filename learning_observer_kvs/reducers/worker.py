@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
@@ -33,7 +33,7 @@ from learning_observer_kvs.stores.key_locks import (
     waits_for_itself,
 )
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.overlay import NOTHING
+from learning_observer_kvs.stores.overlay import PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
 log = logging.getLogger('learning_observer_kvs')
@@ -51,17 +51,19 @@ LARGE_AT_ONCE = 64
 """How many large states may be decoded at once, while their reducers wait for something."""
 
 
-class ReducerWorker:
+class ReducerWorker(PlainOverlay):
     """Runs the reducers of one store in one event loop; an overlay of the store.
+
+    Each event is written before it is answered, so nothing is ever pending.
 
     Args:
         store: where the states are.
     """
 
     def __init__(self, store: Store) -> None:
+        super().__init__(store.key_locks.here())
         self._store = store
         self._encode, self._decode = store.encode, store.decode
-        self._locks = store.key_locks.here()
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
@@ -138,14 +140,6 @@ class ReducerWorker:
 
     # As an overlay
 
-    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return the texts that are newer than the backend's: none, each event is written before it is answered.
-
-        Args:
-            keys: of which keys.
-        """
-        return NOTHING
-
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return an async context manager that holds these keys' queues.
 
@@ -164,9 +158,6 @@ class ReducerWorker:
             key: the key.
         """
         return f'Internal,{key[9:]}' if key.startswith('External,') else key
-
-    async def flush(self) -> None:
-        """Do nothing: each event is written before it is answered."""
 
     async def close(self, timeout: float) -> None:
         """Accept no more events, and wait until those there are have been written.
