@@ -18,7 +18,8 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
-from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, is_reducer
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
+from learning_observer_kvs.stream_analytics.registry import is_reducer
 
 
 @click.command('replay')
