@@ -21,8 +21,9 @@ from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, Sto
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
-from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
 from learning_observer_kvs.reducers.state_cache import StateCache
+from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import (
     CURRENT,
@@ -64,12 +65,13 @@ class ReducerWorker(PlainOverlay):
         super().__init__(store.key_locks.here())
         self._store = store
         self._encode, self._decode = store.encode, store.decode
+        self._timeout = store.reducer_timeout
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
         self._queued: dict[str, int] = {}
         self._busy = 0
-        self._server = QueueServer(self._serve, self._abandon)
+        self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False
@@ -269,6 +271,8 @@ class ReducerWorker(PlainOverlay):
             if batch is None:
                 self._server.hand_over()
                 batch = await self._read(key, attempt)
+            task = asyncio.current_task()
+            assert task is not None
             for event in events:
                 if not event.is_withdrawn():
                     context = event.context
@@ -281,6 +285,8 @@ class ReducerWorker(PlainOverlay):
                     else:
                         self._server.hand_over()
                         await run_on(context, reducing, waits_for)
+                    if task.cancelling():
+                        await shed_cancellation(task)
                     batch.events.append(event)
                 if self._server.is_slice_over():
                     await asyncio.sleep(0)
@@ -356,7 +362,9 @@ class ReducerWorker(PlainOverlay):
                 raise ReducerError(
                     f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
-            batch.accept(self._encode, key, event, await reducing)
+            timeout = self._timeout
+            result = await reducing if timeout is None else await run_within(timeout, reducing, key)
+            batch.accept(self._encode, key, event, result)
         except StopIteration as error:  # of a plain function; no future takes it
             event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
             event.error.__cause__ = error

@@ -52,6 +52,11 @@ class Backend(ABC):
             doc='how many bytes of text of the keys in use are kept in the process.',
         ),
         Option(
+            'reducer_timeout',
+            'seconds',
+            doc='how long a reducer may take for an event; then it is cancelled, and its event fails.',
+        ),
+        Option(
             'failed_events',
             'path',
             default=failed_events.DEFAULT_FOLDER,
@@ -75,11 +80,13 @@ class Backend(ABC):
         name: str | None = None,
         flush_interval: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        reducer_timeout: float | None = None,
         failed_events: str | os.PathLike[str] = failed_events.DEFAULT_FOLDER,
     ) -> None:
         self.name = name or self.TYPE
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
+        self.reducer_timeout = reducer_timeout
         self.failed_events = os.path.abspath(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))

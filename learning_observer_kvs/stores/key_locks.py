@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from learning_observer_kvs.errors import Overloaded, ReducerError
+from learning_observer_kvs.stores.hold_watch import HoldWatch
 from learning_observer_kvs.stores.keys import display_key
 
 MAX_WAITERS = 10_000
@@ -32,6 +33,7 @@ class Holder:
         outer: the holder in whose context this one was made.
         waits: what it waits for now.
         has_ended: whether it holds nothing any more; tasks that it began may go on.
+        what: what it is, for the log.
         permit: what it gives back when it ends, or waits for a key: what it waits for may need it.
     """
 
@@ -39,6 +41,7 @@ class Holder:
     outer: Holder | None = None
     waits: Sequence[Wait] = ()
     has_ended = False
+    what = 'The reducer'
     permit: asyncio.Semaphore | None = None
 
     def add_wait(self, wait: Wait) -> None:
@@ -73,6 +76,12 @@ class Holder:
                 holder.permit.release()
                 holder.permit = None
             holder = holder.outer
+
+
+class BlockHolder(Holder):
+    """A caller that holds keys for a block: an update, a write."""
+
+    what = 'An update or a write'
 
 
 class Waiter(Protocol):
@@ -113,11 +122,13 @@ class KeyLocks:
     Attributes:
         held: the holder of each key that is held. A key that is neither held nor waited for takes no memory.
         barrier: the caller that waits for every key, or holds them all; ``None`` most of the time.
+        watch: logs what holds a key for very long; whatever runs a caller's code while it holds a key starts it.
     """
 
     def __init__(self) -> None:
         self.held: dict[str, Holder] = {}
         self.barrier: Hold | None = None
+        self.watch = HoldWatch(self.held, RESERVED)
         self._waiting: dict[str, deque[Waiter]] = {}
         self._parked: dict[Waiter, Collection[str]] = {}  # kept waiting by the barrier, in the order they came
         self._parked_lines: dict[str, deque[Waiter]] = {}  # the same, by key
@@ -303,7 +314,7 @@ class Hold:
         self._owned: list[str] = []
         self._missing: set[str] = set()
         self._granted: asyncio.Future[None] | None = None
-        self.holder = Holder()
+        self.holder = BlockHolder()
         self.holder.outer = current_holder()
         self.is_active = False
 
@@ -327,6 +338,8 @@ class Hold:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the code of a caller: a wait of that code for a key that is held here raises."""
+        if not self._locks.watch.is_running:
+            self._locks.watch.start()
         outer = self.holder.outer
         if outer is not None:
             outer.add_wait(self.holder)

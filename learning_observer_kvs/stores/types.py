@@ -60,4 +60,5 @@ class CommonOptions(TypedDict, total=False):
     name: str | None
     flush_interval: float | None
     cache_bytes: int
+    reducer_timeout: float | None
     failed_events: str | os.PathLike[str]
