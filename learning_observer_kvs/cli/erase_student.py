@@ -10,7 +10,7 @@ import click
 from learning_observer_kvs.cli.common import config_option, counted, printable, progress, store_option, with_store
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
-from learning_observer_kvs.stream_analytics.keys import parse_key
+from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
 KEYS_AT_ONCE = 1000
 """How many keys are looked at, and removed, at a time."""
@@ -57,5 +57,5 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
 
 
 def _student_of(key: str) -> str | None:
-    parsed = parse_key(key)
+    parsed = parse_key(state_key(key))
     return parsed.fields.get(KeyField.STUDENT.name) if parsed else None
