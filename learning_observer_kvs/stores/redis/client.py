@@ -21,9 +21,13 @@ from redis.asyncio import (
 )
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from learning_observer_kvs.stores.redis.failover import MasterWatch
 from learning_observer_kvs.stores.redis.options import (
     TLS_OPTIONS,
     database,
@@ -65,12 +69,80 @@ class Pool(BlockingConnectionPool):
 
 
 class SentinelPool(SentinelConnectionPool, Pool):
-    """Connections to the server that the Sentinels call the master; where all are busy, callers wait."""
+    """Connections to the server that the Sentinels call the master; where all are busy, callers wait.
+
+    Args:
+        service: what the Sentinels call it.
+        manager: redis-py's clients of the Sentinels.
+        options: as for :class:`Pool`.
+    """
+
+    def __init__(self, service: str, manager: Sentinel, **options: Any) -> None:
+        super().__init__(service, manager, **options)  # type: ignore[no-untyped-call]
+        self.watch = MasterWatch(service, manager.sentinels, self._abort)
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Return where the master is; while the Sentinels replace it this waits."""
+        return await self.watch.master()
+
+    def _abort(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            assert isinstance(connection, MasterConnection)
+            connection.abort()
 
     async def aclose(self) -> None:
         """Close the connections, and those to the Sentinels."""
+        await self.watch.close()
         await super().aclose()
         await self.sentinel_manager.aclose()
+
+
+class MasterConnection(SentinelManagedConnection):
+    """A connection to the master; where that has moved meanwhile, to the new one."""
+
+    async def connect_to(self, address: tuple[str, int]) -> None:
+        """Connect, log in and select the database.
+
+        Args:
+            address: where the master is; the one that it has moved to meanwhile is taken instead.
+        """
+        is_master = self.connection_pool.watch.is_master
+        while True:
+            try:
+                await super().connect_to(address)  # type: ignore[no-untyped-call]
+                if is_master(address):
+                    return
+            except (RedisConnectionError, RedisTimeoutError):
+                if is_master(address):
+                    raise
+            await self.disconnect(nowait=True)
+            address = await self.connection_pool.get_master_address()
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read a reply.
+
+        Args:
+            args: as for redis-py's connection.
+            options: likewise.
+
+        Raises:
+            ReadOnlyError: the server is a replica now; the connection is closed, so that the next one is to the master.
+        """
+        try:
+            return await Connection.read_response(self, *args, **options)
+        except ReadOnlyError:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close the connection at once: what waits for a reply is told that it is lost."""
+        if self._writer is not None:
+            self._parser.on_disconnect()  # type: ignore[no-untyped-call]
+            self._writer.transport.abort()
+
+
+class MasterTLSConnection(MasterConnection, SSLConnection):
+    """The same, with TLS."""
 
 
 def client_of(settings: Mapping[str, Any]) -> Redis:
@@ -91,9 +163,9 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
         of_sentinels['username'] = given(settings, 'redis_sentinel_username')
         of_sentinels['password'] = given(settings, 'redis_sentinel_password')
         manager = Sentinel(hosts, sentinel_kwargs=of_sentinels | {'ssl': tls})  # type: ignore[no-untyped-call]
-        kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
+        kind = MasterTLSConnection if tls else MasterConnection
         service = str(given(settings, 'redis_service_name'))
-        return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))  # type: ignore[no-untyped-call]
+        return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))
     location = endpoint(settings)
     if 'path' in location:
         return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **location, **options))
