@@ -79,7 +79,7 @@ class SentinelPool(SentinelConnectionPool, Pool):
 
     def __init__(self, service: str, manager: Sentinel, **options: Any) -> None:
         super().__init__(service, manager, **options)  # type: ignore[no-untyped-call]
-        self.watch = MasterWatch(service, manager.sentinels, self._abort)
+        self.watch = MasterWatch(service, manager.sentinels, options['timeout'], self._abort)
 
     async def get_master_address(self) -> tuple[str, int]:
         """Return where the master is; while the Sentinels replace it this waits."""
@@ -159,7 +159,6 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
             for name, option in options.items()
             if name.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
         }
-        of_sentinels['socket_timeout'] = options['timeout']
         of_sentinels['username'] = given(settings, 'redis_sentinel_username')
         of_sentinels['password'] = given(settings, 'redis_sentinel_password')
         manager = Sentinel(hosts, sentinel_kwargs=of_sentinels | {'ssl': tls})  # type: ignore[no-untyped-call]
@@ -191,7 +190,7 @@ def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
         'username': given(settings, 'redis_username') or url_part(settings, 'username'),
         'password': given(settings, 'redis_password') or url_part(settings, 'password'),
-        'socket_timeout': None,  # each exchange has its deadline
+        'socket_timeout': None,  # each exchange has its deadline; redis-py's hides a cancellation on Python 3.11
         'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),
         'retry': Retry(NoBackoff(), 0),
         'protocol': 2,

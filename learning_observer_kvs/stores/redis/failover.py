@@ -9,8 +9,9 @@ again to the new master.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 from redis import exceptions
@@ -57,12 +58,14 @@ class MasterWatch:
     Args:
         service: what the Sentinels call the master.
         sentinels: a client for each Sentinel; its replies are bytes.
+        timeout: seconds to wait for an answer of a Sentinel, and for the end of a promotion.
         on_move: called when connections to the master must be closed: it is another, or about to be.
     """
 
-    def __init__(self, service: str, sentinels: Sequence[Redis], on_move: Callable[[], None]) -> None:
+    def __init__(self, service: str, sentinels: Sequence[Redis], timeout: float, on_move: Callable[[], None]) -> None:
         self._service = service
         self._sentinels = list(sentinels)
+        self._timeout = timeout
         self._on_move = on_move
         self._answers: dict[int, _Answer] = {}  # of those Sentinels that answer, by position
         self._address: Address | None = None
@@ -80,7 +83,7 @@ class MasterWatch:
         While a replica is promoted this waits, ``HOLD`` seconds at most.
 
         Raises:
-            NoMaster: no Sentinel answers, or none knows the service.
+            NoMaster: no Sentinel answers, or none knows the service; or a promotion takes long.
         """
         if self._closed:
             raise exceptions.ConnectionError('The connection was closed')
@@ -88,7 +91,11 @@ class MasterWatch:
             self._tasks = [asyncio.create_task(self._follow(position)) for position in range(len(self._sentinels))]
         if not self._answers:
             await self._ask_any()
-        await self._settled.wait()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._settled.wait()
+        except TimeoutError:
+            raise NoMaster('its Sentinels are replacing the master', 'Retry later.', retry=True) from None
         assert self._address is not None
         return self._address
 
@@ -128,7 +135,7 @@ class MasterWatch:
         raise NoMaster.of(errors)
 
     async def _ask(self, position: int) -> None:
-        async with self._sentinels[position].pipeline(transaction=False) as pipeline:
+        async with self._deadline(), self._sentinels[position].pipeline(transaction=False) as pipeline:
             # One packet, which a Sentinel works off in one go: both replies are of one moment.
             pipeline.execute_command('SENTINEL', 'MASTER', self._service)
             pipeline.execute_command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', self._service)
@@ -151,10 +158,11 @@ class MasterWatch:
         """Ask a Sentinel at first and after each of its events; try again where that fails."""
         pool = self._sentinels[position].connection_pool
         pause = MIN_PAUSE
-        while True:
+        while not self._closed:
             try:
                 await self._ask(position)
-                connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+                async with self._deadline():
+                    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
                     await connection.send_command('PSUBSCRIBE', '*')
                     while True:
@@ -178,6 +186,14 @@ class MasterWatch:
             await connection.send_command('PING')
             if await connection.read_response(timeout=QUIET) is None:
                 raise exceptions.TimeoutError(f'It has not answered for {QUIET:g} s')
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except TimeoutError:
+            raise exceptions.TimeoutError(f'It has not answered for {self._timeout:g} s') from None
 
     def _note_refusal(self, error: Exception) -> None:
         if not self._refused:
