@@ -25,7 +25,8 @@ class Sentinels:
         arguments: options of the master and of its replicas.
         replicas: how many there are.
         lines: of the configuration of each Sentinel.
-        password: with which each Sentinel lets tests in, if the lines say that it wants one.
+        password: of the Sentinels, if the lines say that they want one.
+        server_password: of the master and of its replicas, if the arguments say so.
         program: the server, :data:`~tests.support.redis_server.REDIS` or ``VALKEY``.
     """
 
@@ -35,6 +36,7 @@ class Sentinels:
         replicas: int = 1,
         lines: tuple[str, ...] = (),
         password: str | None = None,
+        server_password: str | None = None,
         program: str = REDIS,
     ) -> None:
         quick = (*arguments, '--repl-diskless-sync-delay', '0')
@@ -45,6 +47,7 @@ class Sentinels:
         self.ports = [free_port() for _ in range(3)]
         self._lines = lines
         self._password = password
+        self._server_password = server_password
         self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix='kvs-sentinels-'))
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -130,7 +133,7 @@ class Sentinels:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _replicates(self) -> bool:
-        with self.master.client() as client:
+        with Redis(host='127.0.0.1', port=self.master.port, password=self._server_password) as client:
             info: Any = client.info('replication')
         return all(info.get(f'slave{number}', {}).get('state') == 'online' for number in range(len(self.replicas)))
 

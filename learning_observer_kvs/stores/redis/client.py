@@ -30,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from learning_observer_kvs.stores.redis.failover import MasterWatch
 from learning_observer_kvs.stores.redis.options import (
     TLS_OPTIONS,
+    address,
     database,
     endpoint,
     given,
@@ -73,13 +74,14 @@ class SentinelPool(SentinelConnectionPool, Pool):
 
     Args:
         service: what the Sentinels call it.
+        location: the service and its Sentinels, for messages.
         manager: redis-py's clients of the Sentinels.
         options: as for :class:`Pool`.
     """
 
-    def __init__(self, service: str, manager: Sentinel, **options: Any) -> None:
+    def __init__(self, service: str, location: str, manager: Sentinel, **options: Any) -> None:
         super().__init__(service, manager, **options)  # type: ignore[no-untyped-call]
-        self.watch = MasterWatch(service, manager.sentinels, options['timeout'], self._abort)
+        self.watch = MasterWatch(service, location, manager.sentinels, options['timeout'], self._abort)
 
     async def get_master_address(self) -> tuple[str, int]:
         """Return where the master is; while the Sentinels replace it this waits."""
@@ -164,7 +166,7 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
         manager = Sentinel(hosts, sentinel_kwargs=of_sentinels | {'ssl': tls})  # type: ignore[no-untyped-call]
         kind = MasterTLSConnection if tls else MasterConnection
         service = str(given(settings, 'redis_service_name'))
-        return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))
+        return Redis.from_pool(SentinelPool(service, address(settings), manager, connection_class=kind, **options))
     location = endpoint(settings)
     if 'path' in location:
         return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **location, **options))

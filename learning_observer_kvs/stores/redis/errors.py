@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from redis import exceptions
-from redis.asyncio.sentinel import MasterNotFoundError
 
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
 
 
 class ReplyLost(Exception):
     """The connection broke after commands were sent: they may or may not have been carried out. Its text says why."""
-
-
-class NoMaster(MasterNotFoundError):
-    """No Sentinel names the master.
-
-    Args:
-        message: why.
-        hint: what to do, as a sentence.
-        retry: whether waiting may help.
-    """
-
-    def __init__(self, message: str, hint: str, *, retry: bool = False) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.retry = retry
-
-    @classmethod
-    def of(cls, errors: Sequence[Exception]) -> NoMaster:
-        """Return the error that says why none of the Sentinels has answered.
-
-        Args:
-            errors: what each of them was asked in vain with; at least one.
-        """
-        texts = [one_line(error) for error in errors]
-        for sign, message, hint in _SENTINEL_REFUSALS:
-            if any(sign in text for text in texts):
-                return cls(message, hint)
-        return cls(
-            f'no Sentinel answers ({texts[0]})',
-            'Are they running there? See redis_connection.redis_sentinels.',
-            retry=True,
-        )
 
 
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOFError)
@@ -84,27 +50,6 @@ _MEMORY = 'It is at its memory limit; raise maxmemory, or remove data.'
 _NODES_MISSING = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
 
 _NOT_A_CLUSTER = 'It is not a cluster; take redis_connection.redis_cluster out.'
-
-_SENTINEL_PASSWORD = 'Set redis_connection.redis_sentinel_password (and redis_sentinel_username) as they expect them.'
-
-_SENTINEL_REFUSALS = (
-    ('No such master', 'its Sentinels know no service of that name', 'See redis_connection.redis_service_name.'),
-    ('NOAUTH', 'its Sentinels want a password', _SENTINEL_PASSWORD),
-    ('Authentication required', 'its Sentinels want a password', _SENTINEL_PASSWORD),
-    ('invalid username-password', 'its Sentinels refuse the password', _SENTINEL_PASSWORD),
-    ('WRONGPASS', 'its Sentinels refuse the password', _SENTINEL_PASSWORD),
-    (
-        'without any password configured',
-        'its Sentinels have no password, and one was given',
-        'Take redis_connection.redis_sentinel_password out.',
-    ),
-    (
-        'unknown command',
-        'what answers there is not a Sentinel',
-        'Name the ports of the Sentinels, mostly 26379, in redis_connection.redis_sentinels.',
-    ),
-)
-"""What is in the text of a Sentinel's error, what that means, and the hint."""
 
 _HINTS = {
     'NOAUTH': _PASSWORD,
@@ -169,23 +114,13 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     """
     if isinstance(error, KVSError):
         return error
-    text = one_line(error)
+    text = re.sub(r'\s+', ' ', str(error)).rstrip('.') or type(error).__name__
     if text == ALL_BUSY:
         return Overloaded(
             f'Redis at {address}: all its connections were busy for {timeout:g} s. '
             'Send fewer requests at once, or raise redis_connection.redis_max_connections.'
         )
-    retry = isinstance(error, NoMaster) and error.retry
-    return StoreUnavailable(f'Redis at {address} cannot be used: {text}. {_hint(error, text)}', retry=retry)
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error in one line, without a period at its end.
-
-    Args:
-        error: the error; where it has no text, its class is named.
-    """
-    return re.sub(r'\s+', ' ', str(error)).strip().rstrip('.') or type(error).__name__
+    return StoreUnavailable(f'Redis at {address} cannot be used: {text}. {_hint(error, text)}')
 
 
 def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
@@ -203,8 +138,6 @@ def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
 
 
 def _hint(error: BaseException, text: str) -> str:
-    if isinstance(error, NoMaster):
-        return error.hint
     for sign, hint in _HINTS.items():
         if sign in text:
             return hint

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from redis import exceptions
 from redis.asyncio import Redis
 
-from learning_observer_kvs.stores.redis.errors import FAILURES, NoMaster, one_line
+from learning_observer_kvs.errors import StoreUnavailable
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -34,6 +34,30 @@ POLL = 1.0
 """Seconds between two questions to a Sentinel that refuses to be followed."""
 
 _PROMOTING = (b'send_slaveof_noone', b'wait_promotion')
+
+_FAILURES = (exceptions.RedisError, OSError, EOFError)
+"""Every error with which a question to a Sentinel may end."""
+
+_PASSWORD = 'Set redis_connection.redis_sentinel_password (and redis_sentinel_username) as they expect them.'
+
+_REFUSALS = (
+    ('No such master', 'its Sentinels know no service of that name', 'See redis_connection.redis_service_name.'),
+    ('NOAUTH', 'its Sentinels want a password', _PASSWORD),
+    ('Authentication required', 'its Sentinels want a password', _PASSWORD),
+    ('invalid username-password', 'its Sentinels refuse the password', _PASSWORD),
+    ('WRONGPASS', 'its Sentinels refuse the password', _PASSWORD),
+    (
+        'without any password configured',
+        'its Sentinels have no password, and one was given',
+        'Take redis_connection.redis_sentinel_password out.',
+    ),
+    (
+        'unknown command',
+        'what answers there is not a Sentinel',
+        'Name the ports of the Sentinels, mostly 26379, in redis_connection.redis_sentinels.',
+    ),
+)
+"""What is in the text of a Sentinel's error, what that means, and the hint; waiting does not help against these."""
 
 Address = tuple[str, int]
 
@@ -57,13 +81,17 @@ class MasterWatch:
 
     Args:
         service: what the Sentinels call the master.
+        location: the service and its Sentinels, for messages.
         sentinels: a client for each Sentinel; its replies are bytes.
         timeout: seconds to wait for an answer of a Sentinel, and for the end of a promotion.
         on_move: called when connections to the master must be closed: it is another, or about to be.
     """
 
-    def __init__(self, service: str, sentinels: Sequence[Redis], timeout: float, on_move: Callable[[], None]) -> None:
+    def __init__(
+        self, service: str, location: str, sentinels: Sequence[Redis], timeout: float, on_move: Callable[[], None]
+    ) -> None:
         self._service = service
+        self._location = location
         self._sentinels = list(sentinels)
         self._timeout = timeout
         self._on_move = on_move
@@ -83,19 +111,23 @@ class MasterWatch:
         While a replica is promoted this waits, ``HOLD`` seconds at most.
 
         Raises:
-            NoMaster: no Sentinel answers, or none knows the service; or a promotion takes long.
+            StoreUnavailable: no Sentinel has ever answered, or none knows the service; or a promotion takes long.
         """
         if self._closed:
-            raise exceptions.ConnectionError('The connection was closed')
+            raise self._unavailable('the connection was closed.', retry=False)
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._follow(position)) for position in range(len(self._sentinels))]
         if not self._answers:
-            await self._ask_any()
+            try:
+                await self._ask_any()
+            except StoreUnavailable as error:
+                if self._address is None or not error.retry:
+                    raise  # else the last that was known is used
         try:
             async with asyncio.timeout(self._timeout):
                 await self._settled.wait()
         except TimeoutError:
-            raise NoMaster('its Sentinels are replacing the master', 'Retry later.', retry=True) from None
+            raise self._unavailable('its Sentinels are replacing the master. Retry later.', retry=True) from None
         assert self._address is not None
         return self._address
 
@@ -126,13 +158,18 @@ class MasterWatch:
             for answered in asyncio.as_completed(asking):
                 try:
                     return await answered
-                except FAILURES as error:
+                except _FAILURES as error:
                     errors.append(error)
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-        raise NoMaster.of(errors)
+        reasons = [_one_line(error) for error in errors]
+        for sign, message, hint in _REFUSALS:
+            if any(sign in reason for reason in reasons):
+                raise self._unavailable(f'{message}. {hint}', retry=False)
+        hint = 'Are they running there? See redis_connection.redis_sentinels.'
+        raise self._unavailable(f'no Sentinel answers ({reasons[0]}). {hint}', retry=True)
 
     async def _ask(self, position: int) -> None:
         async with self._deadline(), self._sentinels[position].pipeline(transaction=False) as pipeline:
@@ -175,7 +212,7 @@ class MasterWatch:
             except exceptions.NoPermissionError as error:
                 self._note_refusal(error)
                 pause = POLL
-            except FAILURES as error:
+            except _FAILURES as error:
                 self._forget(position, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
@@ -194,6 +231,9 @@ class MasterWatch:
                 yield
         except TimeoutError:
             raise exceptions.TimeoutError(f'It has not answered for {self._timeout:g} s') from None
+
+    def _unavailable(self, message: str, *, retry: bool) -> StoreUnavailable:
+        return StoreUnavailable(f'Redis at {self._location} cannot be used: {message}', retry=retry)
 
     def _note_refusal(self, error: Exception) -> None:
         if not self._refused:
@@ -222,7 +262,7 @@ class MasterWatch:
             log.warning(
                 'No Sentinel of %s can be reached (%s); %s stays in use as the master.',
                 self._service,
-                one_line(error),
+                _one_line(error),
                 self._address and '{}:{}'.format(*self._address),
             )
         self._conclude()
@@ -249,3 +289,7 @@ class MasterWatch:
             if self._hold is not None:
                 self._hold.cancel()
                 self._hold = None
+
+
+def _one_line(error: BaseException) -> str:
+    return ' '.join(str(error).split()).rstrip('.') or type(error).__name__
