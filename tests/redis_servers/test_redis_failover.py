@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.kvs import live_problems
 from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
+from tests.support.checks import parse
 from tests.support.redis_sentinels import SERVICE, Sentinels
-from tests.support.redis_server import REDIS, VALKEY
 
 STUDENTS = 10
 
@@ -95,10 +97,13 @@ async def go_through_fail_over(sentinels: Sentinels, how: str, settings: dict[st
     async with store_of(settings) as store:
         lesson = Lesson(store)
         await lesson.until_acknowledged(300)
-        if how == 'planned':
-            await asyncio.to_thread(sentinels.plan_fail_over)
-        else:
-            sentinels.master.pause()
+        match how:
+            case 'planned':
+                await asyncio.to_thread(sentinels.plan_fail_over)
+            case 'paused':
+                sentinels.master.pause()
+            case 'killed':
+                sentinels.master.stop()
         await asyncio.to_thread(sentinels.until_moved)
         moved = time.monotonic()
         if how == 'paused':
@@ -110,20 +115,29 @@ async def go_through_fail_over(sentinels: Sentinels, how: str, settings: dict[st
         assert [error for at, error in lesson.refused if at > moved + GRACE] == []
 
 
-PROGRAMS = [REDIS, pytest.param(VALKEY, marks=pytest.mark.long)]
-
-
-@pytest.mark.parametrize('program', PROGRAMS)
-@pytest.mark.parametrize('how', ['planned', 'paused'])
-async def test_what_was_acknowledged_before_and_during_a_fail_over_stays(how: str, program: str) -> None:
-    with Sentinels(program=program) as sentinels:
+@pytest.mark.parametrize('how', ['planned', 'paused', 'killed'])
+async def test_what_was_acknowledged_before_and_during_a_fail_over_stays(how: str) -> None:
+    with Sentinels() as sentinels:
         await go_through_fail_over(sentinels, how, settings_of(sentinels))
 
 
-@pytest.mark.parametrize('program', PROGRAMS)
 @pytest.mark.parametrize('how', ['planned', 'paused'])
-async def test_with_min_replicas_to_write_nothing_is_refused_for_longer_than_the_fail_over_takes(
-    how: str, program: str
+async def test_with_min_replicas_to_write_nothing_is_refused_for_longer_than_the_fail_over_takes(how: str) -> None:
+    with Sentinels('--min-replicas-to-write', '1', replicas=2) as sentinels:
+        await go_through_fail_over(sentinels, how, settings_of(sentinels))
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'), [((), ['KVS.W014']), (('--min-replicas-to-write', '1'), [])], ids=['any', 'replicated']
+)
+async def test_a_master_that_accepts_what_no_replica_has_is_a_warning(
+    options: tuple[str, ...], expected: list[str]
 ) -> None:
-    with Sentinels('--min-replicas-to-write', '1', replicas=2, program=program) as sentinels:
-        await go_through_fail_over(sentinels, how, settings_of(sentinels))
+    with Sentinels('--appendonly', 'yes', *options) as sentinels:
+        stores = {
+            'default': {'type': 'redis', 'prefix': 'a:'},
+            'cache': {'type': 'redis_ephemeral', 'expiry': 5, 'prefix': 'c:'},
+        }
+        found = await live_problems(parse(read_settings({'kvs': stores, 'redis_connection': settings_of(sentinels)})))
+        assert [problem.id for problem in found] == expected
+        assert {problem.subject for problem in found} <= {'kvs.default'}

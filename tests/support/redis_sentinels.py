@@ -13,7 +13,7 @@ from typing import Any, Self
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from tests.support.redis_server import REDIS, RedisServer, free_port, program_path, until
+from tests.support.redis_server import USUAL, RedisServer, free_port, program_path, until
 
 SERVICE = 'class'
 
@@ -27,7 +27,6 @@ class Sentinels:
         lines: of the configuration of each Sentinel.
         password: of the Sentinels, if the lines say that they want one.
         server_password: of the master and of its replicas, if the arguments say so.
-        program: the server, :data:`~tests.support.redis_server.REDIS` or ``VALKEY``.
     """
 
     def __init__(
@@ -37,18 +36,16 @@ class Sentinels:
         lines: tuple[str, ...] = (),
         password: str | None = None,
         server_password: str | None = None,
-        program: str = REDIS,
     ) -> None:
         quick = (*arguments, '--repl-diskless-sync-delay', '0')
-        self.master = RedisServer(*quick, program=program)
+        self.master = RedisServer(*quick)
         of_master = ('--replicaof', '127.0.0.1', str(self.master.port))
-        self.replicas = [RedisServer(*quick, *of_master, program=program) for _ in range(replicas)]
+        self.replicas = [RedisServer(*quick, *of_master) for _ in range(replicas)]
         self.replica = self.replicas[0]
         self.ports = [free_port() for _ in range(3)]
         self._lines = lines
         self._password = password
         self._server_password = server_password
-        self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix='kvs-sentinels-'))
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -87,7 +84,7 @@ class Sentinels:
     def start_sentinels(self) -> None:
         """Start the Sentinels, and wait until they know each other."""
         for port in self.ports:
-            command = [program_path(self._program), str(self._folder / f'{port}.conf'), '--sentinel']
+            command = [program_path(USUAL), str(self._folder / f'{port}.conf'), '--sentinel']
             self._processes.append(
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
             )

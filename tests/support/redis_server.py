@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import shutil
 import signal
 import socket
@@ -20,6 +21,9 @@ from redis import Redis
 REDIS, VALKEY = 'redis-server', 'valkey-server'
 """The programs that tests run on."""
 
+USUAL = os.environ.get('REDIS_SERVER', REDIS)
+"""The one that stands for a Redis where a test names none."""
+
 
 class RedisServer:
     """A context manager: starts a server, and stops it.
@@ -28,10 +32,10 @@ class RedisServer:
         arguments: options of the server, such as ``'--requirepass', 'x'``; by default nothing is saved to disk.
         port: where it listens on 127.0.0.1; a free one if not given.
         tls: whether it speaks TLS on that port; the arguments name its certificate.
-        program: ``REDIS`` or ``VALKEY``.
+        program: ``REDIS`` or ``VALKEY``; the usual one if not given.
     """
 
-    def __init__(self, *arguments: str, port: int | None = None, tls: bool = False, program: str = REDIS) -> None:
+    def __init__(self, *arguments: str, port: int | None = None, tls: bool = False, program: str = USUAL) -> None:
         self.arguments = arguments
         self.program = program
         self.port = port or free_port()
