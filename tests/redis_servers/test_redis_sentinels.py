@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores.redis import failover
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.redis_guarded import PASSWORD
@@ -73,6 +77,10 @@ async def test_a_redis_named_as_a_sentinel_is_an_error_with_a_hint(redis_server:
 # Passwords
 
 
+SENTINEL_RULES = 'allchannels -@all +ping +psubscribe +sentinel|master +sentinel|get-master-addr-by-name'
+"""What the documentation says of a user for the Sentinels."""
+
+
 @pytest.fixture(scope='module')
 def guarded_sentinels() -> Any:
     """Servers and Sentinels with different passwords."""
@@ -81,6 +89,7 @@ def guarded_sentinels() -> Any:
         f'requirepass "{PASSWORD}"',
         f'sentinel sentinel-pass "{PASSWORD}"',
         f'sentinel auth-pass {SERVICE} "for servers"',
+        f'user limited on >less {SENTINEL_RULES}',
     )
     with Sentinels(*servers, lines=lines, password=PASSWORD, server_password='for servers') as sentinels:
         yield sentinels
@@ -90,6 +99,30 @@ async def test_servers_and_sentinels_may_have_different_passwords(guarded_sentin
     passwords = {'redis_password': 'for servers', 'redis_sentinel_password': PASSWORD}
     await write_and_read(settings_of(guarded_sentinels, **passwords))
     await write_and_read(settings_of(guarded_sentinels, redis_sentinel_username='default', **passwords))
+
+
+async def test_a_user_with_the_rights_that_the_documentation_names_may_follow_the_sentinels(
+    guarded_sentinels: Sentinels, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, 'QUIET', 0.05)
+    user = {'redis_sentinel_username': 'limited', 'redis_sentinel_password': 'less', 'redis_password': 'for servers'}
+    connection = RedisConnection(settings_of(guarded_sentinels, **user))
+    async with PersistentRedisKVS(connection=connection) as store:
+        await store.set('k', 1)
+        for port in guarded_sentinels.ports:
+            with guarded_sentinels.client(port) as client:
+                await asyncio.to_thread(until, functools.partial(pinged, client), 'the question whether it is there')
+    await connection.close()
+    assert caplog.records == []
+
+
+def test_the_documentation_names_these_rights() -> None:
+    assert f'`{SENTINEL_RULES}`' in Path('docs/how-to/redis-for-production.md').read_text()
+
+
+def pinged(sentinel: Redis) -> bool:
+    """Whether a user of a Sentinel who follows its events has asked whether it is there."""
+    return any(entry['user'] == 'limited' and entry['cmd'] == 'ping' for entry in sentinel.client_list())
 
 
 async def test_a_missing_or_wrong_password_of_the_sentinels_is_an_error_that_names_its_option(

@@ -16,7 +16,6 @@ from redis.backoff import NoBackoff
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.redis import failover
 from learning_observer_kvs.stores.redis.failover import MasterWatch
-from tests.support.redis_server import free_port
 from tests.support.scripted_sentinel import ScriptedSentinel
 
 A, B, C = 1001, 1002, 1003
@@ -147,13 +146,15 @@ async def test_a_call_that_waits_for_a_promotion_in_vain_may_be_tried_again() ->
 
 
 async def test_one_sentinel_that_answers_is_enough() -> None:
-    async with ScriptedSentinel(A) as sentinel, watching(free_port(), free_port(), sentinel.port) as watched:
-        assert await watched.port() == A
+    async with ScriptedSentinel(A) as gone:
+        await gone.stop()
+        async with ScriptedSentinel(A) as sentinel, watching(gone.port, gone.port, sentinel.port) as watched:
+            assert await watched.port() == A
 
 
 async def test_sentinels_that_do_not_answer_are_an_error_that_may_pass() -> None:
-    ports = free_port(), free_port()
-    async with watching(*ports) as watched:
+    async with ScriptedSentinel(A) as gone, watching(gone.port, gone.port) as watched:
+        await gone.stop()
         with pytest.raises(StoreUnavailable, match=r'no Sentinel answers \(.*127.0.0.1:\d+') as raised:
             await watched.port()
         assert raised.value.retry

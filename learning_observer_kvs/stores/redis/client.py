@@ -137,7 +137,7 @@ class MasterConnection(SentinelManagedConnection):
             raise
 
     def abort(self) -> None:
-        """Close the connection at once: what waits for a reply is told that it is lost."""
+        """Close the connection at once, also under a call that waits for a reply."""
         if self._writer is not None:
             self._parser.on_disconnect()  # type: ignore[no-untyped-call]
             self._writer.transport.abort()
