@@ -127,6 +127,34 @@ async def test_with_min_replicas_to_write_nothing_is_refused_for_longer_than_the
         await go_through_fail_over(sentinels, how, settings_of(sentinels))
 
 
+@pytest.mark.long
+async def test_planned_fail_overs_one_after_the_other_lose_nothing() -> None:
+    with Sentinels('--min-replicas-to-write', '1', replicas=2) as sentinels:
+        async with store_of(settings_of(sentinels)) as store:
+            lesson = Lesson(store)
+            for _ in range(5):
+                await lesson.until_acknowledged(300)
+                await asyncio.to_thread(sentinels.plan_fail_over)
+                await asyncio.to_thread(sentinels.until_moved)
+            await lesson.until_acknowledged(300)
+            await lesson.end()
+            assert len(await lesson.lost()) <= STUDENTS
+
+
+@pytest.mark.long
+async def test_a_fail_over_that_a_sentinel_leads_which_is_not_listed_loses_about_a_second() -> None:
+    with Sentinels() as sentinels:
+        async with store_of(settings_of(sentinels) | {'redis_sentinels': sentinels.addresses()[1:]}) as store:
+            lesson = Lesson(store)
+            await lesson.until_acknowledged(300)
+            await asyncio.to_thread(sentinels.plan_fail_over)  # by the first one
+            await asyncio.to_thread(sentinels.until_moved)
+            await lesson.until_acknowledged(300)
+            await lesson.end()
+            lost = await lesson.lost()
+            assert not lost or lost[-1] - lost[0] < 2
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'), [((), ['KVS.W014']), (('--min-replicas-to-write', '1'), [])], ids=['any', 'replicated']
 )

@@ -47,6 +47,7 @@ class Sentinels:
         self._password = password
         self._server_password = server_password
         self._folder = Path(tempfile.mkdtemp(prefix='kvs-sentinels-'))
+        self._named = self.master.port
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def addresses(self) -> list[str]:
@@ -63,15 +64,16 @@ class Sentinels:
         with self.client(self.ports[0]) as client:
             until(lambda: _accepted(client), 'a Sentinel to accept a fail-over')
 
-    def until_moved(self) -> RedisServer:
-        """Wait until all Sentinels name the same new master, and return it."""
-        ports = {server.port: server for server in self.replicas}
+    def until_moved(self) -> None:
+        """Wait until all Sentinels name the same server as the master, and not the one that they named before."""
+        before = self._named
 
-        def named() -> set[int]:
-            return {self._state(port)['port'] for port in self.ports}
+        def moved() -> bool:
+            named = {self._state(port)['port'] for port in self.ports}
+            self._named = named.pop()
+            return not named and self._named not in (before, 0)
 
-        until(lambda: len(named()) == 1 and named() <= ports.keys(), 'a new master')
-        return ports[named().pop()]
+        until(moved, 'a new master')
 
     def client(self, port: int) -> Redis:
         """Return a client of a Sentinel.
