@@ -34,10 +34,12 @@ class ScriptedSentinel:
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._listener: asyncio.Server | None = None
 
-    async def until(self, *, followers: int | None = None, pings: int = 0) -> None:
-        """Wait until so many connections follow its events, and it was pinged so often."""
+    async def until(self, *, followers: int | None = None, pings: int = 0, questions: int = 0) -> None:
+        """Wait until so many connections follow its events, and it was pinged and asked so often."""
         async with self._changed:
-            await self._changed.wait_for(lambda: followers in (None, self.followers) and self.pings >= pings)
+            await self._changed.wait_for(
+                lambda: followers in (None, self.followers) and self.pings >= pings and self.questions >= questions
+            )
 
     def say(self, *, master: int | None = None, epoch: int | None = None, state: str = '') -> None:
         """Change what it answers, and publish an event.
@@ -108,6 +110,7 @@ class ScriptedSentinel:
                 return _array(b'pong', b'')
             case [b'SENTINEL', b'MASTER']:
                 self.questions += 1
+                await self._count()
                 state = (b'failover-state', self._state.encode()) if self._state else ()
                 return _array(b'name', command[2], b'config-epoch', b'%d' % self._epoch, *state)
             case [b'SENTINEL', _]:

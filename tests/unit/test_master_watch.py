@@ -83,6 +83,16 @@ async def test_the_newest_answer_counts_whichever_sentinel_gives_it() -> None:
         assert watched.moves == 3  # to A, B and C
 
 
+async def test_of_two_answers_of_the_same_epoch_the_master_in_use_stays() -> None:
+    async with three() as (sentinels, watched):
+        sentinels[0].say(master=B)
+        await sentinels[0].until(questions=sentinels[0].questions + 1)
+        sentinels[1].say(master=C, epoch=1)
+        await watched.until_moved()
+        assert await watched.port() == C
+        assert watched.moves == 2  # to A and C
+
+
 async def test_a_service_that_is_monitored_anew_with_a_lower_epoch_is_found() -> None:
     async with three() as (sentinels, watched):
         for sentinel in sentinels:
@@ -216,10 +226,12 @@ async def test_a_silent_sentinel_is_asked_whether_it_is_there_and_left_if_it_is_
 async def test_sentinels_that_refuse_to_be_followed_are_asked_instead(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, 'POLL', 0.1)
+    monkeypatch.setattr(failover, 'POLL', 0.02)
     async with ScriptedSentinel(A) as sentinel, watching(sentinel.port) as watched:
         sentinel.refuses_to_be_followed = True
         assert await watched.port() == A
+        async with asyncio.timeout(5):
+            await sentinel.until(questions=20)  # the time in between does not grow
         watched.moved.clear()
         sentinel.say(master=B, epoch=1)
         await watched.until_moved()

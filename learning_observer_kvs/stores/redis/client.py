@@ -24,7 +24,6 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from learning_observer_kvs.stores.redis.failover import MasterWatch
@@ -128,13 +127,9 @@ class MasterConnection(SentinelManagedConnection):
             options: likewise.
 
         Raises:
-            ReadOnlyError: the server is a replica now; the connection is closed, so that the next one is to the master.
+            ReadOnlyError: the server is a replica, which redis-py's class takes for a lost connection.
         """
-        try:
-            return await Connection.read_response(self, *args, **options)
-        except ReadOnlyError:
-            self.abort()
-            raise
+        return await Connection.read_response(self, *args, **options)
 
     def abort(self) -> None:
         """Close the connection at once, also under a call that waits for a reply."""
