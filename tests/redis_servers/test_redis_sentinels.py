@@ -90,6 +90,7 @@ def guarded_sentinels() -> Any:
         f'sentinel sentinel-pass "{PASSWORD}"',
         f'sentinel auth-pass {SERVICE} "for servers"',
         f'user limited on >less {SENTINEL_RULES}',
+        'user powerless on >none -@all',
     )
     with Sentinels(*servers, lines=lines, password=PASSWORD, server_password='for servers') as sentinels:
         yield sentinels
@@ -135,6 +136,15 @@ async def test_a_missing_or_wrong_password_of_the_sentinels_is_an_error_that_nam
         assert 'for servers' not in str(error)
         assert not error.retry
     await write_and_read(settings_of(sentinels))
+
+
+async def test_a_user_whom_the_sentinels_allow_nothing_is_an_error_that_says_what_to_allow(
+    guarded_sentinels: Sentinels,
+) -> None:
+    user = {'redis_sentinel_username': 'powerless', 'redis_sentinel_password': 'none', 'redis_password': 'for servers'}
+    error = await failure(settings_of(guarded_sentinels, **user))
+    assert 'its Sentinels refuse what their user asks. Allow it: allchannels +ping' in str(error)
+    assert not error.retry
 
 
 async def test_a_wrong_password_of_the_servers_is_an_error_that_names_its_option(guarded_sentinels: Sentinels) -> None:

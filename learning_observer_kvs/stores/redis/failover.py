@@ -52,6 +52,11 @@ _REFUSALS = (
         'Take redis_connection.redis_sentinel_password out.',
     ),
     (
+        'no permissions',
+        'its Sentinels refuse what their user asks',
+        'Allow it: allchannels +ping +psubscribe +sentinel|master +sentinel|get-master-addr-by-name.',
+    ),
+    (
         'unknown command',
         'what answers there is not a Sentinel',
         'Name the ports of the Sentinels, mostly 26379, in redis_connection.redis_sentinels.',
@@ -206,9 +211,10 @@ class MasterWatch:
                         await self._event(connection)  # the first one: that it is subscribed
                         await self._ask(position)
                         pause = MIN_PAUSE
-                finally:
+                except (Exception, asyncio.CancelledError):  # but not what is collected after the end of its loop
                     await connection.disconnect(nowait=True)
                     await pool.release(connection)
+                    raise
             except exceptions.NoPermissionError as error:
                 self._note_refusal(error)
                 pause = POLL
