@@ -17,6 +17,9 @@ from tests.support.redis_server import USUAL, RedisServer, free_port, program_pa
 
 SERVICE = 'class'
 
+HELD_BACK = 10_000
+"""Milliseconds for which a master holds writes back; the Sentinels make it a replica some time later."""
+
 
 class Sentinels:
     """A context manager: starts them all, and stops them.
@@ -42,6 +45,7 @@ class Sentinels:
         of_master = ('--replicaof', '127.0.0.1', str(self.master.port))
         self.replicas = [RedisServer(*quick, *of_master) for _ in range(replicas)]
         self.replica = self.replicas[0]
+        self._servers = (*self.replicas, self.master)
         self.ports = [free_port() for _ in range(3)]
         self._lines = lines
         self._password = password
@@ -63,6 +67,30 @@ class Sentinels:
         """Have the first Sentinel make a replica the master, though the master works; it goes on after this returns."""
         with self.client(self.ports[0]) as client:
             until(lambda: _accepted(client), 'a Sentinel to accept a fail-over')
+
+    def tolerate(self, milliseconds: int) -> None:
+        """Set how long the master may be away before the Sentinels fail over; 300 at first.
+
+        Args:
+            milliseconds: how long.
+        """
+        for port in self.ports:
+            with self.client(port) as client:
+                client.sentinel_set(SERVICE, 'down-after-milliseconds', milliseconds)
+
+    def fail_over_without_loss(self) -> None:
+        """Make the replica the master as an operator does who wants to lose nothing.
+
+        The master holds writes back from when the replica has all that was written until clients follow the Sentinels,
+        so none is acknowledged that the new master lacks.
+        """
+        until(self._replicates, 'the replica')
+        with self.master.client() as master:
+            master.client_pause(HELD_BACK, all=False)
+            until(lambda: _lag(master) == 0, 'the replica to have everything')
+            self.plan_fail_over()
+            self.until_moved()
+        self.master, self.replica = self.replica, self.master
 
     def until_moved(self) -> None:
         """Wait until all Sentinels name the same server as the master, and not the one that they named before."""
@@ -127,7 +155,7 @@ class Sentinels:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_sentinels()
-        for server in (*self.replicas, self.master):
+        for server in self._servers:
             server.__exit__(kind, error, trace)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -145,6 +173,11 @@ class Sentinels:
     def _complete(self, port: int) -> bool:
         state = self._state(port)
         return state['num-slaves'] == len(self.replicas) and state['num-other-sentinels'] == 2
+
+
+def _lag(master: Redis) -> int:
+    info: Any = master.info('replication')
+    return int(info['master_repl_offset']) - int(info['slave0']['offset'])
 
 
 def _accepted(sentinel: Redis) -> bool:
