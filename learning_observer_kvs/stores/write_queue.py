@@ -241,7 +241,12 @@ class WriteQueue:
         Where all failed, the backend is away, and what waits behind them waits for the next try, too.
         """
         now = self._now()
-        again = [request for request in failed if now < request.deadline and not request.is_answered()]
+        again: list[WriteRequest] = []
+        for request in failed:
+            if now < request.deadline and not request.is_answered():
+                again.append(request)
+            elif request.failing_since:
+                request.error = self._too_late(request, now)
         if self._is_closed or not again:
             self._away = None  # no request waits for the next try
             return batch
@@ -295,7 +300,7 @@ class WriteQueue:
         error = request.error or self._away
         if isinstance(error, StoreUnavailable):
             since = request.failing_since or min(other.failing_since or now for other in self._failed or [request])
-            return gave_up(error, f'It has been so for {now - since:.0f} s.')
+            return gave_up(error, f'It has been so for {now - since:.0f} s.') if now - since >= 1 else error
         return StoreUnavailable(
             f'{self._location} has been busy with the writes before for {now - self._sent_at:.0f} s. Nothing was '
             'written.',
