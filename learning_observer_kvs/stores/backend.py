@@ -183,6 +183,14 @@ class Backend(ABC):
         """
         return []
 
+    async def is_loading(self) -> bool:
+        """Find out whether a server is there that is still loading its data, and will serve when it has.
+
+        Raises:
+            KVSError: it cannot be reached.
+        """
+        return False
+
     # For the layers above
 
     def attach_overlay(self, make: Callable[[], Overlay]) -> None:

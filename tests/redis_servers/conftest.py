@@ -24,7 +24,9 @@ def direct(redis_server: RedisServer) -> Any:
 @pytest.fixture
 def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores made after this give up soon when no server answers, unless they say how long they wait."""
-    monkeypatch.setitem(Backend.__init__.__kwdefaults__, 'retry_timeout', 0.2)
+    defaults = Backend.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, 'retry_timeout', 0.2)
 
 
 @pytest.fixture

@@ -388,9 +388,7 @@ STATES: dict[str, Callable[[RedisServer], Any]] = {
 async def test_an_event_waits_for_a_server_that_is_not_ready(name: str, store: Store, durable: RedisServer) -> None:
     context = STATES[name](durable)
     await asyncio.to_thread(context.__enter__)
-    calls = asyncio.gather(event(store, 'k', 1), event(store, 'new', 1))
-    done, _ = await asyncio.wait([calls], timeout=0.2)
-    assert not done
+    calls = await waiting(event(store, 'k', 1), event(store, 'new', 1))
     await asyncio.to_thread(context.__exit__, None, None, None)
     assert await calls == [1, 1]
     assert await state(store, 'k') == ['first', 1]

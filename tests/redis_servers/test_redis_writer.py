@@ -158,7 +158,7 @@ REFUSALS = {
 async def test_a_refusal_is_an_error_that_says_whether_waiting_may_help(
     reply: str, clustered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = BaseParser.parse_error(reply)
+    error: Exception = BaseParser.parse_error(reply)  # type: ignore[no-untyped-call]
     [request] = await write(monkeypatch, Script([refusal(error) or error]), ['a'], clustered=clustered)
     assert isinstance(request.error, StoreUnavailable)
     assert request.error.retry is REFUSALS[reply]
@@ -195,17 +195,18 @@ async def test_a_reply_that_is_none_is_lost_and_the_batch_is_sent_again(
 
 async def test_requests_of_a_lost_batch_are_answered_at_their_own_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     early: list[Any] = []
+    deadlines = iter([6, 20])
 
     class Request(WriteRequest):
+        def __init__(self, writes: Any, expected: Any, on_done: Any, deadline: float) -> None:
+            super().__init__(writes, expected, on_done, next(deadlines))
+
         def answer_early(self, outcome: Exception) -> None:
             early.append((next(iter(self.writes)), type(outcome), len(script.sent)))
             super().answer_early(outcome)
 
     monkeypatch.setattr(f'{__name__}.WriteRequest', Request)
     script = Script(*[[LOST]] * 4, [b'11'])
-    deadlines = iter([6, 20])
-    original = Request.__init__
-    monkeypatch.setattr(Request, '__init__', lambda self, *given: original(self, *given[:3], next(deadlines)))
     assert outcomes(await write(monkeypatch, script, ['a', 'b'], clustered=False)) == [True, True]
     assert early == [('a', WriteUnclear, 3)]
 

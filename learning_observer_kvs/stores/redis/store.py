@@ -15,7 +15,7 @@ from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import lost, wrong_type
+from learning_observer_kvs.stores.redis.errors import ReplyLost, lost, wrong_type
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS
 from learning_observer_kvs.stores.redis.reader import RedisReader
@@ -94,6 +94,18 @@ class RedisKVS(QueuedStore):
             StoreUnavailable, Overloaded: it does not answer, or refuses a write.
         """
         return await health.health_check(self.connection, self.prefix, permanent=self.expiry is None)
+
+    async def is_loading(self) -> bool:
+        """Find out whether the server, or a node of the cluster, is still loading its data.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        try:
+            servers = await self.connection.info()
+        except ReplyLost as error:
+            raise self.connection.unavailable(error) from None
+        return any(fields.get('loading') == '1' for fields in servers.values())
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of keys, in order; ``None`` where a key is missing.
