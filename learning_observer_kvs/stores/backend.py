@@ -314,7 +314,7 @@ class Backend(ABC):
             return json_codec.decode(text)
         except CorruptValue as error:
             raise CorruptValue(
-                f'{self._at(key)}: what is stored {error}. Nothing was overwritten; remove the key or repair it.'
+                f'{self._at(key)}: what is stored {error}. Remove the key, or repair it.'
             ) from None
 
     # Inside

@@ -293,7 +293,7 @@ class RedisWriter:
             return self._connection.unavailable(reply)
         if isinstance(reply, KVSError) or may_recover(reply):
             return None
-        return self._unclear(loss, f'the server refused the same write when it was sent again: {reply}')
+        return self._unclear(loss, f'the server refused the same write when it was sent again: {lost(reply)}')
 
     def _give_up_late(
         self,
