@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
@@ -60,3 +61,5 @@ class CommonOptions(TypedDict, total=False):
     flush_interval: float | None
     cache_bytes: int
     retry_timeout: float
+    reducer_timeout: float | None
+    failed_events: str | os.PathLike[str]
