@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context
 from time import monotonic
@@ -36,6 +36,19 @@ class EventQueue:
     def __init__(self, on_ready: Callable[[str, EventQueue], None]) -> None:
         self.on_ready = on_ready
         self.events: deque[Event] = deque()
+
+    def take(self, limit: int) -> tuple[list[Event], EventQueue | None]:
+        """Take the events that came first.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            The events, and the queue if there are more.
+        """
+        if len(self.events) <= limit:
+            return list(self.events), None
+        return [self.events.popleft() for _ in range(limit)], self
 
     def granted(self, key: str) -> None:
         """Have the events served.
@@ -64,7 +77,7 @@ class QueueServer:
 
     def __init__(
         self,
-        serve: Callable[[str, EventQueue], Coroutine[Any, Any, None]],
+        serve: Callable[[str, EventQueue], Awaitable[None]],
         abandon: Callable[[str, EventQueue, BaseException], None],
         watch: HoldWatch,
     ) -> None:

@@ -169,7 +169,7 @@ async def test_an_event_left_out_of_a_flush_whose_answer_was_lost_is_kept_once_t
         submit(writes, expected, on_done, *rest)
         store.away = None
 
-    store.submit = lose_the_second  # type: ignore[method-assign, assignment]
+    worker_of(store)._submit = lose_the_second
     with pytest.raises(WriteUnclear):
         await store.flush()
     assert store._texts[INTERNAL] == b'["of another","two"]'
@@ -207,7 +207,7 @@ async def test_a_flush_that_is_under_way_when_the_store_is_closed_is_unclear(
     store = Away(flush_interval=NEVER)
     await send(store, 'one')
     answers = []
-    monkeypatch.setattr(store, 'submit', lambda writes, expected, on_done, *rest: answers.append(on_done))
+    monkeypatch.setattr(worker_of(store), '_submit', lambda writes, expected, on_done, *rest: answers.append(on_done))
     await store.close()
     assert [(line.event, line.is_unclear) for line in kept(tmp_path)] == [('one', True)]
     answers[0](True)
@@ -233,10 +233,10 @@ async def test_a_key_of_any_name_that_is_written_when_events_are_reduced_again_b
     submit = store.submit
 
     def fail_once(writes: Any, expected: Any, on_done: Any, *rest: Any) -> None:
-        store.submit = submit  # type: ignore[method-assign]
+        worker_of(store)._submit = submit
         on_done(StoreUnavailable('gone fishing'))
 
-    store.submit = fail_once  # type: ignore[method-assign, assignment]
+    worker_of(store)._submit = fail_once
     with pytest.raises(StoreUnavailable):
         await flushed
     assert await store['result'] == 50
