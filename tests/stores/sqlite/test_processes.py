@@ -86,7 +86,7 @@ async def test_a_thread_waits_where_the_loop_finds_the_file_locked(
             error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
             raise error
 
-    monkeypatch.setattr(Connections, 'here_without_waiting', lambda self: Locked())
+    monkeypatch.setattr(Connections, 'of_loop', lambda self: Locked())
     assert await store['k'] == 1
 
 
