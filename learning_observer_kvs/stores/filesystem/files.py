@@ -85,7 +85,11 @@ class Files:
             StoreUnavailable: the directory cannot be used.
         """
         with self._unavailable_for_os_errors():
-            found = self._directory.stat(self._path(key))
+            if self._directory.is_journal_pending():
+                with self._directory.read_locked():
+                    found = self._directory.stat(self._path(key))
+            else:
+                found = self._directory.stat(self._path(key))
         return None if found is None else (found.st_size, found.st_mtime)
 
     def probe(self) -> None:
