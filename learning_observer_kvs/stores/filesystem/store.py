@@ -34,6 +34,9 @@ class FilesystemThreads(StoreThreads):
         self.readers = ReaderThreads(self, 'kvs-files-reader', 2)
         self.scanner = ReaderThreads(self, 'kvs-files-scanner')
 
+    def _close_resources(self, *, exiting: bool) -> None:
+        self.files.close()
+
 
 class FilesystemKVS(ThreadedStore[FilesystemThreads]):
     """One JSON file a key, indented for people; for workshops, debugging and small caches.

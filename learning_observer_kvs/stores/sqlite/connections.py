@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from asyncio import AbstractEventLoop, get_running_loop
+from contextlib import suppress
 from threading import get_ident
 
-from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.sqlite.database import Database
+from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.pinned_files import PinnedFiles
+from learning_observer_kvs.stores.sqlite.database import Database, LogState
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
@@ -17,12 +19,20 @@ class Connections:
 
     Args:
         database: makes the connections.
+
+    Attributes:
+        pinned: the files that they have open.
     """
 
     def __init__(self, database: Database) -> None:
+        self.pinned = PinnedFiles()
         self._database = database
         self._by_thread: dict[int, sqlite3.Connection] = {}
         self._by_loop: dict[AbstractEventLoop, sqlite3.Connection] = {}
+
+    def peek(self) -> sqlite3.Connection | None:
+        """Return the connection of this thread; ``None`` if it has none."""
+        return self._by_thread.get(get_ident())
 
     def of_thread(self) -> sqlite3.Connection:
         """Return the connection of this thread; open it if there is none, which may have to make the file.
@@ -33,9 +43,9 @@ class Connections:
         Raises:
             StoreUnavailable: the file cannot be used.
         """
-        connection = self._by_thread.get(get_ident())
+        connection = self.peek()
         if connection is None:
-            connection = self._by_thread[get_ident()] = self._database.connect()
+            connection = self._by_thread[get_ident()] = self._database.connect(self.pinned)
         return connection
 
     def has_loop(self) -> bool:
@@ -51,6 +61,7 @@ class Connections:
             The connection.
 
         Raises:
+            StoreUnavailable: the file was replaced.
             sqlite3.Error: it cannot be opened, with ``SQLITE_BUSY`` where that would have to wait.
         """
         loop = get_running_loop()
@@ -58,7 +69,7 @@ class Connections:
         if connection is None:
             for closed in [other for other in list(self._by_loop) if other.is_closed()]:
                 self._close(self._by_loop.pop(closed, None))
-            connection = self._by_loop[loop] = self._database.connect_without_waiting()
+            connection = self._by_loop[loop] = self._database.connect_without_waiting(self.pinned)
         return connection
 
     def close_thread(self) -> None:
@@ -98,6 +109,7 @@ class SQLiteThreads(StoreThreads):
     def __init__(self, database: Database) -> None:
         self.connections = Connections(database)
         self._database = database
+        self._log: LogState | None = None
         super().__init__(str(database.path), self._write)
         self.reader = ReaderThreads(self, 'kvs-sqlite-reader')
 
@@ -108,14 +120,42 @@ class SQLiteThreads(StoreThreads):
     def _write(self, requests: list[WriteRequest]) -> None:
         try:
             connection = self.connections.of_thread()
+            self._check(connection)
         except StoreUnavailable as error:
             for request in requests:
                 request.error = error
-        else:
+            return
+        try:
             self._database.write(connection, requests)
+        finally:
+            self._log = self._database.log_state()
+            try:
+                self._check(connection)  # what is acknowledged is in the file that was there after COMMIT
+            except StoreUnavailable as replaced:
+                _mark_replaced(requests, replaced)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        try:
+            self.connections.pinned.check()
+        except StoreUnavailable:
+            if self._log is not None and self._log == self._database.log_state():  # else another program writes to it
+                self._database.empty_log(connection)
+            raise
 
     def _close_thread(self) -> None:
-        self.connections.close_thread()
+        connection = self.connections.peek()
+        if connection is not None:
+            with suppress(StoreUnavailable):
+                self._check(connection)
+            self.connections.close_thread()
 
     def _close_resources(self, *, exiting: bool) -> None:
         self.connections.close_loops(but_running=exiting)
+
+
+def _mark_replaced(requests: list[WriteRequest], replaced: StoreUnavailable) -> None:
+    """Set the errors of requests that were processed while the file was replaced."""
+    unclear = WriteUnclear(f'{replaced} This write may or may not be in what was there before.')
+    for request in requests:
+        is_written = request.error is None and request.result
+        request.error = unclear if is_written or isinstance(request.error, WriteUnclear) else replaced

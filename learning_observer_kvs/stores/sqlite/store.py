@@ -110,10 +110,12 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         """
         try:
             connection = connections.of_loop()
+            connections.pinned.check_at_times()
             return self._database.read_small(connection, keys, MAX_BYTES_ON_LOOP // len(keys))
         except sqlite3.Error as error:
             if getattr(error, 'sqlite_errorcode', 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 return None
+            connections.pinned.check()  # if that is why, it says so
             raise self._database.unavailable(error) from None
 
     async def _clear(self) -> None:
@@ -132,7 +134,10 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         threads = self._threads.here()
 
         def call() -> T:
-            return function(threads.connections.of_thread(), *arguments)
+            try:
+                return function(threads.connections.of_thread(), *arguments)
+            finally:
+                threads.connections.pinned.check()
 
         try:
             return await threads.reader.run(call)
