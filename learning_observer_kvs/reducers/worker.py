@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
@@ -145,6 +145,14 @@ class ReducerWorker:
             keys: of which keys.
         """
         return NOTHING
+
+    def pending_keys(self, prefix: str) -> Set[str]:
+        """Return the keys whose texts are newer than the backend's: none.
+
+        Args:
+            prefix: what they begin with.
+        """
+        return NOTHING.keys()
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return an async context manager that holds these keys' queues.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 
@@ -71,6 +71,14 @@ class WriteBehindWorker(ReducerWorker):
         """
         texts = self._texts
         return {key: texts[key] for key in keys if key in texts} if texts else texts
+
+    def pending_keys(self, prefix: str) -> Set[str]:
+        """Return the keys whose texts are not written yet.
+
+        Args:
+            prefix: what they begin with.
+        """
+        return {key for key in self._texts if key.startswith(prefix)}
 
     def queue_of(self, key: str) -> str:
         """Return the key whose queue the writes of a key belong in.

@@ -24,6 +24,8 @@ from learning_observer_kvs.stores.write_queue import WriteRequest
 _HINTS = {
     errno.ENOSPC: 'Free some space on the disk.',
     errno.EDQUOT: 'Free some space in the quota.',
+    errno.EMFILE: 'Close some, or raise the limit of open files.',
+    errno.ENFILE: 'Close some, or raise the limit of open files.',
     errno.EFBIG: 'The value is larger than files may be here.',
     errno.EACCES: 'Make the folder readable and writable for this user.',
     errno.EPERM: 'Make the folder readable and writable for this user.',
@@ -32,6 +34,20 @@ _HINTS = {
     errno.EEXIST: 'A folder is needed there; choose another path.',
     errno.ELOOP: 'It is a link; links are not followed. Remove it.',
 }
+
+_WAITING_HELPS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOLCK,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.ETIMEDOUT,
+}
+"""Errors that end when others let go, or free something. A disk that reports errors (``EIO``) does not recover."""
 
 MAX_INDENTED = 1 << 20
 """Bytes of text up to which it is indented: people do not read more, and indenting lets no other thread run."""
@@ -125,7 +141,7 @@ class Files:
                     self._change(requests)
         except LockHeld as held:  # each alone would wait as long again
             for request in requests:
-                request.error = LockHeld(f'{held} Nothing was written.')
+                request.error = LockHeld(f'{held} Nothing was written.', retry=True)
         except StoreUnavailable:
             self._pinned.check()  # if that is why, it says so
             raise
@@ -275,7 +291,9 @@ class Files:
         except OSError as error:
             hint = _HINTS.get(error.errno or 0, 'Look at the disk and its permissions.')
             location = error.filename or self._directory.root
-            raise StoreUnavailable(f'{location} cannot be used: {error.strerror}. {hint}{outcome}') from None
+            raise StoreUnavailable(
+                f'{location} cannot be used: {error.strerror}. {hint}{outcome}', retry=error.errno in _WAITING_HELPS
+            ) from None
 
 
 def _indented(text: bytes) -> bytes:

@@ -118,7 +118,8 @@ class DirectoryLock:
                 if time.monotonic() > deadline:
                     raise LockHeld(
                         f'{self.path} has been held by another process for {self.seconds:g} seconds. Look for one '
-                        'that is stopped.'
+                        'that is stopped.',
+                        retry=True,
                     ) from None
             time.sleep(random.random() / 1000)
 

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
+from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 from learning_observer_kvs.stores.sqlite.statements import Statements
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
@@ -41,18 +42,6 @@ _NO_LIMIT = 1 << 62
 
 _ERRORS_OF_ONE_REQUEST = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL)
 """Errors that one request among many may cause."""
-
-_HINTS = {
-    sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite allows.',
-    sqlite3.SQLITE_FULL: 'Free some space on the disk.',
-    sqlite3.SQLITE_READONLY: 'Make the file and its folder writable for this user.',
-    sqlite3.SQLITE_CANTOPEN: 'Make its folder writable for this user, or choose another path.',
-    sqlite3.SQLITE_PERM: 'Make the file and its folder writable for this user.',
-    sqlite3.SQLITE_BUSY: 'Another process held it for too long; look for a transaction left open.',
-    sqlite3.SQLITE_NOTADB: 'It is not an SQLite file; choose another path.',
-    sqlite3.SQLITE_CORRUPT: 'The file is damaged; restore it from a copy, or try sqlite3 with ".recover".',
-    sqlite3.SQLITE_IOERR: 'The disk reports an error; look at the system log.',
-}
 
 
 class Database:
@@ -102,7 +91,7 @@ class Database:
                     connection.close()
                     raise
             except OSError as error:
-                raise self._unusable(str(error.strerror), 'Choose another path.') from None
+                raise of_system(self.path, error) from None
             except sqlite3.Error as error:
                 raise self.unavailable(error) from None
             _OPENED.add((before.st_dev, before.st_ino))
@@ -397,11 +386,10 @@ class Database:
         Returns:
             The error to raise, with a hint.
         """
-        code = getattr(error, 'sqlite_errorcode', 0) & 0xFF
-        return self._unusable(str(error), _HINTS.get(code, 'Look at the file and its disk.') + outcome)
+        return of_sqlite(self.path, error, outcome)
 
     def _unusable(self, message: str, hint: str) -> StoreUnavailable:
-        return StoreUnavailable(f'{self.path} cannot be used: {message}. {hint}')
+        return unusable(self.path, message, hint)
 
 
 def _as_bytes(value: bytes | str) -> bytes:
