@@ -19,11 +19,12 @@ from types import CoroutineType
 
 from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
+from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall, may_wait_on
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
 from learning_observer_kvs.stores.key_locks import (
     CURRENT,
     RESERVED,
@@ -72,7 +73,14 @@ class ReducerWorker:
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False
 
-    async def process(self, key: str, external_key: str, call: ReducerCall, null_text: bytes = b'null') -> JSON:
+    async def process(
+        self,
+        key: str,
+        external_key: str,
+        call: ReducerCall,
+        null_text: bytes = b'null',
+        deadline: float | None = None,
+    ) -> JSON:
         """Run one event through its reducer, and commit what it returns.
 
         Events of one key in this event loop run one after the other, in order. Both states are written at once, on the
@@ -87,6 +95,8 @@ class ReducerWorker:
                 once: it must have no side effects.
             null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
                 the reducer declines to write.
+            deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
+                ``retry_timeout`` of the store from now.
 
         Returns:
             The external state, as the reducer returned it.
@@ -102,9 +112,11 @@ class ReducerWorker:
 
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
+        if deadline is None:
+            deadline = deadline_after(self._store.retry_timeout)
         if self._is_full:
             await self._wait_for_capacity()
-        locks, event = self._locks, Event(external_key, call, null_text)
+        locks, event = self._locks, Event(external_key, call, null_text, deadline)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
             return await self._wait_in_queue(key, event)
         locks.held[key] = RESERVED
@@ -120,7 +132,7 @@ class ReducerWorker:
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
         try:
-            batch = self._open(key) or await self._read(key)
+            batch = self._open(key) or await self._read(key, deadline)
             await self._reduce(key, batch, event)
         except BaseException:
             self._next(key, None)
@@ -285,7 +297,7 @@ class ReducerWorker:
             batch = None if attempt else self._open(key)
             if batch is None:
                 self._server.hand_over()
-                batch = await self._read(key, attempt)
+                batch = await self._read(key, events[0].deadline, attempt)
             for event in events:
                 if not event.is_withdrawn():
                     context = event.context
@@ -317,8 +329,18 @@ class ReducerWorker:
 
     def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
         """The state that events start from cannot be read, or the event loop ends: they have changed nothing."""
+        self._fail(key, events, rest, error)
+
+    def _fail(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
+        """Events have changed nothing: give them their error, and let those wait on that may."""
+        waiting = [] if self._is_closing else may_wait_on(events, error)
         for event in events:
-            event.resolve(error)
+            if event not in waiting:
+                event.resolve(error)
+        if waiting:
+            rest = rest or EventQueue(self._on_ready)
+            rest.events.extendleft(reversed(waiting))
+            self._queued[key] = self._queued.get(key, 0) + len(waiting)
         self._next(key, rest)
 
     def _next(self, key: str, rest: EventQueue | None) -> None:
@@ -346,8 +368,8 @@ class ReducerWorker:
         text = self._cache.get(key)
         return None if text is None else Batch(text, True)
 
-    async def _read(self, key: str, attempt: int = 0) -> Batch:
-        [text] = await self._store.read_bytes([key])
+    async def _read(self, key: str, deadline: float, attempt: int = 0) -> Batch:
+        [text] = await self._store.read_until(deadline, [key])
         if text is not None:
             self._store.decode(key, text)  # what is corrupt is reported with its key and location
         return Batch(text, False, attempt)
@@ -408,7 +430,7 @@ class ReducerWorker:
             refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         on_done = functools.partial(self._committed, key, batch, rest)
         try:
-            self._store.submit(batch.writes, {key: batch.base}, on_done, refresh)
+            self._store.submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
         except Exception as error:  # rejected
             self._committed(key, batch, rest, error)
 
@@ -437,9 +459,12 @@ class ReducerWorker:
                 )
                 self._committed(key, batch, rest, gave_up)
             return
-        for event in batch.events:
-            event.resolve(outcome)
-        self._next(key, rest)
+        self._fail(key, batch.events, rest, outcome)
+
+    def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
+        """Until when a commit is tried again, and until when it is settled if it was sent."""
+        events = batch.events  # none, if all have been withdrawn
+        return (events[0].deadline, events[-1].deadline) if events else (ONE_TRY, ONE_TRY)
 
     # Closing
 

@@ -21,6 +21,7 @@ from learning_observer_kvs.reducers.pending import Pending
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
 from learning_observer_kvs.stores.key_locks import RESERVED, Hold, Holder, Wait, current_holder
 from learning_observer_kvs.stores.keys import display_key
 
@@ -325,6 +326,14 @@ class WriteBehindWorker(ReducerWorker):
         pending.waiters.append(future)
         return future
 
+    def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
+        """Of a flush that no caller waits for: it is tried once, and again after the interval."""
+        pending = self._pending.get(key)
+        if pending is None:
+            return super()._deadlines(key, batch)
+        settled = deadline_after(self._store.retry_timeout)
+        return settled if pending.waiters or key in self._exclusive else ONE_TRY, settled
+
     def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
         for written, text in batch.writes.items():
             if self._texts.get(written) is text:
@@ -366,7 +375,7 @@ class WriteBehindWorker(ReducerWorker):
         What came to it since stands on that text already.
         """
         try:
-            found = await self._read(key)
+            found = await self._read(key, deadline_after(self._store.retry_timeout))
         except Exception as error:
             unclear = error if isinstance(error, WriteUnclear) else WriteUnclear(str(error))
             self._committed(key, batch, rest, unclear)

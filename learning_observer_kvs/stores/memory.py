@@ -66,6 +66,8 @@ class InMemoryKVS(Store):
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        deadline: float | None = None,
+        resend_until: float | None = None,
     ) -> None:
         """Write on condition, and call back with the outcome before this returns.
 
@@ -74,6 +76,8 @@ class InMemoryKVS(Store):
             expected: the bytes that keys must hold; ``None`` for a key that must be missing.
             on_done: gets the outcome.
             refresh: not used; nothing expires here.
+            deadline: not used; nothing is waited for.
+            resend_until: not used either.
         """
         on_done(self.commit_bytes_now(writes, expected))
 
@@ -111,7 +115,12 @@ class InMemoryKVS(Store):
         """
         return self._texts.get(key)
 
-    async def _remove(self, key: str) -> bool:
+    async def _commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], deadline: float
+    ) -> bool:
+        return self.commit_bytes_now(writes, expected)
+
+    async def _remove(self, key: str, deadline: float) -> bool:
         return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:

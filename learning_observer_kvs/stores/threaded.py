@@ -11,9 +11,10 @@ from typing import Generic, TypeVar, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores import base
+from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.threads import StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions
-from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
 
 ThreadsT = TypeVar('ThreadsT', bound=StoreThreads)
 

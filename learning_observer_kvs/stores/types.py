@@ -59,3 +59,4 @@ class CommonOptions(TypedDict, total=False):
     name: str | None
     flush_interval: float | None
     cache_bytes: int
+    retry_timeout: float

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.stores.redis import store as redis_stores
+from learning_observer_kvs.stores.backend import Backend
 from tests.support.redis_fixtures import guarded, redis, redis_nodes, redis_server, sentinels, tls
 from tests.support.redis_server import RedisServer
 
@@ -23,8 +23,10 @@ def direct(redis_server: RedisServer) -> Any:
 
 @pytest.fixture
 def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores made after this give up soon when no server answers."""
-    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.2)
+    """Stores made after this give up soon when no server answers, unless they say how long they wait."""
+    defaults = Backend.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, 'retry_timeout', 0.2)
 
 
 @pytest.fixture

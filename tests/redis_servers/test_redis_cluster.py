@@ -15,12 +15,12 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.copy import copy
-from learning_observer_kvs.stores.redis import store as redis_stores
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import META_PREFIX, ClusterNames, slot_of
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.types import MISSING
 from tests.support.checks import parse
+from tests.support.proxy import Fault, Proxy
 from tests.support.redis_nodes import SLOTS, RedisNodes
 from tests.support.redis_server import RedisServer, until
 
@@ -264,13 +264,12 @@ async def test_an_event_for_a_node_that_stands_still_is_applied_once_when_it_goe
 
 
 @pytest.mark.parametrize('how', ['stands still', 'is killed'])
-async def test_writes_for_a_node_that_is_gone_are_unclear_and_those_for_other_nodes_succeed(
-    how: str, redis_nodes: RedisNodes, monkeypatch: pytest.MonkeyPatch
+async def test_writes_for_a_node_that_is_gone_fail_and_those_for_other_nodes_succeed(
+    how: str, redis_nodes: RedisNodes
 ) -> None:
-    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.5)
     redis_nodes.flush()
     connection = RedisConnection(settings_of(redis_nodes))
-    async with PersistentRedisKVS(connection=connection) as store:
+    async with PersistentRedisKVS(connection=connection, retry_timeout=0.5) as store:
         await asyncio.gather(*(store.set(f'k{number}', number) for number in range(30)))
         gone = redis_nodes.nodes[1]
         lost = names_on(redis_nodes)[1]
@@ -281,20 +280,83 @@ async def test_writes_for_a_node_that_is_gone_are_unclear_and_those_for_other_no
         finally:
             gone.resume() if how == 'stands still' else gone.start()
         for number, outcome in enumerate(outcomes):
-            assert isinstance(outcome, WriteUnclear) if store.names.redis_key(f'k{number}') in lost else outcome is None
+            expected = WriteUnclear if how == 'stands still' else StoreUnavailable
+            assert isinstance(outcome, expected) if store.names.redis_key(f'k{number}') in lost else outcome is None
         await asyncio.to_thread(until, lambda: all(map(redis_nodes.is_complete, redis_nodes.nodes)), 'the node')
         await asyncio.gather(*(store.set(f'k{number}', 'after') for number in range(30)))
         assert set(await store.multiget([f'k{number}' for number in range(30)])) == {'after'}
     await connection.close()
 
 
-async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_counted_twice(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_events_for_a_node_that_is_away_wait_for_it_and_those_for_other_nodes_are_processed_meanwhile(
+    redis_nodes: RedisNodes,
 ) -> None:
-    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 60)  # however busy this machine is
+    redis_nodes.flush()
+    connection = RedisConnection(settings_of(redis_nodes))
+    async with PersistentRedisKVS(connection=connection, retry_timeout=60) as store:
+
+        def process(number: int) -> Any:
+            return worker_of(store).process(f'Internal,{number}', f'External,{number}', count)
+
+        await asyncio.gather(*map(process, range(30)))
+        lost = names_on(redis_nodes)[1]
+        away = {number for number in range(30) if store.names.redis_key(f'Internal,{number}') in lost}
+        redis_nodes.nodes[1].stop()
+        events = {number: asyncio.ensure_future(process(number)) for number in range(30)}
+        others = [event for number, event in events.items() if number not in away]
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*others) == [2] * (30 - len(away))
+            assert await store[f'Internal,{min(set(range(30)) - away)}'] == 2
+        assert not any(events[number].done() for number in away)
+        redis_nodes.nodes[1].start()  # without its data
+        assert set(await asyncio.gather(*(events[number] for number in away))) <= {1, 2}
+        await asyncio.to_thread(until, lambda: all(map(redis_nodes.is_complete, redis_nodes.nodes)), 'the node')
+    await connection.close()
+
+
+@pytest.mark.parametrize('fault', [Fault.GARBAGE, Fault.OTHER_REPLY, Fault.CUT_REPLY], ids=lambda fault: fault.name)
+async def test_what_one_node_answers_concerns_no_other_and_no_error_of_redis_py_reaches_a_caller(
+    fault: Fault, redis_nodes: RedisNodes
+) -> None:
+    redis_nodes.flush()
+    async with Proxy(redis_nodes.nodes[1].port) as proxy:
+        connection = RedisConnection(settings_of(redis_nodes))
+        async with PersistentRedisKVS(connection=connection) as store:
+            await asyncio.gather(*(store.set(f'k{number}', 0) for number in range(30)))
+            client = connection.client()
+            [node] = [node for node in client.get_primaries() if node.port == redis_nodes.nodes[1].port]
+            await node.disconnect()
+            monkeypatched = dict(node.connection_kwargs)
+            node.connection_kwargs['port'] = proxy.port
+            node._connections.clear()
+            node._free.clear()
+            happened = proxy.inject(fault, b'"marked"')
+            writes = [store.set(f'k{number}', 'marked') for number in range(30)]
+            assert await asyncio.gather(*writes, return_exceptions=True) == [None] * 30
+            assert happened.is_set()
+            node.connection_kwargs.update(monkeypatched)
+            assert set(await store.multiget([f'k{number}' for number in range(30)])) == {'marked'}
+        await connection.close()
+
+
+async def test_a_write_that_cannot_be_sent_fails_alone_and_the_queue_goes_on(store: PersistentRedisKVS) -> None:
+    outcomes = await asyncio.gather(
+        store.commit_bytes({'a': b'1'}, {}),
+        store.commit_bytes({'\ud800': b'1'}, {}),
+        store.commit_bytes({'Internal,\ud800,x': b'1'}, {}),
+        store.commit_bytes({'b': b'1'}, {}),
+        store.read_bytes(['a', 'b']),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [bool, UnicodeEncodeError, UnicodeEncodeError, bool, list]
+    assert await store.multiget(['a', 'b']) == [1, 1]
+
+
+async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_counted_twice() -> None:
     with RedisNodes() as nodes, nodes.replica_of(nodes.nodes[0]):
         connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
-        async with PersistentRedisKVS(connection=connection) as store:
+        # However busy this machine is.
+        async with PersistentRedisKVS(connection=connection, retry_timeout=60) as store:
             student = next(
                 number for number in range(100) if slot_of(store.names.redis_key(f'Internal,{number}')) < SLOTS // 3
             )
@@ -316,13 +378,13 @@ async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_
         await connection.close()
 
 
-async def test_a_cluster_that_cannot_be_reached_is_an_error_at_once_with_a_hint(redis_server: RedisServer) -> None:
+async def test_a_cluster_that_cannot_be_reached_is_an_error_with_a_hint(redis_server: RedisServer) -> None:
     for settings, hint in (
         ({'redis_port': redis_server.port}, 'It is not a cluster; take redis_connection.redis_cluster out'),
         ({'redis_port': 1}, 'Is it running there'),
     ):
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_cluster': True, **settings})
-        store = PersistentRedisKVS(connection=connection)
+        store = PersistentRedisKVS(connection=connection, retry_timeout=0)
         for call in (lambda store=store: store['k'], lambda store=store: store.set('k', 1), store.keys):
             with pytest.raises(StoreUnavailable, match=hint):
                 await call()
