@@ -138,7 +138,8 @@ class Store(Backend):
                 more.
 
         Returns:
-            The keys and the cursor of the next page. A key that is there throughout the scan comes at least once.
+            The keys and the cursor of the next page. A key that is there throughout the scan comes at least once. Those
+            that ``flush_interval`` keeps in this process and that are not written yet are all in the first page.
 
         Raises:
             ValueError: the limit is below 1.
@@ -146,9 +147,9 @@ class Store(Backend):
         """
         if limit < 1:
             raise ValueError(f'limit is {limit}; it must be 1 or more.')
-        if cursor is None:
-            await self.flush()
-        return Page(*await self._scan_until(prefix, cursor, limit))
+        new = await self._unwritten_keys(prefix) if cursor is None else []
+        keys, following = await self._scan_until(prefix, cursor, limit)
+        return Page(new + [key for key in keys if key not in new] if new else keys, following)
 
     async def describe(self, key: str) -> Description | None:
         """Return what the backend knows of a key.
@@ -168,7 +169,7 @@ class Store(Backend):
         return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
 
     async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
-        """Return everything, or write it to a file.
+        """Return everything, or write it to a file, as this process knows it.
 
         Args:
             filename: where to write one JSON object. The file appears whole or not at all. Values are in memory a few
@@ -402,17 +403,28 @@ class Store(Backend):
         except InvalidValue:  # a NaN that another program wrote: equal to nothing
             return False
 
+    async def _unwritten_keys(self, prefix: str) -> list[str]:
+        """The keys that this process knows and the backend does not."""
+        pending = list(self.overlay().pending_keys(prefix))
+        if not pending:
+            return pending
+        texts = await self.read_until(deadline_after(self.retry_timeout), pending)
+        return [key for key, text in zip(pending, texts, strict=True) if text is None]
+
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        await self.flush()
+        """The keys that begin with a prefix, each once, as this process knows them: nothing needs to be written."""
+        pending = self.overlay().pending_keys(prefix)
+        if pending:
+            yield list(pending)
         async for keys in self._scan_pages(prefix):
-            yield keys
+            yield [key for key in keys if key not in pending] if pending else keys
 
     async def _entries(self, prefix: str) -> AsyncIterator[tuple[str, JSON]]:
         chunk, slice_ends = FIRST_CHUNK, time.monotonic() + TIME_SLICE
         async for page in self._pages(prefix):
             while page:
                 some, page = page[:chunk], page[chunk:]
-                texts = await self.read_until(deadline_after(self.retry_timeout), some)
+                texts = await self._read_newest(some)
                 size = sum(len(text) for text in texts if text is not None)
                 chunk = max(1, min(2 * chunk, SCAN_KEYS, chunk * CHUNK_BYTES // (size + 1)))
                 for key, text in zip(some, texts, strict=True):
