@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -23,6 +23,13 @@ class Overlay(Protocol):
 
         Returns:
             Text by key; a key that has none is left out.
+        """
+
+    def pending_keys(self, prefix: str) -> Set[str]:
+        """Return the keys that :meth:`pending` has a text of, as they are now.
+
+        Args:
+            prefix: what they begin with.
         """
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
@@ -75,6 +82,14 @@ class PlainOverlay:
             keys: of which keys.
         """
         return NOTHING
+
+    def pending_keys(self, prefix: str) -> Set[str]:
+        """Return no key: nothing is newer than the backend.
+
+        Args:
+            prefix: what they begin with.
+        """
+        return NOTHING.keys()
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return a context manager that holds keys.
