@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import io
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -116,6 +117,17 @@ def kvs_startup_check() -> bool:
         raise RuntimeStartupCheck(str(failure), failure.problems) from None
     runtime.kvs.KVS = KVS
     return True
+
+
+def load_runtime_settings(paths: Sequence[str]) -> None:
+    """Load the settings that the runtime's reducers read, in a process that is not its server.
+
+    Args:
+        paths: files of settings, as the server has them for its rulesets; the last one is its configuration file.
+    """
+    with redirect_stdout(io.StringIO()):  # it prints every setting of a ruleset, passwords too
+        runtime.settings.init_pmss_settings(list(paths))
+        runtime.settings.load_settings(paths[-1])
 
 
 async def _run_checks() -> None:
@@ -239,6 +251,7 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
                     error_file.annotate(error, failed, _keys_after(pipeline, metadata, event))
                 raise
 
+        process_event.keys = process_strictly.keys  # type: ignore[attr-defined]
         return process_event
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, ReducerError
+from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.types import OnDone
@@ -23,10 +23,6 @@ T = TypeVar('T')
 
 class AlreadyReplayed(Exception):
     """The states hold the event already."""
-
-
-class FieldMissing(Exception):
-    """The event lacks a field of the reducer's scope, so the server does not give it to this reducer."""
 
 
 class ReplayStore(Store):
@@ -44,19 +40,11 @@ class ReplayStore(Store):
         self.has_ttl = store.has_ttl
         self._replayed: _Replayed | None = None
 
-    async def apply(
-        self,
-        event_id: str,
-        expected_key: str | None,
-        has_field: Callable[[str], bool],
-        process: Callable[[], Awaitable[T]],
-    ) -> T:
+    async def apply(self, event_id: str, process: Callable[[], Awaitable[T]]) -> T:
         """Run an event through a reducer, unless the states hold it already. One event at a time.
 
         Args:
             event_id: what the event is known by.
-            expected_key: the internal key that the event must go to; ``None`` if that is not known.
-            has_field: whether the event has a field that its scope may name, such as ``doc_id``.
             process: processes the event with the reducer, in this store.
 
         Returns:
@@ -64,12 +52,10 @@ class ReplayStore(Store):
 
         Raises:
             AlreadyReplayed: the states hold the event.
-            FieldMissing: the event lacks a field of the reducer's scope.
-            ReducerError: the event goes to another key than the expected one.
             Exception: what ``process`` raised. Neither state was changed, except after ``WriteUnclear``: then the next
                 try finds out.
         """
-        replayed = self._replayed = _Replayed(event_id, expected_key, has_field)
+        replayed = self._replayed = _Replayed(event_id)
         try:
             while True:
                 result = await process()
@@ -90,12 +76,13 @@ class ReplayStore(Store):
             keys: valid keys.
 
         Raises:
-            AlreadyReplayed, FieldMissing, ReducerError: as :meth:`apply`.
+            AlreadyReplayed: the states hold the event.
+            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if self._replayed is None:
             return await self._store.read_bytes(keys)
         [key] = keys  # a worker reads the internal state, before each run of the reducer
-        mark = self._replayed.check(key)
+        mark = replayed_key(key)
         text, marked = await self._store.read_bytes([key, mark])
         self._replayed.prepare(mark, marked)
         return [text]
@@ -140,27 +127,11 @@ class ReplayStore(Store):
 class _Replayed:
     """The event that is being replayed, and how its commit is to be marked."""
 
-    def __init__(self, event_id: str, expected_key: str | None, has_field: Callable[[str], bool]) -> None:
+    def __init__(self, event_id: str) -> None:
         self._id = event_id
-        self._expected_key = expected_key
-        self._has_field = has_field
         self.is_committed = False
         self.writes: dict[str, bytes | None] = {}
         self.expected: dict[str, bytes | None] = {}
-
-    def check(self, key: str) -> str:
-        """Check the key of the internal state that an event goes to; the key that lists what was replayed to it."""
-        if self._expected_key is not None and key != self._expected_key:
-            raise ReducerError(
-                f'The event failed at {display_key(self._expected_key)}, '
-                f'but the reducer would write {display_key(key)}; '
-                'its scope has changed, or the key names another student than the event.'
-            )
-        names = (part.partition(':')[0] for part in key.split(',')[2:])
-        for name in names:
-            if name.startswith('EventField.') and not self._has_field(name.removeprefix('EventField.')):
-                raise FieldMissing(name)
-        return replayed_key(key)
 
     def prepare(self, mark: str, marked: bytes | None) -> None:
         """Note what the list holds, and what it is to hold."""

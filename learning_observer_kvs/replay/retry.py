@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from learning_observer_kvs.errors import EventFileError, Overloaded, StoreUnavailable
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.replay.failures import Failure
-from learning_observer_kvs.replay.once import AlreadyReplayed, FieldMissing, ReplayStore
-from learning_observer_kvs.stream_analytics.helpers import Pipeline
-from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
+from learning_observer_kvs.replay.once import AlreadyReplayed, ReplayStore
+from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, parse_key
 
 
 @dataclass
@@ -76,7 +77,9 @@ async def retry(
     """
     report, started = RetryReport(), clock()
     store = ReplayStore(router())
-    by_name = {fully_qualified_function_name(reducer): reducer for reducer in reducers}
+    by_name: dict[str, list[Pipeline]] = {}  # one function may be decorated several times, with several scopes
+    for reducer in reducers:
+        by_name.setdefault(fully_qualified_function_name(reducer), []).append(reducer)
     rows: list[Failure] = []
     for failure in failures:
         if isinstance(failure, Failure):
@@ -94,8 +97,14 @@ async def retry(
             elif failure.is_unclear and not unclear:
                 report.unclear.append(f'{failure.location}  {name}')
             else:
-                for reducer in reducers if name is None else (by_name[name],):
-                    await _apply(failure, reducer, replaying, store, report)
+                processes = await _processes(failure, reducers if name is None else by_name[name], replaying)
+                if failure.key is not None and not processes:
+                    report.failures.append(
+                        f'{failure.location}  {display_key(failure.key)} is not a key that {name} would write for this '
+                        'event: the scope of the reducer has changed, or the key names another student.'
+                    )
+                for process_event in processes:
+                    await _apply(failure, process_event, store, report)
             progress(1)
     finally:
         await store.close()
@@ -103,26 +112,31 @@ async def retry(
     return report
 
 
-async def _apply(
-    failure: Failure, reducer: Pipeline, router: KVSRouter, store: ReplayStore, report: RetryReport
-) -> None:
-    process_event = await reducer(failure.metadata, router=router)
+async def _processes(failure: Failure, reducers: Sequence[Pipeline], router: KVSRouter) -> list[ProcessEvent]:
+    """What processes the event with the reducers that missed it; if they are not known, with all that take it."""
+    found = []
+    for reducer in reducers:
+        process_event = await reducer(failure.metadata, router=router)
+        key = process_event.keys(failure.fields)[0]
+        if failure.key is None:
+            parsed = parse_key(key)
+            names = [] if parsed is None else [name.partition('EventField.')[2] for name in parsed.fields]
+            if all(name in failure.fields for name in names if name):
+                found.append(process_event)
+        elif key == failure.key:
+            return [process_event]
+    return found
 
-    def has_field(name: str) -> bool:
-        return failure.key is not None or name in failure.fields
 
+async def _apply(failure: Failure, process_event: ProcessEvent, store: ReplayStore, report: RetryReport) -> None:
+    key = process_event.keys(failure.fields)[0]
     try:
-        await store.apply(
-            failure.event_id, failure.key, has_field, lambda: process_event(failure.event, failure.fields)
-        )
+        await store.apply(failure.event_id, lambda: process_event(failure.event, failure.fields))
     except AlreadyReplayed:
         report.already += 1
-    except FieldMissing:
-        pass
     except (StoreUnavailable, Overloaded):
         raise
     except Exception as error:
-        name = fully_qualified_function_name(reducer)
-        report.failures.append(f'{failure.location}  {name}: {type(error).__name__}: {error}')
+        report.failures.append(f'{failure.location}  {display_key(key)}: {type(error).__name__}: {error}')
     else:
         report.replayed += 1

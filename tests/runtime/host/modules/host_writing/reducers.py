@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import learning_observer.settings
 from learning_observer.stream_analytics.fields import EventField, KeyField, Scope
 from learning_observer.stream_analytics.helpers import kvs_pipeline, student_event_reducer
 
@@ -15,8 +16,9 @@ CLASS = Scope([KeyField.CLASS])
 
 @student_event_reducer(null_state={'count': 0})
 async def count(event: Any, state: Any) -> Any:
-    """Count the events of a student, with a pause in which other events may run."""
+    """Count the events of a student, with a pause in which other events may run; it reads the settings."""
     await asyncio.sleep(0)
+    assert learning_observer.settings.settings is not None
     state['count'] += 1
     return state, {'events': state['count']}
 
