@@ -43,7 +43,7 @@ from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
-from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
+from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
 
 NAME = 'Key-value store'
 """The module's name, which the runtime requires of every module that it loads."""
@@ -119,8 +119,8 @@ def kvs_startup_check() -> bool:
     return True
 
 
-def load_runtime_settings(paths: Sequence[str]) -> None:
-    """Load the settings that the runtime's reducers read, in a process that is not its server.
+def prepare_replay(paths: Sequence[str]) -> None:
+    """Load what the runtime's reducers need in a process that is not its server, and note the fields it gives them.
 
     Args:
         paths: files of settings, as the server has them for its rulesets; the last one is its configuration file.
@@ -128,6 +128,8 @@ def load_runtime_settings(paths: Sequence[str]) -> None:
     with redirect_stdout(io.StringIO()):  # it prints every setting of a ruleset, passwords too
         runtime.settings.init_pmss_settings(list(paths))
         runtime.settings.load_settings(paths[-1])
+        for entry in runtime.module_loader.reducers():
+            entry['function'].listed_fields = _event_fields_of(entry)
 
 
 async def _run_checks() -> None:
@@ -247,8 +249,8 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
                     return await process_leniently(event, event_fields)
             except Exception as error:
                 with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
-                    failed, _ = process_strictly.keys(event_fields)
-                    error_file.annotate(error, failed, _keys_after(pipeline, metadata, event))
+                    skipped = await _keys_after(pipeline, metadata, event)
+                    error_file.annotate(error, process_strictly.keys(event_fields)[0], skipped)
                 raise
 
         process_event.keys = process_strictly.keys  # type: ignore[attr-defined]
@@ -258,24 +260,25 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
     return pipeline
 
 
-def _keys_after(pipeline: Any, metadata: Any, event: Any) -> list[str]:
+async def _keys_after(pipeline: Any, metadata: Any, event: Any) -> list[str]:
     """The internal keys of the reducers that the runtime leaves out where this one raises: those that come after it.
 
-    As the runtime does, without those whose scope has a field that the event lacks.
+    As the runtime does, without those that are listed with a field that the event lacks.
     """
     entries = runtime.stream_analytics.REDUCER_MODULES[metadata['source']]
     position = [entry['reducer'] for entry in entries].index(pipeline)
     keys = []
     for entry in entries[position + 1 :]:
-        values: dict[KeyField | EventField, Any] = {}
-        for field in map(_field, entry['scope']):
-            if isinstance(field, EventField) and field.event in event['client']:
-                values[field] = event['client'][field.event]
-            elif field is KeyField.STUDENT:
-                values[field] = metadata['auth']['safe_user_id'] if 'auth' in metadata else helpers.GUEST
-        if len(values) == len(entry['scope']):
-            keys.append(helpers.make_key(entry['reducer'], values, KeyStateType.INTERNAL))
+        names = _event_fields_of(entry)
+        if hasattr(entry['reducer'], 'kvs_plugin') and all(name in event['client'] for name in names):
+            process_event = await entry['reducer'](metadata)
+            keys.append(process_event.keys({name: event['client'][name] for name in names})[0])
     return keys
+
+
+def _event_fields_of(entry: Any) -> list[str]:
+    """The names of the event's fields that the runtime gives a reducer: they may be others than its decorator's."""
+    return [field.event for field in entry['scope'] if hasattr(field, 'event')]
 
 
 def _through_json(results: Any) -> Any:

@@ -258,12 +258,13 @@ def load_integration(config: Sequence[str]) -> None:
     for entry in entry_points(group='lo_modules'):
         if entry.value == 'learning_observer_kvs.module':
             with suppress(ModuleNotFoundError), redirect_stdout(io.StringIO()):
-                entry.load().load_runtime_settings(config)
+                entry.load().prepare_replay(config)
 
 
 def _is_reducer(candidate: object) -> TypeGuard[Pipeline]:
     return (
         callable(candidate)
+        and hasattr(candidate, '__wrapped__')  # the undecorated function has the same name, and may be there, too
         and hasattr(candidate, '__qualname__')
         and is_reducer(fully_qualified_function_name(candidate))
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import EventFileError, Overloaded, StoreUnavailable
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.replay.events import fields_for
 from learning_observer_kvs.replay.failures import Failure
 from learning_observer_kvs.replay.once import AlreadyReplayed, ReplayStore
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
-from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, parse_key
+from learning_observer_kvs.stream_analytics.helpers import Pipeline
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
 
 @dataclass
@@ -42,6 +45,13 @@ class RetryReport:
     def is_complete(self) -> bool:
         """Whether every event that failed at one of the reducers is in the states now."""
         return not (self.unclear or self.unmarked or self.failures)
+
+
+class _Call(NamedTuple):
+    """The internal key of a reducer's states, and what runs the event through it."""
+
+    key: str
+    process: Callable[[], Awaitable[Any]]
 
 
 async def retry(
@@ -97,14 +107,14 @@ async def retry(
             elif failure.is_unclear and not unclear:
                 report.unclear.append(f'{failure.location}  {name}')
             else:
-                processes = await _processes(failure, reducers if name is None else by_name[name], replaying)
-                if failure.key is not None and not processes:
+                calls = await _calls(failure, reducers if name is None else by_name[name], replaying)
+                if failure.key is not None and not calls:
                     report.failures.append(
                         f'{failure.location}  {display_key(failure.key)} is not a key that {name} would write for this '
                         'event: the scope of the reducer has changed, or the key names another student.'
                     )
-                for process_event in processes:
-                    await _apply(failure, process_event, store, report)
+                for call in calls:
+                    await _apply(failure, call, store, report)
             progress(1)
     finally:
         await store.close()
@@ -112,31 +122,30 @@ async def retry(
     return report
 
 
-async def _processes(failure: Failure, reducers: Sequence[Pipeline], router: KVSRouter) -> list[ProcessEvent]:
-    """What processes the event with the reducers that missed it; if they are not known, with all that take it."""
+async def _calls(failure: Failure, reducers: Sequence[Pipeline], router: KVSRouter) -> list[_Call]:
+    """The calls of the reducers that missed an event; if they are not known, of all that a server gives it to."""
     found = []
     for reducer in reducers:
-        process_event = await reducer(failure.metadata, router=router)
-        key = process_event.keys(failure.fields)[0]
-        if failure.key is None:
-            parsed = parse_key(key)
-            names = [] if parsed is None else [name.partition('EventField.')[2] for name in parsed.fields]
-            if all(name in failure.fields for name in names if name):
-                found.append(process_event)
-        elif key == failure.key:
-            return [process_event]
+        fields = failure.fields if failure.key is not None else fields_for(reducer, failure.event)
+        if fields is not None:
+            process_event = await reducer(failure.metadata, router=router)
+            key = process_event.keys(fields)[0]
+            call = _Call(key, functools.partial(process_event, failure.event, fields))
+            if key == failure.key:
+                return [call]
+            if failure.key is None:
+                found.append(call)
     return found
 
 
-async def _apply(failure: Failure, process_event: ProcessEvent, store: ReplayStore, report: RetryReport) -> None:
-    key = process_event.keys(failure.fields)[0]
+async def _apply(failure: Failure, call: _Call, store: ReplayStore, report: RetryReport) -> None:
     try:
-        await store.apply(failure.event_id, lambda: process_event(failure.event, failure.fields))
+        await store.apply(failure.event_id, call.process)
     except AlreadyReplayed:
         report.already += 1
     except (StoreUnavailable, Overloaded):
         raise
     except Exception as error:
-        report.failures.append(f'{failure.location}  {display_key(key)}: {type(error).__name__}: {error}')
+        report.failures.append(f'{failure.location}  {display_key(call.key)}: {type(error).__name__}: {error}')
     else:
         report.replayed += 1

@@ -33,6 +33,12 @@ async def words(event: Any, state: Any) -> Any:
     return state, {'different': len(state['words'])}
 
 
+@kvs_pipeline(scope=DOCUMENT, null_state={'count': 0})
+async def listed_by_student(event: Any, state: Any) -> Any:
+    """Count the events of a document, but be listed with another scope, so that no document is known."""
+    return {'count': state['count'] + 1}, False
+
+
 @kvs_pipeline(null_state=[], module_override='essays', qualname_override='now_and_then')
 async def often_none(event: Any, state: Any) -> Any:
     """Set its state to null at every third event."""
