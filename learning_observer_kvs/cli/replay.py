@@ -24,7 +24,8 @@ from learning_observer_kvs.replay import failures, files, study_log
 from learning_observer_kvs.replay.retry import RetryReport, retry
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
-from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, is_reducer
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
+from learning_observer_kvs.stream_analytics.registry import is_reducer
 
 KINDS = ('study-logs', 'failed-events')
 

@@ -23,7 +23,7 @@ from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
-from learning_observer_kvs.stores.types import Description, OnDone
+from learning_observer_kvs.stores.types import Description, OnDone, Submit
 
 SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
@@ -52,6 +52,11 @@ class Backend(ABC):
             doc='how many bytes of text of the keys in use are kept in the process.',
         ),
         Option(
+            'reducer_timeout',
+            'seconds',
+            doc='how long a reducer may take for an event; then it is cancelled, and its event fails.',
+        ),
+        Option(
             'failed_events',
             'path',
             default=failed_events.DEFAULT_FOLDER,
@@ -75,11 +80,13 @@ class Backend(ABC):
         name: str | None = None,
         flush_interval: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        reducer_timeout: float | None = None,
         failed_events: str | os.PathLike[str] = failed_events.DEFAULT_FOLDER,
     ) -> None:
         self.name = name or self.TYPE
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
+        self.reducer_timeout = reducer_timeout
         self.failed_events = os.path.abspath(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
@@ -210,6 +217,10 @@ class Backend(ABC):
         task = asyncio.get_running_loop().create_task(self.commit_bytes(writes, expected))
         _COMMITS.add(task)
         task.add_done_callback(functools.partial(_task_done, on_done))
+
+    def submitter(self) -> Submit:
+        """Return :meth:`submit` for the running event loop; it is called with every event, and need not look for it."""
+        return self.submit
 
     def read_bytes_now(self, key: str) -> bytes | None:
         """Return the stored bytes of a key without waiting; only where ``IS_IMMEDIATE``.

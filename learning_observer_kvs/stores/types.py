@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 
@@ -53,6 +53,12 @@ Outcome: TypeAlias = bool | BaseException
 OnDone: TypeAlias = Callable[[Outcome], None]
 """Called once with the outcome of a write, in the event loop that asked for it."""
 
+Submit: TypeAlias = Callable[
+    [Mapping[str, bytes | None], Mapping[str, bytes | None], OnDone, Collection[str]],
+    None,
+]
+"""Begins a write on condition; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`."""
+
 
 class CommonOptions(TypedDict, total=False):
     """The keyword arguments that every store takes; see :class:`~learning_observer_kvs.stores.base.Store`."""
@@ -60,4 +66,5 @@ class CommonOptions(TypedDict, total=False):
     name: str | None
     flush_interval: float | None
     cache_bytes: int
+    reducer_timeout: float | None
     failed_events: str | os.PathLike[str]

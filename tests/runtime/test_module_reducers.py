@@ -152,7 +152,8 @@ async def main():
     async with served(start()) as server:
         from learning_observer_kvs.errors import StoreUnavailable
         from learning_observer_kvs.kvs import KVS
-        cls, submit, away = type(KVS()), KVS().submit, StoreUnavailable('away, for all events at once')
+        from learning_observer_kvs.reducers import worker_of
+        submit, away = KVS().submit, StoreUnavailable('away, for all events at once')
 
         def submit_or_fail(writes, expected, on_done, refresh=()):
             if any(FAILS in key for key in expected):
@@ -163,9 +164,9 @@ async def main():
             await asyncio.gather(*(server.feed(student, events) for student in ('bob', 'ann')))
 
         await feed(EVENTS[:4])
-        KVS().submit = submit_or_fail
+        worker_of(KVS())._submit = submit_or_fail
         await feed(EVENTS[4:8])
-        KVS().submit = submit
+        worker_of(KVS())._submit = submit
         await feed(EVENTS[8:])
 
 asyncio.run(main())
