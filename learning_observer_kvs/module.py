@@ -15,12 +15,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import io
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -40,7 +39,7 @@ from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.problems import raise_on_errors
-from learning_observer_kvs.replay import error_file
+from learning_observer_kvs.replay import error_file, listed_reducers
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
@@ -123,16 +122,12 @@ def kvs_startup_check() -> bool:
 
 
 def prepare_replay(paths: Sequence[str]) -> None:
-    """Load what the runtime's reducers need in a process that is not its server, and note the fields it gives them.
+    """Load what the runtime's reducers need in a process that is not its server; ``lo-kvs replay`` calls it.
 
     Args:
-        paths: files of settings, as the server has them for its rulesets; the last one is its configuration file.
+        paths: files of settings; the last one is the runtime's configuration file.
     """
-    with redirect_stdout(io.StringIO()):  # it prints every setting of a ruleset, passwords too
-        runtime.settings.init_pmss_settings(list(paths))
-        runtime.settings.load_settings(paths[-1])
-        for entry in runtime.module_loader.reducers():
-            entry['function'].listed_fields = _event_fields_of(entry)
+    listed_reducers.prepare(runtime, paths)
 
 
 async def _run_checks() -> None:
@@ -258,7 +253,7 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
                     return await process_leniently(event, event_fields)
             except Exception as error:
                 with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
-                    skipped = await _keys_after(pipeline, metadata, event)
+                    skipped = await listed_reducers.keys_after(runtime, pipeline, metadata, event)
                     error_file.annotate(error, process_strictly.keys(event_fields)[0], skipped)
                 raise
 
@@ -267,27 +262,6 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
     return pipeline
-
-
-async def _keys_after(pipeline: Any, metadata: Any, event: Any) -> list[str]:
-    """The internal keys of the reducers that the runtime leaves out where this one raises: those that come after it.
-
-    As the runtime does, without those that are listed with a field that the event lacks.
-    """
-    entries = runtime.stream_analytics.REDUCER_MODULES[metadata['source']]
-    position = [entry['reducer'] for entry in entries].index(pipeline)
-    keys = []
-    for entry in entries[position + 1 :]:
-        names = _event_fields_of(entry)
-        if hasattr(entry['reducer'], 'kvs_plugin') and all(name in event['client'] for name in names):
-            process_event = await entry['reducer'](metadata)
-            keys.append(process_event.keys({name: event['client'][name] for name in names})[0])
-    return keys
-
-
-def _event_fields_of(entry: Any) -> list[str]:
-    """The names of the event's fields that the runtime gives a reducer: they may be others than its decorator's."""
-    return [field.event for field in entry['scope'] if hasattr(field, 'event')]
 
 
 def _through_json(results: Any) -> Any:
