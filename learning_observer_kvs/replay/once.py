@@ -35,7 +35,8 @@ class ReplayStore(Store):
     TYPE: ClassVar[str] = 'replay'
 
     def __init__(self, store: Store) -> None:
-        super().__init__(name=store.name, cache_bytes=0, failed_events=store.failed_events)
+        options: dict[str, Any] = {option.name: getattr(store, option.name) for option in Store.COMMON}
+        super().__init__(name=store.name, **{**options, 'flush_interval': None, 'cache_bytes': 0})
         self._store = store
         self.has_ttl = store.has_ttl
         self._replayed: _Replayed | None = None
@@ -105,6 +106,8 @@ class ReplayStore(Store):
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        *more: Any,
+        **named: Any,
     ) -> None:
         """Begin a commit of states, with the note that they hold the event.
 
@@ -113,11 +116,13 @@ class ReplayStore(Store):
             expected: the bytes that keys must hold.
             on_done: called once with the outcome.
             refresh: keys that get the time to live of those that are written.
+            more: what else the store's ``submit`` takes.
+            named: likewise.
         """
         if self._replayed is not None and writes:
             self._replayed.is_committed = True
             writes, expected = {**writes, **self._replayed.writes}, {**expected, **self._replayed.expected}
-        self._store.submit(writes, expected, on_done, refresh)
+        self._store.submit(writes, expected, on_done, refresh, *more, **named)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         page = await self._store.scan(prefix, cursor, limit)
