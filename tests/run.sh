@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 # Measured on two cores that did nothing else, with .venv in place.
 usual='about 10 minutes'
-long='about 17 minutes'
+long='about 50 minutes'
 
 . devdata/venv.sh
 
