@@ -8,6 +8,7 @@ from redis import exceptions
 from redis.asyncio.sentinel import MasterNotFoundError
 
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
+from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, allow
 
 
 class ReplyLost(Exception):
@@ -48,9 +49,16 @@ _REPLICA = 'This is a replica; name the master in redis_connection.redis_host, o
 
 _MEMORY = 'It is at its memory limit; raise maxmemory, or remove data.'
 
+_REFUSED = (
+    f'The store needs its keys and {allow(COMMANDS)}, in a cluster {allow(CLUSTER_COMMANDS)} too; lo-kvs check --live '
+    'names what is refused.'
+)
+
 _NODES_MISSING = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
 
-_NOT_A_CLUSTER = 'It is not a cluster; take redis_connection.redis_cluster out.'
+_NOT_A_CLUSTER = (
+    'It is not a cluster; take redis_connection.redis_cluster out. If it is one, allow this user +cluster|slots.'
+)
 
 _HINTS = {
     'NOAUTH': _PASSWORD,
@@ -58,7 +66,11 @@ _HINTS = {
     'invalid username-password': _PASSWORD,
     'Authentication required': _PASSWORD,
     'invalid password': _PASSWORD,
-    'NOPERM': 'Allow this user the commands and keys of the store: +@all ~* for all of them.',
+    'no permissions': _REFUSED,
+    "can't run this command": _REFUSED,
+    'refuses the command': _REFUSED,
+    'nknown command': _REFUSED,
+    'nknown Redis command': _REFUSED,
     'loading the dataset': _LOADING,
     'CLUSTERDOWN': _NODES_MISSING,
     'Hash slot not served': _NODES_MISSING,
@@ -115,13 +127,22 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     """
     if isinstance(error, KVSError):
         return error
-    text = re.sub(r'\s+', ' ', str(error)).rstrip('.') or type(error).__name__
+    text = re.sub(r'\s+', ' ', str(error)).partition(', with args beginning')[0].rstrip('.') or type(error).__name__
     if text == ALL_BUSY:
         return Overloaded(
             f'Redis at {address}: all its connections were busy for {timeout:g} s. '
             'Send fewer requests at once, or raise redis_connection.redis_max_connections.'
         )
     return StoreUnavailable(f'Redis at {address} cannot be used: {text}. {_hint(error, text)}')
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Return whether a command was refused because a key does not hold a string.
+
+    Args:
+        error: the error in place of a reply.
+    """
+    return str(error).startswith('WRONGTYPE')
 
 
 def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:

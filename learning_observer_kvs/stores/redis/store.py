@@ -13,7 +13,7 @@ from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import wrong_type
+from learning_observer_kvs.stores.redis.errors import is_wrong_type, wrong_type
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS
 from learning_observer_kvs.stores.redis.reader import RedisReader
@@ -86,7 +86,7 @@ class RedisKVS(QueuedStore):
         Raises:
             StoreUnavailable, Overloaded: it does not answer, or refuses a write.
         """
-        return await health.health_check(self.connection, self.prefix, permanent=self.expiry is None)
+        return await health.health_check(self.connection, self.names, permanent=self.expiry is None)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of keys, in order; ``None`` where a key is missing.
@@ -102,7 +102,7 @@ class RedisKVS(QueuedStore):
         redis_keys = [self.names.redis_key(key) for key in keys]
         for key, text in zip(keys, await self._readers.here().read(redis_keys), strict=True):
             if isinstance(text, Exception):
-                raise wrong_type(self._at(key))
+                raise wrong_type(self._at(key)) if is_wrong_type(text) else self.connection.unavailable(text)
             found.append(text)
         return found
 

@@ -3,7 +3,7 @@
 Each batch is a single call of the script ``COMMIT``, and holds the name of its writer and a sequence. The script
 keeps the sequence and the outcome of the writer's last batch in an idempotency record. So a batch whose reply was lost
 is sent again and answered without being applied twice, whatever other writers did in between; and an old copy that was
-held up on its way is recognised as late.
+held up on its way is recognised as late. A batch that was sent again and finds no such record is unclear.
 
 A script may touch one slot of a cluster only. So the writes of each slot are a batch, with a record and a sequence in
 that slot: the record moves with its slot, and the batch may be sent again to another node. A single server is slot 0.
@@ -15,17 +15,18 @@ import asyncio
 import hashlib
 import itertools
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
+from redis.exceptions import NoPermissionError
+
+from learning_observer_kvs.errors import CrossSlot, KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import is_loss, is_transient
 from learning_observer_kvs.stores.redis.names import Names, slot_of
+from learning_observer_kvs.stores.redis.records import Records
 from learning_observer_kvs.stores.redis.scripts import (
     ABSENT,
     ANYTHING,
@@ -35,7 +36,9 @@ from learning_observer_kvs.stores.redis.scripts import (
     EQUAL_SHA1,
     EQUAL_TEXT,
     KEEP,
+    NO_RECORD,
     REFRESH_TTL,
+    REFUSED,
     SET,
     WRONG_TYPE,
     run,
@@ -52,14 +55,6 @@ MAX_PAUSE = 1.0
 """Seconds between two sendings of a batch, at most."""
 
 _UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
-
-
-@dataclass(slots=True)
-class _Record:
-    """An idempotency record: its Redis key, and the sequence of the last batch that was sent."""
-
-    redis_key: str
-    sequence: int = 0
 
 
 class RedisWriter:
@@ -91,8 +86,7 @@ class RedisWriter:
         self._expiry_ms = expiry_ms
         self._retry_timeout = retry_timeout
         self._now = now
-        self._name = uuid.uuid4().hex
-        self._records: dict[int, _Record] = {}  # by slot
+        self._records = Records()
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -156,16 +150,22 @@ class RedisWriter:
                 request.result = True
             elif letter == WRONG_TYPE:
                 request.error = self._wrong_type(next(iter(request.expected)))
+            elif letter == REFUSED:
+                command = 'UNLINK' if None in request.writes.values() else 'PEXPIRE'
+                request.error = self._connection.unavailable(
+                    NoPermissionError(f'it refuses the command {command}; nothing was written')
+                )
 
     # What is sent
 
     def _call(self, slot: int, batch: WriteBatch) -> list[Any]:
         """Return the call of ``COMMIT`` for a batch, with the next sequence of its slot."""
-        record = self._records.get(slot) or self._new_record(slot, batch[0])
+        record = self._records[slot]
         record.sequence += 1
         redis_key = self._names.redis_key
         keys: list[str | bytes | int] = [0, record.redis_key]
-        arguments: list[str | bytes | int] = [record.sequence, self._expiry_ms]
+        arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
+        all_codes = b''
         for request in batch:
             writes, refresh, codes = request.writes, request.refresh, b''
             codes_position = len(arguments)
@@ -195,7 +195,9 @@ class RedisWriter:
                     codes += ANYTHING + REFRESH_TTL
             arguments[codes_position] = codes
             arguments += new_texts
+            all_codes += codes
         keys[0] = len(keys) - 1
+        arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments
 
     @staticmethod
@@ -205,10 +207,33 @@ class RedisWriter:
         new_texts.append(text)
         return SET
 
-    def _new_record(self, slot: int, request: WriteRequest) -> _Record:
+    async def _send(self, waiting: Mapping[int, WriteBatch], calls: dict[int, list[Any]]) -> dict[int, Any]:
+        """Send the call of each slot, which is made here at first, and return the replies by slot.
+
+        Args:
+            waiting: the batches.
+            calls: the calls that have been made; new ones are added.
+        """
+        new = [slot for slot in waiting if slot not in calls]
+        replies: dict[int, Any] = {}
+        if missing := {slot: self._a_key_of(waiting[slot]) for slot in new if slot not in self._records}:
+            failed = await self._records.lay_down(self._exchange, self._names, missing)
+            replies = {slot: self._connection.unavailable(error) for slot, error in failed.items()}
+        for slot in new:
+            if slot not in replies:
+                calls[slot] = self._call(slot, waiting[slot])
+        if calls:
+            try:
+                answers = await run(self._exchange, COMMIT, list(calls.values()))
+            except KVSError as error:  # nothing was sent
+                answers = [error] * len(calls)
+            replies.update(zip(calls, answers, strict=True))
+        return replies
+
+    def _a_key_of(self, batch: WriteBatch) -> str:
+        request = batch[0]
         key = next(itertools.chain(request.writes, request.expected, request.refresh), '')
-        self._records[slot] = record = _Record(self._names.record_key(self._name, self._names.redis_key(key)))
-        return record
+        return self._names.redis_key(key)
 
     # What comes back
 
@@ -218,23 +243,23 @@ class RedisWriter:
         A batch whose reply is lost is sent again: the script knows it by its sequence.
         """
         calls: dict[int, list[Any]] = {}
-        for slot, batch in waiting.items():
-            calls[slot] = self._call(slot, batch)
         lost: dict[int, Exception] = {}
         started, pause = self._now(), 0.0
         while waiting:
-            try:
-                replies = await run(self._exchange, COMMIT, list(calls.values()))
-            except KVSError as error:  # nothing was sent
-                replies = [error] * len(calls)
-            for slot, reply in zip(list(calls), replies, strict=True):
-                if isinstance(reply, Exception):
+            for slot, reply in (await self._send(waiting, calls)).items():
+                if reply == NO_RECORD:
+                    del self._records[slot], calls[slot]
+                    reply = self._without_record(lost.get(slot), self._now() - started)
+                elif isinstance(reply, Exception):
                     if is_loss(reply):
                         lost[slot] = reply
                     reply = self._final_error(reply, lost.get(slot), self._now() - started)
+                else:
+                    record = self._records[slot]
+                    record.answered = record.sequence
                 if reply is not None:
-                    self._settle(waiting[slot], reply)
-                    del waiting[slot], calls[slot]
+                    self._settle(waiting.pop(slot), reply)
+                    calls.pop(slot, None)
             if waiting:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2 + 0.02, MAX_PAUSE)
@@ -265,6 +290,28 @@ class RedisWriter:
             )
         if over:
             return WriteUnclear(f'{where} no reply came for {self._retry_timeout:g} s. {_UNCLEAR}')
+        return None
+
+    def _without_record(self, lost: Exception | None, seconds: float) -> Exception | None:
+        """Return the error with which a batch ends that found no record; ``None`` to send it with a new one.
+
+        Args:
+            lost: the error with which a reply to it was lost; without one no copy of it was applied.
+            seconds: how long ago it was first sent.
+        """
+        where = f'Redis at {self._connection.address()}'
+        gone = 'was evicted or removed, or is not on the server that took over'
+        if lost is not None:
+            return WriteUnclear(
+                f'{where}: the reply to a write was lost ({lost}), and the idempotency record that would tell whether '
+                f'it was applied {gone}. {_UNCLEAR}'
+            )
+        if self._retry_timeout is not None and seconds > self._retry_timeout:
+            return StoreUnavailable(
+                f'{where} removes idempotency records as soon as they are written. Nothing was written. '
+                'Raise its maxmemory, or set its maxmemory-policy to noeviction.',
+                retry=True,
+            )
         return None
 
     def _given_up(self) -> WriteUnclear:
