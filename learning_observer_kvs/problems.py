@@ -63,6 +63,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.W008': ('A Redis removes any key when its memory is full', 'Give it another maxmemory-policy.'),
     'KVS.W009': ('The last save of a Redis failed', 'Look at its log, and at the disk it saves to.'),
     'KVS.W010': ('An SQLite file is busy', 'Look for a transaction that another process left open.'),
+    'KVS.W012': ('A Redis store without a prefix shares its database', 'Give it a prefix, or a database of its own.'),
+    'KVS.W013': ('A Redis evicts idempotency records when its memory is full', 'Give it another maxmemory-policy.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
 

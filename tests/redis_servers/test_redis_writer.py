@@ -29,8 +29,12 @@ class Script:
     def __init__(self, *exchanges: Replies) -> None:
         self.exchanges = list(exchanges)
         self.sent: list[Sequence[Command]] = []
+        self.laid = 0
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        if commands[0][0] == 'SET':  # the idempotency records are laid down
+            self.laid += 1
+            return [b'OK'] * len(commands)
         self.sent.append(commands)
         replies = self.exchanges.pop(0)
         if isinstance(replies, KVSError):

@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost
+from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import Names, decode, escape_glob
 from learning_observer_kvs.stores.redis.options import user
 from learning_observer_kvs.stores.redis.permissions import rules
 from learning_observer_kvs.stores.redis.trial import Trial, try_store
 
 SCAN_SECONDS = 1.0
-"""How long a cluster is searched for keys of a single server; of a large one perhaps not all keys are looked at."""
+"""How long a database is searched for keys of others; of a large one perhaps not all keys are looked at."""
+
+_NOEVICTION = 'Set "maxmemory-policy noeviction" there.'
 
 
-async def health_check(connection: RedisConnection, names: Names, *, permanent: bool) -> list[Problem]:
+async def health_check(
+    connection: RedisConnection, names: Names, other_prefixes: Collection[str], *, permanent: bool
+) -> list[Problem]:
     """Return what is wrong with a server or cluster.
 
     Args:
         connection: the connection to it.
         names: the Redis keys of the store.
+        other_prefixes: of the other stores in the same database.
         permanent: whether the data is meant to survive a restart.
 
     Raises:
@@ -51,7 +58,21 @@ async def health_check(connection: RedisConnection, names: Names, *, permanent: 
         message = f'is in the cluster at {connection.address()}, where {display_key(key)} was written without a cluster'
         hint = 'Copy such keys in with lo-kvs copy, and remove them there.'
         problems.append(Problem('KVS.E021', '', 'type', message, hint))
+    if not connection.clustered and not names.prefix:
+        problems += await _no_prefix(connection, names, other_prefixes)
     return problems
+
+
+async def _no_prefix(connection: RedisConnection, names: Names, other_prefixes: Collection[str]) -> list[Problem]:
+    found = None
+    with contextlib.suppress(TimeoutError, KVSError):
+        async with asyncio.timeout(SCAN_SECONDS):
+            found = await find_foreign_key(connection, names, other_prefixes)
+    if found is None:
+        return []
+    message = f'has no prefix, and is in Redis at {connection.address()} in a database that holds {found}'
+    hint = 'Give it a prefix, or a database of its own; until then clear() is refused.'
+    return [Problem('KVS.W012', '', 'type', message, hint)]
 
 
 def _refusal(connection: RedisConnection, names: Names, trial: Trial) -> Problem | None:
@@ -117,8 +138,11 @@ async def _problems_of_server(
     policy = info.get('maxmemory_policy', '')
     if policy.startswith('allkeys-'):
         message = f'is in {location}, which removes any key when its memory is full ({policy})'
-        hint = 'Set "maxmemory-policy noeviction" there, or volatile-ttl.'
-        problems.append(Problem('KVS.W008', '', 'type', message, hint))
+        problems.append(Problem('KVS.W008', '', 'type', message, _NOEVICTION))
+    elif permanent and policy.startswith('volatile-') and info.get('maxmemory') != '0':
+        message = f'is in {location}, which evicts keys with a TTL when its memory is full ({policy}), idempotency '
+        message += 'records too: a write whose reply was lost may then end in WriteUnclear'
+        problems.append(Problem('KVS.W013', '', 'type', message, _NOEVICTION))
     saves = {'rdb_last_bgsave_status': 'snapshot', 'aof_last_write_status': 'write to the append-only file'}
     for field, what in saves.items():
         if info.get(field) == 'err':

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
@@ -14,8 +15,9 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
 from learning_observer_kvs.stores.redis.errors import is_wrong_type, wrong_type
+from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
-from learning_observer_kvs.stores.redis.options import OPTIONS
+from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
 from learning_observer_kvs.stores.redis.reader import RedisReader
 from learning_observer_kvs.stores.redis.writer import RETRY_TIMEOUT, RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
@@ -86,7 +88,9 @@ class RedisKVS(QueuedStore):
         Raises:
             StoreUnavailable, Overloaded: it does not answer, or refuses a write.
         """
-        return await health.health_check(self.connection, self.names, permanent=self.expiry is None)
+        return await health.health_check(
+            self.connection, self.names, self._other_prefixes(), permanent=self.expiry is None
+        )
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of keys, in order; ``None`` where a key is missing.
@@ -128,6 +132,22 @@ class RedisKVS(QueuedStore):
         if expires_ms == -2:
             return None
         return Description(size, None if expires_ms < 0 else expires_ms / 1000)
+
+    def _other_prefixes(self) -> set[str]:
+        """The prefixes of the other stores that the router has in this database."""
+        here = location_of(self.connection.settings)
+        others = [other for other in self.siblings() if isinstance(other, RedisKVS) and other is not self]
+        return {other.prefix for other in others if location_of(other.connection.settings) == here}
+
+    async def _check_clear(self) -> None:
+        if self.connection.clustered:  # there a key tells by its digest which prefix it was written with
+            return
+        found = await find_foreign_key(self.connection, self.names, self._other_prefixes())
+        if found is not None:
+            raise ForeignKeys(
+                f'Store {self.name!r} ({self.location()}) was not cleared, because its database holds {found}. '
+                'Give the store a prefix of its own, or call clear(force=True), which removes every key that it lists.'
+            )
 
     async def _clear(self) -> None:
         cursor: str | None = None
