@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
-from learning_observer_kvs.stores.redis.names import slot_of
-from learning_observer_kvs.stores.redis.permissions import COMMANDS, rules
+from learning_observer_kvs.stores.redis.names import ClusterNames, slot_of
+from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, rules
+from learning_observer_kvs.stores.redis.permissions import allow as allow_commands
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.types import MISSING
 from tests.redis_servers.test_live_checks import problems_of
@@ -138,7 +140,7 @@ async def test_a_read_that_is_refused_is_not_taken_for_a_key_of_another_type(
     async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
         await store.set('k', 1)
         allow(limited, '-get')
-        with pytest.raises(StoreUnavailable, match=r"can't run this command.*lo-kvs check --live"):
+        with pytest.raises(StoreUnavailable, match=r'cannot be used.*lo-kvs check --live'):
             await store['k']
 
 
@@ -282,3 +284,10 @@ async def use(store: Store) -> None:
     assert await store.remove('k')
     await store.clear()
     assert await store.keys() == []
+
+
+def test_the_page_about_redis_lists_the_rules_that_suffice() -> None:
+    page = (Path(__file__).parents[2] / 'docs/how-to/redis-for-production.md').read_text()
+    assert f'`~state:* {allow_commands(COMMANDS)}`' in page
+    assert f'`{allow_commands(CLUSTER_COMMANDS)}`' in page.replace('\\|', '|')
+    assert f'`~{ClusterNames("state:").scan_pattern("")}`' in page

@@ -50,8 +50,8 @@ _REPLICA = 'This is a replica; name the master in redis_connection.redis_host, o
 _MEMORY = 'It is at its memory limit; raise maxmemory, or remove data.'
 
 _REFUSED = (
-    f'The store needs its keys and {allow(COMMANDS)}, in a cluster {allow(CLUSTER_COMMANDS)} too; lo-kvs check --live '
-    'names what is refused.'
+    f'The store needs its keys and {allow(COMMANDS)}; in a cluster also {allow(CLUSTER_COMMANDS)}, in a database other '
+    'than 0 also +select. lo-kvs check --live names what is refused.'
 )
 
 _NODES_MISSING = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from learning_observer_kvs.stores.redis.options import database, sentinels
+from learning_observer_kvs.stores.redis.options import database
 
 COMMANDS = ('EVALSHA', 'EVAL', 'GET', 'SET', 'UNLINK', 'PEXPIRE', 'SCAN', 'STRLEN', 'PTTL', 'TYPE')
 """What the stores use, in their scripts and beside them, and the functions of ``redis_connection``."""
@@ -26,8 +26,6 @@ def rules(settings: Mapping[str, Any], *, clustered: bool) -> str:
         commands += CLUSTER_COMMANDS
     elif database(settings):
         commands.append('SELECT')
-    if sentinels(settings):
-        commands.append('PING')
     return allow(commands)
 
 

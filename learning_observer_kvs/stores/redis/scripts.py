@@ -24,8 +24,8 @@ Its writer may be killed and never remove it, so it expires. A day is longer tha
 again, and longer than most caches live: ``volatile-ttl`` evicts those first.
 """
 
-NEW_RECORD = '{"sequence":0,"outcomes":""}'
-"""The idempotency record of a writer that has not written yet, as ``COMMIT`` writes it."""
+NEW_RECORD = '[0,""]'
+"""The idempotency record of a writer that has not written yet. Records are JSON: the sequence and the outcomes."""
 
 # What a key must hold for a commit: anything, nothing, a text that is sent, a text whose SHA-1 is sent.
 ANYTHING, ABSENT, EQUAL_TEXT, EQUAL_SHA1 = b'*', b'0', b'=', b'#'
@@ -82,9 +82,9 @@ local call, byte = redis.call, string.byte
 
 local record = call('GET', KEYS[1])
 if not record then return '{NO_RECORD.decode()}' end
-local last, reply = string.match(record, '^{{"sequence":(%d+),"outcomes":"(.*)"}}$')
+local last, reply = string.match(record, '^%[(%d+),"(.*)"]$')
 if last == sequence then return reply end
-if not last or last - answered < 0 or last - sequence > 0 then return '{NO_RECORD.decode()}' end
+if last ~= answered and (not last or last - answered < 0 or last - sequence > 0) then return '{NO_RECORD.decode()}' end
 
 -- A server may refuse some commands to this user. One that is refused after another one has written would leave a
 -- commit half applied; so each is tried on the record before. SET comes last, as the one that a full memory refuses.
@@ -149,7 +149,7 @@ while a <= count do
 end
 
 reply = table.concat(outcomes)
-call('SET', KEYS[1], '{{"sequence":' .. sequence .. ',"outcomes":"' .. reply .. '"}}', 'PX', {RECORD_MS})
+call('SET', KEYS[1], '[' .. sequence .. ',"' .. reply .. '"]', 'PX', {RECORD_MS})
 return reply
 """)
 
