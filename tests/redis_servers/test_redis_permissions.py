@@ -114,6 +114,20 @@ async def test_each_write_of_a_batch_is_applied_whole_or_refused_whole(
             assert applied == [True] * 5
 
 
+@pytest.mark.parametrize('refused', ['set', 'unlink'])
+async def test_of_a_commit_that_removes_one_key_and_sets_another_nothing_is_applied_where_one_is_refused(
+    refused: str, connection: RedisConnection, limited: Redis
+) -> None:
+    async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
+        await store.multiset({'a': 'old', 'b': 'old'})
+        allow(limited, f'-{refused}')
+        for writes in ({'a': MISSING, 'b': 'mark'}, {'a': 'mark', 'b': MISSING}):
+            with pytest.raises(StoreUnavailable):
+                await store.commit(writes)
+        allow(limited)
+        assert await store.dump() == {'a': 'old', 'b': 'old'}
+
+
 @pytest.mark.parametrize('refused', ['UNLINK', 'EVAL', 'SCRIPT'])
 async def test_a_command_that_was_renamed_leaves_nothing_half_applied_and_its_name_in_the_error(refused: str) -> None:
     with RedisServer('--rename-command', refused, 'hidden') as server, server.client() as client:

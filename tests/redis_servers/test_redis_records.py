@@ -79,6 +79,23 @@ async def test_a_write_that_is_sent_again_and_finds_no_record_is_unclear_and_not
     assert await store['k'] == 'after'
 
 
+@pytest.mark.parametrize('fault', [Fault.DROP_REPLY, Fault.DROP_REQUEST], ids=lambda fault: fault.name)
+async def test_the_first_write_of_a_store_is_unclear_too_where_it_finds_no_record(
+    fault: Fault, direct: Redis, proxy: Proxy
+) -> None:
+    connection = through(proxy)
+    async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
+        happened = proxy.inject(fault, b'"mark"', pause=True)
+        write = asyncio.ensure_future(store.set('k', 'mark'))
+        await happened.wait()
+        direct.delete(f'{PREFIX}k', *records(direct))
+        proxy.resume()
+        with pytest.raises(WriteUnclear):
+            await write
+        assert not direct.exists(f'{PREFIX}k')
+    await connection.close()
+
+
 async def test_the_first_write_of_a_store_is_known_again_when_its_reply_is_lost(direct: Redis, proxy: Proxy) -> None:
     for fault in (Fault.DROP_REPLY, Fault.DROP_REQUEST):
         connection = through(proxy)
@@ -192,6 +209,27 @@ async def test_after_a_write_that_was_given_up_the_record_stays_and_late_copies_
         assert direct.get(f'{PREFIX}k') == b'"after"'
         assert records(direct) == before
     await connection.close()
+
+
+async def test_a_flush_of_write_behind_whose_record_is_gone_is_settled_by_reading(direct: Redis, proxy: Proxy) -> None:
+    for fault in (Fault.DROP_REPLY, Fault.DROP_REQUEST):
+        direct.flushall()
+        connection = through(proxy)
+        async with PersistentRedisKVS(prefix=PREFIX, connection=connection, flush_interval=3600) as store:
+            await APPENDING['event'](store)
+            await store.flush()
+            await APPENDING['event'](store)
+            happened = proxy.inject(fault, b'"mark"', pause=True)
+            flush = asyncio.ensure_future(store.flush())
+            await happened.wait()
+            direct.delete(*records(direct))
+            proxy.resume()
+            with pytest.raises(WriteUnclear):
+                await flush
+            await APPENDING['event'](store)
+            await store.flush()
+            assert direct.get(f'{PREFIX}k') == b'["mark","mark","mark"]'
+        await connection.close()
 
 
 # What the records are
