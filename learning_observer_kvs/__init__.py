@@ -26,6 +26,7 @@ from learning_observer_kvs.errors import (
     CorruptValue,
     CrossSlot,
     DumpFileError,
+    EventFileError,
     ForeignKeys,
     InvalidKey,
     InvalidValue,
@@ -37,7 +38,6 @@ from learning_observer_kvs.errors import (
     StartupCheck,
     StartupFailed,
     StoreUnavailable,
-    StudyLogError,
     WriteUnclear,
 )
 from learning_observer_kvs.kvs import KVS, KVSRouter
@@ -54,6 +54,7 @@ __all__ = [
     'CorruptValue',
     'CrossSlot',
     'DumpFileError',
+    'EventFileError',
     'ForeignKeys',
     'InvalidKey',
     'InvalidValue',
@@ -67,7 +68,6 @@ __all__ = [
     'StartupFailed',
     'Store',
     'StoreUnavailable',
-    'StudyLogError',
     'WriteUnclear',
     '__version__',
     'setup',

@@ -20,6 +20,7 @@ from learning_observer_kvs.errors import InvalidValue
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import Hold
 from learning_observer_kvs.stores.keys import check_key
 from learning_observer_kvs.stores.pacing import MAX_TRIES, TIME_SLICE, pause
@@ -47,6 +48,15 @@ class Store(Backend):
             writes with every event. Read by the layer of the reducers.
         cache_bytes: bytes of text of the keys in use that are kept in the process, in each event loop, so that reducers
             need not read them again. Read by the layer of the reducers.
+        retry_timeout: seconds that a call waits, from its start, while the server, file or disk is away; 0 tries once.
+            A call that goes through the store in pages, such as ``keys``, waits as long for each.
+        reducer_timeout: seconds that a reducer may take for an event; then it is cancelled, and the event fails.
+            ``None``: it may take any time. Read by the layer of the reducers.
+        failed_events: the folder for events that were accepted and could not be stored; a relative one is taken from
+            the current working directory. Made at the first such event. Used by the layers above.
+
+    Attributes:
+        failed_events: the absolute path of that folder.
     """
 
     # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.
@@ -138,7 +148,7 @@ class Store(Backend):
             raise ValueError(f'limit is {limit}; it must be 1 or more.')
         if cursor is None:
             await self.flush()
-        return Page(*await self._scan(prefix, cursor, limit))
+        return Page(*await self._scan_until(prefix, cursor, limit))
 
     async def describe(self, key: str) -> Description | None:
         """Return what the backend knows of a key.
@@ -155,7 +165,7 @@ class Store(Backend):
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         pending = self.overlay().pending([check_key(key)])
-        return Description(len(pending[key])) if pending else await self._describe(key)
+        return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
 
     async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
         """Return everything, or write it to a file.
@@ -223,8 +233,9 @@ class Store(Backend):
             InvalidKey: a key that no store takes.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`.
         """
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive([check_key(key)]):
-            return await self._remove(key)
+            return await self._remove(key, deadline)
 
     async def commit(self, writes: Mapping[str, JSON], expected: Mapping[str, JSON] | None = None) -> bool:
         """Write several keys at once, on condition.
@@ -244,13 +255,15 @@ class Store(Backend):
         """
         texts = self._encode_all(writes)
         wanted = self._encode_all(expected or {})
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive({*texts, *wanted}):
             for attempt in range(MAX_TRIES):
-                stored = dict(zip(wanted, await self.read_bytes(list(wanted)), strict=True)) if wanted else {}
+                found = await self.read_until(deadline, list(wanted)) if wanted else []
+                stored = dict(zip(wanted, found, strict=True))
                 if any(not self._is_same(key, stored[key], text) for key, text in wanted.items()):
                     return False
                 # The condition is put in the bytes that are stored: equal values may be written differently.
-                if await self.commit_bytes(texts, stored):
+                if await self._commit(texts, stored, deadline):
                     return True
                 await pause(attempt)
         raise self._gave_up(next(iter(wanted)))
@@ -290,15 +303,16 @@ class Store(Backend):
             ReducerError: ``fn`` waits for its own key.
             StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`.
         """
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive([check_key(key)]) as hold:
             for attempt in range(MAX_TRIES):
-                [text] = await self.read_bytes([key])
+                [text] = await self.read_until(deadline, [key])
                 with hold.running():
                     value = fn(None if text is None else self.decode(key, text))
                     if inspect.isawaitable(value):
                         value = await value
                 new = None if value is MISSING else self.encode(key, value)
-                if await self.commit_bytes({key: new}, {key: text}):
+                if await self._commit({key: new}, {key: text}, deadline):
                     return value
                 await pause(attempt)
         raise self._gave_up(key)
@@ -354,6 +368,8 @@ class Store(Backend):
             await overlay.close(CLOSE_TIMEOUT)
             if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
                 self.overlays.pop()
+        if (outage := self._outages.pop()) is not None:
+            outage.close()
         await self._close()
 
     # Inside
@@ -366,18 +382,20 @@ class Store(Backend):
         return self.overlay().exclusive(keys)
 
     async def _write(self, writes: Mapping[str, bytes | None]) -> None:
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive(writes.keys()):
-            await self.commit_bytes(writes, {})
+            await self._commit(writes, {}, deadline)
 
     async def _read_newest(self, keys: Sequence[str]) -> list[bytes | None]:
         """The texts of keys, as this process knows them."""
+        deadline = deadline_after(self.retry_timeout)
         pending = self.overlay().pending(keys)
         if not pending:
-            return await self.read_bytes(keys)
+            return await self.read_until(deadline, keys)
         rest = [key for key in keys if key not in pending]
         found: dict[str, bytes | None] = {**pending}
         if rest:
-            found |= zip(rest, await self.read_bytes(rest), strict=True)
+            found |= zip(rest, await self.read_until(deadline, rest), strict=True)
         return [found[key] for key in keys]
 
     def _encode_all(self, values: Mapping[str, JSON]) -> dict[str, bytes | None]:
@@ -401,7 +419,7 @@ class Store(Backend):
         async for page in self._pages(prefix):
             while page:
                 some, page = page[:chunk], page[chunk:]
-                texts = await self.read_bytes(some)
+                texts = await self.read_until(deadline_after(self.retry_timeout), some)
                 size = sum(len(text) for text in texts if text is not None)
                 chunk = max(1, min(2 * chunk, SCAN_KEYS, chunk * CHUNK_BYTES // (size + 1)))
                 for key, text in zip(some, texts, strict=True):

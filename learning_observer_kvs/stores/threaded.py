@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.types import CommonOptions
-from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
 
 MAX_REQUESTS = 1000
 """About how many requests the writer thread processes at once."""

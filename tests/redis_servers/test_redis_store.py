@@ -182,9 +182,9 @@ async def test_many_keys_are_read_in_one_round_trip_and_written_in_one(
     packets = []
     exchange = PinnedConnection.exchange
 
-    async def counted(connection: PinnedConnection, commands: Sequence[Command]) -> list[Any]:
+    async def counted(connection: PinnedConnection, commands: Sequence[Command], timeout: float | None) -> list[Any]:
         packets.append(len(commands))
-        return await exchange(connection, commands)
+        return await exchange(connection, commands, timeout)
 
     monkeypatch.setattr(PinnedConnection, 'exchange', counted)
     assert await store.multiget(entries) == list(entries.values())

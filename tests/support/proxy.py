@@ -23,6 +23,8 @@ class Fault(enum.Enum):
     CUT_REPLY = 'the same, in the middle of its reply'
     HALF_CLOSE = 'the server carries it out, and closes its side of the connection before its reply'
     RESET = 'the server carries it out, and the connection is reset'
+    GARBAGE = 'the server carries it out, and what comes in place of its reply is not the protocol of Redis'
+    OTHER_REPLY = 'the server carries it out, and another reply of Redis comes in place of its own'
     HOLD_REPLY = 'its reply, and what comes behind it, waits until it is released'
 
 
@@ -194,6 +196,10 @@ class Proxy:
                 case Fault.HALF_CLOSE:
                     writer.write_eof()
                     await asyncio.Event().wait()
+                case Fault.GARBAGE:
+                    reply = b'HTTP/1.1 502 Bad Gateway\r\n\r\n'
+                case Fault.OTHER_REPLY:
+                    reply = b'$-1\r\n' if reply != b'$-1\r\n' else b':5\r\n'
                 case Fault.HOLD_REPLY:
                     await self._released.wait()
             writer.write(reply)

@@ -10,6 +10,7 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
 from learning_observer_kvs.stores.threaded import StoreThreads, ThreadedStore
@@ -99,7 +100,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         return await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.read, keys)
 
     async def _clear(self) -> None:
-        await self._outcome({}, {}, clear=True)
+        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         threads = self._threads.here()

@@ -12,8 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.redis.errors import lost
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.scripts import NEW_RECORD, RECORD_MS, Exchange
+
+_DONE = (b'OK', True)
+"""The reply to a ``SET``, as it is on the wire and as redis-py decodes it where it follows a redirection."""
 
 
 @dataclass(slots=True)
@@ -56,8 +60,8 @@ class Records(dict[int, Record]):
             replies = [error] * len(new)
         failed: dict[int, Exception] = {}
         for (slot, record_key), reply in zip(new.items(), replies, strict=True):
-            if isinstance(reply, Exception):
-                failed[slot] = reply
-            else:
+            if reply in _DONE:
                 self[slot] = Record(record_key)
+            else:
+                failed[slot] = reply if isinstance(reply, Exception) else lost('what came is not what Redis answers')
         return failed

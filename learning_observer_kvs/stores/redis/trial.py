@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.redis.errors import may_recover
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.scripts import (
     ABSENT,
@@ -108,6 +109,9 @@ async def _try_here(connection: RedisConnection, names: Names, redis_key: str, t
     identity = uuid.uuid4().hex
     record, a, b = (names.hidden_key(f'trial:{identity}:{part}', redis_key) for part in ('record', 'a', 'b'))
     [laid] = await connection.exchange([('SET', record, NEW_RECORD, 'PX', TRIAL_MS)])
+    if isinstance(laid, Exception) and may_recover(laid):
+        trial.error = laid  # it loads, or refuses every write for now: what it allows can be found out later
+        return
     error = laid if isinstance(laid, Exception) else await _try_scripts(connection.exchange, record, a, b)
     trial.error = trial.error or error
     commands = [(name, *(a if part is _KEY else part for part in arguments)) for name, arguments in _ARGUMENTS.items()]

@@ -16,6 +16,7 @@ from typing import ClassVar, TypeVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.threaded import ThreadedStore
@@ -118,7 +119,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             raise self._database.unavailable(error) from None
 
     async def _clear(self) -> None:
-        await self._outcome({}, {}, clear=True)
+        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         keys = await self._in_thread(self._database.keys, prefix, cursor, limit)
