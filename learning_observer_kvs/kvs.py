@@ -245,6 +245,9 @@ class KVSRouter:
             if isinstance(entry.store, Store)
         }
 
+    def _stores_made(self) -> list[Store]:
+        return [store for store, _ in self._made().values()]
+
     def _store(self, name: str) -> Store:
         try:
             store = self._entries[name].store
@@ -267,6 +270,7 @@ class KVSRouter:
         """Return the entry of a store that the router makes or is given. Every store passes here."""
         if isinstance(store, Store):  # a program may have given something else in its place
             reducers.attach(store)
+            store.siblings = self._stores_made
         return _Entry(store, connection or self._retired.reuse(store), row)
 
     def _retire(self, entry: _Entry) -> None:

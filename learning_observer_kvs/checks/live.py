@@ -58,7 +58,7 @@ async def check_stores(
 async def _health_check(store: Store, limit: float) -> list[Problem]:
     """Check a store; while its server loads its data, wait, and check again."""
     deadline = monotonic() + limit_of(LOADING_SECONDS)
-    is_logged = False
+    is_logged = was_loading = False
     while True:
         try:
             async with asyncio.timeout(limit):
@@ -67,9 +67,11 @@ async def _health_check(store: Store, limit: float) -> list[Problem]:
             message = f'did not answer within {limit:g} s: {store.location()}'
             return [Problem('KVS.E019', '', 'type', message, 'Check that it runs and can be reached.')]
         except KVSError as error:
-            if monotonic() >= deadline or not await _is_loading(store, limit):
+            is_loading = await _is_loading(store, limit)
+            if monotonic() >= deadline or not (is_loading or was_loading):  # it may have ended since the check failed
                 option = next((option.name for option in store.OPTIONS if option.kind == 'path'), 'type')
                 return [Problem('KVS.E018', '', option, 'does not work', str(error))]
+            was_loading = is_loading
         if not is_logged:
             is_logged = True
             log.warning(

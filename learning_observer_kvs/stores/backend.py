@@ -107,6 +107,7 @@ class Backend(ABC):
         self.failed_events = os.path.abspath(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
+        self.siblings: Callable[[], Sequence[Backend]] = tuple  # the stores of its router, this one too; set by that
         self._attached = False
 
     def __repr__(self) -> str:
@@ -176,6 +177,10 @@ class Backend(ABC):
         """What is known of a key; ``None`` when missing."""
         [text] = await self.read_bytes([key])
         return None if text is None else Description(len(text))
+
+    async def _check_clear(self) -> None:
+        """Raise ``ForeignKeys`` where ``_clear`` would remove what others wrote."""
+        return None
 
     async def _clear(self) -> None:
         """Remove what belongs to this store."""

@@ -333,12 +333,19 @@ class Store(Backend):
         """
         return await dump.read(filename, self._load_entries)
 
-    async def clear(self) -> None:
+    async def clear(self, *, force: bool = False) -> None:
         """Remove everything that belongs to this store, and nothing else.
 
+        Args:
+            force: whether to remove every key that the store lists, also where others may have written some of them.
+
         Raises:
+            ForeignKeys: without ``force``: a Redis store would remove keys of other programs or stores; nothing was
+                removed.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`; some keys may be gone.
         """
+        if not force:
+            await self._check_clear()
         async with self._exclusive(None):
             await self._clear()
 

@@ -68,6 +68,18 @@ async def test_a_redis_that_removes_any_key_is_a_warning(policy: str) -> None:
     assert policy in problem.message
 
 
+@pytest.mark.parametrize('policy', ['volatile-lru', 'volatile-ttl', 'volatile-random'])
+async def test_a_redis_that_evicts_idempotency_records_is_a_warning_for_a_persistent_store(policy: str) -> None:
+    arguments = ('--maxmemory-policy', policy, '--maxmemory', '100mb', '--appendonly', 'yes')
+    with RedisServer(*arguments) as server:
+        [problem] = await problems_of(read_settings({'kvs': {'default': {'type': 'redis'}}} | at(server.port)))
+        cache = {'kvs': {'default': {'type': 'redis_ephemeral', 'expiry': 5}}}
+        assert await ids(read_settings(cache | at(server.port))) == []
+    assert problem.id == 'KVS.W013'
+    assert f'({policy}), idempotency records too' in problem.message
+    assert 'noeviction' in problem.hint
+
+
 async def test_a_replica_is_an_error_that_names_the_master(redis_server: RedisServer) -> None:
     for writable in ('no', 'yes'):
         master = ('--replicaof', '127.0.0.1', str(redis_server.port), '--replica-read-only', writable)

@@ -37,6 +37,8 @@ class Script:
         self.timeouts: list[float | None] = []
 
     async def exchange(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        if commands[0][0] == 'SET':  # the idempotency records are laid down
+            return [b'OK'] * len(commands)
         self.sent.append(commands)
         replies = self.exchanges.pop(0)
         if isinstance(replies, KVSError):

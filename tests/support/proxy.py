@@ -94,6 +94,11 @@ class Proxy:
         for gate in self._gates:
             gate.set()
 
+    def cut(self) -> None:
+        """Close all connections; those that are opened again go to ``server_port``, which may be another one now."""
+        for writer in list(self._writers):
+            writer.close()
+
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, '127.0.0.1', 0)
         self.port = self._listener.sockets[0].getsockname()[1]

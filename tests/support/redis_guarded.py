@@ -9,6 +9,7 @@ from typing import Any
 
 import trustme
 
+from learning_observer_kvs.stores.redis.permissions import COMMANDS, allow
 from tests.support.redis_server import REDIS, RedisServer
 
 PASSWORD = 'p@ss:word/'
@@ -20,7 +21,7 @@ PASSWORD = 'p@ss:word/'
 def guarded_server() -> Iterator[RedisServer]:
     """Run a server with three users and their passwords."""
     users = ['--user', 'class', 'on', '>for class', '~*', '+@all']
-    users += ['--user', 'limited', 'on', '>less', '~*', '+@read', '+@write', '+@scripting', '+@connection']
+    users += ['--user', 'limited', 'on', '>less', '~*', *allow(COMMANDS).split(), '+select']
     with RedisServer('--requirepass', PASSWORD, *users) as server:
         yield server
 

@@ -36,6 +36,7 @@ from learning_observer_kvs.stores.redis.options import (
     sentinels,
     speaks_tls,
     url_part,
+    user,
     value,
 )
 
@@ -185,7 +186,7 @@ def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
 
 def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
-        'username': given(settings, 'redis_username') or url_part(settings, 'username'),
+        'username': user(settings),
         'password': given(settings, 'redis_password') or url_part(settings, 'password'),
         'socket_timeout': None,  # each exchange has its deadline; redis-py's hides a cancellation on Python 3.11
         'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),

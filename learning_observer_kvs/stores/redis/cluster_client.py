@@ -163,6 +163,22 @@ class ClusterClient:
             return redis_keys, f'{later[0]} 0' if later else None
         return redis_keys, f'{node.name} {next_cursor}'
 
+    async def one_for_each_node(self, redis_keys: Sequence[str]) -> list[str]:
+        """Return, of some Redis keys, the first one for each master.
+
+        Args:
+            redis_keys: the Redis keys.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        async with self._ready(self._timeout) as client:
+            found: dict[ClusterNode, str] = {}
+            for redis_key in redis_keys:
+                with contextlib.suppress(exceptions.RedisClusterException):  # no node has its slot
+                    found.setdefault(client.nodes_manager.get_node_from_slot(key_slot(redis_key.encode())), redis_key)
+            return list(found.values())
+
     async def info(self) -> dict[str, dict[str, str]]:
         """Return the fields of ``INFO`` of each master, by its address; of one that refuses, none.
 

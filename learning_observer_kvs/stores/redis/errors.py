@@ -7,6 +7,7 @@ import re
 from redis import exceptions
 
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
+from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, allow
 
 
 class ReplyLost(Exception):
@@ -78,6 +79,11 @@ _REPLICA = 'This is a replica; name the master in redis_connection.redis_host, o
 
 _MEMORY = 'It is at its memory limit; raise maxmemory, or remove data.'
 
+_REFUSED = (
+    f'The store needs its keys and {allow(COMMANDS)}; in a cluster also {allow(CLUSTER_COMMANDS)}, in a database other '
+    'than 0 also +select. lo-kvs check --live names what is refused.'
+)
+
 _NODES_MISSING = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
 
 _NOT_REDIS = 'It is not a Redis that answers there; see redis_connection.redis_host and redis_port.'
@@ -86,7 +92,9 @@ _WEB_SERVER = 'That is how a web server (HTTP) answers; see redis_connection.red
 
 _TLS = 'That is how a server that speaks TLS answers; see redis_connection.redis_ssl.'
 
-_NOT_A_CLUSTER = 'It is not a cluster; take redis_connection.redis_cluster out.'
+_NOT_A_CLUSTER = (
+    'It is not a cluster; take redis_connection.redis_cluster out. If it is one, allow this user +cluster|slots.'
+)
 
 _HINTS = {
     'NOAUTH': _PASSWORD,
@@ -94,7 +102,11 @@ _HINTS = {
     'invalid username-password': _PASSWORD,
     'Authentication required': _PASSWORD,
     'invalid password': _PASSWORD,
-    'NOPERM': 'Allow this user the commands and keys of the store: +@all ~* for all of them.',
+    'no permissions': _REFUSED,
+    "can't run this command": _REFUSED,
+    'refuses the command': _REFUSED,
+    'nknown command': _REFUSED,
+    'nknown Redis command': _REFUSED,
     'loading the dataset': _LOADING,
     'CLUSTERDOWN': _NODES_MISSING,
     'Hash slot not served': _NODES_MISSING,
@@ -195,6 +207,15 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     return StoreUnavailable(message, retry=may_recover(error))
 
 
+def is_wrong_type(error: Exception) -> bool:
+    """Return whether a command was refused because a key does not hold a string.
+
+    Args:
+        error: the error in place of a reply.
+    """
+    return str(error).startswith('WRONGTYPE')
+
+
 def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
     """Return the error for a Redis key that holds a list, a hash or the like.
 
@@ -211,7 +232,7 @@ def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
 
 def _one_line(error: BaseException | str) -> str:
     """Return the text of an error in one line, of an error without one its type."""
-    text = re.sub(r'\s+', ' ', str(error)).strip().rstrip('.')
+    text = re.sub(r'\s+', ' ', str(error)).partition(', with args beginning')[0].strip().rstrip('.')
     return text or ('no answer came in time' if isinstance(error, TimeoutError) else type(error).__name__)
 
 

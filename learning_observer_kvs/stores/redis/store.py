@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
@@ -15,9 +16,10 @@ from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import ReplyLost, lost, wrong_type
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
+from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
-from learning_observer_kvs.stores.redis.options import OPTIONS
+from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
 from learning_observer_kvs.stores.redis.reader import RedisReader
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
@@ -93,7 +95,9 @@ class RedisKVS(QueuedStore):
         Raises:
             StoreUnavailable, Overloaded: it does not answer, or refuses a write.
         """
-        return await health.health_check(self.connection, self.prefix, permanent=self.expiry is None)
+        return await health.health_check(
+            self.connection, self.names, self._other_prefixes(), permanent=self.expiry is None
+        )
 
     async def is_loading(self) -> bool:
         """Find out whether the server, or a node of the cluster, is still loading its data.
@@ -121,7 +125,7 @@ class RedisKVS(QueuedStore):
         redis_keys = [self.names.redis_key(key) for key in keys]
         for key, text in zip(keys, await self._readers.here().read(redis_keys), strict=True):
             if isinstance(text, Exception):
-                raise wrong_type(self._at(key))
+                raise wrong_type(self._at(key)) if is_wrong_type(text) else self.connection.unavailable(text)
             found.append(text)
         return found
 
@@ -149,6 +153,23 @@ class RedisKVS(QueuedStore):
         if expires_ms == -2:
             return None
         return Description(size, None if expires_ms < 0 else expires_ms / 1000)
+
+    def _other_prefixes(self) -> set[str]:
+        """The prefixes of the other stores that the router has in this database."""
+        here = location_of(self.connection.settings)
+        others = [other for other in self.siblings() if isinstance(other, RedisKVS) and other is not self]
+        return {other.prefix for other in others if location_of(other.connection.settings) == here}
+
+    async def _check_clear(self) -> None:
+        if self.connection.clustered:  # there a key tells by its digest which prefix it was written with
+            return
+        others = self._other_prefixes()
+        found = await self._retried(lambda: find_foreign_key(self.connection, self.names, others))
+        if found is not None:
+            raise ForeignKeys(
+                f'Store {self.name!r} ({self.location()}) was not cleared, because its database holds {found}. '
+                'Give the store a prefix of its own, or call clear(force=True), which removes every key that it lists.'
+            )
 
     async def _clear(self) -> None:
         cursor: str | None = None

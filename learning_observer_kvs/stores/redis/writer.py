@@ -3,7 +3,7 @@
 Each batch is a single call of the script ``COMMIT``, and holds the name of its writer and a sequence. The script
 keeps the sequence and the outcome of the writer's last batch in an idempotency record. So a batch whose reply was lost
 is sent again and answered without being applied twice, whatever other writers did in between; and an old copy that was
-held up on its way is recognised as late.
+held up on its way is recognised as late. A batch that was sent again and finds no such record is unclear.
 
 A script may touch one slot of a cluster only. So the writes of each slot are a batch, with a record and a sequence in
 that slot: the record moves with its slot, and the batch may be sent again to another node. A single server is slot 0.
@@ -15,19 +15,19 @@ import asyncio
 import hashlib
 import itertools
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hiredis import pack_command
+from redis.exceptions import NoPermissionError
 
-from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
+from learning_observer_kvs.errors import CrossSlot, KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.deadline import longest_try, pause_after
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover
 from learning_observer_kvs.stores.redis.names import Names, slot_of
+from learning_observer_kvs.stores.redis.records import Records
 from learning_observer_kvs.stores.redis.scripts import (
     ABSENT,
     ANYTHING,
@@ -37,7 +37,9 @@ from learning_observer_kvs.stores.redis.scripts import (
     EQUAL_SHA1,
     EQUAL_TEXT,
     KEEP,
+    NO_RECORD,
     REFRESH_TTL,
+    REFUSED,
     SET,
     WRONG_TYPE,
     Exchange,
@@ -49,14 +51,6 @@ MAX_COMPARED = 1 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its SHA-1 is."""
 
 _UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
-
-
-@dataclass(slots=True)
-class _Record:
-    """An idempotency record: its Redis key, and the sequence of the last batch that was sent."""
-
-    redis_key: str
-    sequence: int = 0
 
 
 class RedisWriter:
@@ -88,8 +82,7 @@ class RedisWriter:
         self._expiry_ms = expiry_ms
         self._timeout = timeout
         self._now = now
-        self._name = uuid.uuid4().hex
-        self._records: dict[int, _Record] = {}  # by slot
+        self._records = Records()
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -159,16 +152,22 @@ class RedisWriter:
                 request.result = True
             elif letter == WRONG_TYPE:
                 request.error = self._wrong_type(next(iter(request.expected)))
+            elif letter == REFUSED:
+                command = 'UNLINK' if None in request.writes.values() else 'PEXPIRE'
+                request.error = self._connection.unavailable(
+                    NoPermissionError(f'it refuses the command {command}; nothing was written')
+                )
 
     # What is sent
 
     def _call(self, slot: int, batch: WriteBatch) -> list[Any]:
         """Return the call of ``COMMIT`` for a batch, with the next sequence of its slot."""
-        record = self._records.get(slot) or self._new_record(slot, batch[0])
+        record = self._records[slot]
         record.sequence += 1
         redis_key = self._names.redis_key
         keys: list[str | bytes | int] = [0, record.redis_key]
-        arguments: list[str | bytes | int] = [record.sequence, self._expiry_ms]
+        arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
+        all_codes = b''
         for request in batch:
             writes, refresh, codes = request.writes, request.refresh, b''
             codes_position = len(arguments)
@@ -198,7 +197,9 @@ class RedisWriter:
                     codes += ANYTHING + REFRESH_TTL
             arguments[codes_position] = codes
             arguments += new_texts
+            all_codes += codes
         keys[0] = len(keys) - 1
+        arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments
 
     @staticmethod
@@ -208,10 +209,55 @@ class RedisWriter:
         new_texts.append(text)
         return SET
 
-    def _new_record(self, slot: int, request: WriteRequest) -> _Record:
+    def _a_key_of(self, batch: WriteBatch) -> str:
+        request = batch[0]
         key = next(itertools.chain(request.writes, request.expected, request.refresh), '')
-        self._records[slot] = record = _Record(self._names.record_key(self._name, self._names.redis_key(key)))
-        return record
+        return self._names.redis_key(key)
+
+    async def _send(
+        self,
+        waiting: Mapping[int, WriteBatch],
+        calls: dict[int, list[Any]],
+        losses: Mapping[int, Exception],
+        timeout: float | None,
+    ) -> dict[int, Any]:
+        """Send the batch of each slot, and return the replies by slot.
+
+        Args:
+            waiting: the batches.
+            calls: the calls that were sent before; new ones are added.
+            losses: the losses of earlier replies; a batch without one may be sent with a new record.
+            timeout: seconds for the replies.
+        """
+        exchange = self._exchange_within(timeout)
+        replies = await self._exchange_batches(exchange, waiting, calls)
+        if without_record := [slot for slot, reply in replies.items() if reply == NO_RECORD and slot not in losses]:
+            for slot in without_record:
+                del self._records[slot], calls[slot]
+            again: dict[int, list[Any]] = {}
+            replies |= await self._exchange_batches(exchange, {slot: waiting[slot] for slot in without_record}, again)
+            calls |= again
+        return replies
+
+    async def _exchange_batches(
+        self, exchange: Exchange, waiting: Mapping[int, WriteBatch], calls: dict[int, list[Any]]
+    ) -> dict[int, Any]:
+        """Lay down the records that are missing, add the calls that are missing, and send them all."""
+        new = [slot for slot in waiting if slot not in calls]
+        replies: dict[int, Any] = {}
+        if missing := {slot: self._a_key_of(waiting[slot]) for slot in new if slot not in self._records}:
+            failed = await self._records.lay_down(exchange, self._names, missing)
+            replies = {slot: self._connection.unavailable(error) for slot, error in failed.items()}
+        for slot in new:
+            if slot not in replies:
+                calls[slot] = self._call(slot, waiting[slot])
+        if calls:
+            try:
+                answers = await run(exchange, COMMIT, list(calls.values()))
+            except KVSError as error:  # nothing was sent
+                answers = [error] * len(calls)
+            replies.update(zip(calls, answers, strict=True))
+        return replies
 
     # What comes back
 
@@ -221,25 +267,23 @@ class RedisWriter:
         A batch whose reply is lost is sent again, until all of its requests are past their deadlines: the script knows
         it by its sequence. A refused batch, or one that was not sent, is settled: it is for the caller to try again.
         """
-        calls = {slot: self._call(slot, batch) for slot, batch in waiting.items()}
+        calls: dict[int, list[Any]] = {}
         losses: dict[int, Exception] = {}
         timeout, lost_since, tries = self._timeout, 0.0, 0
         while waiting:
             try:
-                replies = await run(self._exchange_within(timeout), COMMIT, list(calls.values()))
-            except KVSError as error:  # nothing was sent
-                replies = [error] * len(calls)
+                replies = await self._send(waiting, calls, losses, timeout)
             except (TypeError, UnicodeError):  # what a request carries cannot be sent, so nothing was
                 self._leave_out_what_cannot_be_sent(waiting, calls)
                 continue
             tries += 1
-            for slot, reply in zip(list(calls), replies, strict=True):
-                outcome = self._settled(reply, waiting[slot], losses.get(slot))
+            for slot, reply in replies.items():
+                outcome = self._settled(slot, reply, waiting[slot], losses.get(slot))
                 if isinstance(outcome, ReplyLost):
                     losses[slot] = outcome
                 elif outcome is not None:
-                    self._settle(waiting[slot], outcome)
-                    del waiting[slot], calls[slot]
+                    self._settle(waiting.pop(slot), outcome)
+                    calls.pop(slot, None)
             if waiting:
                 now = self._now()
                 lost_since = lost_since or now
@@ -258,6 +302,8 @@ class RedisWriter:
         """
         found = False
         for slot, batch in list(waiting.items()):
+            if slot not in self._records:
+                continue  # its record could not be laid down, so it is not the cause
             for request in batch:
                 try:
                     pack_command(tuple(self._call(slot, [request])))
@@ -267,14 +313,16 @@ class RedisWriter:
             if rest := [request for request in batch if request.error is None]:
                 waiting[slot], calls[slot] = rest, self._call(slot, rest)
             else:
-                del waiting[slot], calls[slot]
+                del waiting[slot]
+                calls.pop(slot, None)
         if not found:
             raise
 
-    def _settled(self, reply: Any, batch: WriteBatch, loss: Exception | None) -> bytes | Exception | None:
+    def _settled(self, slot: int, reply: Any, batch: WriteBatch, loss: Exception | None) -> bytes | Exception | None:
         """Return what became of a batch.
 
         Args:
+            slot: its slot.
             reply: its reply, or the error in its place; a ``KVSError`` says that it was not sent.
             batch: the batch.
             loss: the loss of an earlier reply to it; without one no copy of it was applied.
@@ -283,8 +331,13 @@ class RedisWriter:
             A letter for each request, or the error of all of them; a ``ReplyLost`` or ``None`` if it is to be sent
             again.
         """
+        if reply == NO_RECORD:
+            del self._records[slot]
+            return self._without_record(loss)
         if not isinstance(reply, Exception):
             if isinstance(reply, bytes) and len(reply) == len(batch):
+                record = self._records[slot]
+                record.answered = record.sequence
                 return reply
             reply = lost('what came in reply to a write is not what Redis answers')
         if is_loss(reply):
@@ -313,6 +366,19 @@ class RedisWriter:
             for request in late:
                 if not request.is_answered():
                     request.answer_early(unclear)
+
+    def _without_record(self, loss: Exception | None) -> KVSError:
+        if loss is not None:
+            return self._unclear(
+                loss,
+                'the idempotency record that would tell whether it was applied was evicted or removed, or is not on '
+                'the server that took over',
+            )
+        return StoreUnavailable(
+            f'Redis at {self._connection.address()} removes idempotency records as soon as they are written. Nothing '
+            'was written. Raise its maxmemory, or set its maxmemory-policy to noeviction.',
+            retry=True,
+        )
 
     def _unclear(self, loss: Exception, why: str) -> WriteUnclear:
         return WriteUnclear(
