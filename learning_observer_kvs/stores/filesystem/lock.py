@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 
 from learning_observer_kvs.errors import StoreUnavailable
 
-LOCK_SECONDS = 10.0
-"""How long the lock is waited for; a process holds it for milliseconds."""
+LOCK_SECONDS = 1.0
+"""How long a thread waits for the lock, which a process holds for milliseconds; then its call is tried again."""
 
 _COUNT_BYTES = 8
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

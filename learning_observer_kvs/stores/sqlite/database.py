@@ -23,8 +23,8 @@ from learning_observer_kvs.stores.write_queue import WriteRequest
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
-BUSY_MS = 10_000
-"""Milliseconds that a write waits for another process's transaction."""
+BUSY_MS = 1_000
+"""Milliseconds that a thread waits for another process's transaction; then the call is tried again by its queue."""
 
 PROBE_MS = 1_000
 """Milliseconds that a health check waits for it."""

@@ -94,6 +94,7 @@ async def test_writes_that_wait_for_the_lock_of_a_stopped_process_fail_together(
 ) -> None:
     await store.set('k', 0)
     store.directory.lock.seconds = 0.3
+    store.retry_timeout = 0
     loop = asyncio.get_running_loop()
     began = loop.time()
     with Directory(str(root)).write_locked():
