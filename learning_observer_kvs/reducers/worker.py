@@ -12,17 +12,20 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
+from typing import Any
 
-from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
+from learning_observer_kvs.errors import Conflict, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall, may_wait_on
+from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
+from learning_observer_kvs.reducers.event_queues import QueuedEvents
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
-from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
 from learning_observer_kvs.reducers.state_cache import StateCache
+from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
 from learning_observer_kvs.stores.key_locks import (
@@ -31,16 +34,12 @@ from learning_observer_kvs.stores.key_locks import (
     Hold,
     Holder,
     current_holder,
-    waits_for_itself,
 )
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.overlay import NOTHING
+from learning_observer_kvs.stores.overlay import PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
 log = logging.getLogger('learning_observer_kvs')
-
-MAX_QUEUED_EVENTS = 10_000
-"""How many events may wait behind one key."""
 
 MAX_BATCH = 100
 """How many of them are reduced before their one commit."""
@@ -52,23 +51,27 @@ LARGE_AT_ONCE = 64
 """How many large states may be decoded at once, while their reducers wait for something."""
 
 
-class ReducerWorker:
+class ReducerWorker(PlainOverlay):
     """Runs the reducers of one store in one event loop; an overlay of the store.
+
+    Each event is written before it is answered, so nothing is ever pending.
 
     Args:
         store: where the states are.
     """
 
     def __init__(self, store: Store) -> None:
+        super().__init__(store.key_locks.here())
         self._store = store
         self._encode, self._decode = store.encode, store.decode
-        self._locks = store.key_locks.here()
+        self._timeout = store.reducer_timeout
+        self._submit = store.submitter()
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
-        self._queued: dict[str, int] = {}
+        self._queued = QueuedEvents(self._locks, self._on_ready)
         self._busy = 0
-        self._server = QueueServer(self._serve, self._abandon)
+        self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False
@@ -118,16 +121,13 @@ class ReducerWorker:
             await self._wait_for_capacity()
         locks, event = self._locks, Event(external_key, call, null_text, deadline)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
-            return await self._wait_in_queue(key, event)
+            return await self._queued.wait(key, event)
         locks.held[key] = RESERVED
         server, now = self._server, monotonic()
         if server.slice_ends is None:
             server.begin_slice(now)
         elif now > server.slice_ends:
-            queue = EventQueue(self._on_ready)
-            queue.events.append(event)
-            self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
-            self._on_ready(key, queue)
+            self._on_ready(key, self._queued.put_first(key, [event]))
             return await event.wait(self._loop)
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
@@ -150,22 +150,6 @@ class ReducerWorker:
 
     # As an overlay
 
-    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return the texts that are newer than the backend's: none, each event is written before it is answered.
-
-        Args:
-            keys: of which keys.
-        """
-        return NOTHING
-
-    def pending_keys(self, prefix: str) -> Set[str]:
-        """Return the keys whose texts are newer than the backend's: none.
-
-        Args:
-            prefix: what they begin with.
-        """
-        return NOTHING.keys()
-
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return an async context manager that holds these keys' queues.
 
@@ -184,9 +168,6 @@ class ReducerWorker:
             key: the key.
         """
         return f'Internal,{key[9:]}' if key.startswith('External,') else key
-
-    async def flush(self) -> None:
-        """Do nothing: each event is written before it is answered."""
 
     async def close(self, timeout: float) -> None:
         """Accept no more events, and wait until those there are have been written.
@@ -227,35 +208,6 @@ class ReducerWorker:
             for key in keys:
                 self._cache.forget(key)
 
-    # Waiting in line
-
-    async def _wait_in_queue(self, key: str, event: Event) -> JSON:
-        locks, holder = self._locks, current_holder()
-        if holder is not None and locks.depends_on_caller([key]):
-            raise waits_for_itself([key])
-        queued = self._queued.get(key, 0)
-        if queued >= MAX_QUEUED_EVENTS:
-            raise Overloaded(
-                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
-                'slower.'
-            )
-        queue = locks.last_waiter(key)
-        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
-            queue = EventQueue(self._on_ready)
-            locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
-        queue.events.append(event)
-        self._queued[key] = queued + 1
-        future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
-        if holder is None:
-            return await future
-        wait = (locks, key, queue)
-        holder.add_wait(wait)
-        holder.give_back_permits()
-        try:
-            return await future
-        finally:
-            holder.remove_wait(wait)
-
     async def _wait_for_capacity(self) -> None:
         """Wait while this is full."""
         if self._is_closing:
@@ -266,28 +218,13 @@ class ReducerWorker:
     def _on_ready(self, key: str, queue: EventQueue) -> None:
         """The key is held for a queue of events now."""
         self._busy += 1
-        if all(event.is_withdrawn() for event in queue.events):
-            self._note_dequeued(key, len(queue.events))
-            self._next(key, None)
-        else:
-            self._server.add(key, queue)
+        self._server.add(key, queue)
 
-    async def _serve(self, key: str, queue: EventQueue) -> None:
+    def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
         """Reduce events that wait, and commit once."""
-        events = [queue.events.popleft() for _ in range(min(len(queue.events), MAX_BATCH))]
-        self._note_dequeued(key, len(events))
-        rest = queue if queue.events else None
-        if all(event.is_withdrawn() for event in events):
-            self._next(key, rest)
-        else:
-            await self._process_batch(key, events, rest)
-
-    def _note_dequeued(self, key: str, events: int) -> None:
-        left = self._queued[key] - events
-        if left:
-            self._queued[key] = left
-        else:
-            del self._queued[key]
+        events, rest = queue.take(MAX_BATCH)
+        self._queued.note_dequeued(key, len(events))
+        return self._process_batch(key, events, rest)
 
     async def _process_batch(self, key: str, events: list[Event], rest: EventQueue | None, attempt: int = 0) -> None:
         """Reduce events and commit once; ``attempt`` counts how often other processes wrote in between."""
@@ -298,6 +235,8 @@ class ReducerWorker:
             if batch is None:
                 self._server.hand_over()
                 batch = await self._read(key, events[0].deadline, attempt)
+            task = asyncio.current_task()
+            assert task is not None
             for event in events:
                 if not event.is_withdrawn():
                     context = event.context
@@ -310,6 +249,8 @@ class ReducerWorker:
                     else:
                         self._server.hand_over()
                         await run_on(context, reducing, waits_for)
+                    if task.cancelling():
+                        await shed_cancellation(task)
                     batch.events.append(event)
                 if self._server.is_slice_over():
                     await asyncio.sleep(0)
@@ -318,13 +259,16 @@ class ReducerWorker:
             if not isinstance(error, Exception):  # the event loop ends
                 raise
             return
-        self._commit(key, batch, rest)
+        if batch.events:
+            self._commit(key, batch, rest)
+        else:  # all were withdrawn
+            self._next(key, rest)
 
     def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
         """The event loop ends: no caller is left to wait forever."""
         for event in queue.events:
             event.resolve(error)
-        self._note_dequeued(key, len(queue.events))
+        self._queued.note_dequeued(key, len(queue.events))
         self._next(key, None)
 
     def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
@@ -333,15 +277,9 @@ class ReducerWorker:
 
     def _fail(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
         """Events have changed nothing: give them their error, and let those wait on that may."""
-        waiting = [] if self._is_closing else may_wait_on(events, error)
-        for event in events:
-            if event not in waiting:
-                event.resolve(error)
-        if waiting:
-            rest = rest or EventQueue(self._on_ready)
-            rest.events.extendleft(reversed(waiting))
-            self._queued[key] = self._queued.get(key, 0) + len(waiting)
-        self._next(key, rest)
+        if isinstance(error, StoreUnavailable) and self._is_closing:
+            error = StoreUnavailable(str(error))  # waiting does not help any more
+        self._next(key, self._queued.resolve(key, events, rest, error))
 
     def _next(self, key: str, rest: EventQueue | None) -> None:
         """The events of a commit are done with: go on with those that wait."""
@@ -395,7 +333,9 @@ class ReducerWorker:
                 raise ReducerError(
                     f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
-            batch.accept(self._encode, key, event, await reducing)
+            timeout = self._timeout
+            result = await reducing if timeout is None else await run_within(timeout, reducing, key)
+            batch.accept(self._encode, key, event, result)
         except StopIteration as error:  # of a plain function; no future takes it
             event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
             event.error.__cause__ = error
@@ -430,7 +370,7 @@ class ReducerWorker:
             refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         on_done = functools.partial(self._committed, key, batch, rest)
         try:
-            self._store.submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
+            self._submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
         except Exception as error:  # rejected
             self._committed(key, batch, rest, error)
 

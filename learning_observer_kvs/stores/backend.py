@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
-from learning_observer_kvs import json_codec
+from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
@@ -25,7 +26,7 @@ from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.outage import Outage
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
-from learning_observer_kvs.stores.types import Description, OnDone
+from learning_observer_kvs.stores.types import Description, OnDone, Submit
 
 SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
@@ -60,9 +61,20 @@ class Backend(ABC):
         ),
         Option(
             'retry_timeout',
-            'seconds or 0',
+            'seconds or zero',
             default=DEFAULT_RETRY_TIMEOUT,
             doc='seconds that a call waits while the server, file or disk is away; 0 does not wait.',
+        ),
+        Option(
+            'reducer_timeout',
+            'seconds',
+            doc='how long a reducer may take for an event; then it is cancelled, and its event fails.',
+        ),
+        Option(
+            'failed_events',
+            'path',
+            default=failed_events.DEFAULT_FOLDER,
+            doc='the folder for events that were accepted and could not be stored; read by lo-kvs replay.',
         ),
     )
     """The options of every store; a backend begins its ``OPTIONS`` with them and passes them on."""
@@ -83,12 +95,16 @@ class Backend(ABC):
         flush_interval: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
+        reducer_timeout: float | None = None,
+        failed_events: str | os.PathLike[str] = failed_events.DEFAULT_FOLDER,
     ) -> None:
         self.name = name or self.TYPE
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
         self.retry_timeout = retry_timeout
         self._outages: PerLoop[Outage] = PerLoop(Outage)
+        self.reducer_timeout = reducer_timeout
+        self.failed_events = os.path.abspath(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self._attached = False
@@ -262,6 +278,10 @@ class Backend(ABC):
         except StoreUnavailable as error:
             return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
 
+    def submitter(self) -> Submit:
+        """Return :meth:`submit` for the running event loop; it is called with every event, and need not look for it."""
+        return self.submit
+
     def read_bytes_now(self, key: str) -> bytes | None:
         """Return the stored bytes of a key without waiting; only where ``IS_IMMEDIATE``.
 
@@ -313,9 +333,7 @@ class Backend(ABC):
         try:
             return json_codec.decode(text)
         except CorruptValue as error:
-            raise CorruptValue(
-                f'{self._at(key)}: what is stored {error}. Nothing was overwritten; remove the key or repair it.'
-            ) from None
+            raise CorruptValue(f'{self._at(key)}: what is stored {error}. Remove the key, or repair it.') from None
 
     # Inside
 

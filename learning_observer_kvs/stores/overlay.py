@@ -54,6 +54,9 @@ class Overlay(Protocol):
             StoreUnavailable, WriteUnclear, Conflict: it could not be written; it is kept and written later.
         """
 
+    def discard(self) -> None:
+        """Forget what is pending, and write nothing of it. It may be called from another thread."""
+
     async def close(self, timeout: float) -> None:
         """Accept no more work, and finish what is under way.
 
@@ -88,7 +91,7 @@ class PlainOverlay:
         """
         return NOTHING.keys()
 
-    def exclusive(self, keys: Collection[str] | None) -> Hold:
+    def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return a context manager that holds keys.
 
         Args:
@@ -97,6 +100,9 @@ class PlainOverlay:
         return self._locks.hold(keys)
 
     async def flush(self) -> None:
+        """Do nothing: nothing is pending."""
+
+    def discard(self) -> None:
         """Do nothing: nothing is pending."""
 
     async def close(self, timeout: float) -> None:

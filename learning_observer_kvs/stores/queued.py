@@ -12,7 +12,7 @@ from typing import Unpack
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import CLOSE_TIMEOUT, Store
 from learning_observer_kvs.stores.deadline import deadline_after
-from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome
+from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
 
 
@@ -65,8 +65,12 @@ class QueuedStore(Store):
         """
         if deadline is None:
             deadline = deadline_after(self.retry_timeout)
-        request = WriteRequest(writes, expected, on_done, deadline, resend_until, refresh=refresh)
-        self._write_queues.here().submit(request)
+        until = deadline if resend_until is None else resend_until
+        self.submitter()(writes, expected, on_done, refresh, deadline, until)
+
+    def submitter(self) -> Submit:
+        """Return :meth:`submit` for the running event loop; the deadline must be given."""
+        return self._write_queues.here().submit
 
     async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         """Write all or nothing, on condition.
@@ -103,7 +107,7 @@ class QueuedStore(Store):
         """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         on_done = functools.partial(_resolve, future)
-        self._write_queues.here().submit(WriteRequest(writes, expected, on_done, deadline, clear=clear))
+        self._write_queues.here().add(WriteRequest(writes, expected, on_done, (), deadline, clear=clear))
         return await future
 
     async def _drain(self) -> None:

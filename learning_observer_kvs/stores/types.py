@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 
@@ -52,6 +53,12 @@ Outcome: TypeAlias = bool | BaseException
 OnDone: TypeAlias = Callable[[Outcome], None]
 """Called once with the outcome of a write, in the event loop that asked for it."""
 
+Submit: TypeAlias = Callable[
+    [Mapping[str, bytes | None], Mapping[str, bytes | None], OnDone, Collection[str], float, float],
+    None,
+]
+"""Begins a write on condition; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`."""
+
 
 class CommonOptions(TypedDict, total=False):
     """The keyword arguments that every store takes; see :class:`~learning_observer_kvs.stores.base.Store`."""
@@ -60,3 +67,5 @@ class CommonOptions(TypedDict, total=False):
     flush_interval: float | None
     cache_bytes: int
     retry_timeout: float
+    reducer_timeout: float | None
+    failed_events: str | os.PathLike[str]

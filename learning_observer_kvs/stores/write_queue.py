@@ -66,11 +66,11 @@ class WriteRequest:
         writes: Mapping[str, bytes | None],
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
+        refresh: Collection[str] = (),
         deadline: float = ONE_TRY,
         resend_until: float | None = None,
         *,
         clear: bool = False,
-        refresh: Collection[str] = (),
     ) -> None:
         self.writes = writes
         self.expected = expected
@@ -142,7 +142,31 @@ class WriteQueue:
         self._away: StoreUnavailable | None = None  # why nothing could be written the last time
         self._is_held = self._is_watched = self._is_closed = False
 
-    def submit(self, request: WriteRequest) -> None:
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str] = (),
+        deadline: float = ONE_TRY,
+        resend_until: float | None = None,
+    ) -> None:
+        """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+            on_done: called once with the outcome, in this event loop.
+            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+            deadline: until when it is tried again if it was never sent; by default it is tried once.
+            resend_until: until when its outcome is found out if it was sent; by default the same.
+
+        Raises:
+            Overloaded, StoreUnavailable: as :meth:`add`.
+        """
+        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
+
+    def add(self, request: WriteRequest) -> None:
         """Have a request carried out.
 
         Args:

@@ -59,7 +59,7 @@ async def write(
     wrong_type: Callable[[str], Exception] = ValueError
     writer = RedisWriter(connection, names, wrong_type, 0, now=lambda: next(clock) * 3.0)
     batch = [
-        WriteRequest(dict.fromkeys((key,) if isinstance(key, str) else key, b'1'), {}, lambda outcome: None, 20)
+        WriteRequest(dict.fromkeys((key,) if isinstance(key, str) else key, b'1'), {}, lambda outcome: None, (), 20)
         for key in keys
     ]
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -198,8 +198,8 @@ async def test_requests_of_a_lost_batch_are_answered_at_their_own_deadlines(monk
     deadlines = iter([6, 20])
 
     class Request(WriteRequest):
-        def __init__(self, writes: Any, expected: Any, on_done: Any, deadline: float) -> None:
-            super().__init__(writes, expected, on_done, next(deadlines))
+        def __init__(self, writes: Any, expected: Any, on_done: Any, refresh: Any, deadline: float) -> None:
+            super().__init__(writes, expected, on_done, refresh, next(deadlines))
 
         def answer_early(self, outcome: Exception) -> None:
             early.append((next(iter(self.writes)), type(outcome), len(script.sent)))

@@ -40,7 +40,7 @@ async def test_many_events_of_a_key_are_one_commit(delayed_pair: Pair, monkeypat
         commits.append(sorted(writes))
         submit(writes, *rest)
 
-    monkeypatch.setattr(store, 'submit', counting)
+    monkeypatch.setattr(worker_of(store), '_submit', counting)
     for number in range(50):
         await event(number, store)
     await store.flush()
@@ -138,7 +138,7 @@ async def test_it_is_flushed_when_the_interval_is_over(
             submit(*arguments)
             written.set()
 
-        monkeypatch.setattr(store, 'submit', noting)
+        monkeypatch.setattr(worker_of(store), '_submit', noting)
         await event(1, store)
         async with asyncio.timeout(20):
             await written.wait()
@@ -220,7 +220,7 @@ def test_a_killed_process_loses_at_most_an_interval_and_never_half_of_a_pair(tmp
         [sys.executable, '-c', KILLED, str(path)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {'PYTHONPATH': os.getcwd()},
+        env=os.environ | {'PYTHONPATH': str(Path(__file__).parent.parent.parent)},
     )
     assert process.stdout is not None
     told = [int(process.stdout.readline()) for _ in range(120)]

@@ -40,8 +40,8 @@ class Backend:
         assert name not in self.outcomes
         deadline = ONE_TRY if seconds is None else self.now + seconds
         on_done = lambda outcome: self.outcomes.__setitem__(name, outcome)  # noqa: E731
-        request = WriteRequest({name: b'x' * (size - len(name))}, {}, on_done, deadline)
-        self.queue.submit(request)
+        request = WriteRequest({name: b'x' * (size - len(name))}, {}, on_done, (), deadline)
+        self.queue.add(request)
         return request
 
     def fail(self, number: int, *names: str) -> None:
@@ -149,7 +149,7 @@ async def test_the_bytes_of_what_waits_are_bounded_with_the_keys_and_a_single_wr
     await asyncio.sleep(0)
     backend.submit('c', 10)
     with pytest.raises(Overloaded, match=r'1 writes, of 0\.0 MB'):
-        backend.queue.submit(WriteRequest({'a long key that is removed': None}, {}, lambda outcome: None))
+        backend.queue.add(WriteRequest({'a long key that is removed': None}, {}, lambda outcome: None))
     backend.submit('d', 10)
     backend.finish(0)
     backend.submit('e', 20)

@@ -243,7 +243,7 @@ class RedisWriter:
             if waiting:
                 now = self._now()
                 lost_since = lost_since or now
-                if tries > 1:  # a connection that broke is no reason to give up
+                if tries > 1:  # one broken connection is not a reason to give up
                     self._give_up_late(waiting, calls, losses, now)
                 left = max((request.resend_until for batch in waiting.values() for request in batch), default=now) - now
                 timeout = longest_try(self._connection.timeout, left)
@@ -293,7 +293,7 @@ class RedisWriter:
             return self._connection.unavailable(reply)
         if isinstance(reply, KVSError) or may_recover(reply):
             return None
-        return self._unclear(loss, f'the server refused the same write when it was sent again: {reply}')
+        return self._unclear(loss, f'the server refused the same write when it was sent again: {lost(reply)}')
 
     def _give_up_late(
         self,

@@ -109,7 +109,7 @@ async def test_a_corrupt_file_is_reported_and_nothing_is_overwritten(
         lambda: store.compare_and_set(key, 1, 2),
         lambda: reduce_anything(store, key),
     ):
-        with pytest.raises(CorruptValue, match='Nothing was overwritten'):
+        with pytest.raises(CorruptValue, match='Remove the key, or repair it'):
             await call()
     assert tree(root) == before
     assert await store.remove(key)

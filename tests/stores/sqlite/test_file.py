@@ -158,7 +158,7 @@ async def test_a_corrupt_row_is_reported_and_not_overwritten(store: SQLiteKVS, p
         lambda: store.compare_and_set('k', 1, 2),
         lambda: reduce_anything(store, 'k'),
     ):
-        with pytest.raises(CorruptValue, match='Nothing was overwritten'):
+        with pytest.raises(CorruptValue, match='Remove the key, or repair it'):
             await call()
     assert sql(path, 'SELECT value FROM "kvs sqlite"') == [(b'{"a": ',)]
     assert await store.remove('k')
