@@ -19,6 +19,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -38,10 +39,11 @@ from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.problems import raise_on_errors
+from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
-from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
+from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.registry import shared_names
 
 NAME = 'Key-value store'
@@ -203,9 +205,10 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         scope: fields, as the runtime's classes.
 
     Returns:
-        The pipeline, with an attribute ``kvs_plugin``. Where ours could not do what the reducer's author relies on, it
-        is the original: the scope has a field that is neither the student nor a field of the event, or the null state
-        is not a JSON value.
+        The pipeline, with an attribute ``kvs_plugin``. An error that it raises notes which states the event did not
+        reach, for the error file that the runtime writes. Where ours could not do what the reducer's author relies
+        on, it is the original: the scope has a field that is neither the student nor a field of the event, or the
+        null state is not a JSON value.
     """
 
     @functools.wraps(func)
@@ -226,8 +229,8 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         return original
 
     @functools.wraps(original)
-    async def pipeline(metadata: Any = None) -> Any:
-        router = runtime.kvs.KVS
+    async def pipeline(metadata: Any = None, *, router: Any = None) -> Any:
+        router = runtime.kvs.KVS if router is None else router
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await original(metadata)
         process_strictly = await strict_pipeline(metadata, router=router)
@@ -235,14 +238,40 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
 
         async def process_event(event: Any, event_fields: Any = None) -> Any:
             try:
-                return await process_strictly(event, event_fields)
-            except InvalidValue:  # neither state was changed
-                return await process_leniently(event, event_fields)
+                try:
+                    return await process_strictly(event, event_fields)
+                except InvalidValue:  # neither state was changed
+                    return await process_leniently(event, event_fields)
+            except Exception as error:
+                with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
+                    failed, _ = process_strictly.keys(event_fields)
+                    error_file.annotate(error, failed, _keys_after(pipeline, metadata, event))
+                raise
 
         return process_event
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
     return pipeline
+
+
+def _keys_after(pipeline: Any, metadata: Any, event: Any) -> list[str]:
+    """The internal keys of the reducers that the runtime leaves out where this one raises: those that come after it.
+
+    As the runtime does, without those whose scope has a field that the event lacks.
+    """
+    entries = runtime.stream_analytics.REDUCER_MODULES[metadata['source']]
+    position = [entry['reducer'] for entry in entries].index(pipeline)
+    keys = []
+    for entry in entries[position + 1 :]:
+        values: dict[KeyField | EventField, Any] = {}
+        for field in map(_field, entry['scope']):
+            if isinstance(field, EventField) and field.event in event['client']:
+                values[field] = event['client'][field.event]
+            elif field is KeyField.STUDENT:
+                values[field] = metadata['auth']['safe_user_id'] if 'auth' in metadata else helpers.GUEST
+        if len(values) == len(entry['scope']):
+            keys.append(helpers.make_key(entry['reducer'], values, KeyStateType.INTERNAL))
+    return keys
 
 
 def _through_json(results: Any) -> Any:

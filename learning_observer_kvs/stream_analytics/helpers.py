@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import ScopeFieldError
@@ -74,6 +74,17 @@ class ProcessEvent(Protocol):
             Overloaded: too many events wait for this key; the event was rejected; retry later.
             StoreUnavailable: the store cannot be used; the event was not processed.
             WriteUnclear: the commit may or may not have been applied.
+        """
+        ...
+
+    def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
+        """Return the keys of the internal and the external state that an event goes to.
+
+        Args:
+            event_fields: as for the call.
+
+        Raises:
+            InvalidKey: a field's value makes a key that no store accepts.
         """
         ...
 
@@ -152,6 +163,9 @@ def kvs_pipeline(
             if by_student and metadata is not None and 'auth' in metadata:
                 student = metadata['auth']['safe_user_id']
 
+            def values_of(event_fields: Mapping[str, Any] | None) -> tuple[str, ...]:
+                return tuple([str((event_fields or {}).get(name)) for name in names])
+
             def keys_of(values: tuple[str, ...]) -> tuple[str, str]:
                 key_dict: dict[KeyField | EventField, Any] = dict(zip(event_fields_of_scope, values, strict=True))
                 if by_student:
@@ -169,13 +183,14 @@ def kvs_pipeline(
             def process_event(event: Any, event_fields: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, JSON]:
                 nonlocal last_values, last_keys
                 if names:
-                    values = tuple([str((event_fields or {}).get(name)) for name in names])
+                    values = values_of(event_fields)
                     if values != last_values:
                         last_values, last_keys = values, keys_of(values)
                 deadline = deadline_of(event, func, store.retry_timeout)
                 return worker().process(*last_keys, functools.partial(func, event), null_text, deadline)
 
-            return process_event
+            process_event.keys = lambda event_fields=None: keys_of(values_of(event_fields))  # type: ignore[attr-defined]
+            return cast(ProcessEvent, process_event)
 
         # The pipeline alone: another one may be made of the same function.
         pipeline.__module__, pipeline.__qualname__ = module, qualname

@@ -169,7 +169,7 @@ async def test_an_event_left_out_of_a_flush_whose_answer_was_lost_is_kept_once_t
         submit(writes, expected, on_done, *rest)
         store.away = None
 
-    worker_of(store)._submit = lose_the_second
+    worker_on(store)._submit = lose_the_second
     with pytest.raises(WriteUnclear):
         await store.flush()
     assert store._texts[INTERNAL] == b'["of another","two"]'
@@ -233,10 +233,10 @@ async def test_a_key_of_any_name_that_is_written_when_events_are_reduced_again_b
     submit = store.submit
 
     def fail_once(writes: Any, expected: Any, on_done: Any, *rest: Any) -> None:
-        worker_of(store)._submit = submit
+        worker._submit = submit
         on_done(StoreUnavailable('gone fishing'))
 
-    worker_of(store)._submit = fail_once
+    worker._submit = fail_once
     with pytest.raises(StoreUnavailable):
         await flushed
     assert await store['result'] == 50
