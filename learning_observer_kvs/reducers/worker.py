@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
@@ -36,7 +36,7 @@ from learning_observer_kvs.stores.key_locks import (
     current_holder,
 )
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.overlay import PlainOverlay
+from learning_observer_kvs.stores.overlay import NOTHING, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
 log = logging.getLogger('learning_observer_kvs')
@@ -54,18 +54,19 @@ LARGE_AT_ONCE = 64
 class ReducerWorker(PlainOverlay):
     """Runs the reducers of one store in one event loop; an overlay of the store.
 
-    Each event is written before it is answered, so nothing is ever pending.
+    Each event is written before it is answered, so nothing is pending, unless a subclass delays it.
 
     Args:
         store: where the states are.
+        pending: the texts that are delayed, by key.
     """
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store.key_locks.here())
+    def __init__(self, store: Store, pending: Mapping[str, bytes] = NOTHING) -> None:
+        super().__init__(store.key_locks.here(), pending)
         self._store = store
         self._encode, self._decode = store.encode, store.decode
-        self._timeout = store.reducer_timeout
         self._submit = store.submitter()
+        self._timeout = store.reducer_timeout
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()

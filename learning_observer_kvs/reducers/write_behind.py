@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 
@@ -51,9 +51,9 @@ class WriteBehindWorker(ReducerWorker):
     """
 
     def __init__(self, store: Store, interval: float) -> None:
-        super().__init__(store)
-        self._interval = interval
         self._pending = PendingStates()
+        super().__init__(store, self._pending.texts)
+        self._interval = interval
         self.left_out = LeftOut(store)
         self._exclusive: dict[str, asyncio.Future[None]] = {}
         self._no_waiter = EventQueue(self._on_ready)  # in no line: what waits for a flush waits for the holder alone
@@ -62,23 +62,6 @@ class WriteBehindWorker(ReducerWorker):
         self._failure: BaseException | None = None
 
     # As an overlay
-
-    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return the texts that are not written yet.
-
-        Args:
-            keys: of which keys.
-        """
-        texts = self._pending.texts
-        return {key: texts[key] for key in keys if key in texts} if texts else texts
-
-    def pending_keys(self, prefix: str) -> Set[str]:
-        """Return the keys whose texts are not written yet.
-
-        Args:
-            prefix: what they begin with.
-        """
-        return {key for key in self._pending.texts if key.startswith(prefix)}
 
     def queue_of(self, key: str) -> str:
         """Return the key whose queue the writes of a key belong in.

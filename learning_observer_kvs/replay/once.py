@@ -106,8 +106,8 @@ class ReplayStore(Store):
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
-        *more: Any,
-        **named: Any,
+        deadline: float | None = None,
+        resend_until: float | None = None,
     ) -> None:
         """Begin a commit of states, with the note that they hold the event.
 
@@ -116,13 +116,13 @@ class ReplayStore(Store):
             expected: the bytes that keys must hold.
             on_done: called once with the outcome.
             refresh: keys that get the time to live of those that are written.
-            more: what else the store's ``submit`` takes.
-            named: likewise.
+            deadline: until when it is tried again if it was never sent.
+            resend_until: until when its outcome is found out if it was sent.
         """
         if self._replayed is not None and writes:
             self._replayed.is_committed = True
             writes, expected = {**writes, **self._replayed.writes}, {**expected, **self._replayed.expected}
-        self._store.submit(writes, expected, on_done, refresh, *more, **named)
+        self._store.submit(writes, expected, on_done, refresh, deadline, resend_until)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         page = await self._store.scan(prefix, cursor, limit)

@@ -70,26 +70,29 @@ class PlainOverlay:
 
     Args:
         locks: the locks of the store in this event loop.
+        texts: what is newer than the backend, by key, as it is at any time.
     """
 
-    def __init__(self, locks: KeyLocks) -> None:
+    def __init__(self, locks: KeyLocks, texts: Mapping[str, bytes] = NOTHING) -> None:
         self._locks = locks
+        self._pending_texts = texts
 
     def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return no text: nothing is newer than the backend.
+        """Return the texts that are newer than the backend's.
 
         Args:
             keys: of which keys.
         """
-        return NOTHING
+        texts = self._pending_texts
+        return {key: texts[key] for key in keys if key in texts} if texts else texts
 
     def pending_keys(self, prefix: str) -> Set[str]:
-        """Return no key: nothing is newer than the backend.
+        """Return the keys whose texts are newer than the backend's.
 
         Args:
             prefix: what they begin with.
         """
-        return NOTHING.keys()
+        return {key for key in self._pending_texts if key.startswith(prefix)}
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return a context manager that holds keys.

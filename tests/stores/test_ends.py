@@ -173,7 +173,7 @@ async def test_closing_ends_though_the_disk_hangs_and_says_what_it_waited_for(
         go.wait(20)
 
     store = FilesystemKVS(tmp_path)
-    monkeypatch.setattr('learning_observer_kvs.stores.write_queue.CLOSE_TIMEOUT', 0.05)
+    monkeypatch.setattr('learning_observer_kvs.stores.queued.CLOSE_TIMEOUT', 0.05)
     monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(Files, 'write', hang)

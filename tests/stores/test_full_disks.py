@@ -34,7 +34,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def make_store(kind: str, disk: Path, **options: Any) -> Store:
-    return SQLiteKVS(disk / 'state', **options) if kind == 'sqlite' else FilesystemKVS(disk / 'state', **options)
+    """A store that tries once."""
+    make = SQLiteKVS if kind == 'sqlite' else FilesystemKVS
+    return make(disk / 'state', retry_timeout=0, **options)
 
 
 async def process(store: Store, key: str, number: int) -> None:
@@ -172,7 +174,7 @@ def test_errors_of_sqlite_say_whether_waiting_may_help(tmp_path: Path, code: int
     ],
 )
 async def test_errors_of_a_file_system_say_whether_waiting_may_help(tmp_path: Path, number: int, retry: bool) -> None:
-    async with FilesystemKVS(tmp_path) as store:
+    async with FilesystemKVS(tmp_path, retry_timeout=0) as store:
         await store.set('k', 1)
 
         def fail(step: ChangeStep) -> None:
@@ -185,7 +187,7 @@ async def test_errors_of_a_file_system_say_whether_waiting_may_help(tmp_path: Pa
 
 
 async def test_a_lock_that_another_process_holds_may_be_tried_again(tmp_path: Path) -> None:
-    async with FilesystemKVS(tmp_path) as store:
+    async with FilesystemKVS(tmp_path, retry_timeout=0) as store:
         await store.set('k', 1)
         store.directory.lock.seconds = 0.01
         with Directory(str(tmp_path)).write_locked(), pytest.raises(StoreUnavailable, match='held by') as caught:
