@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +16,16 @@ from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
 
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stores.redis.client import client_of, cluster_of
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
 from learning_observer_kvs.stores.redis.errors import LOST, REFUSALS, ReplyLost, is_loss, unavailable
+
+_CURSOR = re.compile(r'(.* )?[0-9]{1,20}', re.ASCII)
+"""A cursor of a server; in a cluster behind the name of its node."""
 
 
 class RedisConnection:
@@ -163,8 +168,11 @@ class RedisConnection:
             The page, and the cursor of the next one; ``None`` at the end.
 
         Raises:
+            InvalidKey: the cursor is not one of a page.
             StoreUnavailable, Overloaded: no answer, or the server refuses.
         """
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
+            raise InvalidKey(f'{display_key(cursor)} is not the cursor of a page of Redis keys.')
         options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
         if self.clustered:
             return await self.cluster_client().scan(cursor, *options)
