@@ -42,7 +42,12 @@ class Request(NamedTuple):
     @property
     def key(self) -> Any:
         """A key that no other request has, if it is text."""
-        return f'{self.number}:{self.text}' if isinstance(self.text, str) and self.text else self.text
+        return self.prefix if self.text != '' else ''
+
+    @property
+    def prefix(self) -> Any:
+        """A prefix that the keys of no other request begin with, if it is text."""
+        return f'{self.number}:{self.text}' if isinstance(self.text, str) else self.text
 
 
 class Unreadable:
@@ -90,10 +95,10 @@ CALLS: dict[str, Callable[[Store, Request], Coroutine[Any, Any, Any]]] = {
     'update that raises': lambda store, request: store.update(request.key, _raise),
     'compare_and_set': lambda store, request: store.compare_and_set(request.key, request.value, 1),
     'commit': lambda store, request: store.commit({}, {request.key: request.value}),
-    'keys': lambda store, request: store.keys(request.key),
-    'scan': lambda store, request: store.scan(request.key),
+    'keys': lambda store, request: store.keys(request.prefix),
+    'scan': lambda store, request: store.scan(request.prefix),
     'cursor': lambda store, request: _cursor(store, request),
-    'dump': lambda store, request: store.dump(prefix=request.key),
+    'dump': lambda store, request: store.dump(prefix=request.prefix),
     'event': _event,
     'event of a worker': lambda store, request: _process(store, request.key, request.value),
 }
