@@ -52,8 +52,8 @@ def convert(option: Option, value: Any) -> Any:
         value: any value that settings can hold.
 
     Returns:
-        The number, boolean, plain text or null that a ``RawText`` spells; any other value, and text that the option rejects,
-        unchanged.
+        The number, boolean, plain text or null that a ``RawText`` spells; any other value, and text that the option
+        rejects, unchanged.
     """
     if not isinstance(value, RawText) or isinstance(value, UnsetVariable):
         return value
@@ -80,7 +80,8 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
         value: any value that settings can hold, converted.
 
     Returns:
-        ``None`` if it does, as every option accepts its default; otherwise the message and the hint of a :class:`~learning_observer_kvs.problems.Problem`.
+        ``None`` if it does, as every option does its default; otherwise the message and the hint of a
+        :class:`~learning_observer_kvs.problems.Problem`.
     """
     if isinstance(value, UnsetVariable) or _is_default(option, value):
         return None
