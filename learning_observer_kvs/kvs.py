@@ -25,7 +25,7 @@ from learning_observer_kvs.prestartup import register_startup_check
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.closing import close_stores
+from learning_observer_kvs.stores.closing import close_connections, close_stores
 from learning_observer_kvs.stores.configured import make_store, parse_settings
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS, clear
@@ -225,8 +225,9 @@ class KVSRouter:
         Raises:
             Exception: the first error of a store; the others are closed all the same.
         """
-        closing = close_stores(self._made().values(), self._connections.to_close())
+        closing = close_stores(self._made().values())
         outcome, _ = await asyncio.gather(closing, self._retired.close(), return_exceptions=True)
+        await close_connections(self._connections.to_close())
         if isinstance(outcome, BaseException):
             raise outcome
 

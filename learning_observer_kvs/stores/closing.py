@@ -12,44 +12,50 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 
 log = logging.getLogger('learning_observer_kvs')
 
-CLOSING = CLOSE_TIMEOUT + 1.0
-"""Seconds that closing takes at most: those in which stores finish what is under way, and one for what is left."""
+CLOSING = CLOSE_TIMEOUT + 1.5
+"""Seconds that closing takes at most: those in which stores finish what is under way, and the rest for connections."""
 
 CLOSING_CONNECTIONS = 0.5
-"""Seconds of those that are kept for the connections."""
+"""Seconds in which connections are closed."""
 
 LOGGED_AFTER = 1.0
 """Seconds after which a line says what closing waits for."""
 
 
-async def close_stores(stores: Iterable[Store], connections: Iterable[RedisConnection] = ()) -> None:
-    """Flush and close stores at the same time, and then their connections, in ``CLOSING`` seconds at most.
+async def close_stores(stores: Iterable[Store]) -> None:
+    """Flush and close stores at the same time, in somewhat less than ``CLOSING`` seconds.
 
     A store that takes longer is given up, which is logged; it can be used like one that was not closed. So can all of
     them if this is cancelled.
 
     Args:
         stores: the stores.
-        connections: connections that no other store uses.
 
     Raises:
-        Exception: the first error of a store; the others, and the connections, are closed all the same.
+        Exception: the first error of a store; the others are closed all the same.
     """
     tasks = {_start(store.close()): store for store in dict.fromkeys(stores)}
     try:
         if waiting := await _unfinished(tasks, LOGGED_AFTER):
             log.warning('Closing waits for %s.', _listed(tasks[task] for task in waiting))
-        if waiting := await _unfinished(waiting, CLOSING - CLOSING_CONNECTIONS - LOGGED_AFTER):
-            log.error('Closing gives up after %g s: %s.', CLOSING, _listed(tasks[task] for task in waiting))
+        if waiting := await _unfinished(waiting, CLOSING - 2 * CLOSING_CONNECTIONS - LOGGED_AFTER):
+            log.error('Closing gives up waiting for %s.', _listed(tasks[task] for task in waiting))
     except asyncio.CancelledError:
         _cancel(tasks)
         raise
     _cancel(waiting)
-    closing = [_start(connection.close()) for connection in dict.fromkeys(connections)]
-    _cancel(await _unfinished([*closing, *waiting], CLOSING_CONNECTIONS))
-    for task in [*tasks, *closing]:
+    for task in tasks:
         if error := _error_of(task):
             raise error
+
+
+async def close_connections(connections: Iterable[RedisConnection]) -> None:
+    """Close connections at the same time, in ``CLOSING_CONNECTIONS`` seconds at most.
+
+    Args:
+        connections: connections that no store uses any more.
+    """
+    _cancel(await _unfinished([_start(each.close()) for each in dict.fromkeys(connections)], CLOSING_CONNECTIONS))
 
 
 def _start(closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

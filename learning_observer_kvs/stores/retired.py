@@ -9,7 +9,7 @@ from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.closing import close_stores
+from learning_observer_kvs.stores.closing import close_connections, close_stores
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 
 log = logging.getLogger('learning_observer_kvs')
@@ -81,8 +81,7 @@ class RetiredStores:
         except RuntimeError:
             self._waiting.append(group)
             return
-        connections = [connection for connection in group.values() if connection is not None]
-        task = loop.create_task(close_stores(group, connections))
+        task = loop.create_task(_close(group))
         self._tasks[task] = group
         task.add_done_callback(self._on_closed)
 
@@ -93,3 +92,10 @@ class RetiredStores:
         elif error := task.exception():
             listed = ', '.join(map(repr, group))
             log.error('%s was replaced or removed, and could not be closed: %s', listed, error, exc_info=error)
+
+
+async def _close(group: Group) -> None:
+    try:
+        await close_stores(group)
+    finally:
+        await close_connections(connection for connection in group.values() if connection is not None)
