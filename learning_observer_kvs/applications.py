@@ -24,12 +24,15 @@ class Applications:
         self.ended = False
         self._running: dict[object, _Running] = {}
 
-    def join(self, application: object, settings: Settings) -> None:
+    def join(self, application: object, settings: Settings) -> bool:
         """Let an application use the router, from now on until :meth:`leave`.
 
         Args:
             application: the application.
             settings: its settings.
+
+        Returns:
+            Whether others run already, so that the router is filled.
 
         Raises:
             StartupCheck: another application runs with other settings.
@@ -44,7 +47,9 @@ class Applications:
                     'stores of its own with learning_observer_kvs.setup(app, config, router=KVSRouter()), or start it '
                     'when the other one has ended.'
                 )
+        is_shared = bool(self._running)
         self._running[application] = _Running(asyncio.get_running_loop(), read_settings(settings))
+        return is_shared
 
     def leave(self, application: object) -> bool:
         """End the use of the router by an application.

@@ -23,7 +23,7 @@ from learning_observer_kvs import debug, settings
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
 from learning_observer_kvs.kvs import KVS, KVSRouter, checked, kvs_live_check, kvs_startup_check
-from learning_observer_kvs.prestartup import run_startup_checks_and_init
+from learning_observer_kvs.prestartup import Hook, run_startup_checks_and_init
 from learning_observer_kvs.problems import Problem, raise_on_errors, report
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
@@ -156,24 +156,22 @@ async def leave(app: web.Application) -> None:
 async def _start(app: web.Application, config: settings.Source | None, pages: debug.Pages, router: KVSRouter) -> None:
     try:
         loaded = settings.settings if config is None else settings.read_settings(config)
-        router.applications.join(app, loaded)
-        if router is KVS:
-            if config is not None:
-                settings.load_settings(loaded)
-            await run_startup_checks_and_init()
-        else:
-            await run_startup_checks_and_init(_checks_of(router, None if config is None else loaded))
+        is_shared = router.applications.join(app, loaded)
+        if router is KVS and config is not None:
+            settings.load_settings(loaded)
+        is_filled = is_shared or (router is not KVS and config is None)
+        await run_startup_checks_and_init(_checks_of(router, loaded, is_filled))
         authorize = app.get(AUTHORIZE_KEY) or _authorize_of(loaded)
     except StartupCheck as failure:
         raise _failed(failure) from failure
     pages.open(authorize, loaded)
 
 
-def _checks_of(router: KVSRouter, loaded: settings.Settings | None) -> dict[Callable[[], Any], Callable[[], Any]]:
-    """The checks of an application's own router, in place of those of the program's."""
+def _checks_of(router: KVSRouter, loaded: settings.Settings, is_filled: bool) -> dict[Hook, Hook]:
+    """The checks of an application's router, in place of those that fill and check the program's."""
 
     def startup_check() -> None:
-        if loaded is not None:
+        if not is_filled:
             router.configure(checked(loaded))
 
     async def live_check() -> None:
