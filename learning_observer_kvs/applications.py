@@ -24,6 +24,26 @@ class Applications:
         self.ended = False
         self._running: dict[object, _Running] = {}
 
+    def check(self, settings: Settings) -> None:
+        """Check that an application with some settings can use the router.
+
+        Args:
+            settings: its settings.
+
+        Raises:
+            StartupCheck: another application runs with other settings.
+        """
+        self._forget_closed()
+        for running in self._running.values():
+            if different := _differences(running.settings, settings):
+                listed = ', '.join(different[:DIFFERENCES]) + (', …' if len(different) > DIFFERENCES else '')
+                raise StartupCheck(
+                    'The key-value store cannot start: another application of this process is running with other '
+                    f'settings, and both would use the same stores. They differ in {listed}. Give this application '
+                    'stores of its own with learning_observer_kvs.setup(app, config, router=KVSRouter()), or start it '
+                    'when the other one has ended.'
+                )
+
     def join(self, application: object, settings: Settings) -> bool:
         """Let an application use the router, from now on until :meth:`leave`.
 
@@ -37,16 +57,7 @@ class Applications:
         Raises:
             StartupCheck: another application runs with other settings.
         """
-        self._forget_closed()
-        for running in self._running.values():
-            if different := list(_differences(running.settings, settings)):
-                listed = ', '.join(different[:DIFFERENCES]) + (', …' if len(different) > DIFFERENCES else '')
-                raise StartupCheck(
-                    'The key-value store cannot start: another application of this process is running with other '
-                    f'settings, and both would use the same stores. They differ in {listed}. Give this application '
-                    'stores of its own with learning_observer_kvs.setup(app, config, router=KVSRouter()), or start it '
-                    'when the other one has ended.'
-                )
+        self.check(settings)
         is_shared = bool(self._running)
         self._running[application] = _Running(asyncio.get_running_loop(), read_settings(settings))
         return is_shared

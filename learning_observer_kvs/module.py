@@ -106,6 +106,7 @@ def kvs_startup_check() -> bool:
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
         if loaded != settings.settings or runtime.kvs.KVS is not KVS or KVS.applications.ended:
+            KVS.applications.check(loaded)
             settings.load_settings(loaded)
             # In another thread, because this thread's loop may be running, as in a notebook.
             with ThreadPoolExecutor(1) as thread:
