@@ -153,10 +153,13 @@ class Batch:
         try:
             if internal is not False:
                 text = json_codec.encode(internal)
+                if text == self.text:
+                    text = self.text  # it did not change, so it need not be written
             elif text is None:
                 text = event.null_text  # a fresh key is there from its first event on; the roster finds students by it
             if external is not False:
-                external_text = json_codec.encode(external)
+                # Many reducers return one object twice; its text is encoded, kept and sent once.
+                external_text = text if external is internal else json_codec.encode(external)
         except InvalidValue:
             for key, value in ((internal_key, internal), (external_key, external)):
                 encode(key, value)  # the same, with a message that names the key

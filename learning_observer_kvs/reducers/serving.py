@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from contextvars import Context
 from time import monotonic
 from types import coroutine
@@ -34,6 +34,19 @@ class EventQueue:
     def __init__(self, on_ready: Callable[[str, EventQueue], None]) -> None:
         self.on_ready = on_ready
         self.events: deque[Event] = deque()
+
+    def take(self, limit: int) -> tuple[list[Event], EventQueue | None]:
+        """Take the events that came first.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            The events, and the queue if there are more.
+        """
+        if len(self.events) <= limit:
+            return list(self.events), None
+        return [self.events.popleft() for _ in range(limit)], self
 
     def granted(self, key: str) -> None:
         """Have the events served.
@@ -61,7 +74,7 @@ class QueueServer:
 
     def __init__(
         self,
-        serve: Callable[[str, EventQueue], Coroutine[Any, Any, None]],
+        serve: Callable[[str, EventQueue], Awaitable[None]],
         abandon: Callable[[str, EventQueue, BaseException], None],
     ) -> None:
         self._serve = serve

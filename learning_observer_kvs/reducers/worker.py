@@ -12,10 +12,11 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
+from typing import Any
 
 from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
@@ -62,6 +63,7 @@ class ReducerWorker:
         self._store = store
         self._encode, self._decode = store.encode, store.decode
         self._locks = store.key_locks.here()
+        self._submit = store.submitter()
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
@@ -246,21 +248,13 @@ class ReducerWorker:
     def _on_ready(self, key: str, queue: EventQueue) -> None:
         """The key is held for a queue of events now."""
         self._busy += 1
-        if all(event.is_withdrawn() for event in queue.events):
-            self._note_dequeued(key, len(queue.events))
-            self._next(key, None)
-        else:
-            self._server.add(key, queue)
+        self._server.add(key, queue)
 
-    async def _serve(self, key: str, queue: EventQueue) -> None:
+    def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
         """Reduce events that wait, and commit once."""
-        events = [queue.events.popleft() for _ in range(min(len(queue.events), MAX_BATCH))]
+        events, rest = queue.take(MAX_BATCH)
         self._note_dequeued(key, len(events))
-        rest = queue if queue.events else None
-        if all(event.is_withdrawn() for event in events):
-            self._next(key, rest)
-        else:
-            await self._process_batch(key, events, rest)
+        return self._process_batch(key, events, rest)
 
     def _note_dequeued(self, key: str, events: int) -> None:
         left = self._queued[key] - events
@@ -298,7 +292,10 @@ class ReducerWorker:
             if not isinstance(error, Exception):  # the event loop ends
                 raise
             return
-        self._commit(key, batch, rest)
+        if batch.events:
+            self._commit(key, batch, rest)
+        else:  # all were withdrawn
+            self._next(key, rest)
 
     def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
         """The event loop ends: no caller is left to wait forever."""
@@ -400,7 +397,7 @@ class ReducerWorker:
             refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         on_done = functools.partial(self._committed, key, batch, rest)
         try:
-            self._store.submit(batch.writes, {key: batch.base}, on_done, refresh)
+            self._submit(batch.writes, {key: batch.base}, on_done, refresh)
         except Exception as error:  # rejected
             self._committed(key, batch, rest, error)
 

@@ -22,7 +22,7 @@ from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
-from learning_observer_kvs.stores.types import Description, OnDone
+from learning_observer_kvs.stores.types import Description, OnDone, Submit
 
 SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
@@ -201,6 +201,10 @@ class Backend(ABC):
         task = asyncio.get_running_loop().create_task(self.commit_bytes(writes, expected))
         _COMMITS.add(task)
         task.add_done_callback(functools.partial(_task_done, on_done))
+
+    def submitter(self) -> Submit:
+        """Return :meth:`submit` for the running event loop; it is called with every event, and need not look for it."""
+        return self.submit
 
     def read_bytes_now(self, key: str) -> bytes | None:
         """Return the stored bytes of a key without waiting; only where ``IS_IMMEDIATE``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 
@@ -51,6 +51,12 @@ Outcome: TypeAlias = bool | BaseException
 
 OnDone: TypeAlias = Callable[[Outcome], None]
 """Called once with the outcome of a write, in the event loop that asked for it."""
+
+Submit: TypeAlias = Callable[
+    [Mapping[str, bytes | None], Mapping[str, bytes | None], OnDone, Collection[str]],
+    None,
+]
+"""Begins a write on condition; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`."""
 
 
 class CommonOptions(TypedDict, total=False):

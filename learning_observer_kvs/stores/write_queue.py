@@ -17,7 +17,7 @@ from typing import TypeAlias, Unpack
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import CLOSE_TIMEOUT, Store
-from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome
+from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
 
 MAX_QUEUED = 100_000
 """How many writes may wait."""
@@ -44,9 +44,9 @@ class WriteRequest:
         writes: Mapping[str, bytes | None],
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
+        refresh: Collection[str] = (),
         *,
         clear: bool = False,
-        refresh: Collection[str] = (),
     ) -> None:
         self.writes = writes
         self.expected = expected
@@ -93,7 +93,27 @@ class WriteQueue:
         self._scheduled = False
         self._idle: asyncio.Future[None] | None = None
 
-    def submit(self, request: WriteRequest) -> None:
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str] = (),
+    ) -> None:
+        """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+            on_done: called once with the outcome, in this event loop.
+            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+
+        Raises:
+            Overloaded: too many wait; this one was rejected.
+        """
+        self.add(WriteRequest(writes, expected, on_done, refresh))
+
+    def add(self, request: WriteRequest) -> None:
         """Have a request carried out.
 
         Args:
@@ -200,7 +220,11 @@ class QueuedStore(Store):
         Raises:
             Overloaded: too many writes wait; this one was rejected.
         """
-        self._write_queues.here().submit(WriteRequest(writes, expected, on_done, refresh=refresh))
+        self.submitter()(writes, expected, on_done, refresh)
+
+    def submitter(self) -> Submit:
+        """Return :meth:`submit` for the running event loop."""
+        return self._write_queues.here().submit
 
     async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         """Write all or nothing, on condition.
@@ -227,7 +251,7 @@ class QueuedStore(Store):
         """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         on_done = functools.partial(_resolve, future)
-        self._write_queues.here().submit(WriteRequest(writes, expected, on_done, clear=clear))
+        self._write_queues.here().add(WriteRequest(writes, expected, on_done, clear=clear))
         return await future
 
     async def _drain(self) -> None:

@@ -162,3 +162,46 @@ async def test_a_local_write_is_known_before_the_next_event_is_reduced(watched: 
 
     await process(watched, see)
     assert seen == [None if way in ('remove', 'clear') else 7]
+
+
+@STEPS
+async def test_a_state_that_is_returned_twice_is_encoded_once(watched: Watched, step: Any) -> None:
+    async def return_twice(state: Any) -> Any:
+        await step(1)
+        state = {'n': (state or {'n': 0})['n'] + 1}
+        return state, state
+
+    for number in (1, 2):
+        assert await process(watched, return_twice) == {'n': number}
+        writes, _ = watched.commits[-1]
+        assert writes[INTERNAL] == b'{"n":%d}' % number
+        assert writes[INTERNAL] is writes[EXTERNAL]
+
+
+@STEPS
+async def test_an_internal_state_that_did_not_change_is_not_written_again(watched: Watched, step: Any) -> None:
+    async def keep(state: Any) -> Any:
+        await step(1)
+        return 'kept', len(watched.commits)
+
+    for _ in range(2):
+        await process(watched, keep)
+    assert watched.commits == [
+        ({INTERNAL: b'"kept"', EXTERNAL: b'0'}, {INTERNAL: None}),
+        ({EXTERNAL: b'1'}, {INTERNAL: b'"kept"'}),
+    ]
+
+
+async def test_an_internal_state_that_goes_back_to_what_is_stored_is_written_when_events_share_a_commit(
+    watched: Watched,
+) -> None:
+    async def flip(state: Any) -> Any:
+        return 1 - state, state
+
+    await process(watched, flip, b'0')
+    watched.gate.clear()
+    events = [process(watched, flip) for _ in range(3)]
+    await until(lambda: len(watched.commits) == 2)
+    watched.gate.set()
+    assert await asyncio.gather(*events) == [1, 0, 1]
+    assert watched.texts == {INTERNAL: b'0', EXTERNAL: b'1'}

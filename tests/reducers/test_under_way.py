@@ -29,7 +29,7 @@ async def test_a_rejected_commit_fails_its_events_and_the_next_is_accepted(
         raise Overloaded('full')
 
     with monkeypatch.context() as patch:
-        patch.setattr(watched, 'submit', reject)
+        patch.setattr(worker_of(watched), '_submit', reject)
         async with asyncio.timeout(3):
             outcomes = await asyncio.gather(*(process(watched, count) for _ in range(3)), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ['full'] * 3

@@ -40,7 +40,7 @@ async def test_many_events_of_a_key_are_one_commit(delayed_pair: Pair, monkeypat
         commits.append(sorted(writes))
         submit(writes, *rest)
 
-    monkeypatch.setattr(store, 'submit', counting)
+    monkeypatch.setattr(worker_of(store), '_submit', counting)
     for number in range(50):
         await event(number, store)
     await store.flush()
@@ -138,7 +138,7 @@ async def test_it_is_flushed_when_the_interval_is_over(
             submit(*arguments)
             written.set()
 
-        monkeypatch.setattr(store, 'submit', noting)
+        monkeypatch.setattr(worker_of(store), '_submit', noting)
         await event(1, store)
         async with asyncio.timeout(20):
             await written.wait()

@@ -154,7 +154,7 @@ async def test_at_its_bound_of_events_a_key_is_flushed_but_not_while_the_backend
         calls.append(sorted(writes))
         submit(writes, *rest)
 
-    monkeypatch.setattr(store, 'submit', counting)
+    monkeypatch.setattr(worker_of(store), '_submit', counting)
     store.away = StoreUnavailable('gone fishing')
     for number in range(4, 10):
         await event(number, store)

@@ -138,7 +138,7 @@ async def test_those_who_wait_for_capacity_share_one_flush(delayed_pair: Pair, m
         flushes.append(sorted(writes))
         submit(writes, *rest)
 
-    monkeypatch.setattr(store, 'submit', counting)
+    monkeypatch.setattr(worker_of(store), '_submit', counting)
 
     async def count(state: Any) -> Any:
         return (state or 0) + 1, (state or 0) + 1
@@ -182,7 +182,7 @@ async def test_an_event_left_out_is_logged_also_when_its_flush_fails_at_first(
         else:
             submit(writes, expected, on_done, refresh)
 
-    monkeypatch.setattr(store, 'submit', refuse_the_second)
+    monkeypatch.setattr(worker_of(store), '_submit', refuse_the_second)
     with pytest.raises(StoreUnavailable):
         await store.flush()
     await store.flush()

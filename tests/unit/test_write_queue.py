@@ -30,7 +30,7 @@ class Backend:
 
     def submit(self, name: str, size: int = 1) -> WriteRequest:
         request = WriteRequest({name: b'x' * size}, {}, lambda outcome: self.outcomes.__setitem__(name, outcome))
-        self.queue.submit(request)
+        self.queue.add(request)
         return request
 
     def names(self) -> list[list[str]]:
