@@ -19,6 +19,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -37,10 +38,13 @@ from learning_observer_kvs import debug, plugin, prestartup, settings
 from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.problems import raise_on_errors
+from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
-from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
+from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
+from learning_observer_kvs.stream_analytics.registry import shared_names
 
 NAME = 'Key-value store'
 """The module's name, which the runtime requires of every module that it loads."""
@@ -105,6 +109,7 @@ def kvs_startup_check() -> bool:
             _restore_runtime()
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
+        _check_names()
         if loaded != settings.settings or runtime.kvs.KVS is not KVS or KVS.applications.ended:
             KVS.applications.check(loaded)
             settings.load_settings(loaded)
@@ -176,7 +181,11 @@ def kvs_pipeline(
         scope = runtime.stream_analytics.helpers.Scope([runtime.stream_analytics.helpers.KeyField.STUDENT])
 
     def decorator(func: Any) -> Any:
-        original = _originals['kvs_pipeline'](null_state, scope, module_override, qualname_override)(func)
+        @functools.wraps(func)
+        async def renamed(event: Any, state: Any) -> Any:  # the runtime's decorator renames what it is given
+            return await func(event, state)
+
+        original = _originals['kvs_pipeline'](null_state, scope, module_override, qualname_override)(renamed)
         return replacement_of(original, func, null_state, scope)
 
     return decorator
@@ -191,14 +200,16 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
 
     Args:
         original: the pipeline that the runtime made. Connections use it while the default store is not one of ours.
+            Its name is the reducer's name in keys.
         func: the undecorated reducer.
         null_state: the state that a new key starts with.
         scope: fields, as the runtime's classes.
 
     Returns:
-        The pipeline, with an attribute ``kvs_plugin``. Where ours could not do what the reducer's author relies on, it
-        is the original: the scope has a field that is neither the student nor a field of the event, or the null state
-        is not a JSON value.
+        The pipeline, with an attribute ``kvs_plugin``. An error that it raises notes which states the event did not
+        reach, for the error file that the runtime writes. Where ours could not do what the reducer's author relies
+        on, it is the original: the scope has a field that is neither the student nor a field of the event, or the
+        null state is not a JSON value.
     """
 
     @functools.wraps(func)
@@ -212,14 +223,15 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
     try:
         fields = Scope(map(_field, scope))
         strict_pipeline, lenient_pipeline = (
-            helpers.kvs_pipeline(null_state, fields)(each) for each in (reducer, lenient)
+            helpers.kvs_pipeline(null_state, fields, original.__module__, original.__qualname__)(each)
+            for each in (reducer, lenient)
         )
     except (KVSError, AttributeError):
         return original
 
     @functools.wraps(original)
-    async def pipeline(metadata: Any = None) -> Any:
-        router = runtime.kvs.KVS
+    async def pipeline(metadata: Any = None, *, router: Any = None) -> Any:
+        router = runtime.kvs.KVS if router is None else router
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await original(metadata)
         process_strictly = await strict_pipeline(metadata, router=router)
@@ -227,14 +239,40 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
 
         async def process_event(event: Any, event_fields: Any = None) -> Any:
             try:
-                return await process_strictly(event, event_fields)
-            except InvalidValue:  # neither state was changed
-                return await process_leniently(event, event_fields)
+                try:
+                    return await process_strictly(event, event_fields)
+                except InvalidValue:  # neither state was changed
+                    return await process_leniently(event, event_fields)
+            except Exception as error:
+                with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
+                    failed, _ = process_strictly.keys(event_fields)
+                    error_file.annotate(error, failed, _keys_after(pipeline, metadata, event))
+                raise
 
         return process_event
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
     return pipeline
+
+
+def _keys_after(pipeline: Any, metadata: Any, event: Any) -> list[str]:
+    """The internal keys of the reducers that the runtime leaves out where this one raises: those that come after it.
+
+    As the runtime does, without those whose scope has a field that the event lacks.
+    """
+    entries = runtime.stream_analytics.REDUCER_MODULES[metadata['source']]
+    position = [entry['reducer'] for entry in entries].index(pipeline)
+    keys = []
+    for entry in entries[position + 1 :]:
+        values: dict[KeyField | EventField, Any] = {}
+        for field in map(_field, entry['scope']):
+            if isinstance(field, EventField) and field.event in event['client']:
+                values[field] = event['client'][field.event]
+            elif field is KeyField.STUDENT:
+                values[field] = metadata['auth']['safe_user_id'] if 'auth' in metadata else helpers.GUEST
+        if len(values) == len(entry['scope']):
+            keys.append(helpers.make_key(entry['reducer'], values, KeyStateType.INTERNAL))
+    return keys
 
 
 def _through_json(results: Any) -> Any:
@@ -279,9 +317,31 @@ def _inner_codes(code: CodeType) -> list[CodeType]:
 
 
 def init_stream_analytics() -> None:
-    """Replace the runtime's ``stream_analytics.init``, which collects the reducers of all modules."""
+    """Replace the runtime's ``stream_analytics.init``, which collects the reducers of all modules.
+
+    Raises:
+        RuntimeStartupCheck: two different reducers have one name and scope.
+    """
+    try:
+        _check_names()
+    except StartupCheck as failure:
+        raise RuntimeStartupCheck(str(failure), failure.problems) from None
     replace_reducers()
     _originals['init']()
+
+
+def _check_names() -> None:
+    """Raise a ``StartupCheck`` if two different reducers of the modules would share their states."""
+    listed = (
+        (
+            helpers.fully_qualified_function_name(entry['function']),
+            [field.name for field in entry.get('scope') or ()],
+            entry['function'],
+        )
+        for entry in runtime.module_loader.REDUCERS
+        if isinstance(entry['function'], FunctionType)
+    )
+    raise_on_errors(shared_names(listed))
 
 
 # The server

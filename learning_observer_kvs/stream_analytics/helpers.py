@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import ScopeFieldError
@@ -23,8 +23,8 @@ from learning_observer_kvs.stream_analytics.keys import (
     make_key,
     make_key_from_json,
     parse_key,
-    register_reducer,
 )
+from learning_observer_kvs.stream_analytics.registry import register_reducer
 
 __all__ = [
     'EventField',
@@ -76,6 +76,17 @@ class ProcessEvent(Protocol):
         """
         ...
 
+    def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
+        """Return the keys of the internal and the external state that an event goes to.
+
+        Args:
+            event_fields: as for the call.
+
+        Raises:
+            InvalidKey: a field's value makes a key that no store accepts.
+        """
+        ...
+
 
 class Pipeline(Protocol):
     """A decorated reducer: awaited once for each connection, it returns what processes the connection's events."""
@@ -118,10 +129,11 @@ def kvs_pipeline(
         null_state: the internal state that a new key starts with, any JSON value; each key gets a copy.
         scope: the fields that the state is kept by; by default one state for each student.
         module_override: the module's name in keys, where the function's own does not fit (in a notebook, for example).
-        qualname_override: the function's name in keys, likewise.
+        qualname_override: the function's name in keys, likewise. The function itself keeps its name.
 
     Returns:
-        A decorator, which makes a :class:`Pipeline` of a reducer.
+        A decorator, which makes a :class:`Pipeline` of a reducer. It never refuses a name: a second, different function
+        of the same name is logged.
 
     Raises:
         ScopeFieldError: the scope has a field that the server cannot fill in from an event.
@@ -137,11 +149,10 @@ def kvs_pipeline(
     null_text = json_codec.encode(null_state)
 
     def decorator(func: Reducer) -> Pipeline:
-        if qualname_override is not None:
-            func.__qualname__ = qualname_override
-        if module_override is not None:
-            func.__module__ = module_override
-        register_reducer(fully_qualified_function_name(func))
+        module = func.__module__ if module_override is None else module_override
+        qualname = func.__qualname__ if qualname_override is None else qualname_override
+        reducer_name = f'{module}.{qualname}'
+        register_reducer(reducer_name, func)
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
@@ -150,13 +161,16 @@ def kvs_pipeline(
             if by_student and metadata is not None and 'auth' in metadata:
                 student = metadata['auth']['safe_user_id']
 
+            def values_of(event_fields: Mapping[str, Any] | None) -> tuple[str, ...]:
+                return tuple([str((event_fields or {}).get(name)) for name in names])
+
             def keys_of(values: tuple[str, ...]) -> tuple[str, str]:
                 key_dict: dict[KeyField | EventField, Any] = dict(zip(event_fields_of_scope, values, strict=True))
                 if by_student:
                     key_dict[KeyField.STUDENT] = student
                 return (
-                    make_key(func, key_dict, KeyStateType.INTERNAL),
-                    make_key(func, key_dict, KeyStateType.EXTERNAL),
+                    make_key(reducer_name, key_dict, KeyStateType.INTERNAL),
+                    make_key(reducer_name, key_dict, KeyStateType.EXTERNAL),
                 )
 
             # Nearly all events of a connection are of one document, so the last keys are reused.
@@ -168,15 +182,18 @@ def kvs_pipeline(
                 nonlocal last_values, last_keys
                 if names:
                     try:
-                        values = tuple([str((event_fields or {}).get(name)) for name in names])
+                        values = values_of(event_fields)
                         if values != last_values:
                             last_values, last_keys = values, keys_of(values)
                     except Exception as error:
                         return _raise(error)  # where it is awaited: the caller may have the events of others at hand
                 return worker().process(*last_keys, functools.partial(func, event), null_text)
 
-            return process_event
+            process_event.keys = lambda event_fields=None: keys_of(values_of(event_fields))  # type: ignore[attr-defined]
+            return cast(ProcessEvent, process_event)
 
+        # The pipeline alone: another one may be made of the same function.
+        pipeline.__module__, pipeline.__qualname__ = module, qualname
         return pipeline
 
     return decorator

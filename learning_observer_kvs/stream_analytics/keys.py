@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from learning_observer_kvs.errors import InvalidKey
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
+from learning_observer_kvs.stream_analytics.registry import reducer_names
 
 Fields = Mapping[KeyField | EventField, Any]
 
@@ -126,7 +127,7 @@ def make_key_from_json(js: Mapping[str, Any], sources: Collection[str] | None = 
     Raises:
         InvalidKey: an unknown source or field, or a value that is neither text nor a number.
     """
-    known = _REDUCERS if sources is None else sources
+    known = reducer_names() if sources is None else sources
     source = js.get('source')
     if not isinstance(source, str) or source not in known:
         names = ', '.join(sorted(known)) or 'none yet: import the modules that define them'
@@ -154,36 +155,33 @@ def _field(name: object) -> KeyField | EventField:
     raise InvalidKey(f'{name!r} is not a field of a key. There are: {names}.')
 
 
-_REDUCERS: set[str] = set()
-
-
-def register_reducer(name: str) -> None:
-    """Record that a reducer exists, for :func:`make_key_from_json` and :func:`is_reducer`.
-
-    Args:
-        name: its fully qualified name.
-    """
-    _REDUCERS.add(name)
-
-
-def is_reducer(name: str) -> bool:
-    """Return whether a reducer was decorated in this process.
-
-    Args:
-        name: its fully qualified name.
-
-    Returns:
-        Whether :func:`register_reducer` was called with it.
-    """
-    return name in _REDUCERS
-
-
 class ReducerKey(NamedTuple):
     """The parts of a reducer key; ``fields`` maps field names (``STUDENT``, ``EventField.doc_id``) to values."""
 
     state_type: KeyStateType
     source: str
     fields: dict[str, str]
+
+
+_REPLAYED = 'Replayed,'
+
+
+def replayed_key(internal_key: str) -> str:
+    """Return the key that lists the failed events which were replayed to a reducer's states.
+
+    Args:
+        internal_key: the key of the internal state.
+    """
+    return _REPLAYED + internal_key.partition(',')[2]
+
+
+def state_key(key: str) -> str:
+    """Return the internal key of the states that a key of :func:`replayed_key` belongs to.
+
+    Args:
+        key: any key; others are returned as they are.
+    """
+    return f'Internal,{key.removeprefix(_REPLAYED)}' if key.startswith(_REPLAYED) else key
 
 
 _STATE_TYPES = {state_type.name.capitalize(): state_type for state_type in KeyStateType}

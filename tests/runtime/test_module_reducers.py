@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 import pytest
 
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.runtime_host import ORDERS, ROOT, STUB, Host
 
 FEED = """
@@ -138,3 +143,69 @@ say(asyncio.run(main()))
         STUB,
     )
     assert said == {'pastes': 2, 'longest': 40}
+
+
+INTERRUPTED = """
+EVENTS = [{'number': n, 'word': f'w{n}', **({'doc_id': f'd{n % 2}'} if n % 3 else {})} for n in range(12)]
+
+async def main():
+    async with served(start()) as server:
+        from learning_observer_kvs.errors import StoreUnavailable
+        from learning_observer_kvs.kvs import KVS
+        from learning_observer_kvs.reducers import worker_of
+        submit, away = KVS().submit, StoreUnavailable('away, for all events at once')
+
+        def submit_or_fail(writes, expected, on_done, refresh=()):
+            if any(FAILS in key for key in expected):
+                raise away
+            return submit(writes, expected, on_done, refresh)
+
+        async def feed(events):
+            await asyncio.gather(*(server.feed(student, events) for student in ('bob', 'ann')))
+
+        await feed(EVENTS[:4])
+        worker_of(KVS())._submit = submit_or_fail
+        await feed(EVENTS[4:8])
+        worker_of(KVS())._submit = submit
+        await feed(EVENTS[8:])
+
+asyncio.run(main())
+say(None)
+"""
+
+REPLAY = """
+from learning_observer_kvs.cli.main import main
+main(['replay', 'logs', '-r', 'host_writing.reducers', '-r', 'host_writing.reducers:often_none', '--json'])
+"""
+
+
+@pytest.mark.parametrize('fails', ['reducers.count', 'reducers.words', 'essays.now_and_then', 'reducers.moments'])
+def test_a_replay_of_error_files_gives_events_to_the_reducers_that_missed_them(host: Host, fails: str) -> None:
+    async def state() -> dict[str, Any]:
+        async with SQLiteKVS(host.folder / fails, name='default') as store:
+            found: dict[str, Any] = await store.dump(prefix='Internal,')
+            return found
+
+    def replay() -> dict[str, Any]:
+        ended = host.end(REPLAY, creds)
+        report: dict[str, Any] = json.loads(ended.stdout)
+        assert (report['failures'], report['unmarked'], report['other_reducers']) == ([], [], {}), ended.stderr
+        return report
+
+    creds = f'kvs: {{default: {{type: sqlite, path: {fails}}}}}\n'
+    host.run(f'FAILS = {fails!r}\n' + INTERRUPTED, creds)
+    events = {student: [4, 5, 6, 7] for student in ('bob', 'ann')}
+    if fails == 'reducers.words':  # which the server does not give events without a document
+        events = {student: [4, 5, 7] for student in ('bob', 'ann')}
+    first, second = replay(), replay()
+    assert first['files'] == sum(map(len, events.values()))
+    assert (second['replayed'], second['already_replayed']) == (0, first['replayed'])
+    found = asyncio.run(state())
+    for student in ('bob', 'ann'):
+        assert found[f'Internal,host_writing.reducers.count,STUDENT:{student}'] == {'count': 12}
+        words = [
+            found[f'Internal,host_writing.reducers.words,EventField.doc_id:d{n},STUDENT:{student}']['words']
+            for n in range(2)
+        ]
+        assert words == [{f'w{n}': 1 for n in range(12) if n % 3 and n % 2 == odd} for odd in range(2)]
+        assert found[f'Internal,essays.now_and_then,STUDENT:{student}'] is None, 'as after every third event'

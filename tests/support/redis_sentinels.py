@@ -17,12 +17,19 @@ from tests.support.redis_server import RedisServer, free_port, until
 
 SERVICE = 'class'
 
+HELD_BACK = 10_000
+"""Milliseconds for which a master holds writes back; the Sentinels make it a replica some time later."""
+
 
 class Sentinels:
-    """A context manager: starts them all, and stops them."""
+    """A context manager: starts them all, and stops them.
 
-    def __init__(self) -> None:
-        quick = ('--repl-diskless-sync-delay', '0')
+    Args:
+        arguments: options of the master and its replica.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        quick = ('--repl-diskless-sync-delay', '0', *arguments)
         self.master = RedisServer(*quick)
         self.replica = RedisServer(*quick, '--replicaof', '127.0.0.1', str(self.master.port))
         self.ports = [free_port() for _ in range(3)]
@@ -37,6 +44,30 @@ class Sentinels:
         """Kill the master, and wait until the Sentinels have made the replica the master."""
         self.master.stop()
         until(lambda: all(self._state(port)['port'] == self.replica.port for port in self.ports), 'a new master')
+
+    def tolerate(self, milliseconds: int) -> None:
+        """Set how long the master may be away before the Sentinels fail over; 300 at first.
+
+        Args:
+            milliseconds: how long.
+        """
+        for port in self.ports:
+            with Redis(host='127.0.0.1', port=port) as client:
+                client.sentinel_set(SERVICE, 'down-after-milliseconds', milliseconds)
+
+    def fail_over_without_loss(self) -> None:
+        """Make the replica the master as an operator does who wants to lose nothing.
+
+        The master holds writes back from when the replica has all that was written until clients follow the Sentinels,
+        so none is acknowledged that the new master lacks.
+        """
+        until(self._replicates, 'the replica')
+        with self.master.client() as master, Redis(host='127.0.0.1', port=self.ports[0]) as sentinel:
+            master.client_pause(HELD_BACK, all=False)
+            until(lambda: self._lag(master) == 0, 'the replica to have everything')
+            sentinel.execute_command('SENTINEL', 'FAILOVER', SERVICE)
+            until(lambda: all(self._state(port)['port'] == self.replica.port for port in self.ports), 'a new master')
+        self.master, self.replica = self.replica, self.master
 
     def __enter__(self) -> Self:
         self.master.start()
@@ -68,6 +99,10 @@ class Sentinels:
         self.replica.__exit__(kind, error, trace)
         self.master.__exit__(kind, error, trace)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _lag(self, master: Redis) -> int:
+        found = master.info('replication')
+        return int(found['master_repl_offset']) - int(found['slave0']['offset'])
 
     def _replicates(self) -> bool:
         with self.master.client() as client:

@@ -1,8 +1,9 @@
 """The names of a store's keys in Redis.
 
 On a single server the Redis key is the key, behind the prefix of its store. In a cluster it begins with a digest in
-braces, its hash tag, which decides on its slot. The digest is of the key without its ``Internal`` or ``External``: so
-the two states of a reducer share a slot and are written together, and braces in students' text mean nothing.
+braces, its hash tag, which decides on its slot. The digest is of the key without its ``Internal``, ``External`` or
+``Replayed``: so what belongs to one state of a reducer shares a slot and is written together, and braces in students'
+text mean nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ _ESCAPE_PREFIX = META_PREFIX + 'key:'
 _GLOB = re.compile(r'[*?\[\]\\^-]')
 
 _TAG_DIGITS = 16
+
+_SHARING = ('Internal', 'External', 'Replayed')
+"""The first words of keys that share a slot: a reducer's states, and the list of events that were replayed to them."""
 
 
 def decode(redis_key: bytes) -> str | None:
@@ -166,7 +170,7 @@ def slot_of(redis_key: str) -> int:
 
 def _hash_tag(key: str) -> str:
     kind, comma, rest = key.partition(',')
-    shared = rest if comma and kind in ('Internal', 'External') else key
+    shared = rest if comma and kind in _SHARING else key
     return hashlib.blake2b(shared.encode(), digest_size=_TAG_DIGITS // 2).hexdigest()
 
 
