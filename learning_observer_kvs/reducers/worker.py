@@ -35,7 +35,7 @@ from learning_observer_kvs.stores.key_locks import (
     Holder,
     current_holder,
 )
-from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.keys import check_key, display_key
 from learning_observer_kvs.stores.overlay import NOTHING, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
@@ -308,7 +308,7 @@ class ReducerWorker(PlainOverlay):
         return None if text is None else Batch(text, True)
 
     async def _read(self, key: str, deadline: float, attempt: int = 0) -> Batch:
-        [text] = await self._store.read_until(deadline, [key])
+        [text] = await self._store.read_until(deadline, [check_key(key)])
         if text is not None:
             self._store.decode(key, text)  # what is corrupt is reported with its key and location
         return Batch(text, False, attempt)

@@ -22,7 +22,7 @@ from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import Hold
-from learning_observer_kvs.stores.keys import check_key
+from learning_observer_kvs.stores.keys import check_key, check_prefix
 from learning_observer_kvs.stores.pacing import MAX_TRIES, TIME_SLICE, pause
 from learning_observer_kvs.stores.types import MISSING, Description, Page
 
@@ -121,6 +121,7 @@ class Store(Backend):
             prefix: any text; no character has a special meaning.
 
         Raises:
+            InvalidKey: no key can begin so.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         found: list[str] = []
@@ -143,13 +144,17 @@ class Store(Backend):
 
         Raises:
             ValueError: the limit is below 1.
+            InvalidKey: no key can begin so, or the cursor is not one of this store.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if limit < 1:
             raise ValueError(f'limit is {limit}; it must be 1 or more.')
-        new = await self._unwritten_keys(prefix) if cursor is None else []
+        prefix = check_prefix(prefix)
+        if cursor is not None:
+            cursor = check_prefix(cursor, 'cursor')
+        new = set(await self._unwritten_keys(prefix)) if cursor is None else set()
         keys, following = await self._scan_until(prefix, cursor, limit)
-        return Page(new + [key for key in keys if key not in new] if new else keys, following)
+        return Page([*new, *(key for key in keys if key not in new)] if new else keys, following)
 
     async def describe(self, key: str) -> Description | None:
         """Return what the backend knows of a key.
@@ -180,6 +185,7 @@ class Store(Backend):
             Without a file a dict; with one the number of entries written.
 
         Raises:
+            InvalidKey: no key can begin with the prefix.
             CorruptValue: what is stored under a key is not JSON.
             InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
             DumpFileError: the file cannot be written.
@@ -420,6 +426,7 @@ class Store(Backend):
 
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
         """The keys that begin with a prefix, each once, as this process knows them: nothing needs to be written."""
+        prefix = check_prefix(prefix)
         pending = self.overlay().pending_keys(prefix)
         if pending:
             yield list(pending)

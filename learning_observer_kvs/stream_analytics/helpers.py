@@ -183,9 +183,12 @@ def kvs_pipeline(
             def process_event(event: Any, event_fields: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, JSON]:
                 nonlocal last_values, last_keys
                 if names:
-                    values = values_of(event_fields)
-                    if values != last_values:
-                        last_values, last_keys = values, keys_of(values)
+                    try:
+                        values = values_of(event_fields)
+                        if values != last_values:
+                            last_values, last_keys = values, keys_of(values)
+                    except Exception as error:
+                        return _raise(error)  # where it is awaited: the caller may have the events of others at hand
                 deadline = deadline_of(event, func, store.retry_timeout)
                 return worker().process(*last_keys, functools.partial(func, event), null_text, deadline)
 
@@ -197,6 +200,10 @@ def kvs_pipeline(
         return pipeline
 
     return decorator
+
+
+async def _raise(error: Exception) -> JSON:
+    raise error
 
 
 def student_event_reducer(
