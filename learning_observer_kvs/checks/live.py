@@ -68,7 +68,8 @@ async def _health_check(store: Store, limit: float) -> list[Problem]:
             return [Problem('KVS.E019', '', 'type', message, 'Check that it runs and can be reached.')]
         except KVSError as error:
             if monotonic() >= deadline or not await _is_loading(store, limit):
-                option = next((option.name for option in store.OPTIONS if option.kind == 'path'), 'type')
+                paths = (o.name for o in store.OPTIONS if o.kind == 'path' and o not in store.COMMON)
+                option = next(paths, 'type')
                 return [Problem('KVS.E018', '', option, 'does not work', str(error))]
         if not is_logged:
             is_logged = True

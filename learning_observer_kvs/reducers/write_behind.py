@@ -19,7 +19,7 @@ from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
 from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut
-from learning_observer_kvs.reducers.pending import FORGOTTEN, Pending, PendingStates, ended
+from learning_observer_kvs.reducers.pending import FORGOTTEN, Pending, PendingStates, ended, log_kept
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
@@ -372,8 +372,7 @@ class WriteBehindWorker(ReducerWorker):
         try:
             found = await self._read(key, deadline_after(self._store.retry_timeout))
         except Exception as error:
-            unclear = error if isinstance(error, WriteUnclear) else WriteUnclear(str(error))
-            self._committed(key, batch, rest, unclear)
+            self._committed(key, batch, rest, error if isinstance(error, WriteUnclear) else WriteUnclear(str(error)))
             return
         applied = pending.unclear.get(found.text)
         doubtful = max(pending.unclear.values(), default=0)
@@ -402,12 +401,7 @@ class WriteBehindWorker(ReducerWorker):
     def _put_back(self, key: str, pending: Pending, error: BaseException) -> None:
         """It could not be written: kept, and tried again after the interval."""
         if self._failure is None:
-            log.error(
-                '%s cannot be written: %s Its events are kept and tried again every %g s.',
-                display_key(key),
-                str(error) or type(error).__name__,
-                self._interval,
-            )
+            log_kept(key, error, self._interval)
         self._failure = pending.error = error
         self._capacity_changed()
         self._reopen(key, pending)

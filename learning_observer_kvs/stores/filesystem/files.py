@@ -220,8 +220,8 @@ class Files:
         text = unwrap(key, content)
         if text is None:
             raise CorruptValue(
-                f'{display_key(key)}: {self._directory.absolute(path)} does not hold this key and its value. Nothing '
-                'was overwritten; remove the key or repair the file.'
+                f'{display_key(key)}: {self._directory.absolute(path)} does not hold this key and its value. Remove '
+                'the key, or repair the file.'
             )
         return text
 

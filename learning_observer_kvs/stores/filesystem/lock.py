@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from learning_observer_kvs.errors import StoreUnavailable
 
 LOCK_SECONDS = 1.0
-"""How long a thread waits for the lock, which a process holds for milliseconds; then its call is tried again."""
+"""How long one try waits for the lock, which is held for milliseconds; the call tries again until its deadline."""
 
 _COUNT_BYTES = 8
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -24,7 +24,7 @@ APPLICATION_ID = 0x4C4F4B56
 """Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
 BUSY_MS = 1_000
-"""Milliseconds that a thread waits for another process's transaction; then the call is tried again by its queue."""
+"""Milliseconds that one try waits for another process's transaction; the call tries again until its deadline."""
 
 PROBE_MS = 1_000
 """Milliseconds that a health check waits for it."""
