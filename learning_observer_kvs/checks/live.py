@@ -69,7 +69,8 @@ async def _health_check(store: Store, limit: float) -> list[Problem]:
         except KVSError as error:
             is_loading = await _is_loading(store, limit)
             if monotonic() >= deadline or not (is_loading or was_loading):  # it may have ended since the check failed
-                option = next((option.name for option in store.OPTIONS if option.kind == 'path'), 'type')
+                paths = (o.name for o in store.OPTIONS if o.kind == 'path' and o not in store.COMMON)
+                option = next(paths, 'type')
                 return [Problem('KVS.E018', '', option, 'does not work', str(error))]
             was_loading = is_loading
         if not is_logged:

@@ -103,6 +103,24 @@ async def test_states_that_cannot_be_flushed_are_read_and_listed_as_this_process
 
 
 @pytest.mark.parametrize('kind', KINDS)
+async def test_a_key_that_is_flushed_while_it_is_listed_comes_once_in_a_page(
+    disk: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_store(kind, disk, flush_interval=NEVER) as store:
+        await process(store, 'a', 1)
+        scan = store._scan
+
+        async def flush_and_scan(prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+            await store.flush()
+            return await scan(prefix, cursor, limit)
+
+        monkeypatch.setattr(store, '_scan', flush_and_scan)
+        assert sorted((await store.scan()).keys) == ['External,a', 'Internal,a']
+        await process(store, 'b', 1)
+        assert sorted(await store.keys()) == ['External,a', 'External,b', 'Internal,a', 'Internal,b']
+
+
+@pytest.mark.parametrize('kind', KINDS)
 async def test_a_write_to_a_full_disk_may_be_tried_again(disk: Path, kind: str) -> None:
     async with make_store(kind, disk) as store:
         await store.multiset(OLD)

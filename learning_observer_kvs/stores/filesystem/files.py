@@ -174,7 +174,7 @@ class Files:
                 request.result = True
             else:
                 request.result = self._accept(request, changes)
-        unclear = self._carry_out(changes)
+        unclear = self._change_all(changes)
         try:
             self._pinned.check()  # what is acknowledged is in the directory that was there after the change
         except StoreUnavailable as replaced:
@@ -187,7 +187,7 @@ class Files:
                 if request.result:
                     request.error = unclear
 
-    def _carry_out(self, changes: dict[str, bytes | None]) -> WriteUnclear | None:
+    def _change_all(self, changes: dict[str, bytes | None]) -> WriteUnclear | None:
         try:
             if changes:
                 self._directory.change(changes)

@@ -91,6 +91,22 @@ async def test_a_change_is_finished_though_the_directory_it_writes_to_was_remove
         assert await store.multiget(['a', 'b/c']) == [2, 2]
 
 
+@pytest.mark.parametrize(('keys', 'error'), [(['a'], StoreUnavailable), (['a', 'b'], WriteUnclear)])
+async def test_a_new_content_that_another_program_removed_is_not_acknowledged(
+    root: Path, keys: list[str], error: type[Exception]
+) -> None:
+    async with FilesystemKVS(root) as store:
+        await store.multiset({'a': 1, 'b': 1})
+
+        def remove_it(step: ChangeStep) -> None:
+            if step == 'rename':
+                (root / META_DIR / 'new-0').unlink(missing_ok=True)
+
+        store.directory.before_step = remove_it
+        with pytest.raises(error):
+            await store.multiset(dict.fromkeys(keys, 2))
+
+
 # Corrupt files
 
 
