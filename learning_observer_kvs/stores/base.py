@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import InvalidValue
+from learning_observer_kvs.errors import InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
@@ -395,13 +395,18 @@ class Store(Backend):
 
     async def _read_newest(self, keys: Sequence[str]) -> list[bytes | None]:
         """The texts of keys, as this process knows them."""
-        deadline = deadline_after(self.retry_timeout)
+        began = time.monotonic()
         pending = self.overlay().pending(keys)
         if not pending:
-            return await self.read_until(deadline, keys)
+            try:
+                return await self.read_bytes(keys)
+            except StoreUnavailable as error:
+                deadline = deadline_after(self.retry_timeout, began)
+                return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
         rest = [key for key in keys if key not in pending]
         found: dict[str, bytes | None] = {**pending}
         if rest:
+            deadline = deadline_after(self.retry_timeout, began)
             found |= zip(rest, await self.read_until(deadline, rest), strict=True)
         return [found[key] for key in keys]
 

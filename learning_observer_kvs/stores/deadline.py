@@ -47,18 +47,19 @@ def limit_of(seconds: float) -> float:
     return min(seconds, _LIMIT.get())
 
 
-def deadline_after(retry_timeout: float) -> float:
-    """Return the deadline of a call that begins now.
+def deadline_after(retry_timeout: float, began: float | None = None) -> float:
+    """Return the deadline of a call.
 
     Args:
         retry_timeout: seconds, as the store is configured.
+        began: when the call began, as the time of the monotonic clock; by default now.
 
     Returns:
         The time of the monotonic clock; ``ONE_TRY`` if the call is not to wait.
     """
     limit = _LIMIT.get()
     seconds = retry_timeout if retry_timeout < limit else limit
-    return monotonic() + seconds if seconds > 0 else ONE_TRY
+    return (monotonic() if began is None else began) + seconds if seconds > 0 else ONE_TRY
 
 
 def longest_try(timeout: float, seconds_left: float) -> float:
