@@ -63,6 +63,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.W008': ('A Redis removes any key when its memory is full', 'Give it another maxmemory-policy.'),
     'KVS.W009': ('The last save of a Redis failed', 'Look at its log, and at the disk it saves to.'),
     'KVS.W010': ('An SQLite file is busy', 'Look for a transaction that another process left open.'),
+    'KVS.W014': ('A fail-over of a Redis loses acknowledged writes', 'Have it accept only what a replica can have.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
 

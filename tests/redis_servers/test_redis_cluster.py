@@ -295,6 +295,7 @@ async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_
     with RedisNodes() as nodes, nodes.replica_of(nodes.nodes[0]):
         connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
         async with PersistentRedisKVS(connection=connection) as store:
+            assert 'KVS.W014' in [problem.id for problem in await store.health_check()]
             student = next(
                 number for number in range(100) if slot_of(store.names.redis_key(f'Internal,{number}')) < SLOTS // 3
             )

@@ -160,12 +160,6 @@ async def test_a_database_that_the_server_does_not_have_is_an_error_with_a_hint(
     assert 'redis_connection.redis_db' in await failure({**LOCAL, 'redis_port': redis_server.port, 'redis_db': 999})
 
 
-async def test_a_service_that_the_sentinels_do_not_know_is_an_error_with_a_hint(sentinels: Sentinels) -> None:
-    text = await failure({'redis_sentinels': sentinels.addresses(), 'redis_service_name': 'unknown'})
-    assert 'unknown (Sentinels 127.0.0.1:' in text
-    assert 'redis_service_name' in text
-
-
 async def test_a_replica_named_as_the_server_is_an_error_with_a_hint(sentinels: Sentinels) -> None:
     connection = RedisConnection({**LOCAL, 'redis_port': sentinels.replica.port})
     with pytest.raises(StoreUnavailable, match='This is a replica; name the master'):

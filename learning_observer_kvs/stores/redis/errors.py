@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from redis import exceptions
-from redis.asyncio.sentinel import MasterNotFoundError
 
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
 
@@ -144,8 +143,6 @@ def _hint(error: BaseException, text: str) -> str:
             return hint
     if isinstance(error, (exceptions.ClusterCrossSlotError, exceptions.AskError)):
         return 'It is a cluster; set redis_connection.redis_cluster: true.'
-    if isinstance(error, MasterNotFoundError):
-        return 'See redis_connection.redis_sentinels and redis_service_name, and whether the Sentinels have a master.'
     lost = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, ReplyLost)
     if isinstance(error, lost) or 'cannot be connected' in text:
         return 'Is it running there? See redis_connection.redis_host and redis_port.'

@@ -15,6 +15,7 @@ from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost
 from learning_observer_kvs.stores.redis.names import META_PREFIX, decode, escape_glob
+from learning_observer_kvs.stores.redis.options import sentinels
 
 PROBE_MS = 10_000
 """The TTL of the key that is written as a trial, in milliseconds, should it not be removed."""
@@ -96,6 +97,11 @@ async def _problems_of_server(
         message = f'is in {location}, which keeps its data in memory alone: a restart loses it'
         hint = 'Switch on "appendonly yes" there, or snapshots with "save".'
         problems.append(Problem('KVS.W007', '', 'type', message, hint))
+    replaced = connection.clustered or bool(sentinels(connection.settings))
+    if permanent and replaced and info.get('connected_slaves', '0') != '0' and 'min_slaves_good_slaves' not in info:
+        message = f'is in {location}, which accepts writes that no replica has: a fail-over loses them'
+        hint = 'Set "min-replicas-to-write 1" on it and on its replicas, two or more; then it loses a few at most.'
+        problems.append(Problem('KVS.W014', '', 'type', message, hint))
     policy = info.get('maxmemory_policy', '')
     if policy.startswith('allkeys-'):
         message = f'is in {location}, which removes any key when its memory is full ({policy})'
