@@ -17,7 +17,7 @@ import copy
 import functools
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import CodeType, FunctionType
@@ -39,11 +39,11 @@ from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.problems import raise_on_errors
-from learning_observer_kvs.replay import error_file
+from learning_observer_kvs.replay import error_file, listed_reducers
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
-from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
+from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
 from learning_observer_kvs.stream_analytics.registry import shared_names
 
 NAME = 'Key-value store'
@@ -110,7 +110,8 @@ def kvs_startup_check() -> bool:
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
         _check_names()
-        if loaded != settings.settings or runtime.kvs.KVS is not KVS:
+        if loaded != settings.settings or runtime.kvs.KVS is not KVS or KVS.applications.ended:
+            KVS.applications.check(loaded)
             settings.load_settings(loaded)
             # In another thread, because this thread's loop may be running, as in a notebook.
             with ThreadPoolExecutor(1) as thread:
@@ -119,6 +120,15 @@ def kvs_startup_check() -> bool:
         raise RuntimeStartupCheck(str(failure), failure.problems) from None
     runtime.kvs.KVS = KVS
     return True
+
+
+def prepare_replay(paths: Sequence[str]) -> None:
+    """Load what the runtime's reducers need in a process that is not its server; ``lo-kvs replay`` calls it.
+
+    Args:
+        paths: files of settings; the last one is the runtime's configuration file.
+    """
+    listed_reducers.prepare(runtime, paths)
 
 
 async def _run_checks() -> None:
@@ -244,34 +254,15 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
                     return await process_leniently(event, event_fields)
             except Exception as error:
                 with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
-                    failed, _ = process_strictly.keys(event_fields)
-                    error_file.annotate(error, failed, _keys_after(pipeline, metadata, event))
+                    skipped = await listed_reducers.keys_after(runtime, pipeline, metadata, event)
+                    error_file.annotate(error, process_strictly.keys(event_fields)[0], skipped)
                 raise
 
+        process_event.keys = process_strictly.keys  # type: ignore[attr-defined]
         return process_event
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
     return pipeline
-
-
-def _keys_after(pipeline: Any, metadata: Any, event: Any) -> list[str]:
-    """The internal keys of the reducers that the runtime leaves out where this one raises: those that come after it.
-
-    As the runtime does, without those whose scope has a field that the event lacks.
-    """
-    entries = runtime.stream_analytics.REDUCER_MODULES[metadata['source']]
-    position = [entry['reducer'] for entry in entries].index(pipeline)
-    keys = []
-    for entry in entries[position + 1 :]:
-        values: dict[KeyField | EventField, Any] = {}
-        for field in map(_field, entry['scope']):
-            if isinstance(field, EventField) and field.event in event['client']:
-                values[field] = event['client'][field.event]
-            elif field is KeyField.STUDENT:
-                values[field] = metadata['auth']['safe_user_id'] if 'auth' in metadata else helpers.GUEST
-        if len(values) == len(entry['scope']):
-            keys.append(helpers.make_key(entry['reducer'], values, KeyStateType.INTERNAL))
-    return keys
 
 
 def _through_json(results: Any) -> Any:
@@ -355,11 +346,8 @@ def register_debug_routes(app: web.Application) -> None:
     _originals['register_debug_routes'](app)
     plugin.attach(app)
     debug.Pages(app, KVS).open(authorize, settings.settings)
-
-    async def close(app: web.Application) -> None:
-        await KVS.close()
-
-    app.on_cleanup.append(close)
+    app.on_startup.append(plugin.join)
+    app.on_cleanup.append(plugin.leave)
 
 
 async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +75,7 @@ def command(
       lo-kvs replay devdata/sample --reducer devdata.reducers:reconstruct --config devdata/creds.yaml
       lo-kvs replay logs --only failed-events --reducer writing_observer.writing_analysis
     """
+    load_integration(config)
     reducers = list(dict.fromkeys(reducer for name in names for reducer in reducers_of(name)))
     found = files.find(paths)
     if only is None and found.study_logs and found.failures:
@@ -229,8 +231,8 @@ def reducers_of(name: str) -> list[Pipeline]:
         sys.path.insert(0, os.getcwd())
     module_name, colon, function = name.partition(':')
     try:
-        _load_integration()
-        module = importlib.import_module(module_name)
+        with redirect_stdout(io.StringIO()):  # modules of the Learning Observer print while they are imported
+            module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
         raise click.BadParameter(
             f'{name!r}: {error}. Write it as package.module:function, or package.module.', param_hint='--reducer'
@@ -246,17 +248,24 @@ def reducers_of(name: str) -> list[Pipeline]:
     return found
 
 
-def _load_integration() -> None:
-    """Where the Learning Observer is installed: make its decorators ours, before a module of reducers is imported."""
+def load_integration(config: Sequence[str]) -> None:
+    """Where the Learning Observer is installed: load its settings, and make its decorators ours.
+
+    To be called before a module of reducers is imported.
+
+    Args:
+        config: the paths of the settings.
+    """
     for entry in entry_points(group='lo_modules'):
         if entry.value == 'learning_observer_kvs.module':
-            with suppress(ModuleNotFoundError):
-                entry.load()
+            with suppress(ModuleNotFoundError), redirect_stdout(io.StringIO()):
+                entry.load().prepare_replay(config)
 
 
 def _is_reducer(candidate: object) -> TypeGuard[Pipeline]:
     return (
         callable(candidate)
+        and hasattr(candidate, '__wrapped__')  # the undecorated function has the same name, and may be there, too
         and hasattr(candidate, '__qualname__')
         and is_reducer(fully_qualified_function_name(candidate))
     )

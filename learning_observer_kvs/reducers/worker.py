@@ -12,36 +12,34 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
 from typing import Any
 
-from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
+from learning_observer_kvs.errors import Conflict, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
+from learning_observer_kvs.reducers.event_queues import QueuedEvents
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
 from learning_observer_kvs.stores.key_locks import (
     CURRENT,
     RESERVED,
     Hold,
     Holder,
     current_holder,
-    waits_for_itself,
 )
-from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.overlay import PlainOverlay
+from learning_observer_kvs.stores.keys import check_key, display_key
+from learning_observer_kvs.stores.overlay import NOTHING, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
 log = logging.getLogger('learning_observer_kvs')
-
-MAX_QUEUED_EVENTS = 10_000
-"""How many events may wait behind one key."""
 
 MAX_BATCH = 100
 """How many of them are reduced before their one commit."""
@@ -56,14 +54,15 @@ LARGE_AT_ONCE = 64
 class ReducerWorker(PlainOverlay):
     """Runs the reducers of one store in one event loop; an overlay of the store.
 
-    Each event is written before it is answered, so nothing is ever pending.
+    Each event is written before it is answered, so nothing is pending, unless a subclass delays it.
 
     Args:
         store: where the states are.
+        pending: the texts that are delayed, by key.
     """
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store.key_locks.here())
+    def __init__(self, store: Store, pending: Mapping[str, bytes] = NOTHING) -> None:
+        super().__init__(store.key_locks.here(), pending)
         self._store = store
         self._encode, self._decode = store.encode, store.decode
         self._submit = store.submitter()
@@ -71,14 +70,21 @@ class ReducerWorker(PlainOverlay):
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
-        self._queued: dict[str, int] = {}
+        self._queued = QueuedEvents(self._locks, self._on_ready)
         self._busy = 0
         self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False
 
-    async def process(self, key: str, external_key: str, call: ReducerCall, null_text: bytes = b'null') -> JSON:
+    async def process(
+        self,
+        key: str,
+        external_key: str,
+        call: ReducerCall,
+        null_text: bytes = b'null',
+        deadline: float | None = None,
+    ) -> JSON:
         """Run one event through its reducer, and commit what it returns.
 
         Events of one key in this event loop run one after the other, in order. Both states are written at once, on the
@@ -93,6 +99,8 @@ class ReducerWorker(PlainOverlay):
                 once: it must have no side effects.
             null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
                 the reducer declines to write.
+            deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
+                ``retry_timeout`` of the store from now.
 
         Returns:
             The external state, as the reducer returned it.
@@ -108,25 +116,24 @@ class ReducerWorker(PlainOverlay):
 
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
+        if deadline is None:
+            deadline = deadline_after(self._store.retry_timeout)
         if self._is_full:
             await self._wait_for_capacity()
-        locks, event = self._locks, Event(external_key, call, null_text)
+        locks, event = self._locks, Event(external_key, call, null_text, deadline)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
-            return await self._wait_in_queue(key, event)
+            return await self._queued.wait(key, event)
         locks.held[key] = RESERVED
         server, now = self._server, monotonic()
         if server.slice_ends is None:
             server.begin_slice(now)
         elif now > server.slice_ends:
-            queue = EventQueue(self._on_ready)
-            queue.events.append(event)
-            self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
-            self._on_ready(key, queue)
+            self._on_ready(key, self._queued.put_first(key, [event]))
             return await event.wait(self._loop)
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
         try:
-            batch = self._open(key) or await self._read(key)
+            batch = self._open(key) or await self._read(key, deadline)
             await self._reduce(key, batch, event)
         except BaseException:
             self._next(key, None)
@@ -202,35 +209,6 @@ class ReducerWorker(PlainOverlay):
             for key in keys:
                 self._cache.forget(key)
 
-    # Waiting in line
-
-    async def _wait_in_queue(self, key: str, event: Event) -> JSON:
-        locks, holder = self._locks, current_holder()
-        if holder is not None and locks.depends_on_caller([key]):
-            raise waits_for_itself([key])
-        queued = self._queued.get(key, 0)
-        if queued >= MAX_QUEUED_EVENTS:
-            raise Overloaded(
-                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
-                'slower.'
-            )
-        queue = locks.last_waiter(key)
-        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
-            queue = EventQueue(self._on_ready)
-            locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
-        queue.events.append(event)
-        self._queued[key] = queued + 1
-        future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
-        if holder is None:
-            return await future
-        wait = (locks, key, queue)
-        holder.add_wait(wait)
-        holder.give_back_permits()
-        try:
-            return await future
-        finally:
-            holder.remove_wait(wait)
-
     async def _wait_for_capacity(self) -> None:
         """Wait while this is full."""
         if self._is_closing:
@@ -246,15 +224,8 @@ class ReducerWorker(PlainOverlay):
     def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
         """Reduce events that wait, and commit once."""
         events, rest = queue.take(MAX_BATCH)
-        self._note_dequeued(key, len(events))
+        self._queued.note_dequeued(key, len(events))
         return self._process_batch(key, events, rest)
-
-    def _note_dequeued(self, key: str, events: int) -> None:
-        left = self._queued[key] - events
-        if left:
-            self._queued[key] = left
-        else:
-            del self._queued[key]
 
     async def _process_batch(self, key: str, events: list[Event], rest: EventQueue | None, attempt: int = 0) -> None:
         """Reduce events and commit once; ``attempt`` counts how often other processes wrote in between."""
@@ -264,7 +235,7 @@ class ReducerWorker(PlainOverlay):
             batch = None if attempt else self._open(key)
             if batch is None:
                 self._server.hand_over()
-                batch = await self._read(key, attempt)
+                batch = await self._read(key, events[0].deadline, attempt)
             task = asyncio.current_task()
             assert task is not None
             for event in events:
@@ -298,14 +269,18 @@ class ReducerWorker(PlainOverlay):
         """The event loop ends: no caller is left to wait forever."""
         for event in queue.events:
             event.resolve(error)
-        self._note_dequeued(key, len(queue.events))
+        self._queued.note_dequeued(key, len(queue.events))
         self._next(key, None)
 
     def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
         """The state that events start from cannot be read, or the event loop ends: they have changed nothing."""
-        for event in events:
-            event.resolve(error)
-        self._next(key, rest)
+        self._fail(key, events, rest, error)
+
+    def _fail(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
+        """Events have changed nothing: give them their error, and let those wait on that may."""
+        if isinstance(error, StoreUnavailable) and self._is_closing:
+            error = StoreUnavailable(str(error))  # waiting does not help any more
+        self._next(key, self._queued.resolve(key, events, rest, error))
 
     def _next(self, key: str, rest: EventQueue | None) -> None:
         """The events of a commit are done with: go on with those that wait."""
@@ -332,8 +307,8 @@ class ReducerWorker(PlainOverlay):
         text = self._cache.get(key)
         return None if text is None else Batch(text, True)
 
-    async def _read(self, key: str, attempt: int = 0) -> Batch:
-        [text] = await self._store.read_bytes([key])
+    async def _read(self, key: str, deadline: float, attempt: int = 0) -> Batch:
+        [text] = await self._store.read_until(deadline, [check_key(key)])
         if text is not None:
             self._store.decode(key, text)  # what is corrupt is reported with its key and location
         return Batch(text, False, attempt)
@@ -396,7 +371,7 @@ class ReducerWorker(PlainOverlay):
             refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         on_done = functools.partial(self._committed, key, batch, rest)
         try:
-            self._submit(batch.writes, {key: batch.base}, on_done, refresh)
+            self._submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
         except Exception as error:  # rejected
             self._committed(key, batch, rest, error)
 
@@ -425,9 +400,12 @@ class ReducerWorker(PlainOverlay):
                 )
                 self._committed(key, batch, rest, gave_up)
             return
-        for event in batch.events:
-            event.resolve(outcome)
-        self._next(key, rest)
+        self._fail(key, batch.events, rest, outcome)
+
+    def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
+        """Until when a commit is tried again, and until when it is settled if it was sent."""
+        events = batch.events  # none, if all have been withdrawn
+        return (events[0].deadline, events[-1].deadline) if events else (ONE_TRY, ONE_TRY)
 
     # Closing
 

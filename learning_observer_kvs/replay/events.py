@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from learning_observer_kvs.errors import EventFileError
@@ -23,6 +23,23 @@ def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
     if 'doc_id' not in fields and isinstance(document, Mapping) and isinstance(document.get('id'), str):
         fields['doc_id'] = document['id']
     return fields
+
+
+def fields_for(reducer: object, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the fields of an event that a server gives a reducer.
+
+    Args:
+        reducer: a pipeline. Where a Learning Observer server lists it, its attribute ``listed_fields`` has the names.
+        event: an event as reducers get it.
+
+    Returns:
+        The values by name; ``None`` if the server does not give it the event, which lacks one of them.
+    """
+    names: Sequence[str] | None = getattr(reducer, 'listed_fields', None)
+    if names is None:
+        return event_fields(event)
+    client = event['client']
+    return {name: client[name] for name in names} if all(name in client for name in names) else None
 
 
 def metadata_of(event: Mapping[str, Any], location: str) -> Mapping[str, Any] | None:

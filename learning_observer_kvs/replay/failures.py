@@ -30,7 +30,7 @@ class Failure:
         time: when the server received or recorded it, in seconds since the epoch; 0 if that is not known.
         key: the internal key of the reducer's states; ``None`` if the file does not say which reducers failed.
         metadata: that of the event's connection.
-        fields: the values of the event that a scope may name.
+        fields: the values of the event's fields that the key was made of.
         is_unclear: whether the event may have been applied all the same.
     """
 
@@ -78,9 +78,6 @@ def _of_line(found: FailedEvent | EventFileError) -> Failure | EventFileError:
     # What a connection's metadata was is not in the event, so the key says whose it is.
     student = parsed.fields.get(KeyField.STUDENT.name)
     received = _received(found.event)
-    fields = {
-        name.removeprefix(_EVENT_FIELD): value for name, value in parsed.fields.items() if name.startswith(_EVENT_FIELD)
-    }
     return Failure(
         location=found.location,
         event=found.event,
@@ -88,7 +85,7 @@ def _of_line(found: FailedEvent | EventFileError) -> Failure | EventFileError:
         time=_seconds(found.time) if received is None else received,
         key=found.keys[0],
         metadata=None if student is None else {'auth': {'safe_user_id': student}},
-        fields=fields,
+        fields=_fields(found.keys[0]),
         is_unclear=found.is_unclear,
     )
 
@@ -106,12 +103,19 @@ def _of_error_file(path: Path) -> Iterator[Failure]:
             time=_received(event) or 0.0,
             key=key,
             metadata=metadata_of(event, str(path)),
-            fields=event['client'],
+            fields=_fields(key),
             is_unclear=not_processed is not None and not_processed.is_unclear and key == not_processed.failed,
         )
 
 
 _EVENT_FIELD = 'EventField.'
+
+
+def _fields(key: str | None) -> Mapping[str, str]:
+    """The values of the event's fields that a key was made of."""
+    parsed = None if key is None else parse_key(key)
+    named = {} if parsed is None else parsed.fields
+    return {name.removeprefix(_EVENT_FIELD): value for name, value in named.items() if name.startswith(_EVENT_FIELD)}
 
 
 def _received(event: Any) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, ReducerError
+from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.types import OnDone
@@ -25,10 +25,6 @@ class AlreadyReplayed(Exception):
     """The states hold the event already."""
 
 
-class FieldMissing(Exception):
-    """The event lacks a field of the reducer's scope, so the server does not give it to this reducer."""
-
-
 class ReplayStore(Store):
     """A store whose reducers note each replayed event in the commit that applies it.
 
@@ -39,24 +35,17 @@ class ReplayStore(Store):
     TYPE: ClassVar[str] = 'replay'
 
     def __init__(self, store: Store) -> None:
-        super().__init__(name=store.name, cache_bytes=0, failed_events=store.failed_events)
+        options: dict[str, Any] = {option.name: getattr(store, option.name) for option in Store.COMMON}
+        super().__init__(name=store.name, **{**options, 'flush_interval': None, 'cache_bytes': 0})
         self._store = store
         self.has_ttl = store.has_ttl
         self._replayed: _Replayed | None = None
 
-    async def apply(
-        self,
-        event_id: str,
-        expected_key: str | None,
-        has_field: Callable[[str], bool],
-        process: Callable[[], Awaitable[T]],
-    ) -> T:
+    async def apply(self, event_id: str, process: Callable[[], Awaitable[T]]) -> T:
         """Run an event through a reducer, unless the states hold it already. One event at a time.
 
         Args:
             event_id: what the event is known by.
-            expected_key: the internal key that the event must go to; ``None`` if that is not known.
-            has_field: whether the event has a field that its scope may name, such as ``doc_id``.
             process: processes the event with the reducer, in this store.
 
         Returns:
@@ -64,12 +53,10 @@ class ReplayStore(Store):
 
         Raises:
             AlreadyReplayed: the states hold the event.
-            FieldMissing: the event lacks a field of the reducer's scope.
-            ReducerError: the event goes to another key than the expected one.
             Exception: what ``process`` raised. Neither state was changed, except after ``WriteUnclear``: then the next
                 try finds out.
         """
-        replayed = self._replayed = _Replayed(event_id, expected_key, has_field)
+        replayed = self._replayed = _Replayed(event_id)
         try:
             while True:
                 result = await process()
@@ -90,12 +77,13 @@ class ReplayStore(Store):
             keys: valid keys.
 
         Raises:
-            AlreadyReplayed, FieldMissing, ReducerError: as :meth:`apply`.
+            AlreadyReplayed: the states hold the event.
+            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if self._replayed is None:
             return await self._store.read_bytes(keys)
         [key] = keys  # a worker reads the internal state, before each run of the reducer
-        mark = self._replayed.check(key)
+        mark = replayed_key(key)
         text, marked = await self._store.read_bytes([key, mark])
         self._replayed.prepare(mark, marked)
         return [text]
@@ -118,6 +106,8 @@ class ReplayStore(Store):
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        deadline: float | None = None,
+        resend_until: float | None = None,
     ) -> None:
         """Begin a commit of states, with the note that they hold the event.
 
@@ -126,11 +116,13 @@ class ReplayStore(Store):
             expected: the bytes that keys must hold.
             on_done: called once with the outcome.
             refresh: keys that get the time to live of those that are written.
+            deadline: until when it is tried again if it was never sent.
+            resend_until: until when its outcome is found out if it was sent.
         """
         if self._replayed is not None and writes:
             self._replayed.is_committed = True
             writes, expected = {**writes, **self._replayed.writes}, {**expected, **self._replayed.expected}
-        self._store.submit(writes, expected, on_done, refresh)
+        self._store.submit(writes, expected, on_done, refresh, deadline, resend_until)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         page = await self._store.scan(prefix, cursor, limit)
@@ -140,27 +132,11 @@ class ReplayStore(Store):
 class _Replayed:
     """The event that is being replayed, and how its commit is to be marked."""
 
-    def __init__(self, event_id: str, expected_key: str | None, has_field: Callable[[str], bool]) -> None:
+    def __init__(self, event_id: str) -> None:
         self._id = event_id
-        self._expected_key = expected_key
-        self._has_field = has_field
         self.is_committed = False
         self.writes: dict[str, bytes | None] = {}
         self.expected: dict[str, bytes | None] = {}
-
-    def check(self, key: str) -> str:
-        """Check the key of the internal state that an event goes to; the key that lists what was replayed to it."""
-        if self._expected_key is not None and key != self._expected_key:
-            raise ReducerError(
-                f'The event failed at {display_key(self._expected_key)}, '
-                f'but the reducer would write {display_key(key)}; '
-                'its scope has changed, or the key names another student than the event.'
-            )
-        names = (part.partition(':')[0] for part in key.split(',')[2:])
-        for name in names:
-            if name.startswith('EventField.') and not self._has_field(name.removeprefix('EventField.')):
-                raise FieldMissing(name)
-        return replayed_key(key)
 
     def prepare(self, mark: str, marked: bytes | None) -> None:
         """Note what the list holds, and what it is to hold."""

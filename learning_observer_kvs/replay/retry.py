@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import EventFileError, Overloaded, StoreUnavailable
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.replay.events import fields_for
 from learning_observer_kvs.replay.failures import Failure
-from learning_observer_kvs.replay.once import AlreadyReplayed, FieldMissing, ReplayStore
+from learning_observer_kvs.replay.once import AlreadyReplayed, ReplayStore
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
@@ -41,6 +45,13 @@ class RetryReport:
     def is_complete(self) -> bool:
         """Whether every event that failed at one of the reducers is in the states now."""
         return not (self.unclear or self.unmarked or self.failures)
+
+
+class _Call(NamedTuple):
+    """The internal key of a reducer's states, and what runs the event through it."""
+
+    key: str
+    process: Callable[[], Awaitable[Any]]
 
 
 async def retry(
@@ -76,7 +87,9 @@ async def retry(
     """
     report, started = RetryReport(), clock()
     store = ReplayStore(router())
-    by_name = {fully_qualified_function_name(reducer): reducer for reducer in reducers}
+    by_name: dict[str, list[Pipeline]] = {}  # one function may be decorated several times, with several scopes
+    for reducer in reducers:
+        by_name.setdefault(fully_qualified_function_name(reducer), []).append(reducer)
     rows: list[Failure] = []
     for failure in failures:
         if isinstance(failure, Failure):
@@ -94,8 +107,14 @@ async def retry(
             elif failure.is_unclear and not unclear:
                 report.unclear.append(f'{failure.location}  {name}')
             else:
-                for reducer in reducers if name is None else (by_name[name],):
-                    await _apply(failure, reducer, replaying, store, report)
+                calls = await _calls(failure, reducers if name is None else by_name[name], replaying)
+                if failure.key is not None and not calls:
+                    report.failures.append(
+                        f'{failure.location}  {display_key(failure.key)} is not a key that {name} would write for this '
+                        'event: the scope of the reducer has changed, or the key names another student.'
+                    )
+                for call in calls:
+                    await _apply(failure, call, store, report)
             progress(1)
     finally:
         await store.close()
@@ -103,26 +122,30 @@ async def retry(
     return report
 
 
-async def _apply(
-    failure: Failure, reducer: Pipeline, router: KVSRouter, store: ReplayStore, report: RetryReport
-) -> None:
-    process_event = await reducer(failure.metadata, router=router)
+async def _calls(failure: Failure, reducers: Sequence[Pipeline], router: KVSRouter) -> list[_Call]:
+    """The calls of the reducers that missed an event; if they are not known, of all that a server gives it to."""
+    found = []
+    for reducer in reducers:
+        fields = failure.fields if failure.key is not None else fields_for(reducer, failure.event)
+        if fields is not None:
+            process_event = await reducer(failure.metadata, router=router)
+            key = process_event.keys(fields)[0]
+            call = _Call(key, functools.partial(process_event, failure.event, fields))
+            if key == failure.key:
+                return [call]
+            if failure.key is None:
+                found.append(call)
+    return found
 
-    def has_field(name: str) -> bool:
-        return failure.key is not None or name in failure.fields
 
+async def _apply(failure: Failure, call: _Call, store: ReplayStore, report: RetryReport) -> None:
     try:
-        await store.apply(
-            failure.event_id, failure.key, has_field, lambda: process_event(failure.event, failure.fields)
-        )
+        await store.apply(failure.event_id, call.process)
     except AlreadyReplayed:
         report.already += 1
-    except FieldMissing:
-        pass
     except (StoreUnavailable, Overloaded):
         raise
     except Exception as error:
-        name = fully_qualified_function_name(reducer)
-        report.failures.append(f'{failure.location}  {name}: {type(error).__name__}: {error}')
+        report.failures.append(f'{failure.location}  {display_key(call.key)}: {type(error).__name__}: {error}')
     else:
         report.replayed += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.replay import study_log
-from learning_observer_kvs.replay.events import event_fields, metadata_of
+from learning_observer_kvs.replay.events import fields_for, metadata_of
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
@@ -97,11 +97,15 @@ async def _replay_file(
             if not connection or metadata.get('auth') != auth:
                 auth = metadata.get('auth')
                 connection = [await reducer(metadata, router=router) for reducer in reducers]
-            fields = event_fields(event)
-            outcomes = await asyncio.gather(
-                *(process_event(event, fields) for process_event in connection), return_exceptions=True
-            )
-            for reducer, outcome in zip(reducers, outcomes, strict=True):
+            given = [(reducer, fields_for(reducer, event)) for reducer in reducers]
+            calls = [
+                process_event(event, fields)
+                for process_event, (_, fields) in zip(connection, given, strict=True)
+                if fields is not None
+            ]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            called = [reducer for reducer, fields in given if fields is not None]
+            for reducer, outcome in zip(called, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     name = fully_qualified_function_name(reducer)
                     report.failures.append(f'{path}:{number}  {name}: {type(outcome).__name__}: {outcome}')

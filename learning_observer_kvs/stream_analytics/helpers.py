@@ -17,6 +17,7 @@ from learning_observer_kvs.errors import ScopeFieldError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.reducers import workers_of
+from learning_observer_kvs.reducers.event_deadline import deadline_of
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     fully_qualified_function_name,
@@ -156,7 +157,8 @@ def kvs_pipeline(
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
-            worker = workers_of(router())
+            store = router()
+            worker = workers_of(store)
             student = GUEST
             if by_student and metadata is not None and 'auth' in metadata:
                 student = metadata['auth']['safe_user_id']
@@ -181,10 +183,14 @@ def kvs_pipeline(
             def process_event(event: Any, event_fields: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, JSON]:
                 nonlocal last_values, last_keys
                 if names:
-                    values = values_of(event_fields)
-                    if values != last_values:
-                        last_values, last_keys = values, keys_of(values)
-                return worker().process(*last_keys, functools.partial(func, event), null_text)
+                    try:
+                        values = values_of(event_fields)
+                        if values != last_values:
+                            last_values, last_keys = values, keys_of(values)
+                    except Exception as error:
+                        return _raise(error)  # where it is awaited: the caller may have the events of others at hand
+                deadline = deadline_of(event, func, store.retry_timeout)
+                return worker().process(*last_keys, functools.partial(func, event), null_text, deadline)
 
             process_event.keys = lambda event_fields=None: keys_of(values_of(event_fields))  # type: ignore[attr-defined]
             return cast(ProcessEvent, process_event)
@@ -194,6 +200,10 @@ def kvs_pipeline(
         return pipeline
 
     return decorator
+
+
+async def _raise(error: Exception) -> JSON:
+    raise error
 
 
 def student_event_reducer(

@@ -33,6 +33,9 @@ async def numbers(event, state):
 async def documents(event, state):
     return state + 1, False
 
+undecorated = documents.__wrapped__
+documents_of_student = student_event_reducer(null_state=0)(undecorated)
+
 @student_event_reducer(null_state=0, qualname_override='renamed')
 async def other(event, state):
     return state + 1, False
@@ -127,6 +130,14 @@ def test_events_go_to_the_reducers_that_failed_and_to_no_other(run: Run) -> None
     assert state(run, key('renamed')) is None
 
 
+def test_of_several_reducers_of_one_function_the_one_with_the_scope_of_the_key_gets_the_event(run: Run) -> None:
+    fields = 'EventField.doc_id:d,STUDENT:ann'
+    write_error_file('a', event(1, time=1.0, doc_id='d'), key('documents', fields))
+    write_error_file('b', event(2, time=2.0, doc_id='d'), key('documents'))
+    assert replay(run, 'logs', reducers='')['replayed'] == 2
+    assert (state(run, key('documents', fields)), state(run, key('documents'))) == (1, 1)
+
+
 def test_events_of_reducers_that_are_not_given_are_left_and_counted(run: Run) -> None:
     record(event(1))
     record(event(1), reducer='renamed')
@@ -159,7 +170,7 @@ def test_an_event_that_fails_again_stays_for_the_next_time(run: Run) -> None:
     record(event(2, time=2.0))
     report = replay(run, 'failed')
     [failure] = report['failures']
-    assert failure.endswith(f'.jsonl:1  {MODULE}.numbers: ValueError: no such number')
+    assert failure.endswith(f'.jsonl:1  {key()!r}: ValueError: no such number')
     assert report['replayed'] == 1
     Path(f'{MODULE}.py').write_text(REDUCERS.replace("== 'fails'", "== 'never'"))
     del sys.modules[MODULE]
@@ -193,7 +204,6 @@ def test_a_file_that_does_not_say_which_reducers_failed_is_replayed_on_request_o
     for _ in range(2):
         assert replay(run, 'logs', '--unmarked', reducers='')['failures'] == []
     assert state(run, key()) == [1]
-    assert state(run, key('documents', 'EventField.doc_id:None,STUDENT:ann')) is None, 'it has no document'
 
 
 def test_text_of_a_student_in_a_traceback_does_not_lead_to_another_students_state(run: Run) -> None:
@@ -201,7 +211,7 @@ def test_text_of_a_student_in_a_traceback_does_not_lead_to_another_students_stat
     error_file.annotate(error, key(fields='STUDENT:bob'), [])
     write_error_file('a', event(1, time=1.0), trace=f'ValueError: no\n{error.__notes__[0]}\n')
     [failure] = replay(run, 'logs')['failures']
-    assert 'or the key names another student than the event' in failure
+    assert 'is not a key that' in failure
     assert state(run, key(fields='STUDENT:bob')) is None
 
 

@@ -14,7 +14,7 @@ import fakeredis
 import pytest
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.errors import InvalidKey, InvalidValue, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
@@ -35,9 +35,9 @@ async def failure(settings: dict[str, Any]) -> str:
     connection = RedisConnection(settings)
     try:
         with pytest.raises(StoreUnavailable) as error:
-            await PersistentRedisKVS(connection=connection)['k']
+            await PersistentRedisKVS(connection=connection, retry_timeout=0)['k']
         with pytest.raises(StoreUnavailable):
-            await PersistentRedisKVS(connection=connection).set('k', 1)
+            await PersistentRedisKVS(connection=connection, retry_timeout=0).set('k', 1)
     finally:
         await connection.close()
     return str(error.value)
@@ -160,16 +160,10 @@ async def test_a_database_that_the_server_does_not_have_is_an_error_with_a_hint(
     assert 'redis_connection.redis_db' in await failure({**LOCAL, 'redis_port': redis_server.port, 'redis_db': 999})
 
 
-async def test_a_service_that_the_sentinels_do_not_know_is_an_error_with_a_hint(sentinels: Sentinels) -> None:
-    text = await failure({'redis_sentinels': sentinels.addresses(), 'redis_service_name': 'unknown'})
-    assert 'unknown (Sentinels 127.0.0.1:' in text
-    assert 'redis_service_name' in text
-
-
 async def test_a_replica_named_as_the_server_is_an_error_with_a_hint(sentinels: Sentinels) -> None:
     connection = RedisConnection({**LOCAL, 'redis_port': sentinels.replica.port})
     with pytest.raises(StoreUnavailable, match='This is a replica; name the master'):
-        await PersistentRedisKVS(connection=connection).set('k', 1)
+        await PersistentRedisKVS(connection=connection, retry_timeout=0).set('k', 1)
     await connection.close()
 
 
@@ -210,6 +204,28 @@ async def test_the_shared_connection_is_filled_in_place_and_used_by_stores_made_
     assert await redis_connection.get('shared:k') == b'1'
     assert redis_connection.shared is before
     await redis_connection.shared.close()
+
+
+async def test_keys_and_values_that_are_not_unicode_are_rejected_before_anything_is_sent() -> None:
+    redis_connection.shared.configure({**LOCAL, 'redis_port': 1})
+    bad = 'a\ud800'
+    for call in (
+        lambda: redis_connection.get(bad),
+        lambda: redis_connection.mget(['k', bad]),
+        lambda: redis_connection.set(bad, 'x'),
+        lambda: redis_connection.delete(bad),
+    ):
+        with pytest.raises(InvalidKey, match='not valid Unicode at character 1'):
+            await call()
+    with pytest.raises(InvalidValue, match=r"value for 'k' is not valid Unicode at character 1"):
+        await redis_connection.set('k', bad)
+
+
+@pytest.mark.parametrize('cursor', ['', 'x', '-1', '1 ', '9' * 21, '١'])
+async def test_what_is_not_a_cursor_is_rejected_before_anything_is_sent(cursor: str) -> None:
+    async with PersistentRedisKVS(connection=RedisConnection({**LOCAL, 'redis_port': 1})) as store:
+        with pytest.raises(InvalidKey, match='is not the cursor of a page'):
+            await store.scan('', cursor)
 
 
 async def test_a_client_that_was_handed_in_is_used_and_never_closed() -> None:

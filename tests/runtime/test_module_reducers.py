@@ -66,7 +66,7 @@ say({entry['function'].__name__: hasattr(entry['function'], 'kvs_plugin')
         order,
     )
     left = {'of_a_class': False, 'of_a_set': False}
-    assert said == {'count': True, 'words': True, 'often_none': True, 'moments': True} | left
+    assert said == {'count': True, 'words': True, 'listed_by_student': True, 'often_none': True, 'moments': True} | left
 
 
 def test_functions_that_are_decorated_after_the_start_are_replaced_too(host: Host) -> None:
@@ -174,9 +174,13 @@ say(None)
 """
 
 REPLAY = """
+MORE = []
 from learning_observer_kvs.cli.main import main
-main(['replay', 'logs', '-r', 'host_writing.reducers', '-r', 'host_writing.reducers:often_none', '--json'])
+main(['replay', 'logs', '-r', 'host_writing.reducers', '-r', 'host_writing.reducers:often_none', '--json', *MORE])
 """
+
+LISTED = 'Internal,host_writing.reducers.listed_by_student,EventField.doc_id:None,STUDENT:{}'
+"""The key that the runtime has for a reducer that is listed with another scope than it is decorated with."""
 
 
 @pytest.mark.parametrize('fails', ['reducers.count', 'reducers.words', 'essays.now_and_then', 'reducers.moments'])
@@ -208,4 +212,31 @@ def test_a_replay_of_error_files_gives_events_to_the_reducers_that_missed_them(h
             for n in range(2)
         ]
         assert words == [{f'w{n}': 1 for n in range(12) if n % 3 and n % 2 == odd} for odd in range(2)]
+        assert found[LISTED.format(student)] == {'count': 12}
         assert found[f'Internal,essays.now_and_then,STUDENT:{student}'] is None, 'as after every third event'
+
+
+def test_a_replay_gives_reducers_the_fields_that_the_server_lists_them_with(host: Host) -> None:
+    creds = 'kvs: {default: {type: sqlite, path: state}}\n'
+    auth = {'safe_user_id': 'bob'}
+    events = [
+        {'client': {'number': 1, 'word': 'w', 'doc_id': 'd'}, 'server': {'time': 1.0}, 'metadata': {'auth': auth}},
+        {'client': {'number': 2, 'word': 'w'}, 'server': {'time': 2.0}, 'metadata': {'auth': auth}},
+    ]
+    (logs := host.folder / 'logs').mkdir()
+    (logs / 'critical-error-1.tb').write_text(f'{json.dumps(events[0], indent=2)}\nTraceback:\nof an older server\n')
+    (logs / 'a.study.log').write_text(f'{json.dumps(events[1])}\t2026-01-01\n')
+    for only in ('failed-events', 'study-logs'):
+        ended = host.end(REPLAY.replace('MORE = []', f"MORE = ['--unmarked', '--only', {only!r}]"), creds)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)['failures'] == []
+
+    async def state() -> dict[str, Any]:
+        async with SQLiteKVS(host.folder / 'state', name='default') as store:
+            found: dict[str, Any] = await store.dump(prefix='Internal,host_writing')
+            return found
+
+    found = asyncio.run(state())
+    assert found[LISTED.format('bob')] == found['Internal,host_writing.reducers.count,STUDENT:bob'] == {'count': 2}
+    words = {key: value for key, value in found.items() if 'words' in key}
+    assert words == {'Internal,host_writing.reducers.words,EventField.doc_id:d,STUDENT:bob': {'words': {'w': 1}}}
