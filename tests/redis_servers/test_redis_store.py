@@ -67,7 +67,7 @@ async def test_foreign_data_is_an_error_and_is_not_changed(
 async def test_a_list_can_neither_be_described_nor_written_on_condition(store: Store, direct: Redis) -> None:
     direct.delete('k')
     direct.lpush('k', 'x')
-    with pytest.raises(CorruptValue, match="'k' in store 'redis'.*holds a list"):
+    with pytest.raises(CorruptValue, match=r"'k' in store 'redis'.*holds a list"):
         await store.describe('k')
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     store.submit({'k': b'1'}, {'k': b'0'}, done.set_result)

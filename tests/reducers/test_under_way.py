@@ -73,9 +73,7 @@ async def test_more_events_than_a_batch_are_committed_in_several(
     assert under_way(watched) == (0, 0, {})
 
 
-async def test_an_event_comes_after_those_that_a_batch_left(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_event_comes_after_those_that_a_batch_left(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, 'MAX_BATCH', 1)
     served: list[int] = []
 

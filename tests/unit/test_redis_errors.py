@@ -6,7 +6,14 @@ import pytest
 from redis import exceptions
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
-from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, is_loss, is_transient, unavailable, wrong_type
+from learning_observer_kvs.stores.redis.errors import (
+    ALL_BUSY,
+    ReplyLost,
+    is_loss,
+    may_recover,
+    unavailable,
+    wrong_type,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,10 +34,35 @@ def test_a_refusal_leaves_nothing_open(error: Exception) -> None:
     assert not is_loss(error)
 
 
-@pytest.mark.parametrize('sign', ['LOADING', 'READONLY', 'MASTERDOWN', 'BUSY'])
-def test_a_refusal_of_a_server_that_loads_or_fails_over_passes(sign: str) -> None:
-    assert is_transient(exceptions.ResponseError(f'{sign} try again'))
-    assert not is_transient(exceptions.ResponseError('OOM command not allowed'))
+@pytest.mark.parametrize(
+    'error',
+    [
+        ReplyLost('cut'),
+        exceptions.ConnectionError('refused'),
+        exceptions.BusyLoadingError('Redis is loading'),
+        exceptions.ResponseError('LOADING Redis is loading'),
+        exceptions.ResponseError('READONLY a replica'),
+        StoreUnavailable('away', retry=True),
+    ],
+    ids=repr,
+)
+def test_waiting_may_help_where_a_server_is_away_loads_or_fails_over(error: Exception) -> None:
+    assert may_recover(error)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        exceptions.AuthenticationError('NOAUTH Authentication required.'),
+        exceptions.ConnectionError('[SSL: CERTIFICATE_VERIFY_FAILED]'),
+        exceptions.ResponseError('ERR unknown command'),
+        StoreUnavailable('the file is not a database'),
+        Overloaded('full'),
+    ],
+    ids=repr,
+)
+def test_waiting_does_not_help_where_the_settings_or_the_data_are_wrong(error: Exception) -> None:
+    assert not may_recover(error)
 
 
 def test_an_error_without_text_is_named_by_its_type() -> None:

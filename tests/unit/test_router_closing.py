@@ -214,14 +214,14 @@ async def test_a_removed_store_that_cannot_be_closed_is_logged(caplog: pytest.Lo
 @pytest.mark.parametrize('kind', [Closing, Stubborn])
 async def test_the_connection_of_a_retired_store_is_closed_after_it(kind: type[InMemoryKVS]) -> None:
     retired, connection = RetiredStores(), Connection()
-    retired.add(kind(name='a'), connection)
+    retired.add({kind(name='a'): connection})
     await retired.close()
     assert connection.closed == 1
 
 
 def test_a_store_that_is_used_again_keeps_its_connection() -> None:
     retired, connection, store = RetiredStores(), Connection(), Closing()
-    retired.add(store, connection)
+    retired.add({store: connection})
     assert retired.reuse(Closing()) is None
     assert retired.reuse(store) is connection
     assert retired.reuse(store) is None
@@ -235,7 +235,7 @@ def test_closing_waits_for_stores_of_its_own_loop_alone() -> None:
 
     async def add(store: Closing) -> None:
         store.may_close = asyncio.Event()
-        retired.add(store)
+        retired.add({store: None})
         await asyncio.sleep(0)
 
     async def close() -> None:
