@@ -151,7 +151,7 @@ async def test_a_database_that_another_process_writes_to_all_the_time_is_a_warni
     other = sqlite3.connect('data', isolation_level=None)
     other.execute('BEGIN IMMEDIATE')
     assert await ids(configuration) == ['KVS.W010']
-    async with SQLiteKVS('data') as store:
+    async with SQLiteKVS('data', name='default') as store:
         assert [problem.subject for problem in await store.health_check()] == ['path']
     other.close()
     assert await ids(configuration) == []
