@@ -48,6 +48,22 @@ class Script:
         return replies
 
 
+class Hanging(Script):
+    """Servers that do not answer."""
+
+    async def exchange(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        self.sent.append(commands)
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+class Faulty(Script):
+    """An exchange that raises what it should not."""
+
+    async def exchange(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        raise LookupError('a fault')
+
+
 async def write(
     monkeypatch: pytest.MonkeyPatch, script: Script, keys: Sequence[str | tuple[str, ...]], *, clustered: bool = True
 ) -> list[WriteRequest]:
@@ -66,6 +82,10 @@ async def write(
     ]
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     writer.write_batch(batch, done.set_result)
+    if isinstance(script, Hanging):
+        while not script.sent:  # noqa: ASYNC110  (the writer tells nobody)
+            await asyncio.sleep(0)
+        await writer.close()
     assert await done == batch
     await writer.close()
     await connection.close()
@@ -237,3 +257,16 @@ async def test_a_writer_has_a_record_in_each_slot_and_one_on_a_single_server(mon
     script = Script([b'11'])
     await write(monkeypatch, script, ['a', 'b'], clustered=False)
     assert len(script.sent[0]) == 1
+
+
+@pytest.mark.parametrize('clustered', [True, False])
+async def test_a_batch_that_is_under_way_when_the_writer_is_closed_is_unclear(
+    clustered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await write(monkeypatch, Hanging(), ['a', 'b'], clustered=clustered)
+    assert outcomes(batch) == [WriteUnclear] * 2
+    assert 'the store was closed' in str(batch[0].error)
+
+
+async def test_an_error_that_no_server_sent_is_that_of_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcomes(await write(monkeypatch, Faulty(), ['a', 'b'])) == [LookupError] * 2
