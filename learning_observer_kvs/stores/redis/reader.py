@@ -135,11 +135,12 @@ class RedisReader:
         if isinstance(error, StoreUnavailable) and error.retry:
             # Each read that waits decides for itself how long it goes on waiting.
             packet = packet + [self._next() for _ in range(len(self._waiting))]
+        unsent = not isinstance(error, KVSError) and not all(_can_be_sent(keys) for keys, _, _ in packet)
         for read in packet:
             keys, size, future = read
             if future.done():
                 continue
-            if not isinstance(error, KVSError) and len(packet) > 1 and _can_be_sent(keys):
+            if unsent and _can_be_sent(keys):
                 self._waiting.append(read)  # what another read carries does not fail this one
                 self._keys += len(keys)
                 self._bytes += size
