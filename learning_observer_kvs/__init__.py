@@ -26,6 +26,7 @@ from learning_observer_kvs.errors import (
     CorruptValue,
     CrossSlot,
     DumpFileError,
+    EventFileError,
     InvalidKey,
     InvalidValue,
     KVSError,
@@ -36,7 +37,6 @@ from learning_observer_kvs.errors import (
     StartupCheck,
     StartupFailed,
     StoreUnavailable,
-    StudyLogError,
     WriteUnclear,
 )
 from learning_observer_kvs.kvs import KVS, KVSRouter
@@ -53,6 +53,7 @@ __all__ = [
     'CorruptValue',
     'CrossSlot',
     'DumpFileError',
+    'EventFileError',
     'InvalidKey',
     'InvalidValue',
     'KVSError',
@@ -65,7 +66,6 @@ __all__ = [
     'StartupFailed',
     'Store',
     'StoreUnavailable',
-    'StudyLogError',
     'WriteUnclear',
     '__version__',
     'setup',

@@ -12,7 +12,7 @@ KVSError
 ├── ReducerError                       a reducer broke its contract: wrong return value, an event to its own key
 ├── ScopeFieldError                    a reducer's scope has a field that the server cannot fill in
 ├── DumpFileError                      a dump file that cannot be read or written, or is not valid
-├── StudyLogError                      a study log that cannot be read, or is not valid
+├── EventFileError                     a study log, or a file of failed events, that cannot be read or is not valid
 ├── KVSNotConfigured (AttributeError)  a store that the configuration does not have
 └── StartupCheck                       the configuration is wrong, or a server that it names cannot be used
     └── StartupFailed (SystemExit)     the same, ending the process with exit status 1
@@ -87,8 +87,11 @@ class DumpFileError(KVSError):
     """
 
 
-class StudyLogError(KVSError):
-    """A study log that cannot be read, or a line of it that is not an event; the message gives file and line."""
+class EventFileError(KVSError):
+    """A study log or a file of failed events that cannot be read, or a part of it that is not an event.
+
+    The message gives file and line.
+    """
 
 
 class KVSNotConfigured(KVSError, AttributeError):

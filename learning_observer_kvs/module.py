@@ -37,10 +37,12 @@ from learning_observer_kvs import debug, plugin, prestartup, settings
 from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.problems import raise_on_errors
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
+from learning_observer_kvs.stream_analytics.registry import shared_names
 
 NAME = 'Key-value store'
 """The module's name, which the runtime requires of every module that it loads."""
@@ -105,6 +107,7 @@ def kvs_startup_check() -> bool:
             _restore_runtime()
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
+        _check_names()
         if loaded != settings.settings or runtime.kvs.KVS is not KVS:
             settings.load_settings(loaded)
             # In another thread, because this thread's loop may be running, as in a notebook.
@@ -175,7 +178,11 @@ def kvs_pipeline(
         scope = runtime.stream_analytics.helpers.Scope([runtime.stream_analytics.helpers.KeyField.STUDENT])
 
     def decorator(func: Any) -> Any:
-        original = _originals['kvs_pipeline'](null_state, scope, module_override, qualname_override)(func)
+        @functools.wraps(func)
+        async def renamed(event: Any, state: Any) -> Any:  # the runtime's decorator renames what it is given
+            return await func(event, state)
+
+        original = _originals['kvs_pipeline'](null_state, scope, module_override, qualname_override)(renamed)
         return replacement_of(original, func, null_state, scope)
 
     return decorator
@@ -190,6 +197,7 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
 
     Args:
         original: the pipeline that the runtime made. Connections use it while the default store is not one of ours.
+            Its name is the reducer's name in keys.
         func: the undecorated reducer.
         null_state: the state that a new key starts with.
         scope: fields, as the runtime's classes.
@@ -211,7 +219,8 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
     try:
         fields = Scope(map(_field, scope))
         strict_pipeline, lenient_pipeline = (
-            helpers.kvs_pipeline(null_state, fields)(each) for each in (reducer, lenient)
+            helpers.kvs_pipeline(null_state, fields, original.__module__, original.__qualname__)(each)
+            for each in (reducer, lenient)
         )
     except (KVSError, AttributeError):
         return original
@@ -278,9 +287,31 @@ def _inner_codes(code: CodeType) -> list[CodeType]:
 
 
 def init_stream_analytics() -> None:
-    """Replace the runtime's ``stream_analytics.init``, which collects the reducers of all modules."""
+    """Replace the runtime's ``stream_analytics.init``, which collects the reducers of all modules.
+
+    Raises:
+        RuntimeStartupCheck: two different reducers have one name and scope.
+    """
+    try:
+        _check_names()
+    except StartupCheck as failure:
+        raise RuntimeStartupCheck(str(failure), failure.problems) from None
     replace_reducers()
     _originals['init']()
+
+
+def _check_names() -> None:
+    """Raise a ``StartupCheck`` if two different reducers of the modules would share their states."""
+    listed = (
+        (
+            helpers.fully_qualified_function_name(entry['function']),
+            [field.name for field in entry.get('scope') or ()],
+            entry['function'],
+        )
+        for entry in runtime.module_loader.REDUCERS
+        if isinstance(entry['function'], FunctionType)
+    )
+    raise_on_errors(shared_names(listed))
 
 
 # The server

@@ -90,6 +90,23 @@ class PerLoop(Generic[T]):
             self._by_loop, self._pid = {}, _pid
 
 
+def call_in(loop: AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call a function that touches what belongs to an event loop, from wherever this is called.
+
+    Args:
+        loop: the loop. If it runs in another thread, the function is called there soon; if it is closed, never.
+        function: the function.
+    """
+    try:
+        here: AbstractEventLoop | None = get_running_loop()
+    except RuntimeError:
+        here = None
+    if loop.is_running() and loop is not here:
+        loop.call_soon_threadsafe(function)
+    elif not loop.is_closed():
+        function()
+
+
 def _note_pid() -> None:
     global _pid
     _pid = os.getpid()

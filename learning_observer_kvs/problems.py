@@ -49,6 +49,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E019': ('A store does not answer in time', 'Check that its server runs and can be reached.'),
     'KVS.E020': ('A Redis is a replica', 'Name its master.'),
     'KVS.E021': ('A cluster holds keys of reducers under the names of a single server', 'Copy them with lo-kvs copy.'),
+    'KVS.E023': ('Two reducers would keep their states under the same keys', 'Give one of them another name.'),
     'KVS.W001': ('An option that this type does not use', 'Remove it, or choose the type it belongs to.'),
     'KVS.W002': ('An unknown option of redis_connection', 'Remove it, or correct its name.'),
     'KVS.W003': (

@@ -70,10 +70,27 @@ def with_store(config: tuple[str, ...], name: str, act: Callable[[Store], Awaita
         KVSNotConfigured: they have no store of this name.
         KVSError: what ``act`` raised.
     """
+    return with_router(config, lambda router: act(router[name]))
+
+
+def with_router(config: tuple[str, ...], act: Callable[[KVSRouter], Awaitable[T]]) -> T:
+    """Run a coroutine function on the stores of a configuration, in a new event loop, and close them.
+
+    Args:
+        config: the paths of the settings.
+        act: what to do with the stores.
+
+    Returns:
+        What ``act`` returned.
+
+    Raises:
+        StartupCheck: the settings are wrong.
+        KVSError: what ``act`` raised.
+    """
 
     async def run() -> T:
         async with KVSRouter.from_settings(config) as router:
-            return await act(router[name])
+            return await act(router)
 
     return asyncio.run(run())
 

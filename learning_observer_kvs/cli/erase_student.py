@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable, Collection
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, counted, printable, progress, store_option, with_store
+from learning_observer_kvs.cli.common import (
+    config_option,
+    counted,
+    printable,
+    progress,
+    store_option,
+    with_router,
+)
+from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
 KEYS_AT_ONCE = 1000
 """How many keys are looked at, and removed, at a time."""
+
+MAX_SEARCHES = 5
+"""How often the store is searched until nothing is found."""
+
+FLUSH_TIME = 1.0
+"""Seconds that a server may take for a flush, once ``flush_interval`` is over."""
 
 
 @click.command('erase-student')
@@ -25,35 +40,115 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
     """Remove every reducer key of STUDENT from one store.
 
     STUDENT is the name that is in the keys: ls-17 in STUDENT:ls-17. Events that arrive meanwhile make new keys: end
-    the student's sessions first. Study logs and dumps are not touched. The exit status is 1 if the student has no key.
+    the student's sessions first. The store is searched again until nothing is found; with flush_interval after the
+    longest interval of the settings, as servers that run write until then what they keep. Study logs, files of failed
+    events and dumps are not touched. The exit status is 1 if the student has no key, or if keys come back each time.
 
     \b
     Example:
       lo-kvs erase-student ls-17 --dry-run
     """
 
-    async def act(store: Store) -> int:
-        found = 0
+    async def act(router: KVSRouter) -> tuple[int, bool]:
         with progress('Searching', total=None, unit='keys') as advance:
-            cursor: str | None = None
-            while True:
-                page = await store.scan('', cursor, KEYS_AT_ONCE)
-                keys = [key for key in dict.fromkeys(page.keys) if _student_of(key) == student]
-                if dry_run:
-                    found += len(keys)
-                    click.echo(''.join(f'{printable(key)}\n' for key in keys), nl=False)
-                else:
-                    found += sum(await asyncio.gather(*map(store.remove, keys)))
-                advance(len(page.keys))
-                cursor = page.cursor
-                if cursor is None:
-                    return found
+            store = router[name]
+            if not dry_run:
+                return await erase(store, student, longest_interval(router), advance)
+            found = 0
 
-    found = with_store(config, name, act)
+            async def show(keys: Collection[str]) -> None:
+                nonlocal found
+                found += len(keys)
+                click.echo(''.join(f'{printable(key)}\n' for key in keys), nl=False)
+
+            await search(store, student, show, advance)
+            return found, True
+
+    found, is_gone = with_router(config, act)
     done = ', none removed' if dry_run else ' removed'
     click.echo(f'{counted(found, "key")} of {student!r} in store {name!r}{done}.', err=True)
-    if not found:
+    if not is_gone:
+        click.echo(
+            f'Keys of {student!r} came back each of {MAX_SEARCHES} times, and there may be more: events of this '
+            'student still arrive. End the sessions and run this again.',
+            err=True,
+        )
+    if not found or not is_gone:
         sys.exit(1)
+
+
+def longest_interval(router: KVSRouter) -> float:
+    """Return for how long servers with these settings may keep what is to be written.
+
+    Args:
+        router: the stores. Two may have the same data, so it is not asked which.
+
+    Returns:
+        The longest ``flush_interval``, in seconds; 0 if no store has one.
+    """
+    return max((router[name].flush_interval or 0.0 for name in router.names()), default=0.0)
+
+
+async def erase(
+    store: Store,
+    student: str,
+    interval: float,
+    advance: Callable[[int], None] = lambda keys: None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> tuple[int, bool]:
+    """Remove every key of a student, until none is found any more.
+
+    Args:
+        store: the store.
+        student: the name that is in the keys.
+        interval: seconds after which other processes have written what they keep; 0 if they keep nothing.
+        advance: called with how many keys have been looked at since the last call.
+        sleep: waits for so many seconds.
+
+    Returns:
+        How many keys were removed, and whether none was left at last.
+    """
+    removed = 0
+
+    async def remove(keys: Collection[str]) -> None:
+        nonlocal removed
+        removed += sum(await asyncio.gather(*map(store.remove, keys)))
+
+    for number in range(MAX_SEARCHES):
+        if number and interval:
+            click.echo(f'Waiting {interval:g} s (flush_interval) for what servers still keep.', err=True)
+            await sleep(interval + FLUSH_TIME)
+        found = await search(store, student, remove, advance)
+        if not found and (number or not interval):
+            return removed, True
+    return removed, False
+
+
+async def search(
+    store: Store, student: str, act: Callable[[Collection[str]], Awaitable[None]], advance: Callable[[int], None]
+) -> int:
+    """Find every key of a student once.
+
+    Args:
+        store: the store.
+        student: the name that is in the keys.
+        act: awaited with the keys of each page.
+        advance: called with how many keys have been looked at since the last call.
+
+    Returns:
+        How many were found; on some backends one may count twice.
+    """
+    found = 0
+    cursor: str | None = None
+    while True:
+        page = await store.scan('', cursor, KEYS_AT_ONCE)
+        keys = [key for key in dict.fromkeys(page.keys) if _student_of(key) == student]
+        await act(keys)
+        found += len(keys)
+        advance(len(page.keys))
+        cursor = page.cursor
+        if cursor is None:
+            return found
 
 
 def _student_of(key: str) -> str | None:

@@ -13,12 +13,13 @@ from pathlib import Path
 import click
 
 from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, progress
-from learning_observer_kvs.errors import StudyLogError
+from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
-from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name, is_reducer
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
+from learning_observer_kvs.stream_analytics.registry import is_reducer
 
 
 @click.command('replay')
@@ -85,7 +86,7 @@ def events_in(files: list[Path]) -> int:
     """
     total = 0
     for path in files:
-        with suppress(StudyLogError):
+        with suppress(EventFileError):
             total += study_log.count(path)
     return total
 

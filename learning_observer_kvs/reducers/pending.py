@@ -1,8 +1,9 @@
-"""What ``flush_interval`` keeps of a key until it is written."""
+"""What ``flush_interval`` keeps until it is written."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from learning_observer_kvs.reducers.batch import Batch
 
@@ -18,7 +19,9 @@ class Pending:
         is_open: whether more events may join the batch; not while it is being written.
         waiters: those that wait for the flush.
         flush_requested: whether to flush as soon as the key's queue is free.
+        had_base: whether the events stood on a text that another process has changed or removed since.
         is_reduced_again: whether another process wrote in between.
+        is_discarded: whether it was forgotten while it was being written; nothing of it is kept.
         error: why it could not be written the last time.
         unclear: texts that may have been written, each with the number of events that it holds.
     """
@@ -29,6 +32,8 @@ class Pending:
         'error',
         'events',
         'flush_requested',
+        'had_base',
+        'is_discarded',
         'is_open',
         'is_reduced_again',
         'unclear',
@@ -44,6 +49,101 @@ class Pending:
         self.is_open = True
         self.waiters: list[asyncio.Future[None]] = []
         self.flush_requested = False
+        self.had_base = False
         self.is_reduced_again = False
+        self.is_discarded = False
         self.error: BaseException | None = None
         self.unclear: dict[bytes | None, int] = {}
+
+    def resolve(self, error: BaseException | None) -> None:
+        """Let those go on that wait for the flush.
+
+        Args:
+            error: why it could not be written; ``None`` if nothing is pending any more.
+        """
+        waiters, self.waiters = self.waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+
+class PendingStates(dict[str, Pending]):
+    """What is not written yet of a store, by internal key.
+
+    Attributes:
+        texts: the texts that are newer than the backend's, by key.
+        owners: the internal key, by each key that its flush writes.
+        events: how many events are pending.
+        bytes: how many bytes they take.
+    """
+
+    __slots__ = ('bytes', 'events', 'owners', 'texts')
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, bytes] = {}
+        self.owners: dict[str, str] = {}
+        self.events = 0
+        self.bytes = 0
+
+    def keep(self, key: str, pending: Pending) -> None:
+        """Keep what is pending of a key, or note what came to it.
+
+        Args:
+            key: the internal key.
+            pending: what is pending of it.
+        """
+        self[key] = pending
+        batch = pending.batch
+        self.texts.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
+        if not batch.writes.keys() <= pending.written:
+            pending.written.update(batch.writes)
+            self.owners.update(dict.fromkeys(batch.writes, key))
+        events, size = len(batch.events), len(batch.base or b'')
+        for text in batch.writes.values():
+            size += len(text)  # type: ignore[arg-type]
+        self.events += events - pending.events
+        self.bytes += size - pending.bytes
+        pending.events, pending.bytes = events, size
+
+    def hide(self, batch: Batch) -> None:
+        """Read from the backend again what a batch writes: it is written, or will be reduced again.
+
+        Args:
+            batch: the batch.
+        """
+        for written, text in batch.writes.items():
+            if self.texts.get(written) is text:
+                del self.texts[written]
+
+    def drop(self, key: str) -> Pending:
+        """Keep nothing of a key any more.
+
+        Args:
+            key: the internal key.
+
+        Returns:
+            What was pending.
+        """
+        pending = self.pop(key)
+        for written in pending.written:
+            self.owners.pop(written, None)
+        self.events -= pending.events
+        self.bytes -= pending.bytes
+        return pending
+
+
+async def ended(futures: Collection[asyncio.Future[None]]) -> None:
+    """Wait until futures are done, also while this is being cancelled.
+
+    Args:
+        futures: what others complete in any case.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while left := [future for future in futures if not future.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -11,12 +11,14 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context
 from time import monotonic
 from types import coroutine
 from typing import Any, TypeVar
 
 from learning_observer_kvs.reducers.batch import Event
+from learning_observer_kvs.stores.hold_watch import HoldWatch
 from learning_observer_kvs.stores.pacing import TIME_SLICE
 
 T = TypeVar('T')
@@ -67,6 +69,7 @@ class QueueServer:
     Args:
         serve: serves a queue, whose key is held for it.
         abandon: called with a queue that will not be served, because the event loop ends, and the error.
+        watch: what is to run while keys are held.
 
     Attributes:
         slice_ends: the time of the monotonic clock when the slice is over; ``None`` before the first event of a slice.
@@ -76,9 +79,11 @@ class QueueServer:
         self,
         serve: Callable[[str, EventQueue], Awaitable[None]],
         abandon: Callable[[str, EventQueue, BaseException], None],
+        watch: HoldWatch,
     ) -> None:
         self._serve = serve
         self._abandon = abandon
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._ready: deque[tuple[str, EventQueue]] = deque()
         self._serving: asyncio.Task[None] | None = None
@@ -117,6 +122,8 @@ class QueueServer:
         """
         self.slice_ends = now + TIME_SLICE
         self._loop.call_soon(self._end_slice)
+        if not self._watch.is_running:
+            self._watch.start()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that runs in no caller's context, and is held until it ends.
@@ -168,7 +175,7 @@ def run_on(context: Context, work: Coroutine[Any, Any, T], waits_for: Any) -> Ge
     """Run the rest of a coroutine in this task, but in another context.
 
     Args:
-        context: the context in which the coroutine began; it must not be entered meanwhile.
+        context: the context in which the coroutine began, in this task; it must not be entered meanwhile.
         work: the coroutine.
         waits_for: what it waits for now.
 
@@ -176,21 +183,33 @@ def run_on(context: Context, work: Coroutine[Any, Any, T], waits_for: Any) -> Ge
         What the coroutine returns.
     """
     task = asyncio.current_task()
-    cancelling = task.cancelling() if task is not None else 0
-    try:
-        while True:
-            step: Callable[[], Any]
-            try:
-                answer = yield waits_for
-            except BaseException as error:
-                step = functools.partial(work.throw, error)
-            else:
-                step = functools.partial(work.send, answer)
-            try:
-                waits_for = context.run(step)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-    finally:
-        # What cancelled the work must not reach what the task does next.
-        while task is not None and task.cancelling() > cancelling:
-            task.uncancel()
+    assert task is not None
+    while True:
+        has_cancelled_itself = task.cancelling() > 0
+        step: Callable[[], Any]
+        try:
+            answer = yield waits_for
+        except BaseException as error:
+            while has_cancelled_itself and task.cancelling():
+                task.uncancel()  # so that it is not taken for the end of the event loop
+            step = functools.partial(work.throw, error)
+        else:
+            step = functools.partial(work.send, answer)
+        try:
+            waits_for = context.run(step)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+async def shed_cancellation(task: asyncio.Task[Any]) -> None:
+    """Take off the cancellations of the running task that work in it has asked for.
+
+    What cancelled the work must not reach what the task does next.
+
+    Args:
+        task: the running task.
+    """
+    while task.cancelling():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        task.uncancel()

@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
@@ -22,8 +22,9 @@ from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, Sto
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
-from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
 from learning_observer_kvs.reducers.state_cache import StateCache
+from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import (
     CURRENT,
@@ -34,7 +35,7 @@ from learning_observer_kvs.stores.key_locks import (
     waits_for_itself,
 )
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.overlay import NOTHING
+from learning_observer_kvs.stores.overlay import PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
 log = logging.getLogger('learning_observer_kvs')
@@ -52,24 +53,27 @@ LARGE_AT_ONCE = 64
 """How many large states may be decoded at once, while their reducers wait for something."""
 
 
-class ReducerWorker:
+class ReducerWorker(PlainOverlay):
     """Runs the reducers of one store in one event loop; an overlay of the store.
+
+    Each event is written before it is answered, so nothing is ever pending.
 
     Args:
         store: where the states are.
     """
 
     def __init__(self, store: Store) -> None:
+        super().__init__(store.key_locks.here())
         self._store = store
         self._encode, self._decode = store.encode, store.decode
-        self._locks = store.key_locks.here()
         self._submit = store.submitter()
+        self._timeout = store.reducer_timeout
         self._is_immediate = store.IS_IMMEDIATE
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
         self._queued: dict[str, int] = {}
         self._busy = 0
-        self._server = QueueServer(self._serve, self._abandon)
+        self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False
@@ -140,14 +144,6 @@ class ReducerWorker:
 
     # As an overlay
 
-    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return the texts that are newer than the backend's: none, each event is written before it is answered.
-
-        Args:
-            keys: of which keys.
-        """
-        return NOTHING
-
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return an async context manager that holds these keys' queues.
 
@@ -166,9 +162,6 @@ class ReducerWorker:
             key: the key.
         """
         return f'Internal,{key[9:]}' if key.startswith('External,') else key
-
-    async def flush(self) -> None:
-        """Do nothing: each event is written before it is answered."""
 
     async def close(self, timeout: float) -> None:
         """Accept no more events, and wait until those there are have been written.
@@ -272,6 +265,8 @@ class ReducerWorker:
             if batch is None:
                 self._server.hand_over()
                 batch = await self._read(key, attempt)
+            task = asyncio.current_task()
+            assert task is not None
             for event in events:
                 if not event.is_withdrawn():
                     context = event.context
@@ -284,6 +279,8 @@ class ReducerWorker:
                     else:
                         self._server.hand_over()
                         await run_on(context, reducing, waits_for)
+                    if task.cancelling():
+                        await shed_cancellation(task)
                     batch.events.append(event)
                 if self._server.is_slice_over():
                     await asyncio.sleep(0)
@@ -362,7 +359,9 @@ class ReducerWorker:
                 raise ReducerError(
                     f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
                 )
-            batch.accept(self._encode, key, event, await reducing)
+            timeout = self._timeout
+            result = await reducing if timeout is None else await run_within(timeout, reducing, key)
+            batch.accept(self._encode, key, event, result)
         except StopIteration as error:  # of a plain function; no future takes it
             event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
             event.error.__cause__ = error

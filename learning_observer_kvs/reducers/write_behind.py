@@ -15,9 +15,11 @@ from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 
 from learning_observer_kvs.errors import Overloaded, WriteUnclear
+from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
-from learning_observer_kvs.reducers.pending import Pending
+from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut
+from learning_observer_kvs.reducers.pending import Pending, PendingStates, ended
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
@@ -38,6 +40,9 @@ MAX_EVENTS = 100_000
 MAX_BYTES = 256 << 20
 """How many bytes of pending states there may be in all; likewise."""
 
+FORGOTTEN = b''
+"""In place of the text that a batch starts from: no key holds it, as it is not JSON, so the batch is reduced again."""
+
 
 class WriteBehindWorker(ReducerWorker):
     """A worker that commits after an interval.
@@ -45,18 +50,18 @@ class WriteBehindWorker(ReducerWorker):
     Args:
         store: where the states are.
         interval: seconds after which what an event changed is written.
+
+    Attributes:
+        left_out: the events that were acknowledged and did not come into a state after all.
     """
 
     def __init__(self, store: Store, interval: float) -> None:
         super().__init__(store)
         self._interval = interval
-        self._pending: dict[str, Pending] = {}
-        self._texts: dict[str, bytes] = {}
-        self._owners: dict[str, str] = {}
+        self._pending = PendingStates()
+        self.left_out = LeftOut(store)
         self._exclusive: dict[str, asyncio.Future[None]] = {}
         self._no_waiter = EventQueue(self._on_ready)  # in no line: what waits for a flush waits for the holder alone
-        self._events = 0
-        self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._capacity: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
@@ -69,7 +74,7 @@ class WriteBehindWorker(ReducerWorker):
         Args:
             keys: of which keys.
         """
-        texts = self._texts
+        texts = self._pending.texts
         return {key: texts[key] for key in keys if key in texts} if texts else texts
 
     def queue_of(self, key: str) -> str:
@@ -78,7 +83,7 @@ class WriteBehindWorker(ReducerWorker):
         Args:
             key: the key.
         """
-        return self._owners.get(key) or super().queue_of(key)
+        return self._pending.owners.get(key) or super().queue_of(key)
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return an async context manager that holds these keys' queues, once what is pending of them is written.
@@ -102,7 +107,8 @@ class WriteBehindWorker(ReducerWorker):
         try:
             for key, pending in list(self._pending.items()):
                 if self._pending.get(key) is pending and not self._locks.depends_on_caller([key]):
-                    waiting.append(self._flushed(pending))
+                    waiting.append(self._loop.create_future())
+                    pending.waiters.append(waiting[-1])
                     waits.append((self._locks, key, self._no_waiter))
                     holder.add_wait(waits[-1])
                     self._request_flush(key, pending)
@@ -139,7 +145,7 @@ class WriteBehindWorker(ReducerWorker):
             self._exclusive[key] = waiting[-1]
             self._busy += 1
             self._write_pending(key, self._pending[key])
-        await _ended(waiting)  # also when cancelled: what has begun ends before the keys are released
+        await ended(waiting)  # also when cancelled: what has begun ends before the keys are released
         left = [self._pending[key] for key in found if key in self._pending]
         for pending in left:
             if pending.error is not None:
@@ -153,6 +159,10 @@ class WriteBehindWorker(ReducerWorker):
             keys: the keys; ``None`` for every key.
         """
         self._flush_requested(iter(list(self._pending if keys is None else keys)))
+
+    def discard(self) -> None:
+        """Forget the events that are pending of all keys. It may be called from another thread."""
+        call_in(self._loop, self._discard_all)
 
     async def close(self, timeout: float) -> None:
         """Accept no more events, and write those there are.
@@ -169,9 +179,16 @@ class WriteBehindWorker(ReducerWorker):
             if self._pending:
                 self._set_timer()
             raise
+        for key, pending in list(self._pending.items()):
+            error = self.left_out.not_saved(key, pending)
+            pending.resolve(error)
+            if pending.is_open:
+                self._drop(key)
+            else:
+                pending.is_discarded = True
 
     def _unsaved(self) -> int:
-        return self._events + sum(self._queued.values())
+        return self._pending.events + sum(self._queued.values())
 
     async def _drain(self) -> None:
         await super()._drain()
@@ -189,7 +206,10 @@ class WriteBehindWorker(ReducerWorker):
 
     def _commit(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
         if batch.attempt or not (batch.writes or batch.is_cached):
-            super()._commit(key, batch, rest)
+            if batch.attempt and (pending := self._pending.get(key)) is not None and pending.is_discarded:
+                self._give_up(key, rest)
+            else:
+                super()._commit(key, batch, rest)
         elif key not in self._pending and all(event.error is not None for event in batch.events):
             super()._commit(key, batch, rest)  # nothing to buffer; what was computed from cached text must be confirmed
         else:
@@ -211,44 +231,46 @@ class WriteBehindWorker(ReducerWorker):
             batch.events[pending.events :] = [event for event in new if event.error is None]
         if not batch.events:
             return
-        self._pending[key] = pending
-        self._texts.update(batch.writes)  # type: ignore[arg-type]  # reducers never remove
-        if not batch.writes.keys() <= pending.written:
-            pending.written.update(batch.writes)
-            self._owners.update(dict.fromkeys(batch.writes, key))
-        self._count(pending)
-        self._set_timer()
+        self._keep(key, pending)
         if (pending.events >= MAX_EVENTS_OF_KEY or self._capacity is not None) and self._failure is None:
             pending.flush_requested = True
 
-    def _count(self, pending: Pending) -> None:
-        """Keep account of what is pending of a key."""
-        events, size = len(pending.batch.events), len(pending.batch.base or b'')
-        for text in pending.batch.writes.values():
-            size += len(text)  # type: ignore[arg-type]
-        self._events += events - pending.events
-        self._bytes += size - pending.bytes
-        pending.events, pending.bytes = events, size
-        if self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES:
+    def _keep(self, key: str, pending: Pending) -> None:
+        """Keep what is pending of a key until the interval is over."""
+        states = self._pending
+        states.keep(key, pending)
+        if states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES:
             self._is_full = True
+        self._set_timer()
 
-    def _discard(self, key: str, pending: Pending) -> None:
+    def _drop(self, key: str) -> None:
         """Nothing of a key is pending any more."""
-        del self._pending[key]
-        for written in pending.written:
-            self._owners.pop(written, None)
-        self._events -= pending.events
-        self._bytes -= pending.bytes
-        self._is_full = self._is_closing or self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
+        states = self._pending
+        states.drop(key).resolve(None)
+        self._is_full = self._is_closing or states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES
         if self._is_closing or not self._is_full:
             self._capacity_changed()
+
+    def _discard_all(self) -> None:
+        for key, pending in list(self._pending.items()):
+            if pending.is_open:
+                self._drop(key)
+                # A reducer that is running joins this batch, whose commit is tried at once, and finds that it does not
+                # fit.
+                batch = pending.batch
+                batch.base, batch.attempt, batch.outcome = FORGOTTEN, 1, None
+                batch.events.clear()
+            else:
+                pending.is_discarded = True  # once it is known what becomes of it
+        self._pending.texts.clear()
+        self._cache.clear()
 
     async def _wait_for_capacity(self) -> None:
         while self._is_full:
             await super()._wait_for_capacity()
             if self._failure is not None:
                 raise Overloaded(
-                    f'{self._events:,} events wait to be written to {self._store.location()}, which fails: '
+                    f'{self._pending.events:,} events wait to be written to {self._store.location()}, which fails: '
                     f'{self._failure} The event was rejected; retry later.'
                 )
             if current_holder() is not None:
@@ -312,45 +334,42 @@ class WriteBehindWorker(ReducerWorker):
         pending.error = None
         super()._commit(key, pending.batch, rest)
 
-    def _flushed(self, pending: Pending) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self._loop.create_future()
-        pending.waiters.append(future)
-        return future
-
     def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
-        for written, text in batch.writes.items():
-            if self._texts.get(written) is text:
-                del self._texts[written]
+        self._pending.hide(batch)
         pending = self._pending.get(key)
-        if outcome is False:
-            if pending is not None and pending.unclear:
-                self._server.spawn(self._settle(key, pending, batch, rest), f'kvs flush {display_key(key)}')
-            elif pending is not None and key in self._exclusive:
-                self._reopen(pending)
-                pending.flush_requested = True  # once the key is free; those that wait for it do so until then
-                self._next(key, rest)
-            else:
-                if pending is not None:
-                    pending.is_reduced_again = True
-                super()._committed(key, batch, rest, outcome)
-            return
-        waiters: list[asyncio.Future[None]] = []
-        if pending is not None:
-            waiters, pending.waiters = pending.waiters, []
+        if pending is None:
+            super()._committed(key, batch, rest, outcome)
+        elif pending.is_discarded:
+            self._give_up(key, rest)
+        elif outcome is True:
+            self._failure = None
+            pending.resolve(None)
+            self._drop(key)
+            self.left_out.raised(key, batch.events)
+            super()._committed(key, batch, rest, outcome)
+        elif outcome is False:
+            self._conflict(key, pending, batch, rest)
+        else:
             pending.batch = batch
             pending.is_reduced_again = False
-            if outcome is True:
-                self._failure = None
-                self._discard(key, pending)
-                self._log_late_errors(key, batch)
-            else:
-                if isinstance(outcome, WriteUnclear):
-                    pending.unclear.setdefault(batch.text, len(batch.events))
-                self._put_back(key, pending, outcome)
-        for future in waiters:
-            if not future.done():
-                future.set_result(None) if outcome is True else future.set_exception(outcome)
-        super()._committed(key, batch, rest, outcome)
+            if isinstance(outcome, WriteUnclear):
+                pending.unclear.setdefault(batch.text, len(batch.events))
+            self._put_back(key, pending, outcome)
+            pending.resolve(outcome)
+            super()._committed(key, batch, rest, outcome)
+
+    def _conflict(self, key: str, pending: Pending, batch: Batch, rest: EventQueue | None) -> None:
+        """Another process wrote in between."""
+        pending.had_base = pending.had_base or batch.base is not None
+        if pending.unclear:
+            self._server.spawn(self._settle(key, pending, batch, rest), f'kvs flush {display_key(key)}')
+        elif key in self._exclusive:
+            self._reopen(key, pending)
+            pending.flush_requested = True  # once the key is free; those that wait for it do so until then
+            self._next(key, rest)
+        else:
+            pending.is_reduced_again = True
+            super()._committed(key, batch, rest, False)
 
     async def _settle(self, key: str, pending: Pending, batch: Batch, rest: EventQueue | None) -> None:
         """A flush that may have been written before does not fit any more: if its text is there, it was.
@@ -364,22 +383,28 @@ class WriteBehindWorker(ReducerWorker):
             self._committed(key, batch, rest, unclear)
             return
         applied = pending.unclear.get(found.text)
+        doubtful = max(pending.unclear.values(), default=0)
         pending.unclear.clear()
-        if applied is None or applied == len(batch.events):
-            self._committed(key, batch, rest, applied is not None)
-        else:
+        if applied == len(batch.events):
+            self._committed(key, batch, rest, True)
+        elif applied is not None:
+            self.left_out.raised(key, batch.events[:applied])
             batch.base, batch.events = found.text, batch.events[applied:]
             super()._commit(key, batch, rest)
+        else:
+            if found.text is not None and found.text != batch.base:  # reducing them again could count them twice
+                self.left_out.doubtful(key, batch.events[:doubtful])
+                batch.events = batch.events[doubtful:]
+            if batch.events:
+                self._committed(key, batch, rest, False)
+            else:
+                self._give_up(key, rest)
 
-    def _log_late_errors(self, key: str, batch: Batch) -> None:
-        for event in batch.events:
-            if event.error is not None:
-                log.error(
-                    '%s: a reducer that had accepted an event raised when it was run again onto what another process '
-                    'wrote; the event is left out.',
-                    display_key(key),
-                    exc_info=event.error,
-                )
+    def _give_up(self, key: str, rest: EventQueue | None) -> None:
+        """Nothing of a key is to be written any more, although its queue is held for a flush."""
+        self._drop(key)
+        self._cache.forget(key)
+        self._next(key, rest)
 
     def _put_back(self, key: str, pending: Pending, error: BaseException) -> None:
         """It could not be written: kept, and tried again after the interval."""
@@ -387,35 +412,35 @@ class WriteBehindWorker(ReducerWorker):
             log.error(
                 '%s cannot be written: %s Its events are kept and tried again every %g s.',
                 display_key(key),
-                error,
+                str(error) or type(error).__name__,
                 self._interval,
             )
         self._failure = pending.error = error
         self._capacity_changed()
-        self._reopen(pending)
+        self._reopen(key, pending)
 
-    def _reopen(self, pending: Pending) -> None:
+    def _reopen(self, key: str, pending: Pending) -> None:
         pending.batch.attempt = 0
         pending.is_open = True
-        self._count(pending)
-        self._texts.update(pending.batch.writes)  # type: ignore[arg-type]
-        self._set_timer()
+        self._keep(key, pending)
+
+    # Reducing again
+
+    async def _read(self, key: str, attempt: int = 0) -> Batch:
+        batch = await super()._read(key, attempt)
+        pending = self._pending.get(key)
+        is_gone = batch.base is None and pending is not None and pending.is_reduced_again and pending.had_base
+        if is_gone and not self._store.has_ttl:  # where keys expire, it may have; elsewhere it must not come back
+            raise ErasedElsewhere
+        return batch
 
     def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
         pending = self._pending.get(key)
         if pending is not None and pending.is_reduced_again:
-            self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit
+            if isinstance(error, ErasedElsewhere):
+                self.left_out.erased_elsewhere(key, len(pending.batch.events))
+                self._give_up(key, rest)
+            else:
+                self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit
         else:
             super()._cannot_reduce(key, events, rest, error)
-
-
-async def _ended(futures: Collection[asyncio.Future[None]]) -> None:
-    """Wait until futures are done, also while this is being cancelled."""
-    cancelled: asyncio.CancelledError | None = None
-    while pending := [future for future in futures if not future.done()]:
-        try:
-            await asyncio.wait(pending)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learning_observer_kvs.errors import StudyLogError
+from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
@@ -111,7 +111,7 @@ async def _replay_file(
             if since == PROGRESS_EVERY:
                 progress(since)
                 since = 0
-    except StudyLogError as error:
+    except EventFileError as error:
         report.failures.append(str(error))
     progress(since)
 

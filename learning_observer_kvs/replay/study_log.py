@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, StudyLogError
+from learning_observer_kvs.errors import CorruptValue, EventFileError
 
 SUFFIXES = ('.study.log', '.study.log.gz')
 
@@ -31,7 +31,7 @@ def find(paths: Iterable[Path]) -> list[Path]:
         The files, those of a directory sorted.
 
     Raises:
-        StudyLogError: a path does not exist, or there is not a single study log.
+        EventFileError: a path does not exist, or there is not a single study log.
     """
     found: list[Path] = []
     for path in paths:
@@ -40,9 +40,9 @@ def find(paths: Iterable[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise StudyLogError(f'{path}: there is no such file or directory.')
+            raise EventFileError(f'{path}: there is no such file or directory.')
     if not found:
-        raise StudyLogError(f'No study log was found; the names of study logs end in {" or ".join(SUFFIXES)}.')
+        raise EventFileError(f'No study log was found; the names of study logs end in {" or ".join(SUFFIXES)}.')
     return found
 
 
@@ -56,7 +56,7 @@ def read(path: Path) -> Iterator[LoggedEvent]:
         The events in order.
 
     Raises:
-        StudyLogError: the file cannot be read, or a line is not an event; the message has its number.
+        EventFileError: the file cannot be read, or a line is not an event; the message has its number.
     """
     for number, line in _lines(path):
         yield LoggedEvent(number, _event(path, number, line))
@@ -72,7 +72,7 @@ def count(path: Path) -> int:
         How many lines are not blank.
 
     Raises:
-        StudyLogError: the file cannot be read.
+        EventFileError: the file cannot be read.
     """
     return sum(1 for _ in _lines(path))
 
@@ -84,7 +84,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 if line.strip():
                     yield number, line
     except (OSError, EOFError, zlib.error) as error:
-        raise StudyLogError(f'{path} cannot be read: {error}.') from None
+        raise EventFileError(f'{path} cannot be read: {error}.') from None
 
 
 def format_line(event: Any, timestamp: str) -> bytes:
@@ -108,9 +108,9 @@ def _event(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         event = json_codec.decode(text or line)
     except CorruptValue as error:
-        raise StudyLogError(f'{path}:{number}  the line {error}. Correct or remove it.') from None
+        raise EventFileError(f'{path}:{number}  the line {error}. Correct or remove it.') from None
     if not isinstance(event, dict) or not isinstance(event.get('client'), dict):
-        raise StudyLogError(
+        raise EventFileError(
             f'{path}:{number}  the line is not an event: an event is an object with an object "client".'
         )
     return event

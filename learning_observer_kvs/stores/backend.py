@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
-from learning_observer_kvs import json_codec
+from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
 from learning_observer_kvs.json_codec import JSON
@@ -50,6 +51,17 @@ class Backend(ABC):
             default=DEFAULT_CACHE_BYTES,
             doc='how many bytes of text of the keys in use are kept in the process.',
         ),
+        Option(
+            'reducer_timeout',
+            'seconds',
+            doc='how long a reducer may take for an event; then it is cancelled, and its event fails.',
+        ),
+        Option(
+            'failed_events',
+            'path',
+            default=failed_events.DEFAULT_FOLDER,
+            doc='the folder for events that were accepted and could not be stored; read by lo-kvs replay.',
+        ),
     )
     """The options of every store; a backend begins its ``OPTIONS`` with them and passes them on."""
 
@@ -68,10 +80,14 @@ class Backend(ABC):
         name: str | None = None,
         flush_interval: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        reducer_timeout: float | None = None,
+        failed_events: str | os.PathLike[str] = failed_events.DEFAULT_FOLDER,
     ) -> None:
         self.name = name or self.TYPE
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
+        self.reducer_timeout = reducer_timeout
+        self.failed_events = os.path.abspath(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self._attached = False

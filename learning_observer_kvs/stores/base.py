@@ -47,6 +47,13 @@ class Store(Backend):
             writes with every event. Read by the layer of the reducers.
         cache_bytes: bytes of text of the keys in use that are kept in the process, in each event loop, so that reducers
             need not read them again. Read by the layer of the reducers.
+        reducer_timeout: seconds that a reducer may take for an event; then it is cancelled, and the event fails.
+            ``None``: it may take any time. Read by the layer of the reducers.
+        failed_events: the folder for events that were accepted and could not be stored; a relative one is taken from
+            the current working directory. Made at the first such event. Used by the layers above.
+
+    Attributes:
+        failed_events: the absolute path of that folder.
     """
 
     # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.

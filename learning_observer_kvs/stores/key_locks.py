@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from learning_observer_kvs.errors import Overloaded, ReducerError
+from learning_observer_kvs.stores.hold_watch import HoldWatch
 from learning_observer_kvs.stores.keys import display_key
 
 MAX_WAITERS = 10_000
@@ -32,6 +33,7 @@ class Holder:
         outer: the holder in whose context this one was made.
         waits: what it waits for now.
         has_ended: whether it holds nothing any more; tasks that it began may go on.
+        what: what it is, for the log.
         permit: what it gives back when it ends, or waits for a key: what it waits for may need it.
     """
 
@@ -39,6 +41,7 @@ class Holder:
     outer: Holder | None = None
     waits: Sequence[Wait] = ()
     has_ended = False
+    what = 'The reducer'
     permit: asyncio.Semaphore | None = None
 
     def add_wait(self, wait: Wait) -> None:
@@ -73,6 +76,12 @@ class Holder:
                 holder.permit.release()
                 holder.permit = None
             holder = holder.outer
+
+
+class BlockHolder(Holder):
+    """A caller that holds keys for a block: an update, a write."""
+
+    what = 'An update or a write'
 
 
 class Waiter(Protocol):
@@ -113,13 +122,16 @@ class KeyLocks:
     Attributes:
         held: the holder of each key that is held. A key that is neither held nor waited for takes no memory.
         barrier: the caller that waits for every key, or holds them all; ``None`` most of the time.
+        watch: logs what holds a key for very long; whatever runs a caller's code while it holds a key starts it.
     """
 
     def __init__(self) -> None:
         self.held: dict[str, Holder] = {}
         self.barrier: Hold | None = None
+        self.watch = HoldWatch(self.held, RESERVED)
         self._waiting: dict[str, deque[Waiter]] = {}
-        self._parked: deque[tuple[Collection[str], Waiter]] = deque()
+        self._parked: dict[Waiter, Collection[str]] = {}  # kept waiting by the barrier, in the order they came
+        self._parked_lines: dict[str, deque[Waiter]] = {}  # the same, by key
 
     def hold(self, keys: Collection[str] | None) -> Hold:
         """Return an async context manager that holds keys for its block.
@@ -155,29 +167,28 @@ class KeyLocks:
         Raises:
             Overloaded: too many wait already; nothing was taken.
         """
-        if self.is_barred():
-            if len(self._parked) >= MAX_WAITERS:
-                raise _overloaded(len(self._parked), 'the whole store')
-            self._parked.append((keys, waiter))
-            return []
-        waiting = self._waiting
+        is_barred = self.is_barred()
+        lines = self._parked_lines if is_barred else self._waiting
         for key in keys:
-            if key in waiting and len(waiting[key]) >= MAX_WAITERS:
-                raise _overloaded(len(waiting[key]), display_key(key))
-        return self._take_or_wait(keys, waiter)
+            if key in lines and len(lines[key]) >= MAX_WAITERS:
+                raise _overloaded(len(lines[key]), display_key(key) if key else 'the whole store')
+        if not is_barred:
+            return self._take_or_wait(keys, waiter)
+        self._parked[waiter] = keys
+        for key in keys:
+            lines.setdefault(key, deque()).append(waiter)
+        return []
 
     def last_waiter(self, key: str) -> Waiter | None:
-        """Return the waiter that stands last in line.
+        """Return the waiter that the caller would come next to in line.
 
         Args:
             key: the key.
 
         Returns:
-            The waiter; ``None`` if there is none.
+            The last waiter; ``None`` if there is none.
         """
-        if self.is_barred():
-            return None
-        queue = self._waiting.get(key)
+        queue = (self._parked_lines if self.is_barred() else self._waiting).get(key)
         return queue[-1] if queue else None
 
     def withdraw(self, keys: Iterable[str], waiter: Waiter) -> None:
@@ -187,15 +198,12 @@ class KeyLocks:
             keys: the keys that it waits for.
             waiter: the waiter.
         """
-        for parked in self._parked:
-            if parked[1] is waiter:
-                self._parked.remove(parked)
-                return
+        lines = self._waiting if self._parked.pop(waiter, None) is None else self._parked_lines
         for key in keys:
-            queue = self._waiting[key]
+            queue = lines[key]
             queue.remove(waiter)
             if not queue:
-                del self._waiting[key]
+                del lines[key]
 
     def release(self, key: str) -> None:
         """Hand a key on to the next in line, or let it go.
@@ -218,8 +226,8 @@ class KeyLocks:
     def lift_barrier(self) -> None:
         """Let those go on that the barrier kept waiting, in the order in which they came."""
         self.barrier = None
-        parked, self._parked = self._parked, deque()
-        for keys, waiter in parked:
+        parked, self._parked, self._parked_lines = self._parked, {}, {}
+        for waiter, keys in parked.items():
             for key in self._take_or_wait(keys, waiter):
                 waiter.granted(key)
 
@@ -306,7 +314,7 @@ class Hold:
         self._owned: list[str] = []
         self._missing: set[str] = set()
         self._granted: asyncio.Future[None] | None = None
-        self.holder = Holder()
+        self.holder = BlockHolder()
         self.holder.outer = current_holder()
         self.is_active = False
 
@@ -330,6 +338,8 @@ class Hold:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the code of a caller: a wait of that code for a key that is held here raises."""
+        if not self._locks.watch.is_running:
+            self._locks.watch.start()
         outer = self.holder.outer
         if outer is not None:
             outer.add_wait(self.holder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Collection, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import ClassVar, Unpack
 from weakref import WeakSet
 
@@ -25,7 +27,8 @@ class InMemoryKVS(Store):
     """``type: stub``: a dictionary of JSON text; each instance has its own.
 
     Text and not objects, so that what a caller does to a value never changes the store. The keys stand in order
-    besides, so that a page of them costs the same among a hundred and among a million.
+    besides, so that a page of them costs the same among a hundred and among a million. Event loops of several threads
+    may share a store.
     """
 
     TYPE: ClassVar[str] = 'stub'
@@ -37,7 +40,9 @@ class InMemoryKVS(Store):
         super().__init__(**common)
         self._texts: dict[str, bytes] = {}
         self._order: SortedList[str] = SortedList()
-        _LIVE.add(self)
+        self._lock = threading.Lock()
+        with _LIVE_LOCK:
+            _LIVE.add(self)
 
     def location(self) -> str:
         """Return where the data lives, for messages."""
@@ -49,7 +54,10 @@ class InMemoryKVS(Store):
         Args:
             keys: valid keys.
         """
-        return [self._texts.get(key) for key in keys]
+        if len(keys) == 1:
+            return [self._texts.get(keys[0])]
+        with self._lock:  # never one text of a commit and another from before it
+            return [self._texts.get(key) for key in keys]
 
     async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
         """Write all or nothing, on condition; as :meth:`Store.commit_bytes`.
@@ -87,18 +95,19 @@ class InMemoryKVS(Store):
         Returns:
             Whether the condition held and everything was written; otherwise nothing was.
         """
-        texts = self._texts
-        for key, text in expected.items():
-            if texts.get(key) != text:
-                return False
-        for key, text in writes.items():
-            if text is None:
-                self._drop(key)
-            else:
-                if key not in texts:
-                    self._order.add(key)
-                texts[key] = text
-        return True
+        with self._lock:
+            texts = self._texts
+            for key, text in expected.items():
+                if texts.get(key) != text:
+                    return False
+            for key, text in writes.items():
+                if text is None:
+                    self._drop(key)
+                else:
+                    if key not in texts:
+                        self._order.add(key)
+                    texts[key] = text
+            return True
 
     def read_bytes_now(self, key: str) -> bytes | None:
         """Return the stored bytes of a key.
@@ -112,34 +121,43 @@ class InMemoryKVS(Store):
         return self._texts.get(key)
 
     async def _remove(self, key: str) -> bool:
-        return self._drop(key)
+        with self._lock:
+            return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         await asyncio.sleep(0)  # a scan is one call after the other; the event loop has its turn in between
         start, limit = prefix if cursor is None else cursor, min(limit, MAX_PAGE)
-        page: list[str] = []
-        for key in islice(self._order.irange(start, inclusive=(cursor is None, True)), limit):
-            if not key.startswith(prefix):
-                return page, None
-            page.append(key)
-        return page, page[-1] if len(page) == limit else None
+        with self._lock:
+            page = list(islice(self._order.irange(start, inclusive=(cursor is None, True)), limit))
+        found = list(takewhile(lambda key: key.startswith(prefix), page))
+        return found, page[-1] if len(found) == limit else None
 
     async def _describe(self, key: str) -> Description | None:
         text = self._texts.get(key)
         return None if text is None else Description(len(text))
 
     async def _clear(self) -> None:
-        texts = self._texts
-        self.wipe()
+        texts = self._wipe()
         while len(texts) > FREED_AT_ONCE:  # a million at once would take a while
             for _ in range(FREED_AT_ONCE):
                 texts.popitem()
             await asyncio.sleep(0)
 
     def wipe(self) -> None:
-        """Remove everything at once, also while an event loop is not running."""
-        self._texts = {}
-        self._order = SortedList()
+        """Remove everything at once, also while an event loop is not running.
+
+        What ``flush_interval`` keeps of this store is forgotten, in every event loop; in one that runs in another
+        thread as soon as it has its turn.
+        """
+        for overlay in self.overlays:
+            overlay.discard()
+        self._wipe()
+
+    def _wipe(self) -> dict[str, bytes]:
+        """Start anew; the texts there were."""
+        with self._lock:
+            texts, self._texts, self._order = self._texts, {}, SortedList()
+        return texts
 
     def _drop(self, key: str) -> bool:
         if self._texts.pop(key, None) is None:
@@ -149,9 +167,23 @@ class InMemoryKVS(Store):
 
 
 _LIVE: WeakSet[InMemoryKVS] = WeakSet()
+_LIVE_LOCK = threading.Lock()
 
 
 def clear() -> None:
-    """Wipe every in-memory store of the process; for use between tests."""
-    for store in list(_LIVE):
+    """Wipe every in-memory store of the process, with what was not flushed yet; for use between tests."""
+    with _LIVE_LOCK:
+        stores = list(_LIVE)
+    for store in stores:
         store.wipe()
+
+
+def _replace_locks() -> None:
+    """Another thread of the parent may have held one when it forked."""
+    global _LIVE_LOCK
+    _LIVE_LOCK = threading.Lock()
+    for store in list(_LIVE):
+        store._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_replace_locks)

@@ -47,6 +47,9 @@ class Overlay(Protocol):
             StoreUnavailable, WriteUnclear, Conflict: it could not be written; it is kept and written later.
         """
 
+    def discard(self) -> None:
+        """Forget what is pending, and write nothing of it. It may be called from another thread."""
+
     async def close(self, timeout: float) -> None:
         """Accept no more work, and finish what is under way.
 
@@ -73,7 +76,7 @@ class PlainOverlay:
         """
         return NOTHING
 
-    def exclusive(self, keys: Collection[str] | None) -> Hold:
+    def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return a context manager that holds keys.
 
         Args:
@@ -82,6 +85,9 @@ class PlainOverlay:
         return self._locks.hold(keys)
 
     async def flush(self) -> None:
+        """Do nothing: nothing is pending."""
+
+    def discard(self) -> None:
         """Do nothing: nothing is pending."""
 
     async def close(self, timeout: float) -> None:

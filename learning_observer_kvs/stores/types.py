@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
@@ -65,3 +66,5 @@ class CommonOptions(TypedDict, total=False):
     name: str | None
     flush_interval: float | None
     cache_bytes: int
+    reducer_timeout: float | None
+    failed_events: str | os.PathLike[str]

@@ -23,8 +23,8 @@ from learning_observer_kvs.stream_analytics.keys import (
     make_key,
     make_key_from_json,
     parse_key,
-    register_reducer,
 )
+from learning_observer_kvs.stream_analytics.registry import register_reducer
 
 __all__ = [
     'EventField',
@@ -118,10 +118,11 @@ def kvs_pipeline(
         null_state: the internal state that a new key starts with, any JSON value; each key gets a copy.
         scope: the fields that the state is kept by; by default one state for each student.
         module_override: the module's name in keys, where the function's own does not fit (in a notebook, for example).
-        qualname_override: the function's name in keys, likewise.
+        qualname_override: the function's name in keys, likewise. The function itself keeps its name.
 
     Returns:
-        A decorator, which makes a :class:`Pipeline` of a reducer.
+        A decorator, which makes a :class:`Pipeline` of a reducer. It never refuses a name: a second, different function
+        of the same name is logged.
 
     Raises:
         ScopeFieldError: the scope has a field that the server cannot fill in from an event.
@@ -137,11 +138,10 @@ def kvs_pipeline(
     null_text = json_codec.encode(null_state)
 
     def decorator(func: Reducer) -> Pipeline:
-        if qualname_override is not None:
-            func.__qualname__ = qualname_override
-        if module_override is not None:
-            func.__module__ = module_override
-        register_reducer(fully_qualified_function_name(func))
+        module = func.__module__ if module_override is None else module_override
+        qualname = func.__qualname__ if qualname_override is None else qualname_override
+        reducer_name = f'{module}.{qualname}'
+        register_reducer(reducer_name, func)
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
@@ -155,8 +155,8 @@ def kvs_pipeline(
                 if by_student:
                     key_dict[KeyField.STUDENT] = student
                 return (
-                    make_key(func, key_dict, KeyStateType.INTERNAL),
-                    make_key(func, key_dict, KeyStateType.EXTERNAL),
+                    make_key(reducer_name, key_dict, KeyStateType.INTERNAL),
+                    make_key(reducer_name, key_dict, KeyStateType.EXTERNAL),
                 )
 
             # Nearly all events of a connection are of one document, so the last keys are reused.
@@ -174,6 +174,8 @@ def kvs_pipeline(
 
             return process_event
 
+        # The pipeline alone: another one may be made of the same function.
+        pipeline.__module__, pipeline.__qualname__ = module, qualname
         return pipeline
 
     return decorator

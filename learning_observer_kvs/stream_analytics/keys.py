@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import InvalidKey
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
+from learning_observer_kvs.stream_analytics.registry import reducer_names
 
 Fields = Mapping[KeyField | EventField, Any]
 
@@ -99,7 +100,7 @@ def make_key_from_json(js: Mapping[str, Any], sources: Collection[str] | None = 
     Raises:
         InvalidKey: an unknown source or field, or a value that is neither text nor a number.
     """
-    known = _REDUCERS if sources is None else sources
+    known = reducer_names() if sources is None else sources
     source = js.get('source')
     if not isinstance(source, str) or source not in known:
         names = ', '.join(sorted(known)) or 'none yet: import the modules that define them'
@@ -125,30 +126,6 @@ def _field(name: object) -> KeyField | EventField:
                 raise InvalidKey(str(error)) from None
     names = ', '.join(['source', *_KEY_FIELDS, 'EventField.<name>'])
     raise InvalidKey(f'{name!r} is not a field of a key. There are: {names}.')
-
-
-_REDUCERS: set[str] = set()
-
-
-def register_reducer(name: str) -> None:
-    """Record that a reducer exists, for :func:`make_key_from_json` and :func:`is_reducer`.
-
-    Args:
-        name: its fully qualified name.
-    """
-    _REDUCERS.add(name)
-
-
-def is_reducer(name: str) -> bool:
-    """Return whether a reducer was decorated in this process.
-
-    Args:
-        name: its fully qualified name.
-
-    Returns:
-        Whether :func:`register_reducer` was called with it.
-    """
-    return name in _REDUCERS
 
 
 class ReducerKey(NamedTuple):

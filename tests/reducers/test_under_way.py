@@ -10,7 +10,7 @@ import pytest
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.reducers import worker, worker_of
-from learning_observer_kvs.stores import base
+from learning_observer_kvs.stores import base, key_locks
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
 from tests.support.watched import EXTERNAL, INTERNAL, Watched, count, count_slowly, process, until
@@ -234,3 +234,29 @@ async def test_a_queue_whose_state_cannot_be_read_ends_its_task_without_an_error
     await asyncio.wait(tasks, timeout=3)
     assert [task.exception() for task in tasks] == [None] * len(tasks)
     assert under_way(watched) == (0, 0, {})
+
+
+async def test_events_that_an_erasure_of_everything_keeps_waiting_are_bounded_by_key_and_reduced_together(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_locks, 'MAX_WAITERS', 3)
+    erases = asyncio.Event()
+
+    async def erase() -> None:
+        await erases.wait()
+
+    monkeypatch.setattr(watched, '_clear', erase)
+    worker_of(watched)
+    erased = asyncio.ensure_future(watched.clear())
+    await until(lambda: watched.key_locks.here().barrier is not None)
+    events = [
+        asyncio.ensure_future(worker_of(watched).process(f'Internal,{key}', f'External,{key}', count))
+        for _ in range(10)
+        for key in 'abcdefgh'
+    ]
+    await asyncio.sleep(0)
+    erases.set()
+    assert await asyncio.gather(*events) == [number for number in range(1, 11) for key in 'abcdefgh']
+    await erased
+    assert len(watched.commits) == 8
+    assert watched.busy_keys() == 0

@@ -220,7 +220,7 @@ def test_a_killed_process_loses_at_most_an_interval_and_never_half_of_a_pair(tmp
         [sys.executable, '-c', KILLED, str(path)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {'PYTHONPATH': os.getcwd()},
+        env=os.environ | {'PYTHONPATH': str(Path(__file__).parent.parent.parent)},
     )
     assert process.stdout is not None
     told = [int(process.stdout.readline()) for _ in range(120)]

@@ -302,10 +302,10 @@ async def test_events_that_come_while_a_flush_is_under_way_are_of_the_next_one(s
     await flushed
     assert await asyncio.gather(*events) == [2, 3]
     assert store._texts[A[0]] == b'1'
-    assert worker._events == 2
+    assert worker._pending.events == 2
     await store.flush()
     assert store._texts[A[0]] == b'3'
-    assert worker._events == 0
+    assert worker._pending.events == 0
 
 
 async def test_closing_that_was_cancelled_leaves_the_timer_running(store: Held) -> None:
@@ -323,4 +323,4 @@ async def test_closing_that_was_cancelled_leaves_the_timer_running(store: Held) 
     store.is_holding = False
     store.held.pop()(None)
     await spin()
-    assert (worker._pending, worker._events, store.busy_keys()) == ({}, 0, 0)
+    assert (worker._pending, worker._pending.events, store.busy_keys()) == ({}, 0, 0)

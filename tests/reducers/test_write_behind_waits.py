@@ -116,7 +116,7 @@ async def test_keys_of_any_name_that_a_flush_is_to_write_belong_to_the_queue_of_
     await store.set('result', 7)
     await store.flush()
     assert store._texts == {'state': b'1', 'result': b'7'}
-    assert worker._owners == {}
+    assert worker._pending.owners == {}
     assert worker.queue_of('result') == 'result'
 
 
@@ -127,14 +127,14 @@ async def test_nothing_of_what_was_flushed_is_kept_or_counted() -> None:
     for number in range(3):
         await process(store, 'a')
         await process(store, 'b')
-        assert (worker._events, worker._unsaved()) == (2 * number + 2, 2 * number + 2)
-        assert worker._bytes == 4
+        assert (worker._pending.events, worker._unsaved()) == (2 * number + 2, 2 * number + 2)
+        assert worker._pending.bytes == 4
     await store.flush()
     await process(store, 'a')
-    assert (worker._events, worker._bytes) == (1, 3)  # what it starts from, what it comes to, twice
+    assert (worker._pending.events, worker._pending.bytes) == (1, 3)  # what it starts from, what it comes to, twice
     await store.flush()
-    assert (worker._events, worker._bytes, worker._busy, worker._queued) == (0, 0, 0, {})
-    assert (worker._pending, worker._texts, worker._owners, worker._exclusive) == ({}, {}, {}, {})
+    assert (worker._pending.events, worker._pending.bytes, worker._busy, worker._queued) == (0, 0, 0, {})
+    assert (worker._pending, worker._pending.texts, worker._pending.owners, worker._exclusive) == ({}, {}, {}, {})
 
 
 async def test_an_event_that_failed_is_not_pending() -> None:
@@ -147,7 +147,7 @@ async def test_an_event_that_failed_is_not_pending() -> None:
 
     with pytest.raises(LookupError):
         await process(store, 'a', fail)
-    assert (worker._pending, worker._texts, worker._events, worker._timer) == ({}, {}, 0, None)
+    assert (worker._pending, worker._pending.texts, worker._pending.events, worker._timer) == ({}, {}, 0, None)
     assert store._texts == {}
 
 
@@ -165,7 +165,7 @@ async def test_the_bound_in_bytes_has_everything_flushed_and_events_wait_for_tha
     await process(store, 'a', much)
     assert not worker._is_full
     await process(store, 'b', much)
-    assert worker._bytes == 2 * (32 + 19)
+    assert worker._pending.bytes == 2 * (32 + 19)
     assert worker._is_full
     assert store._texts == {}
     assert await process(store, 'c') == 1

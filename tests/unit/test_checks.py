@@ -17,6 +17,9 @@ from learning_observer_kvs.problems import Level
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from tests.support.checks import check, check_store, ids, parse
 
+OPTIONS_OF_STUB = ', '.join(option.name for option in InMemoryKVS.OPTIONS)
+
+
 # One store
 
 
@@ -55,7 +58,7 @@ def test_a_store_without_a_mistake_has_no_problem(options: dict[str, Any]) -> No
         ({'type': 'redis_ephemeral'}, 'KVS.E007', 'kvs.a.expiry is missing'),
         ({'type': 'redis_ephemeral', 'expirey': 30}, 'KVS.E008', "Did you mean 'expiry'?"),
         ({'type': 'filesystem', 'paht': 'x'}, 'KVS.E008', "Did you mean 'path'?"),
-        ({'type': 'stub', 'color': 'red'}, 'KVS.E008', 'stub has the options: flush_interval, cache_bytes.'),
+        ({'type': 'stub', 'color': 'red'}, 'KVS.E008', f'stub has the options: {OPTIONS_OF_STUB}.'),
         ({'type': 'stub', 5: 'red'}, 'KVS.E008', 'kvs.a.5 is not an option of any type of store'),
         ({'type': 'filesystem', 'path': None}, 'KVS.E009', 'kvs.a.path is null. Write a path.'),
         ({'type': 'filesystem', 'path': ''}, 'KVS.E009', "kvs.a.path is ''"),

@@ -168,7 +168,7 @@ async def test_a_key_that_is_handed_on_is_reserved_and_belongs_to_no_former_hold
     async with locks.hold(None):
         assert locks.last_waiter('a') is None
         assert locks.request(['a'], later) == []
-        assert locks.last_waiter('a') is None
+        assert locks.last_waiter('a') is later
     assert later.found == [RESERVED]
     locks.release('a')
     assert locks.held == {}

@@ -200,17 +200,25 @@ async def test_what_a_holder_needs_to_end_is_not_kept_from_it_by_a_caller_for_al
     await asyncio.gather(*tasks)
 
 
-async def test_callers_beyond_the_bound_are_rejected_while_all_keys_are_held(
+async def test_the_bound_is_one_of_each_key_also_while_all_keys_are_held(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_locks, 'MAX_WAITERS', 1)
-    tasks = [record.block('all', None), record.block('x', ['a'])]
+    tasks = [record.block('all', None), record.block('x', ['a']), record.block('y', ['b']), record.block('next', None)]
     await settle()
-    with pytest.raises(Overloaded, match='the whole store'):
-        async with record.locks.hold(['b']):
+    with pytest.raises(Overloaded, match="1 callers wait for 'b'"):
+        async with record.locks.hold(['c', 'b']):
             pass
-    await record.end('all', 'x')
-    await asyncio.gather(*tasks)
+    with pytest.raises(Overloaded, match='the whole store'):
+        async with record.locks.hold(None):
+            pass
+    tasks[1].cancel()
+    await settle()
+    tasks.append(record.block('z', ['a']))
+    await record.end('all', 'next', 'y', 'z')
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [asyncio.CancelledError]
+    assert not record.locks.held
 
 
 # Waits that could not end

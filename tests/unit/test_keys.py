@@ -15,13 +15,12 @@ from learning_observer_kvs.stream_analytics.keys import (
     Fields,
     escape,
     fully_qualified_function_name,
-    is_reducer,
     make_key,
     make_key_from_json,
     parse_key,
-    register_reducer,
     unescape,
 )
+from learning_observer_kvs.stream_analytics.registry import is_reducer, reducer_names, register_reducer
 
 
 async def reconstruct(event: Any, state: Any) -> Any:
@@ -113,9 +112,10 @@ def test_what_a_browser_cannot_name_is_an_invalid_key(js: Any, message: str) -> 
 def test_unless_sources_are_given_a_browser_may_name_the_reducers_of_this_process_alone() -> None:
     name = f'{__name__}.registered'
     assert not is_reducer(name)
+    assert name not in reducer_names()
     with pytest.raises(InvalidKey, match='is not a reducer of this server'):
         make_key_from_json({'source': name})
-    register_reducer(name)
+    register_reducer(name, make_key)
     assert is_reducer(name)
     assert make_key_from_json({'source': name}) == f'Internal,{name}'
     with pytest.raises(InvalidKey, match=rf"'other' is not .*{name}"):

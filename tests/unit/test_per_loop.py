@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.per_loop import PerLoop, call_in
 
 
 async def here(objects: PerLoop[object]) -> object:
@@ -89,3 +89,23 @@ def test_an_error_while_the_object_is_made_leaves_nothing() -> None:
 
     objects: PerLoop[object] = PerLoop(make)
     asyncio.run(ask())
+
+
+def test_a_function_is_called_in_its_loop_wherever_that_is() -> None:
+    calls: list[str] = []
+
+    async def running() -> None:
+        loop = asyncio.get_running_loop()
+        call_in(loop, lambda: calls.append('here'))
+        assert calls == ['here']
+        done = asyncio.Event()
+        await asyncio.to_thread(call_in, loop, done.set)
+        async with asyncio.timeout(20):
+            await done.wait()
+        call_in(stopped, lambda: calls.append('in a loop that does not run'))
+
+    stopped = asyncio.new_event_loop()
+    asyncio.run(running())
+    stopped.close()
+    call_in(stopped, lambda: calls.append('in a loop that is closed'))
+    assert calls == ['here', 'in a loop that does not run']

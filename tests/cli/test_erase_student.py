@@ -1,0 +1,163 @@
+"""``lo-kvs erase-student`` while servers run that keep what is to be written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from learning_observer_kvs.cli import erase_student
+from learning_observer_kvs.cli.erase_student import FLUSH_TIME, MAX_SEARCHES, erase, longest_interval
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.stores.memory import InMemoryKVS
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from tests.support.watched import count
+
+ROOT = str(Path(__file__).parent.parent.parent)
+BOB = [f'{state},a.r,STUDENT:bob' for state in ('Internal', 'External')]
+EVE = [f'{state},a.r,STUDENT:eve' for state in ('Internal', 'External')]
+
+SERVER = """
+import asyncio, sys
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stream_analytics.helpers import student_event_reducer
+
+@student_event_reducer(null_state={'seen': []}, module_override='a', qualname_override='r')
+async def r(event, state):
+    return {'seen': [*state['seen'], event]}, len(state['seen'])
+
+async def main():
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        for student in ('bob', 'eve'):
+            process_event = await r({'auth': {'safe_user_id': student}}, router=router)
+            for number in range(int(sys.argv[1])):
+                await process_event(number)
+        await router().flush()
+        for student in ('bob', 'eve'):
+            process_event = await r({'auth': {'safe_user_id': student}}, router=router)
+            for number in range(int(sys.argv[2])):
+                await process_event(number)
+        print('ready', flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.sleep(2 * router().flush_interval)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def running(folder: Path, before: int, after: int) -> Iterator[None]:
+    """A server that has flushed some events of bob and eve, and keeps some others."""
+    with subprocess.Popen(
+        [sys.executable, '-W', 'error', '-c', SERVER, str(before), str(after)],
+        cwd=folder,
+        env=os.environ | {'PYTHONPATH': ROOT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == 'ready\n'
+        yield
+        process.communicate('\n', 20)
+        assert process.returncode == 0
+
+
+def erase_bob(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', 'erase-student', 'bob'],
+        cwd=folder,
+        env=os.environ | {'PYTHONPATH': ROOT},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+STORES = {
+    'sqlite': '{type: sqlite, path: state.sqlite3, flush_interval: 0.3}',
+    'filesystem': '{type: filesystem, path: states, flush_interval: 0.3}',
+}
+
+
+@pytest.mark.parametrize('options', STORES.values(), ids=STORES)
+@pytest.mark.parametrize(('before', 'after'), [(5, 2), (0, 2)], ids=['flushed before', 'all pending'])
+def test_what_a_running_server_keeps_of_the_student_does_not_come_back(
+    tmp_path: Path, options: str, before: int, after: int
+) -> None:
+    (tmp_path / 'creds.yaml').write_text(f'kvs: {{default: {options}}}\n')
+    with running(tmp_path, before, after):
+        ended = erase_bob(tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        assert "2 keys of 'bob' in store 'default' removed." in ended.stderr
+
+    async def left() -> list[str]:
+        async with KVSRouter.from_settings([str(tmp_path / 'creds.yaml')]) as router:
+            return await router().keys()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert sorted(asyncio.run(left())) == sorted(EVE)
+
+
+async def test_keys_that_come_back_each_time_are_a_failure() -> None:
+    store, waited = InMemoryKVS(), []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        await worker_of(store).process(BOB[0], BOB[1], count)
+
+    await worker_of(store).process(BOB[0], BOB[1], count)
+    assert await erase(store, 'bob', 3.0, sleep=sleep) == (2 * MAX_SEARCHES, False)
+    assert waited == [3.0 + FLUSH_TIME] * (MAX_SEARCHES - 1)
+
+
+def test_a_failure_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def in_vain(*arguments: object) -> tuple[int, bool]:
+        return 7, False
+
+    monkeypatch.setattr(erase_student, 'erase', in_vain)
+    (tmp_path / 'creds.yaml').write_text('kvs: {default: {type: stub}}\n')
+    with pytest.raises(SystemExit) as ended:
+        erase_student.command.main(['bob', '--config', str(tmp_path / 'creds.yaml')], standalone_mode=False)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "7 keys of 'bob'" in said
+    assert 'came back each of 5 times' in said
+    assert 'End the sessions' in said
+
+
+@pytest.mark.parametrize(('interval', 'waits'), [(0.0, 0), (3.0, 1)])
+async def test_a_student_without_keys_is_searched_again_where_servers_may_keep_some(
+    interval: float, waits: int
+) -> None:
+    waited = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    assert await erase(InMemoryKVS(), 'bob', interval, sleep=sleep) == (0, True)
+    assert len(waited) == waits
+
+
+async def test_without_flush_interval_it_is_searched_again_at_once(tmp_path: Path) -> None:
+    async with SQLiteKVS(tmp_path / 'k.sqlite3') as store:
+        await store.multiset(dict.fromkeys([*BOB, *EVE], 1))
+        async with asyncio.timeout(20):
+            assert await erase(store, 'bob', 0.0) == (2, True)
+        assert sorted(await store.keys()) == sorted(EVE)
+
+
+def test_the_longest_interval_of_all_stores_counts() -> None:
+    stub = {'type': 'stub'}
+    stores = {'default': stub, 'a': stub | {'flush_interval': 2}, 'b': stub | {'flush_interval': 7.5}}
+    assert longest_interval(KVSRouter.from_settings({'kvs': stores})) == 7.5
+    assert longest_interval(KVSRouter.from_settings({'kvs': {'default': stub}})) == 0.0
