@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from types import CoroutineType
@@ -22,6 +22,7 @@ from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, Sto
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
+from learning_observer_kvs.reducers.joined import Join, JoinedEvent, Run
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.reducers.time_limit import run_within
@@ -118,10 +119,7 @@ class ReducerWorker(PlainOverlay):
         if server.slice_ends is None:
             server.begin_slice(now)
         elif now > server.slice_ends:
-            queue = EventQueue(self._on_ready)
-            queue.events.append(event)
-            self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
-            self._on_ready(key, queue)
+            self._serve_soon(key, event)
             return await event.wait(self._loop)
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
@@ -141,6 +139,80 @@ class ReducerWorker(PlainOverlay):
             raise batch.outcome
         # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
         return await event.wait(self._loop)
+
+    async def process_together(self, runs: Sequence[Run]) -> list[JSON | BaseException]:
+        """Run many reducers in one pass, commit what they return in one batch, and wait once.
+
+        Each is processed as by :meth:`process`: in order behind the events of its key, on condition, and again where
+        another process wrote in between. One that fails affects no other.
+
+        Args:
+            runs: the reducers, with their event.
+
+        Returns:
+            For each the external state as the reducer returned it, or what :meth:`process` would raise.
+
+        Raises:
+            Overloaded, StoreUnavailable: none of them was processed.
+        """
+        if current_holder() is not None:  # each wait must be looked at: it may depend on the caller itself
+            return await asyncio.gather(*(self.process(*run) for run in runs), return_exceptions=True)
+        if self._is_full:
+            await self._wait_for_capacity()
+        if not runs:
+            return []
+        join = Join(len(runs), self._loop)
+        events = [JoinedEvent(run, join) for run in runs]
+        for run, event in zip(runs, events, strict=True):
+            self._begin(run.internal_key, event)
+        await join.done  # cancelled in here, it withdraws the events whose turn has not come
+        return [event.result if event.failure is None else event.failure for event in events]
+
+    def _begin(self, key: str, event: JoinedEvent) -> None:
+        """Run an event's reducer at once where nothing is before it and its state is known, else in its turn."""
+        locks, server = self._locks, self._server
+        if key in locks.held or (locks.barrier is not None and locks.is_barred()):
+            try:
+                self._enqueue(key, event)
+            except Overloaded as error:
+                event.resolve(error)
+            return
+        locks.held[key] = RESERVED
+        batch = None if server.is_slice_over() else self._open(key)
+        if batch is None:
+            self._serve_soon(key, event)
+            return
+        self._busy += 1
+        context = event.context
+        assert context is not None
+        reducing = self._reduce(key, batch, event)
+        try:
+            waits_for = context.run(reducing.send, None)
+        except StopIteration:
+            batch.events.append(event)
+            self._commit(key, batch, None)
+        except BaseException:
+            self._next(key, None)
+            raise
+        else:
+            server.spawn(self._finish(key, batch, event, reducing, waits_for), f'kvs reducer {display_key(key)}')
+
+    async def _finish(
+        self, key: str, batch: Batch, event: JoinedEvent, reducing: Coroutine[Any, Any, None], waits_for: Any
+    ) -> None:
+        """Run the rest of a reducer that waits for something, and commit."""
+        task, context = asyncio.current_task(), event.context
+        assert task is not None
+        assert context is not None
+        try:
+            await run_on(context, reducing, waits_for)
+            if task.cancelling():
+                await shed_cancellation(task)
+        except BaseException as error:  # the event loop ends
+            self._cannot_reduce(key, [event], None, error)
+            raise
+        batch.events.append(event)
+        self._commit(key, batch, None)
 
     # As an overlay
 
@@ -208,18 +280,7 @@ class ReducerWorker(PlainOverlay):
         locks, holder = self._locks, current_holder()
         if holder is not None and locks.depends_on_caller([key]):
             raise waits_for_itself([key])
-        queued = self._queued.get(key, 0)
-        if queued >= MAX_QUEUED_EVENTS:
-            raise Overloaded(
-                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
-                'slower.'
-            )
-        queue = locks.last_waiter(key)
-        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
-            queue = EventQueue(self._on_ready)
-            locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
-        queue.events.append(event)
-        self._queued[key] = queued + 1
+        queue = self._enqueue(key, event)
         future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
         if holder is None:
             return await future
@@ -230,6 +291,29 @@ class ReducerWorker(PlainOverlay):
             return await future
         finally:
             holder.remove_wait(wait)
+
+    def _enqueue(self, key: str, event: Event) -> EventQueue:
+        """Put an event behind those of its key; return the queue it is in."""
+        queued = self._queued.get(key, 0)
+        if queued >= MAX_QUEUED_EVENTS:
+            raise Overloaded(
+                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
+                'slower.'
+            )
+        queue = self._locks.last_waiter(key)
+        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
+            queue = EventQueue(self._on_ready)
+            self._locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
+        queue.events.append(event)
+        self._queued[key] = queued + 1
+        return queue
+
+    def _serve_soon(self, key: str, event: Event) -> None:
+        """Have an event served whose key is held for it."""
+        queue = EventQueue(self._on_ready)
+        queue.events.append(event)
+        self._queued[key] = self._queued.get(key, 0) + 1  # others may wait for a barrier
+        self._on_ready(key, queue)
 
     async def _wait_for_capacity(self) -> None:
         """Wait while this is full."""

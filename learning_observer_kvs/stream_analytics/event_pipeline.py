@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.reducers import worker_of
-from learning_observer_kvs.stream_analytics.helpers import Connection, Pipeline
+from learning_observer_kvs.reducers import workers_of
+from learning_observer_kvs.reducers.joined import Run
+from learning_observer_kvs.reducers.worker import ReducerWorker
+from learning_observer_kvs.stream_analytics.helpers import Pipeline
+from learning_observer_kvs.stream_analytics.process_event import GUEST, ProcessEvent
+
+
+class Outcome(NamedTuple):
+    """What became of an event in one reducer.
+
+    Attributes:
+        reducer_name: the reducer's name in keys.
+        result: the external state, as the reducer returned it; ``None`` if it failed.
+        error: what :class:`~.process_event.ProcessEvent` would raise; ``None`` if it succeeded.
+    """
+
+    reducer_name: str
+    result: JSON
+    error: Exception | None
 
 
 async def event_pipeline(
@@ -17,12 +34,12 @@ async def event_pipeline(
 ) -> EventPipeline:
     """Begin a connection: return what takes each of its events through many reducers in one pass.
 
-    Awaiting the reducers one after the other costs a round trip for each; here the commits of all of them travel
-    together, and the caller is woken once.
+    Awaiting one reducer after the other costs a round trip to the store for each; here the commits of all of them
+    travel together, and the caller is woken once.
 
     Args:
         reducers: decorated reducers.
-        metadata: the metadata of the connection, as for each :class:`~.helpers.Pipeline`.
+        metadata: the metadata of the connection, as a :class:`~.helpers.Pipeline` takes it.
         router: the router whose default store keeps the states; by default ``KVS``, the router of the settings.
 
     Returns:
@@ -31,4 +48,110 @@ async def event_pipeline(
     Raises:
         KVSNotConfigured: the router has no default store.
     """
-    return EventPipeline([await reducer(metadata, router=router) for reducer in reducers], router)
+    connection = [await reducer(metadata, router=router) for reducer in reducers]
+    return EventPipeline(connection, workers_of(router()))
+
+
+class EventPipeline:
+    """The reducers of one connection; :func:`event_pipeline` returns it.
+
+    Args:
+        connection: what processes the connection's events, for each reducer.
+        workers: returns the worker of the running event loop.
+
+    Attributes:
+        skipped: how many times an event was left out of a reducer: the event lacks a field of the reducer's scope, or
+            has no student; or it is ``terminate``, with which a browser ends a connection.
+    """
+
+    def __init__(self, connection: Sequence[ProcessEvent], workers: Callable[[], ReducerWorker]) -> None:
+        self._connection = connection
+        self._workers = workers
+        self.skipped = 0
+
+    async def __call__(self, event: Mapping[str, Any]) -> list[JSON]:
+        """Take an event through all reducers whose scope it has.
+
+        Each reducer is run and committed as if it were awaited alone. One that fails affects no other.
+
+        Args:
+            event: the event, as the reducers get it.
+
+        Returns:
+            The external states that the reducers returned, in the order of the reducers.
+
+        Raises:
+            ExceptionGroup: what the reducers that failed raised, each with a note that names the reducer; all others
+                were committed.
+            Overloaded, StoreUnavailable: no reducer has processed the event.
+        """
+        outcomes = await self.outcomes(event)
+        failed = [outcome for outcome in outcomes if outcome.error is not None]
+        if failed:
+            errors = []
+            for name, _, error in failed:
+                assert error is not None
+                error.add_note(f'Reducer: {name}')
+                errors.append(error)
+            names = ', '.join(outcome.reducer_name for outcome in failed)
+            raise ExceptionGroup(f'{len(failed)} of {len(outcomes)} reducers failed: {names}', errors)
+        return [outcome.result for outcome in outcomes]
+
+    async def outcomes(self, event: Mapping[str, Any]) -> list[Outcome]:
+        """Take an event through all reducers whose scope it has, and return what became of it in each.
+
+        Args:
+            event: the event, as the reducers get it.
+
+        Returns:
+            The outcomes, in the order of the reducers; none of those that were skipped.
+
+        Raises:
+            Overloaded, StoreUnavailable: no reducer has processed the event.
+        """
+        fields = event_fields(event)
+        chosen = [process for process in self._connection if _applies(process, event, fields)]
+        self.skipped += len(self._connection) - len(chosen)
+        outcomes: dict[int, Outcome] = {}
+        runs: list[Run] = []
+        positions: list[int] = []
+        for position, process in enumerate(chosen):
+            try:
+                runs.append(process.run(event, fields))
+                positions.append(position)
+            except KVSError as error:  # a key that no store accepts
+                outcomes[position] = Outcome(process.reducer_name, None, error)
+        results = await self._workers().process_together(runs)
+        for position, result in zip(positions, results, strict=True):
+            name = chosen[position].reducer_name
+            if isinstance(result, Exception):
+                outcomes[position] = Outcome(name, None, result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                outcomes[position] = Outcome(name, result, None)
+        return [outcomes[position] for position in range(len(chosen))]
+
+
+def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event that a reducer's scope may name.
+
+    Args:
+        event: an event as reducers get it.
+
+    Returns:
+        The text and integer values of its client part by name, such as ``doc_id``.
+    """
+    client: Mapping[str, Any] = event.get('client') or {}
+    fields = {name: value for name, value in client.items() if isinstance(value, (str, int))}
+    document = client.get('object')
+    if 'doc_id' not in fields and isinstance(document, Mapping) and isinstance(document.get('id'), str):
+        fields['doc_id'] = document['id']
+    return fields
+
+
+def _applies(process: ProcessEvent, event: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether an event reaches a reducer."""
+    if fields.get('event') == 'terminate' or process.student in (GUEST, ''):
+        return False
+    return all(name in fields for name in process.field_names)
