@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from learning_observer_kvs import problems, redis_connection, reducers, settings
+from learning_observer_kvs.applications import Applications
 from learning_observer_kvs.checks import live, static
 from learning_observer_kvs.config.rows import Configuration, StoreConfig
 from learning_observer_kvs.errors import KVSNotConfigured
@@ -24,12 +25,14 @@ from learning_observer_kvs.prestartup import register_startup_check
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.closing import close_connections, close_stores
 from learning_observer_kvs.stores.configured import make_store, parse_settings
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS, clear
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
-from learning_observer_kvs.stores.retired import RetiredStores, close_store
+from learning_observer_kvs.stores.retired import RetiredStores
+from learning_observer_kvs.stores.router_connections import RouterConnections, connection_of
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     'KVSRouter',
     'PersistentRedisKVS',
     'SQLiteKVS',
+    'checked',
     'clear',
     'kvs_live_check',
     'kvs_startup_check',
@@ -66,7 +70,8 @@ class KVSRouter:
     Args:
         default: the default store, or a callable without arguments that makes it when it is first used.
         items: what ``kvs:`` holds in the settings: a mapping ``{name: {'type': …, …}}`` or pairs ``(name, options)``.
-        connection: the Redis connection of its Redis stores; the shared one of the program, if not given.
+        connection: the Redis connection whose settings its Redis stores have; the one of the program, if not given,
+            until :meth:`configure` gives it one of its own.
 
     Raises:
         StartupCheck: the items have an error; it names all of them.
@@ -79,12 +84,13 @@ class KVSRouter:
         *,
         connection: RedisConnection | None = None,
     ) -> None:
-        self._connection = connection
+        self._applications = Applications()
         self._entries: dict[str, _Entry] = {}
         self._retired = RetiredStores()
+        self._connections = RouterConnections(connection)
         if items is not None:
             block = dict(items) if isinstance(items, Mapping) else list(items)
-            self.configure(_checked(settings.read_settings({'kvs': block}), default_required=False))
+            self._fill(checked(settings.read_settings({'kvs': block}), default_required=False))
         if default is not None and 'default' not in self._entries:
             self.add_item('default', default)
 
@@ -104,23 +110,23 @@ class KVSRouter:
         Raises:
             StartupCheck: the configuration has an error; it names all of them.
         """
-        router = cls(connection=RedisConnection())
-        router.configure(_checked(settings.read_settings(source)))
+        router = cls()
+        router.configure(checked(settings.read_settings(source)))
         return router
 
     def configure(self, configuration: Configuration) -> None:
         """Replace all stores by those of a configuration. A store whose options did not change stays the same object.
 
+        So it does unless applications have used it and all have ended: what a ``stub`` held for them is gone then. The
+        Redis connection is configured, too; where the configuration has no ``redis_connection``, by the defaults.
+
         Args:
             configuration: rows without an error.
         """
-        entries = {row.name: self._entry_for(row) for row in configuration.stores}
-        shared = configuration.redis_connection
-        if shared is not None or self._connection is not None:
-            self._shared_connection().configure(shared.mapping if shared is not None else {})
-        before, self._entries = self._entries, entries
-        for entry in before.values():
-            self._retire(entry)
+        block = configuration.redis_connection
+        self._connections.configure(block.mapping if block is not None else {})
+        self._fill(configuration)
+        self._applications.ended = False
 
     def __call__(self) -> Store:
         """Return the default store.
@@ -162,15 +168,19 @@ class KVSRouter:
         """
         return self._store(name)
 
+    @property
+    def applications(self) -> Applications:
+        """The running applications that use the router; :func:`~learning_observer_kvs.plugin.setup` keeps it."""
+        return self._applications
+
     async def health_check(self) -> list[Problem]:
         """Check the files, directories and servers behind the stores; those that are not made yet are left out.
 
         Returns:
             The problems, each with the source location of the store that it concerns.
         """
-        made = self._made()
-        stores = {name: store for name, (store, _) in made.items()}
-        configured = {name: row for name in made if (row := self._entries[name].row) is not None}
+        stores = self._made()
+        configured = {name: row for name in stores if (row := self._entries[name].row) is not None}
         found, _ = await asyncio.gather(live.check_stores(stores, configured), self._retired.close())
         return found
 
@@ -184,7 +194,7 @@ class KVSRouter:
         before = self._entries.get(name)
         self._entries[name] = _Entry(value) if callable(value) else self._adopt(value)
         if before is not None:
-            self._retire(before)
+            self._retire([before])
 
     def remove_item(self, name: str) -> None:
         """Remove a store from the router; its data stays.
@@ -197,7 +207,7 @@ class KVSRouter:
         """
         if name not in self._entries:
             raise self._not_configured(name)
-        self._retire(self._entries.pop(name))
+        self._retire([self._entries.pop(name)])
 
     def names(self) -> list[str]:
         """Return the names of the stores.
@@ -210,15 +220,16 @@ class KVSRouter:
     async def close(self) -> None:
         """Flush and close every store, those that were replaced or removed too. They can be used again.
 
+        It takes ``CLOSING`` seconds at most; a line in the log says what it waits for, and what was given up.
+
         Raises:
             Exception: the first error of a store; the others are closed all the same.
         """
-        closing = (close_store(store, connection) for store, connection in self._made().values())
-        *outcomes, _ = await asyncio.gather(*closing, self._retired.close(), return_exceptions=True)
-        await self._shared_connection().close()
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        closing = close_stores(self._made().values())
+        outcome, _ = await asyncio.gather(closing, self._retired.close(), return_exceptions=True)
+        await close_connections(self._connections.to_close())
+        if isinstance(outcome, BaseException):
+            raise outcome
 
     async def __aenter__(self) -> Self:
         """Return the router, which is closed at the end of the block."""
@@ -234,16 +245,14 @@ class KVSRouter:
         """Return the names of the stores."""
         return f'<KVSRouter with the stores: {", ".join(self._entries) or "none"}>'
 
-    def _shared_connection(self) -> RedisConnection:
-        return self._connection or redis_connection.shared
+    def _made(self) -> dict[str, Store]:
+        """Return the stores that are made."""
+        return {name: entry.store for name, entry in self._entries.items() if isinstance(entry.store, Store)}
 
-    def _made(self) -> dict[str, tuple[Store, RedisConnection | None]]:
-        """Return the stores that are made, with the connection that each has for itself."""
-        return {
-            name: (entry.store, entry.connection)
-            for name, entry in self._entries.items()
-            if isinstance(entry.store, Store)
-        }
+    def _fill(self, configuration: Configuration) -> None:
+        entries = {row.name: self._entry_for(row) for row in configuration.stores}
+        before, self._entries = self._entries, entries
+        self._retire(before.values())
 
     def _store(self, name: str) -> Store:
         try:
@@ -256,24 +265,30 @@ class KVSRouter:
         return store
 
     def _entry_for(self, row: StoreConfig) -> _Entry:
-        """Return the entry of a row: with the store that is there, if it was made from the same options."""
-        entry = self._entries.get(row.name)
-        if entry is not None and entry.row is not None and entry.row.describes_same_store(row):
-            return dataclasses.replace(entry, row=row)
-        cls = KVS_MAP[row.type]
-        return self._adopt(*make_store(row, cls, self._connection, self._shared_connection()), row)
+        """Return the entry of a row: with the store that is there, if it is what a new one would be."""
+        entry, cls = self._entries.get(row.name), KVS_MAP[row.type]
+        if entry is not None and type(entry.store) is cls and not self._applications.ended:
+            same_options = entry.row is not None and entry.row.describes_same_store(row)
+            if same_options and not self._connections.is_outdated(entry.store):
+                return dataclasses.replace(entry, row=row)
+        return self._adopt(make_store(row, cls, self._connections.connect), row)
 
-    def _adopt(self, store: Store, connection: RedisConnection | None = None, row: StoreConfig | None = None) -> _Entry:
+    def _adopt(self, store: Store, row: StoreConfig | None = None) -> _Entry:
         """Return the entry of a store that the router makes or is given. Every store passes here."""
         if isinstance(store, Store):  # a program may have given something else in its place
             reducers.attach(store)
-        return _Entry(store, connection or self._retired.reuse(store), row)
+            if connection := self._retired.reuse(store):
+                self._connections.add(connection)
+        return _Entry(store, row)
 
-    def _retire(self, entry: _Entry) -> None:
-        """Have a store closed that has lost its entry, unless another entry holds it."""
-        store = entry.store
-        if isinstance(store, Store) and all(other.store is not store for other in self._entries.values()):
-            self._retired.add(store, entry.connection)
+    def _retire(self, entries: Iterable[_Entry]) -> None:
+        """Have the stores closed that no entry holds any more, and the connections that no store uses any more."""
+        kept = set(self._made().values())
+        dropped = [store for entry in entries if isinstance(store := entry.store, Store) and store not in kept]
+        unused = self._connections.drop_unused(kept)
+        self._retired.add(
+            {store: connection if (connection := connection_of(store)) in unused else None for store in dropped}
+        )
 
     def _not_configured(self, name: str) -> KVSNotConfigured:
         if not self._entries:
@@ -289,14 +304,13 @@ class KVSRouter:
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """A store of the router, or what makes it; the connection that it has for itself; the row it was made from."""
+    """A store of the router, or what makes it; the row it was made from."""
 
     store: Store | Factory
-    connection: RedisConnection | None = None
     row: StoreConfig | None = None
 
 
-KVS = KVSRouter()
+KVS = KVSRouter(connection=redis_connection.shared)
 """The program's stores. The start-up check fills it in place; importing it before that is fine."""
 
 
@@ -323,8 +337,19 @@ async def live_problems(configuration: Configuration) -> list[Problem]:
         return await router.health_check()
 
 
-def _checked(loaded: Settings, *, default_required: bool = True) -> Configuration:
-    """Return the rows of settings that have no error; warnings are logged."""
+def checked(loaded: Settings, *, default_required: bool = True) -> Configuration:
+    """Return the rows of settings that have no error; warnings are logged.
+
+    Args:
+        loaded: settings, as :func:`~learning_observer_kvs.settings.read_settings` returns them.
+        default_required: whether settings without a default store are an error.
+
+    Returns:
+        The rows, for :meth:`KVSRouter.configure`.
+
+    Raises:
+        StartupCheck: the settings have an error; it names every problem.
+    """
     configuration = parse_settings(loaded, KVS_MAP)
     found = static.check(configuration, KVS_MAP, reserved_names(), default_required=default_required)
     problems.raise_on_errors(found)
@@ -341,7 +366,7 @@ def kvs_startup_check() -> bool:
     Raises:
         StartupCheck: the settings have an error; it names every problem. ``KVS`` is as it was.
     """
-    KVS.configure(_checked(settings.settings))
+    KVS.configure(checked(settings.settings))
     return True
 
 

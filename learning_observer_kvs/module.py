@@ -108,7 +108,8 @@ def kvs_startup_check() -> bool:
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
         _check_names()
-        if loaded != settings.settings or runtime.kvs.KVS is not KVS:
+        if loaded != settings.settings or runtime.kvs.KVS is not KVS or KVS.applications.ended:
+            KVS.applications.check(loaded)
             settings.load_settings(loaded)
             # In another thread, because this thread's loop may be running, as in a notebook.
             with ThreadPoolExecutor(1) as thread:
@@ -326,11 +327,8 @@ def register_debug_routes(app: web.Application) -> None:
     _originals['register_debug_routes'](app)
     plugin.attach(app)
     debug.Pages(app, KVS).open(authorize, settings.settings)
-
-    async def close(app: web.Application) -> None:
-        await KVS.close()
-
-    app.on_cleanup.append(close)
+    app.on_startup.append(plugin.join)
+    app.on_cleanup.append(plugin.leave)
 
 
 async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:

@@ -22,9 +22,9 @@ from aiohttp import web
 from learning_observer_kvs import debug, settings
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
-from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.prestartup import run_startup_checks_and_init
-from learning_observer_kvs.problems import Problem, report
+from learning_observer_kvs.kvs import KVS, KVSRouter, checked, kvs_live_check, kvs_startup_check
+from learning_observer_kvs.prestartup import Hook, run_startup_checks_and_init
+from learning_observer_kvs.problems import Problem, raise_on_errors, report
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
 """The key of the router in an application: ``app[KVS_KEY]`` is ``app['kvs']``, but typed."""
@@ -38,6 +38,7 @@ def setup(
     config: settings.Source | None = None,
     *,
     authorize: Authorize | None = None,
+    router: KVSRouter = KVS,
 ) -> None:
     """Open the stores when an application starts, and close them when it stops.
 
@@ -45,27 +46,32 @@ def setup(
     after this call can use the stores; handlers find them in ``request.config_dict['kvs']``. If the configuration is
     wrong, the start raises ``StartupFailed``, which ends ``web.run_app`` with a report and exit status 1.
 
+    Applications that run at the same time share a router if their settings are equal; the last one closes it. With
+    other settings the start fails, unless the application has a router of its own.
+
     Args:
         app: the application, before it starts.
         config: as for :func:`~learning_observer_kvs.settings.load_settings`; ``None`` if they are loaded already.
         authorize: ``authorize(request, action, store, key)``, a plain or coroutine function that decides who may read
             ``/debug/kvs`` (:data:`~learning_observer_kvs.debug.access.Authorize`). Without it the pages are served in
             ``run_mode: dev`` only, to this machine only.
+        router: a router of its own, which ``config`` fills, or which the program has filled if that is ``None``; the
+            settings of the program are left alone. By default the program's, ``KVS``.
 
     Raises:
         RuntimeError: the application has the stores already.
     """
-    attach(app)
+    attach(app, router)
     if authorize is not None:
         app[AUTHORIZE_KEY] = authorize
-    pages = debug.Pages(app, KVS)
+    pages = debug.Pages(app, router)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         try:
-            await _start(app, config, pages)
+            await _start(app, config, pages, router)
             yield
         finally:
-            await KVS.close()
+            await leave(app)
 
     app.cleanup_ctx.append(lifetime)
 
@@ -81,7 +87,8 @@ async def startup_hook(app: web.Application) -> None:
 
     Raises:
         RuntimeError: the application has the stores already, or is mounted below another one.
-        StartupFailed: the configuration is wrong, or a server that it names cannot be used.
+        StartupFailed: the configuration is wrong, or a server that it names cannot be used; or another application is
+            running with other settings.
     """
     attach(app)
     try:
@@ -91,23 +98,20 @@ async def startup_hook(app: web.Application) -> None:
             'startup_hook is for the outermost application. For one that is mounted below another, call '
             'learning_observer_kvs.setup(app, ...) before it is mounted.'
         ) from None
-
-    async def close(app: web.Application) -> None:
-        await KVS.close()
-
     try:
-        await _start(app, None, pages)
+        await _start(app, None, pages, KVS)
     except BaseException:
-        await KVS.close()
+        await leave(app)
         raise
-    app.on_cleanup.append(close)
+    app.on_cleanup.append(leave)
 
 
-def attach(app: web.Application) -> None:
+def attach(app: web.Application, router: KVSRouter = KVS) -> None:
     """Make the stores available to handlers as ``app['kvs']`` and ``app[KVS_KEY]``.
 
     Args:
         app: the application.
+        router: its stores.
 
     Raises:
         RuntimeError: it has them already.
@@ -116,23 +120,69 @@ def attach(app: web.Application) -> None:
         raise RuntimeError(
             'This application has the key-value store already: call setup(), or add startup_hook, only once.'
         )
-    app[KVS_KEY] = KVS
+    app[KVS_KEY] = router
     with warnings.catch_warnings():
         # The documented name is a string; aiohttp warns about those when they are set.
         warnings.simplefilter('ignore', web.NotAppKeyWarning)
-        app['kvs'] = KVS
+        app['kvs'] = router
 
 
-async def _start(app: web.Application, config: settings.Source | None, pages: debug.Pages) -> None:
+async def join(app: web.Application) -> None:
+    """Note that an application with the stores starts to run; the settings are those of the program.
+
+    Args:
+        app: the application.
+
+    Raises:
+        StartupFailed: another application is running with other settings.
+    """
     try:
-        if config is not None:
-            settings.load_settings(config)
-        await run_startup_checks_and_init()
-        authorize = app.get(AUTHORIZE_KEY) or _authorize_of(settings.settings)
+        app[KVS_KEY].applications.join(app, settings.settings)
     except StartupCheck as failure:
-        print(failure, file=sys.stderr)
-        raise StartupFailed(str(failure), problems=failure.problems) from failure
-    pages.open(authorize, settings.settings)
+        raise _failed(failure) from failure
+
+
+async def leave(app: web.Application) -> None:
+    """Close the stores when an application stops, unless another one uses them.
+
+    Args:
+        app: the application.
+    """
+    router = app[KVS_KEY]
+    if router.applications.leave(app):
+        await router.close()
+
+
+async def _start(app: web.Application, config: settings.Source | None, pages: debug.Pages, router: KVSRouter) -> None:
+    try:
+        loaded = settings.settings if config is None else settings.read_settings(config)
+        is_shared = router.applications.join(app, loaded)
+        if router is KVS and config is not None:
+            settings.load_settings(loaded)
+        is_filled = is_shared or (router is not KVS and config is None)
+        await run_startup_checks_and_init(_checks_of(router, loaded, is_filled))
+        authorize = app.get(AUTHORIZE_KEY) or _authorize_of(loaded)
+    except StartupCheck as failure:
+        raise _failed(failure) from failure
+    pages.open(authorize, loaded)
+
+
+def _checks_of(router: KVSRouter, loaded: settings.Settings, is_filled: bool) -> dict[Hook, Hook]:
+    """The checks of an application's router, in place of those that fill and check the program's."""
+
+    def startup_check() -> None:
+        if not is_filled:
+            router.configure(checked(loaded))
+
+    async def live_check() -> None:
+        raise_on_errors(await router.health_check())
+
+    return {kvs_startup_check: startup_check, kvs_live_check: live_check}
+
+
+def _failed(failure: StartupCheck) -> StartupFailed:
+    print(failure, file=sys.stderr)
+    return StartupFailed(str(failure), problems=failure.problems)
 
 
 def _authorize_of(configuration: settings.Settings) -> Authorize | None:

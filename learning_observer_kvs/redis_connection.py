@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from learning_observer_kvs.errors import WriteUnclear
+from learning_observer_kvs.errors import InvalidKey, InvalidValue, WriteUnclear
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import shared
 from learning_observer_kvs.stores.redis.errors import ReplyLost, wrong_type
@@ -47,10 +48,11 @@ async def get(key: str) -> bytes | None:
         The bytes; ``None`` if there is no such key.
 
     Raises:
+        InvalidKey: the key is not valid Unicode.
         CorruptValue: the key does not hold a string.
         StoreUnavailable, Overloaded: no answer, or the server refuses.
     """
-    [reply] = await shared.ask(['GET', key])
+    [reply] = await shared.ask(['GET', _checked(key)])
     if isinstance(reply, Exception):
         raise wrong_type(repr(key))
     found: bytes | None = reply
@@ -67,9 +69,10 @@ async def mget(keys: Sequence[str]) -> list[bytes | None]:
         The bytes of each, in order; ``None`` if there is no such key or it does not hold a string.
 
     Raises:
+        InvalidKey: a key is not valid Unicode.
         StoreUnavailable, Overloaded: no answer, or the server refuses.
     """
-    replies = await shared.ask(*(['GET', key] for key in keys)) if keys else []
+    replies = await shared.ask(*[['GET', _checked(key)] for key in keys]) if keys else []
     return [None if isinstance(reply, Exception) else reply for reply in replies]
 
 
@@ -85,10 +88,13 @@ async def set(key: str, value: str | bytes, expiry: float | None = None) -> bool
         True.
 
     Raises:
+        InvalidKey, InvalidValue: key or value is not valid Unicode; nothing was written.
         WriteUnclear: the reply was lost.
         StoreUnavailable, Overloaded: nothing was written: no connection, or the server refuses.
     """
-    command: list[str | bytes | int] = ['SET', key, value]
+    command: list[str | bytes | int] = ['SET', _checked(key), value]
+    if isinstance(value, str) and (error := _encoding_error(value)):
+        raise InvalidValue(f'The value for {display_key(key)} is not valid Unicode at character {error.start}.')
     if expiry is not None:
         command += ['PX', round(expiry * 1000)]
     return bool(await _write(command))
@@ -104,10 +110,11 @@ async def delete(key: str) -> int:
         How many keys were removed: 0 or 1.
 
     Raises:
+        InvalidKey: the key is not valid Unicode.
         WriteUnclear: the reply was lost.
         StoreUnavailable, Overloaded: nothing was written: no connection, or the server refuses.
     """
-    return int(await _write(['UNLINK', key]))
+    return int(await _write(['UNLINK', _checked(key)]))
 
 
 async def keys() -> list[str]:
@@ -123,6 +130,20 @@ async def keys() -> list[str]:
         found.update(dict.fromkeys(text for key in page if (text := decode(key)) is not None))
         if cursor is None:
             return list(found)
+
+
+def _checked(key: str) -> str:
+    if error := _encoding_error(key):
+        raise InvalidKey(f'{display_key(key)} is not valid Unicode at character {error.start}.')
+    return key
+
+
+def _encoding_error(text: str) -> UnicodeEncodeError | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error
+    return None
 
 
 async def _write(command: Command) -> Any:

@@ -52,12 +52,14 @@ def convert(option: Option, value: Any) -> Any:
         value: any value that settings can hold.
 
     Returns:
-        The number, boolean or plain text that a ``RawText`` spells; any other value, and text that the option rejects,
-        unchanged.
+        The number, boolean, plain text or null that a ``RawText`` spells; any other value, and text that the option
+        rejects, unchanged.
     """
     if not isinstance(value, RawText) or isinstance(value, UnsetVariable):
         return value
     text = str.__str__(value)
+    if text == 'None' and option.default is None and not option.required:
+        return None  # as PMSS has null
     match option.kind:
         case 'boolean':
             return {'true': True, 'false': False}.get(text.strip().lower(), value)
@@ -78,9 +80,10 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
         value: any value that settings can hold, converted.
 
     Returns:
-        ``None`` if it does; otherwise the message and the hint of a :class:`~learning_observer_kvs.problems.Problem`.
+        ``None`` if it does, as every option does its default; otherwise the message and the hint of a
+        :class:`~learning_observer_kvs.problems.Problem`.
     """
-    if isinstance(value, UnsetVariable):
+    if isinstance(value, UnsetVariable) or _is_default(option, value):
         return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match option.kind:
@@ -115,6 +118,10 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
             accepted = isinstance(value, str) and bool(_FUNCTION.fullmatch(value))
             hint = 'Write it as package.module:function.'
     return None if accepted else (f'is {display_value(option.name, value)}', hint)
+
+
+def _is_default(option: Option, value: Any) -> bool:
+    return not option.required and type(value) is type(option.default) and bool(value == option.default)
 
 
 def _is_text(value: object) -> bool:

@@ -14,7 +14,7 @@ from learning_observer_kvs.config.source import SettingPath, dotted
 
 Options = Sequence[Option]
 
-DEBUG_OPTIONS = (Option('authorize', 'function'), Option('writable', 'boolean', default=False))
+DEBUG_OPTIONS = (Option('authorize', 'function'),)
 """The options of the ``kvs_debug`` block."""
 
 

@@ -147,6 +147,8 @@ class Batch:
         if self.base is None:
             check_key(internal_key)
             check_key(external_key)
+        elif not external_key.isascii():
+            check_key(external_key)  # the internal one is stored
         external_text = b''
         try:
             if internal is not False:

@@ -35,7 +35,7 @@ from learning_observer_kvs.stores.key_locks import (
     current_holder,
     waits_for_itself,
 )
-from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.keys import check_key, display_key
 from learning_observer_kvs.stores.overlay import PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 
@@ -417,7 +417,7 @@ class ReducerWorker(PlainOverlay):
         return None if text is None else Batch(text, True)
 
     async def _read(self, key: str, attempt: int = 0) -> Batch:
-        [text] = await self._store.read_bytes([key])
+        [text] = await self._store.read_bytes([check_key(key)])
         if text is not None:
             self._store.decode(key, text)  # what is corrupt is reported with its key and location
         return Batch(text, False, attempt)

@@ -21,7 +21,7 @@ from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
 from learning_observer_kvs.stores.key_locks import Hold
-from learning_observer_kvs.stores.keys import check_key
+from learning_observer_kvs.stores.keys import check_key, check_prefix
 from learning_observer_kvs.stores.pacing import MAX_TRIES, TIME_SLICE, pause
 from learning_observer_kvs.stores.types import MISSING, Description, Page
 
@@ -118,6 +118,7 @@ class Store(Backend):
             prefix: any text; no character has a special meaning.
 
         Raises:
+            InvalidKey: no key can begin so.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         found: list[str] = []
@@ -139,10 +140,14 @@ class Store(Backend):
 
         Raises:
             ValueError: the limit is below 1.
+            InvalidKey: no key can begin so, or the cursor is not one of this store.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if limit < 1:
             raise ValueError(f'limit is {limit}; it must be 1 or more.')
+        prefix = check_prefix(prefix)
+        if cursor is not None:
+            cursor = check_prefix(cursor, 'cursor')
         if cursor is None:
             await self.flush()
         return Page(*await self._scan(prefix, cursor, limit))
@@ -176,6 +181,7 @@ class Store(Backend):
             Without a file a dict; with one the number of entries written.
 
         Raises:
+            InvalidKey: no key can begin with the prefix.
             CorruptValue: what is stored under a key is not JSON.
             InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
             DumpFileError: the file cannot be written.
@@ -392,6 +398,7 @@ class Store(Backend):
             return False
 
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        prefix = check_prefix(prefix)
         await self.flush()
         async for keys in self._scan_pages(prefix):
             yield keys

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
 
 from learning_observer_kvs.config import rows
 from learning_observer_kvs.config.layers import Settings
@@ -31,24 +32,20 @@ def parse_settings(settings: Settings, types: MutableMapping[str, type[Store]]) 
 
 
 def make_store(
-    row: StoreConfig, store_class: type[Store], connection: RedisConnection | None, base: RedisConnection
-) -> tuple[Store, RedisConnection | None]:
+    row: StoreConfig, store_class: type[Store], connect: Callable[[Mapping[str, Any]], RedisConnection]
+) -> Store:
     """Make the store that a row describes.
 
     Args:
         row: without an error.
         store_class: the class of its type.
-        connection: what a Redis store without ``redis_*`` options uses; ``None`` for the program's shared connection.
-        base: the connection whose options hold where the ``redis_*`` options of a store say nothing.
+        connect: returns the connection of a Redis store with these ``redis_*`` options of its own, or with none.
 
     Returns:
-        The store, and the connection that was made for it alone, if any.
+        The store.
     """
     arguments = {option.name: row.options[option.name] for option in store_class.OPTIONS if option.name in row.options}
-    own_connection = None
     if issubclass(store_class, RedisKVS):
         known = [option.name for option in redis_options.OPTIONS]
-        if own := {name: arguments.pop(name) for name in known if name in arguments}:
-            own_connection = RedisConnection(own, base=base)
-        arguments['connection'] = own_connection or connection
-    return store_class(**arguments, name=row.name), own_connection
+        arguments['connection'] = connect({name: arguments.pop(name) for name in known if name in arguments})
+    return store_class(**arguments, name=row.name)

@@ -34,6 +34,25 @@ def check_key(key: str) -> str:
     return key if type(key) is str else str.__str__(key)
 
 
+def check_prefix(prefix: str, name: str = 'prefix') -> str:
+    """Check that text can be the beginning of a key, or the cursor of a page.
+
+    Args:
+        prefix: what a caller gave.
+        name: what the message calls it.
+
+    Returns:
+        The text as a plain ``str``; it may be empty.
+
+    Raises:
+        InvalidKey: it is not text, longer than ``MAX_KEY_BYTES``, or not valid Unicode.
+    """
+    try:
+        return check_key(prefix) if prefix != '' else ''
+    except InvalidKey as error:
+        raise InvalidKey(f'The {name} of a scan cannot be the beginning of a key: {error}') from None
+
+
 def display_key(key: str) -> str:
     """Return a key as messages show it.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.reducers import workers_of
@@ -119,7 +118,7 @@ class EventPipeline:
             try:
                 runs.append(process.run(event, fields))
                 positions.append(position)
-            except KVSError as error:  # a key that no store accepts
+            except Exception as error:  # a value of the event that makes no key
                 outcomes[position] = Outcome(process.reducer_name, None, error)
         results = await self._workers().process_together(runs)
         for position, result in zip(positions, results, strict=True):

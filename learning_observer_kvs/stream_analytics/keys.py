@@ -2,22 +2,30 @@ r"""Reducer keys: ``<state type>,<module.function>,<FIELD:value>,…``, made and
 
 ``Internal,writing.reconstruct,EventField.doc_id:1AbC,STUDENT:bob``: fields sorted by name. Programs split such keys on
 ``,`` and on the first ``:``, so ordinary values are written as they are. A value that itself holds a comma could forge
-another student's key; it is written ``\2c``, and the backslash itself ``\5c``.
+another student's key; it is written ``\2c``, and the backslash itself ``\5c``. Every value has a key that stores
+accept: a lone surrogate is written as its number, ``\d83d``, and where a key would be too long, a long value as its
+digest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import InvalidKey
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
 from learning_observer_kvs.stream_analytics.registry import reducer_names
 
 Fields = Mapping[KeyField | EventField, Any]
 
-_ESCAPED = re.compile(r'\\(2c|5c)')
+LONG_VALUE = 1000
+"""Characters from which a value is written as its digest where the key would be too long."""
+
+_ESCAPED = re.compile(r'\\(2c|5c|d[89a-f][0-9a-f]{2})')
+_SURROGATE = re.compile('[\ud800-\udfff]')
 _KEY_FIELDS = {str(field): field for field in KeyField}
 
 
@@ -44,11 +52,13 @@ def escape(value: object) -> str:
         value: any value; its ``str()`` is written.
 
     Returns:
-        The text, with each backslash as ``\5c`` and each comma as ``\2c``.
+        The text, with each backslash as ``\5c``, each comma as ``\2c`` and each lone surrogate as its number.
     """
     text = str(value)
     if ',' in text or '\\' in text:
         text = text.replace('\\', r'\5c').replace(',', r'\2c')
+    if not text.isascii():
+        text = _SURROGATE.sub(lambda match: f'\\{ord(match[0]):x}', text)
     return text
 
 
@@ -61,7 +71,7 @@ def unescape(text: str) -> str:
     Returns:
         The value's own text.
     """
-    return _ESCAPED.sub(lambda match: ',' if match[1] == '2c' else '\\', text)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeyStateType) -> str:
@@ -73,15 +83,32 @@ def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeySt
         state_type: whether the internal or the external state is meant.
 
     Returns:
-        The key, such as ``Internal,some_module.reducer,STUDENT:123``; fields are sorted by name.
+        The key, such as ``Internal,some_module.reducer,STUDENT:123``; fields are sorted by name. Stores accept it
+        whatever the values are.
+
+    Raises:
+        InvalidKey: the names alone are too long for a key.
 
     >>> make_key('some_module.reducer', {KeyField.STUDENT: 123}, KeyStateType.INTERNAL)
     'Internal,some_module.reducer,STUDENT:123'
     """
     source = func if isinstance(func, str) else fully_qualified_function_name(func)
-    parts = [state_type.name.capitalize(), escape(source)]
-    parts += [f'{field.name}:{escape(key_dict[field])}' for field in sorted(key_dict, key=lambda field: field.name)]
-    return ','.join(parts)
+    values = {field.name: escape(key_dict[field]) for field in sorted(key_dict, key=lambda field: field.name)}
+    head = f'{state_type.name.capitalize()},{escape(source)}'
+    key = _join(head, values)
+    if len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES:
+        key = check_key(_join(head, {name: _digest_of_long(value) for name, value in values.items()}))
+    return key
+
+
+def _join(head: str, values: Mapping[str, str]) -> str:
+    return ','.join([head, *(f'{name}:{value}' for name, value in values.items())])
+
+
+def _digest_of_long(value: str) -> str:
+    if len(value) <= LONG_VALUE:
+        return value
+    return rf'\h{hashlib.blake2b(value.encode(), digest_size=32).hexdigest()}'
 
 
 def make_key_from_json(js: Mapping[str, Any], sources: Collection[str] | None = None) -> str:

@@ -81,7 +81,11 @@ class ProcessEvent:
             StoreUnavailable: the store cannot be used; the event was not processed.
             WriteUnclear: the commit may or may not have been applied.
         """
-        return self._workers().process(*self.run(event, event_fields))
+        try:
+            run = self.run(event, event_fields)
+        except Exception as error:
+            return _raise(error)  # where it is awaited: the caller may have the events of others at hand
+        return self._workers().process(*run)
 
     def run(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Run:
         """Return what a worker processes for an event.
@@ -115,3 +119,7 @@ class ProcessEvent:
             make_key(self.reducer_name, fields, KeyStateType.INTERNAL),
             make_key(self.reducer_name, fields, KeyStateType.EXTERNAL),
         )
+
+
+async def _raise(error: Exception) -> JSON:
+    raise error

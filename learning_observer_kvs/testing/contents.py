@@ -15,6 +15,9 @@ from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Label
 SHORT_KEYS = [key for key in KEYS if len(key) < 10_000]
 
 
+INVALID_PREFIXES = {name: key for name, key in INVALID_KEYS.items() if key not in ('', None)}
+
+
 class ContentsContract:
     """Tests of values and keys."""
 
@@ -139,6 +142,18 @@ class ContentsContract:
             with pytest.raises(InvalidKey):
                 await call()
         assert await store.keys() == []
+
+    @pytest.mark.parametrize('prefix', INVALID_PREFIXES.values(), ids=INVALID_PREFIXES.keys())
+    async def test_a_prefix_or_cursor_that_no_key_begins_with_is_rejected(self, store: Store, prefix: Any) -> None:
+        await store.set('k', 1)
+        for call in (
+            lambda: store.keys(prefix),
+            lambda: store.scan(prefix),
+            lambda: store.dump(prefix=prefix),
+            lambda: store.scan('', prefix, 1),
+        ):
+            with pytest.raises(InvalidKey):
+                await call()
 
     async def test_a_key_of_a_str_subclass_is_the_plain_text(self, store: Store) -> None:
         await store.set(Label('k'), 1)

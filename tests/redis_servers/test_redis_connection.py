@@ -14,7 +14,7 @@ import fakeredis
 import pytest
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.errors import InvalidKey, InvalidValue, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
@@ -210,6 +210,28 @@ async def test_the_shared_connection_is_filled_in_place_and_used_by_stores_made_
     assert await redis_connection.get('shared:k') == b'1'
     assert redis_connection.shared is before
     await redis_connection.shared.close()
+
+
+async def test_keys_and_values_that_are_not_unicode_are_rejected_before_anything_is_sent() -> None:
+    redis_connection.shared.configure({**LOCAL, 'redis_port': 1})
+    bad = 'a\ud800'
+    for call in (
+        lambda: redis_connection.get(bad),
+        lambda: redis_connection.mget(['k', bad]),
+        lambda: redis_connection.set(bad, 'x'),
+        lambda: redis_connection.delete(bad),
+    ):
+        with pytest.raises(InvalidKey, match='not valid Unicode at character 1'):
+            await call()
+    with pytest.raises(InvalidValue, match=r"value for 'k' is not valid Unicode at character 1"):
+        await redis_connection.set('k', bad)
+
+
+@pytest.mark.parametrize('cursor', ['', 'x', '-1', '1 ', '9' * 21, '١'])
+async def test_what_is_not_a_cursor_is_rejected_before_anything_is_sent(cursor: str) -> None:
+    async with PersistentRedisKVS(connection=RedisConnection({**LOCAL, 'redis_port': 1})) as store:
+        with pytest.raises(InvalidKey, match='is not the cursor of a page'):
+            await store.scan('', cursor)
 
 
 async def test_a_client_that_was_handed_in_is_used_and_never_closed() -> None:

@@ -223,6 +223,65 @@ def test_the_debug_pages_are_for_the_runtimes_administrators_and_its_end_closes_
     assert said == [302, '/?back_to=/debug/kvs', 200, ['default', 'memoization'], 200, 0, 1]
 
 
+def test_servers_one_after_the_other_do_not_see_what_a_stub_held_and_a_second_application_needs_its_own_router(
+    host: Host,
+) -> None:
+    said = host.run(
+        """
+import learning_observer_kvs
+from learning_observer_kvs import KVSRouter, StartupFailed
+
+async def serve(said):
+    async with served(start()) as server:
+        store = learning_observer_kvs.KVS()
+        said.append(await store.keys())
+        await store.set('k', 1)
+        for options in ({}, {'router': KVSRouter()}):
+            app = web.Application()
+            learning_observer_kvs.setup(app, {'kvs': {'default': {'type': 'stub'}}}, **options)
+            runner = web.AppRunner(app)
+            try:
+                await runner.setup()
+                said.append(await app['kvs']().keys())
+            except StartupFailed as failure:
+                said.append('kvs.memoization' in str(failure))
+            await runner.cleanup()
+        said.append(await store.keys())
+    return said
+
+say([asyncio.run(serve([])) for _ in range(2)])
+""",
+        STUB,
+    )
+    assert said == [[[], True, [], ['k']]] * 2
+
+
+def test_the_runtime_does_not_take_the_stores_from_an_application_that_runs_with_other_settings(host: Host) -> None:
+    said = host.run(
+        """
+import learning_observer_kvs
+from learning_observer import main
+
+async def serve():
+    app = web.Application()
+    learning_observer_kvs.setup(app, {'kvs': {'default': {'type': 'stub'}}})
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await app['kvs']().set('k', 1)
+    try:
+        start()
+    except SystemExit as end:
+        said = [end.code, await app['kvs']()['k'], app['kvs'].names()]
+    await runner.cleanup()
+    return said
+
+say(asyncio.run(serve()))
+""",
+        STUB,
+    )
+    assert said == [1, 1, ['default']]
+
+
 def test_no_other_module_of_the_package_imports_the_runtime() -> None:
     package = Path(learning_observer_kvs.__file__).parent
     importing = set()

@@ -297,11 +297,10 @@ def test_a_null_in_redis_connection_is_an_option_that_is_not_given() -> None:
     ('block', 'text'),
     [
         (True, 'kvs_debug is true. Write it as a mapping'),
-        ({'writeable': True}, "kvs_debug.writeable is unknown. Did you mean 'writable'?"),
-        ({'writable': 'no'}, 'Write true or false'),
-        ({'authorize': None}, 'kvs_debug.authorize is null'),
+        ({'authorise': 'a:b'}, "kvs_debug.authorise is unknown. Did you mean 'authorize'?"),
+        ({'authorize': ''}, "kvs_debug.authorize is ''"),
         ({'authorize': 'own_app_rules'}, "authorize is 'own_app_rules'. Write it as package.module:function."),
-        ({'colour': 1}, 'Known options: authorize, writable'),
+        ({'colour': 1}, 'Known options: authorize'),
     ],
 )
 def test_a_mistake_in_kvs_debug_is_found(block: Any, text: str) -> None:

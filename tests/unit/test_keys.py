@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import InvalidKey
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     Fields,
@@ -53,19 +54,55 @@ def test_a_comma_cannot_forge_another_students_key() -> None:
     assert parsed.fields == {'EventField.doc_id': 'D,STUDENT:victim'}
 
 
-@given(st.text())
+EVERYTHING = st.text(st.characters(exclude_categories=()))  # lone surrogates, too
+
+
+@given(EVERYTHING)
 @example('\\')
+@example('\ud800')
+@example(r'\d800')
 @example(r'\2c')
 @example(r'\5c2c,')
 def test_escaping_is_reversible_and_leaves_no_comma(text: str) -> None:
     assert unescape(escape(text)) == text
     assert ',' not in escape(text)
+    escape(text).encode()  # is possible
 
 
-@given(st.text(), st.text())
+@given(EVERYTHING, EVERYTHING)
 def test_parsing_a_key_gives_the_fields_it_was_made_of(student: str, doc: str) -> None:
     key = make_key(reconstruct, {KeyField.STUDENT: student, EventField('doc_id'): doc}, KeyStateType.INTERNAL)
     assert parse_key(key) == (KeyStateType.INTERNAL, NAME, {'EventField.doc_id': doc, 'STUDENT': student})
+
+
+def test_half_of_an_emoji_in_a_field_is_written_as_its_number() -> None:
+    key = make_key('a.b', {EventField('doc_id'): 'x\ud83d'}, KeyStateType.INTERNAL)
+    assert key == r'Internal,a.b,EventField.doc_id:x\d83d'
+
+
+@pytest.mark.parametrize('long', ['x' * MAX_KEY_BYTES, 'é' * (MAX_KEY_BYTES // 2), '\ud800' * (MAX_KEY_BYTES // 5)])
+def test_a_value_that_makes_a_key_too_long_is_written_as_its_digest(long: str) -> None:
+    def key_of(doc: str, student: str = 'bob') -> str:
+        return make_key('a.b', {KeyField.STUDENT: student, EventField('doc_id'): doc}, KeyStateType.INTERNAL)
+
+    key = key_of(long)
+    assert check_key(key) == key == key_of(long)
+    assert len({key, key_of(f'{long}1'), key_of(long, 'eve')}) == 3
+    parsed = parse_key(key)
+    assert parsed is not None
+    assert parsed.fields['STUDENT'] == 'bob'
+    assert len(parsed.fields['EventField.doc_id']) < 100
+
+
+def test_a_key_just_within_the_limit_is_written_in_full() -> None:
+    room = MAX_KEY_BYTES - len('Internal,a.b,STUDENT:')
+    for text in ('x' * room, 'é' * (room // 2)):
+        assert make_key('a.b', {KeyField.STUDENT: text}, KeyStateType.INTERNAL).endswith(text)
+
+
+def test_names_that_are_too_long_for_a_key_are_an_error() -> None:
+    with pytest.raises(InvalidKey, match='may have at most'):
+        make_key('a' * MAX_KEY_BYTES, {}, KeyStateType.INTERNAL)
 
 
 @pytest.mark.parametrize('key', ['x', 'Internal', 'Internal,', 'internal,a,STUDENT:b', 'Internal,a,STUDENT', ',,,'])

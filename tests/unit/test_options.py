@@ -8,9 +8,11 @@ import pytest
 
 from learning_observer_kvs.config.options import Kind, Option, check_value, convert
 from learning_observer_kvs.config.raw_text import RawText, UnsetVariable
-from learning_observer_kvs.kvs import KVS_MAP
+from learning_observer_kvs.config.rows import DEBUG_OPTIONS
+from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.memory import InMemoryKVS
+from learning_observer_kvs.stores.redis import options as redis_options
 from tests.support.checks import check, check_store, ids, parse
 
 
@@ -61,9 +63,47 @@ def test_a_type_that_a_program_adds_is_checked_by_its_options(monkeypatch: pytes
     ],
 )
 def test_each_kind_of_option_accepts_what_it_says(kind: Any, good: list[Any], bad: list[Any]) -> None:
-    option = Option('o', kind, choices=('x', 'y'))
+    option = Option('o', kind, required=True, choices=('x', 'y'))
     assert [value for value in good if check_value(option, value)] == []
     assert [value for value in bad if not check_value(option, value)] == []
+
+
+BLOCKS = {
+    **{f'type {cls.TYPE}': cls.OPTIONS for cls in KVS_MAP.values()},
+    'redis_connection': redis_options.OPTIONS,
+    'kvs_debug': DEBUG_OPTIONS,
+}
+
+
+@pytest.mark.parametrize('block', BLOCKS)
+@pytest.mark.parametrize('written', ['each', 'all'])
+def test_every_option_accepts_its_documented_default_written_out(block: str, written: str) -> None:
+    required = {'path': 'somewhere', 'expiry': 30}
+    given = {option.name: required[option.name] for option in BLOCKS[block] if option.required}
+    defaults = {option.name: option.default for option in BLOCKS[block] if not option.required}
+    for some in [defaults] if written == 'all' else [{name: default} for name, default in defaults.items()]:
+        if block.startswith('type '):
+            settings: dict[str, Any] = {'kvs': {'default': {'type': block[5:], **given, **some}}}
+        else:
+            settings = {'kvs': {'default': {'type': 'stub'}}, block: some}
+        assert check(settings) == []
+        KVSRouter.from_settings(settings)
+
+
+@pytest.mark.parametrize('block', BLOCKS)
+def test_every_option_accepts_its_documented_default_as_a_variable_or_a_ruleset_spells_it(block: str) -> None:
+    for option in BLOCKS[block]:
+        if not option.required:
+            found = convert(option, RawText.of(str(option.default), '${N}'))
+            assert found == option.default
+            assert type(found) is type(option.default)
+            assert check_value(option, found) is None
+
+
+def test_a_default_that_is_required_otherwise_or_of_another_type_is_not_accepted() -> None:
+    assert check_value(Option('o', 'seconds', required=True), None)
+    assert check_value(Option('o', 'boolean', default=False), 0)
+    assert check_value(Option('o', 'count', default=1), True)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import InvalidKey
-from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key, display_key
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key, check_prefix, display_key
 
 
 @pytest.mark.parametrize('key', ['a', ' ', '\0', 'é', 'x' * MAX_KEY_BYTES, 'é' * (MAX_KEY_BYTES // 2)])
@@ -32,6 +32,13 @@ def test_other_keys_are_rejected_with_what_is_wrong(key: Any, message: str) -> N
     with pytest.raises(InvalidKey, match=message) as failure:
         check_key(key)
     assert len(str(failure.value)) < 400
+
+
+def test_a_prefix_is_what_a_key_can_begin_with_or_nothing() -> None:
+    assert [check_prefix(prefix) for prefix in ('', 'a', '\0')] == ['', 'a', '\0']
+    for prefix in (None, 5, 'a\ud800', 'x' * (MAX_KEY_BYTES + 1)):
+        with pytest.raises(InvalidKey, match=r'^The cursor of a scan cannot be the beginning of a key\: '):
+            check_prefix(prefix, 'cursor')  # type: ignore[arg-type]
 
 
 def test_a_key_of_a_subclass_of_text_becomes_plain_text() -> None:

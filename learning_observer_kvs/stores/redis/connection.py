@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +16,16 @@ from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
 
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stores.redis.client import client_of, cluster_of
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
 from learning_observer_kvs.stores.redis.errors import LOST, REFUSALS, ReplyLost, is_loss, unavailable
+
+_CURSOR = re.compile(r'(.* )?[0-9]{1,20}', re.ASCII)
+"""A cursor of a server; in a cluster behind the name of its node."""
 
 
 class RedisConnection:
@@ -46,6 +51,15 @@ class RedisConnection:
         """
         self._own_settings = dict(settings)
 
+    def pin(self, settings: Mapping[str, Any]) -> None:
+        """Keep to settings from now on, whatever becomes of those of the base.
+
+        Args:
+            settings: all that hold for a connection, as :attr:`settings` returns them.
+        """
+        self._handed_in = self._client_handed_in()
+        self._own_settings, self._base = dict(settings), None
+
     def use(self, client: Redis | RedisCluster) -> None:
         """Use a client that the caller made and closes.
 
@@ -59,13 +73,15 @@ class RedisConnection:
         """The settings in force."""
         if self._base is None:
             return self._own_settings
+        if not self._own_settings:
+            return self._base.settings
         return redis_options.overriding(self._base.settings, self._own_settings)
 
     @property
     def clustered(self) -> bool:
         """Whether it is a cluster."""
-        if self._handed_in is not None:
-            return isinstance(self._handed_in, RedisCluster)
+        if (handed_in := self._client_handed_in()) is not None:
+            return isinstance(handed_in, RedisCluster)
         return bool(redis_options.value(self.settings, 'redis_cluster'))
 
     @property
@@ -75,20 +91,18 @@ class RedisConnection:
 
     def address(self) -> str:
         """Return where the server is, for messages, without a password."""
-        if self._handed_in is not None:
-            if isinstance(self._handed_in, RedisCluster):
-                return ', '.join(node.name for node in self._handed_in.startup_nodes)
-            options = self._handed_in.connection_pool.connection_kwargs
+        if (handed_in := self._client_handed_in()) is not None:
+            if isinstance(handed_in, RedisCluster):
+                return ', '.join(node.name for node in handed_in.startup_nodes)
+            options = handed_in.connection_pool.connection_kwargs
             names = {'redis_host': 'host', 'redis_port': 'port', 'redis_socket': 'path'}
             return redis_options.address({option: options.get(name) for option, name in names.items()})
         return redis_options.address(self.settings)
 
     def client(self) -> Any:
         """Return redis-py's client of the running event loop: a ``Redis``, or a ``RedisCluster``."""
-        if self._handed_in is not None:
-            return self._handed_in
-        if self._base is not None and self._base._handed_in is not None and not self._own_settings:
-            return self._base._handed_in
+        if (handed_in := self._client_handed_in()) is not None:
+            return handed_in
         clients = self._clients.here()
         settings = self.settings
         if not clients or clients[-1].settings != settings:
@@ -163,8 +177,11 @@ class RedisConnection:
             The page, and the cursor of the next one; ``None`` at the end.
 
         Raises:
+            InvalidKey: the cursor is not one of a page.
             StoreUnavailable, Overloaded: no answer, or the server refuses.
         """
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
+            raise InvalidKey(f'{display_key(cursor)} is not the cursor of a page of Redis keys.')
         options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
         if self.clustered:
             return await self.cluster_client().scan(cursor, *options)
@@ -195,6 +212,12 @@ class RedisConnection:
         """Close the running loop's connections; they are opened again when they are needed."""
         for made in self._clients.pop() or ():
             await made.lifetime.aclose()
+
+    def _client_handed_in(self) -> Redis | RedisCluster | None:
+        """Return the client that was handed in here, or to the base if these settings change nothing."""
+        if self._handed_in is None and self._base is not None and not self._own_settings:
+            return self._base._client_handed_in()
+        return self._handed_in
 
 
 class PinnedConnection:

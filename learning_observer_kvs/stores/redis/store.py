@@ -141,6 +141,7 @@ class RedisKVS(QueuedStore):
 
     async def _close(self) -> None:
         await self._drain()
+        self._names = None  # the connection may be configured anew meanwhile
         writer, reader = self._writers.pop(), self._readers.pop()  # in one step: what comes from now on gets new ones
         if writer is not None:
             await writer.close()
