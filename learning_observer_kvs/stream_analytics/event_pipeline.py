@@ -85,15 +85,7 @@ class EventPipeline:
             Overloaded, StoreUnavailable: no reducer has processed the event.
         """
         outcomes = await self.outcomes(event)
-        failed = [outcome for outcome in outcomes if outcome.error is not None]
-        if failed:
-            errors = []
-            for name, _, error in failed:
-                assert error is not None
-                error.add_note(f'Reducer: {name}')
-                errors.append(error)
-            names = ', '.join(outcome.reducer_name for outcome in failed)
-            raise ExceptionGroup(f'{len(failed)} of {len(outcomes)} reducers failed: {names}', errors)
+        raise_failures(outcomes)
         return [outcome.result for outcome in outcomes]
 
     async def outcomes(self, event: Mapping[str, Any]) -> list[Outcome]:
@@ -111,25 +103,65 @@ class EventPipeline:
         fields = event_fields(event)
         chosen = [process for process in self._connection if _applies(process, event, fields)]
         self.skipped += len(self._connection) - len(chosen)
-        outcomes: dict[int, Outcome] = {}
-        runs: list[Run] = []
-        positions: list[int] = []
-        for position, process in enumerate(chosen):
-            try:
-                runs.append(process.run(event, fields))
-                positions.append(position)
-            except Exception as error:  # a value of the event that makes no key
-                outcomes[position] = Outcome(process.reducer_name, None, error)
-        results = await self._workers().process_together(runs)
-        for position, result in zip(positions, results, strict=True):
-            name = chosen[position].reducer_name
+        return await process_all(chosen, event, fields, self._workers())
+
+
+async def process_all(
+    connection: Sequence[ProcessEvent], event: Any, fields: Mapping[str, Any], worker: ReducerWorker
+) -> list[Outcome]:
+    """Take an event through reducers in one pass.
+
+    Args:
+        connection: what processes the connection's events, for each reducer.
+        event: the event, as the reducers get it.
+        fields: values by the name of an ``EventField`` of a scope; one that is missing is ``None``.
+        worker: runs the reducers.
+
+    Returns:
+        The outcomes, in the order of the reducers.
+
+    Raises:
+        Overloaded, StoreUnavailable: no reducer has processed the event.
+    """
+    outcomes: list[Outcome] = []
+    runs: list[Run] = []
+    for process in connection:
+        error = None
+        try:
+            runs.append(process.run(event, fields))
+        except Exception as raised:  # a value of the event that makes no key
+            error = raised
+        outcomes.append(Outcome(process.reducer_name, None, error))
+    results = iter(await worker.process_together(runs))
+    for position, outcome in enumerate(outcomes):
+        if outcome.error is None:
+            result = next(results)
             if isinstance(result, Exception):
-                outcomes[position] = Outcome(name, None, result)
+                outcomes[position] = outcome._replace(error=result)
             elif isinstance(result, BaseException):
                 raise result
             else:
-                outcomes[position] = Outcome(name, result, None)
-        return [outcomes[position] for position in range(len(chosen))]
+                outcomes[position] = outcome._replace(result=result)
+    return outcomes
+
+
+def raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """Raise what went wrong in reducers.
+
+    Args:
+        outcomes: what became of an event in its reducers.
+
+    Raises:
+        ExceptionGroup: what the reducers that failed raised, each with a note that names the reducer.
+    """
+    errors = []
+    for outcome in outcomes:
+        if outcome.error is not None:
+            outcome.error.add_note(f'Reducer: {outcome.reducer_name}')
+            errors.append(outcome.error)
+    if errors:
+        names = ', '.join(outcome.reducer_name for outcome in outcomes if outcome.error is not None)
+        raise ExceptionGroup(f'{len(errors)} of {len(outcomes)} reducers failed: {names}', errors)
 
 
 def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from aiohttp import WSMsgType, web
 
 import learning_observer.auth
-import learning_observer.stream_analytics
+import learning_observer.incoming_student_event
 
 
 async def events(request: web.Request) -> web.WebSocketResponse:
     """Process the events of one student, from a websocket; each is answered when all reducers have processed it."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    metadata = {'auth': {'safe_user_id': request.match_info['student']}}
-    entries = learning_observer.stream_analytics.REDUCER_MODULES['writing']
-    pipelines = [(await entry['reducer'](metadata), entry['scope']) for entry in entries]
+    metadata = {'auth': {'safe_user_id': request.match_info['student']}, 'source': 'writing'}
+    pipeline = await learning_observer.incoming_student_event.student_event_pipeline(metadata)
     async for message in socket:
         if message.type is WSMsgType.TEXT:
-            event = {'client': message.json()}
-            for process_event, _ in pipelines:
-                await process_event(event, {'doc_id': event['client'].get('doc_id')})
+            await pipeline({'client': message.json()})
             await socket.send_str('done')
     return socket
 
