@@ -367,11 +367,7 @@ def _replacements() -> list[tuple[Any, str, Any]]:
         (its, 'student_event_reducer', functools.partial(kvs_pipeline, scope=its.Scope([its.KeyField.STUDENT]))),
         (its, 'make_key', helpers.make_key),
         (runtime.stream_analytics, 'init', init_stream_analytics),
-        (
-            runtime.incoming_student_event,
-            'student_event_pipeline',
-            in_one_pass(runtime.incoming_student_event.student_event_pipeline),
-        ),
+        (its_events, 'student_event_pipeline', in_one_pass(its_events.student_event_pipeline)),
         (runtime.routes, 'register_debug_routes', register_debug_routes),
     ]
 
