@@ -15,8 +15,9 @@ from typing import Any
 
 from devdata.reducers import REDUCERS
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.replay import study_log
-from learning_observer_kvs.replay.runner import FILES_AT_ONCE, event_fields, replay
+from learning_observer_kvs.replay import files, study_log
+from learning_observer_kvs.replay.events import event_fields
+from learning_observer_kvs.replay.runner import FILES_AT_ONCE, replay
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key
 from tests.benchmarks import ours, today
 from tests.benchmarks.cases.reducers import takes_part
@@ -70,7 +71,7 @@ def shortened(folder: Path, count: int, events: int) -> list[Path]:
     """Copies of the first sessions, with no more than so many events each."""
     folder.mkdir(exist_ok=True)
     found = []
-    for path in study_log.find([FOLDER])[:count]:
+    for path in files.find([FOLDER]).study_logs[:count]:
         with gzip.open(path) if path.suffix == '.gz' else path.open('rb') as lines:
             copied = folder / path.name.removesuffix('.gz')
             copied.write_bytes(b''.join(itertools.islice(lines, events)))
