@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import limited_to
+from learning_observer_kvs.stores.redis import reader
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from learning_observer_kvs.stream_analytics.helpers import student_event_reducer
@@ -245,6 +246,21 @@ async def test_closing_cuts_waiting_short(
     assert all('closed' in str(outcome) for outcome in outcomes)
     durable.start()
     assert await state(store, 'k') == ['first']
+
+
+async def test_reads_that_wait_are_bounded_by_their_keys_and_by_the_bytes_of_those(
+    make: Callable[..., PersistentRedisKVS], durable: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, 'MAX_QUEUED_KEYS', 10)
+    monkeypatch.setattr(reader, 'MAX_QUEUED_BYTES', 100)
+    store = make()
+    several = [f'k{number}' for number in range(8)]
+    outcomes = await asyncio.gather(
+        store.multiget(several), store.multiget(several), store['k'], store['x' * 90], return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [list, Overloaded, type(None), Overloaded]
+    assert 'keys, of 0.0 MB, wait to be read from Redis at' in str(outcomes[1])
+    assert await store['x' * 1000] is None  # a single read may be larger
 
 
 # With flush_interval
