@@ -51,11 +51,7 @@ class Store(Backend):
             A call that goes through the store in pages, such as ``keys``, waits as long for each.
         reducer_timeout: seconds that a reducer may take for an event; then it is cancelled, and the event fails.
             ``None``: it may take any time. Read by the layer of the reducers.
-        failed_events: the folder for events that were accepted and could not be stored; a relative one is taken from
-            the current working directory. Made at the first such event. Used by the layers above.
-
-    Attributes:
-        failed_events: the absolute path of that folder.
+        failed_events: the folder for events that were accepted and could not be stored, kept as an absolute path.
     """
 
     # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.

@@ -149,7 +149,7 @@ async def test_erasing_a_student_erases_what_was_replayed_too(settings: Settings
 
 async def test_an_event_that_failed_while_the_store_was_away_waits_for_the_next_run(tmp_path: Path) -> None:
     names = keep(tmp_path / 'failed')
-    gone = {'kvs': {'default': {'type': 'redis', 'redis_host': '127.0.0.1', 'redis_port': 1}}}
+    gone = {'kvs': {'default': {'type': 'redis', 'redis_host': '127.0.0.1', 'redis_port': 1, 'retry_timeout': 0.2}}}
     async with KVSRouter.from_settings(gone) as router:
         rows = failures.read(files.find([tmp_path / 'failed']).failures)
         with pytest.raises(StoreUnavailable):
