@@ -21,11 +21,16 @@ from aiohttp.typedefs import Handler
 import learning_observer_kvs
 from devdata import protocol
 from devdata.class_page import ClassPage
-from devdata.failures import Failures
 from devdata.reducers import REDUCERS
+from learning_observer_kvs import failed_events
 from learning_observer_kvs.debug.access import is_local
-from learning_observer_kvs.replay.runner import event_fields
-from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.replay.events import event_fields
+from learning_observer_kvs.stream_analytics.helpers import (
+    Pipeline,
+    ProcessEvent,
+    fully_qualified_function_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +46,12 @@ def make_app(
     config: str | os.PathLike[str] | Mapping[str, Any] = CREDS,
     *,
     reducers: Sequence[Pipeline] = REDUCERS,
-    failed: Path = STATE / 'failed',
 ) -> web.Application:
     """Make the server's application.
 
     Args:
         config: the settings of the key-value store.
         reducers: the reducers that process every event.
-        failed: the directory for events that a reducer failed on.
 
     Returns:
         The application, not started.
@@ -56,7 +59,7 @@ def make_app(
     app = web.Application(middlewares=[this_machine_only])
     learning_observer_kvs.setup(app, config)
     page = ClassPage(app)
-    intake = Intake(reducers, Failures(failed), page)
+    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY], page)
     app.router.add_get('/wsapi/in/', intake.connection)
     app.on_shutdown.append(intake.close)
     return app
@@ -86,13 +89,13 @@ class Intake:
 
     Args:
         reducers: the reducers that process every event.
-        failures: keeps the events that a reducer failed on.
+        router: the stores; the default one says where events are kept that a reducer failed on.
         page: the page that shows the changes.
     """
 
-    def __init__(self, reducers: Sequence[Pipeline], failures: Failures, page: ClassPage) -> None:
+    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter, page: ClassPage) -> None:
         self._reducers = reducers
-        self._failures = failures
+        self._router = router
         self._page = page
         self._open: set[web.WebSocketResponse] = set()
 
@@ -141,9 +144,17 @@ class Intake:
         """Give an event to every reducer; if one fails, keep the event for a replay of that reducer."""
         fields = event_fields(event)
         outcomes = await asyncio.gather(*(process(event, fields) for process in processes), return_exceptions=True)
-        for reducer, outcome in zip(self._reducers, outcomes, strict=True):
+        for reducer, process, outcome in zip(self._reducers, processes, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                self._failures.keep(reducer, student, event, outcome)
+                name = fully_qualified_function_name(reducer)
+                folder = self._router().failed_events
+                path = failed_events.record(event, outcome, reducer=name, keys=process.keys(fields), folder=folder)
+                log.error(
+                    'The reducer %s failed on an event of %s. The event is kept in %s. When the reducer is fixed, run '
+                    'lo-kvs replay %s --reducer %s:%s --config creds.yaml.',
+                    *(name, student, path, folder, reducer.__module__, reducer.__qualname__),
+                    exc_info=outcome,
+                )
             elif isinstance(outcome, BaseException):
                 raise outcome
         self._page.changed(student)

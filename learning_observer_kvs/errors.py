@@ -9,6 +9,7 @@ KVSError
 ├── StoreUnavailable                   the server, file or disk behind a store cannot be used
 ├── Overloaded                         a queue is full; the call was rejected; retry later
 ├── CrossSlot                          the keys of one write are in several slots of a cluster
+├── ForeignKeys                        clear() of a Redis store would remove what others wrote
 ├── ReducerError                       a reducer broke its contract: wrong return value, an event to its own key
 ├── ScopeFieldError                    a reducer's scope has a field that the server cannot fill in
 ├── DumpFileError                      a dump file that cannot be read or written, or is not valid
@@ -69,6 +70,10 @@ class Overloaded(KVSError):
 
 class CrossSlot(KVSError):
     """The keys of one atomic write are in several slots of a cluster. Nothing was written."""
+
+
+class ForeignKeys(KVSError):
+    """``clear()`` of a Redis store would remove keys of other programs or stores. Nothing was removed."""
 
 
 class ReducerError(KVSError):

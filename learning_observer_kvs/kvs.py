@@ -254,6 +254,9 @@ class KVSRouter:
         before, self._entries = self._entries, entries
         self._retire(before.values())
 
+    def _made_stores(self) -> list[Store]:
+        return list(self._made().values())
+
     def _store(self, name: str) -> Store:
         try:
             store = self._entries[name].store
@@ -277,6 +280,7 @@ class KVSRouter:
         """Return the entry of a store that the router makes or is given. Every store passes here."""
         if isinstance(store, Store):  # a program may have given something else in its place
             reducers.attach(store)
+            store.siblings = self._made_stores
             if connection := self._retired.reuse(store):
                 self._connections.add(connection)
         return _Entry(store, row)

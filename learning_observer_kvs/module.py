@@ -18,7 +18,7 @@ import copy
 import functools
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import CodeType, FunctionType
 from typing import Any
@@ -41,6 +41,7 @@ from learning_observer_kvs.errors import KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.module_pipeline import ProcessRuntimeEvent, in_one_pass
 from learning_observer_kvs.problems import raise_on_errors
+from learning_observer_kvs.replay import listed_reducers
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
@@ -121,6 +122,15 @@ def kvs_startup_check() -> bool:
         raise RuntimeStartupCheck(str(failure), failure.problems) from None
     runtime.kvs.KVS = KVS
     return True
+
+
+def prepare_replay(paths: Sequence[str]) -> None:
+    """Load what the runtime's reducers need in a process that is not its server; ``lo-kvs replay`` calls it.
+
+    Args:
+        paths: files of settings; the last one is the runtime's configuration file.
+    """
+    listed_reducers.prepare(runtime, paths)
 
 
 async def _run_checks() -> None:
@@ -207,9 +217,10 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         scope: fields, as the runtime's classes.
 
     Returns:
-        The pipeline, with an attribute ``kvs_plugin``. Where ours could not do what the reducer's author relies on, it
-        is the original: the scope has a field that is neither the student nor a field of the event, or the null state
-        is not a JSON value.
+        The pipeline, with an attribute ``kvs_plugin``. An error that it raises notes which states the event did not
+        reach, for the error file that the runtime writes. Where ours could not do what the reducer's author relies
+        on, it is the original: the scope has a field that is neither the student nor a field of the event, or the
+        null state is not a JSON value.
     """
 
     @functools.wraps(func)
@@ -230,12 +241,15 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         return original
 
     @functools.wraps(original)
-    async def pipeline(metadata: Any = None) -> Any:
-        router = runtime.kvs.KVS
+    async def pipeline(metadata: Any = None, *, router: Any = None) -> Any:
+        router = runtime.kvs.KVS if router is None else router
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await original(metadata)
         return ProcessRuntimeEvent(
-            await strict_pipeline(metadata, router=router), await lenient_pipeline(metadata, router=router), router()
+            await strict_pipeline(metadata, router=router),
+            await lenient_pipeline(metadata, router=router),
+            router(),
+            lambda event: listed_reducers.keys_after(runtime, pipeline, metadata, event),
         )
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]

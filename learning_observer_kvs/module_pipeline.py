@@ -8,14 +8,16 @@ that an event has come to them, and a last one that runs those together.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeAlias
 
 from learning_observer_kvs.errors import InvalidValue
 from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stream_analytics.event_pipeline import Outcome, process_all, raise_failures
+from learning_observer_kvs.stream_analytics.event_pipeline import process_all, raise_failures
 from learning_observer_kvs.stream_analytics.process_event import ProcessEvent
 
 NAME = 'student_event_pipeline'
@@ -29,12 +31,22 @@ class ProcessRuntimeEvent:
         leniently: does so again where the reducer returned what JSON cannot hold: of two keys of an object that JSON
             writes alike, the last one is kept, as in the runtime.
         store: where the states are.
+        keys_after: returns the internal keys of the reducers that the runtime leaves out for an event if this one
+            raises.
     """
 
-    def __init__(self, strictly: ProcessEvent, leniently: ProcessEvent, store: Store) -> None:
+    def __init__(
+        self,
+        strictly: ProcessEvent,
+        leniently: ProcessEvent,
+        store: Store,
+        keys_after: Callable[[Any], Awaitable[Sequence[str]]],
+    ) -> None:
         self.strictly = strictly
         self.leniently = leniently
         self.store = store
+        self.keys = strictly.keys
+        self._keys_after = keys_after
 
     async def __call__(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Any:
         """Run the reducer on one event, and commit both of its states.
@@ -47,12 +59,18 @@ class ProcessRuntimeEvent:
             The external state, as the reducer returned it.
 
         Raises:
-            Exception: as :class:`~learning_observer_kvs.stream_analytics.process_event.ProcessEvent`.
+            Exception: as :class:`~learning_observer_kvs.stream_analytics.process_event.ProcessEvent`; it notes which
+                states the event did not reach, for the error file that the runtime writes.
         """
         try:
-            return await self.strictly(event, event_fields)
-        except InvalidValue:  # neither state was changed
-            return await self.leniently(event, event_fields)
+            try:
+                return await self.strictly(event, event_fields)
+            except InvalidValue:  # neither state was changed
+                return await self.leniently(event, event_fields)
+        except Exception as error:
+            with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
+                error_file.annotate(error, {self.keys(event_fields)[0]: error}, await self._keys_after(event))
+            raise
 
 
 _Noted: TypeAlias = tuple[ProcessRuntimeEvent, Any, Mapping[str, Any]]
@@ -102,21 +120,26 @@ class _Pass:
         noted, self._noted = self._noted, []
         # Of an event that the runtime failed on, some reducers have been reached and this has not.
         for _, group in itertools.groupby(noted, key=lambda each: id(each[1])):
-            raise_failures(await _process(list(group)))
+            await _process(list(group))
 
 
-async def _process(noted: Sequence[_Noted]) -> list[Outcome]:
-    processes = [process for process, _, _ in noted]
-    _, event, _ = noted[0]
-    fields = {name: value for _, _, event_fields in noted for name, value in event_fields.items()}
-    worker = worker_of(processes[0].store)
-    outcomes = await process_all([process.strictly for process in processes], event, fields, worker)
+async def _process(noted: Sequence[_Noted]) -> None:
+    """Take one event through the reducers that it has come to."""
+    first, event, _ = noted[0]
+    worker = worker_of(first.store)
+    outcomes = await process_all([(process.strictly, fields) for process, _, fields in noted], event, worker)
     for position, outcome in enumerate(outcomes):
         if isinstance(outcome.error, InvalidValue):  # neither state was changed
-            outcomes[position : position + 1] = await process_all(
-                [processes[position].leniently], event, fields, worker
-            )
-    return outcomes
+            process, _, fields = noted[position]
+            [outcomes[position]] = await process_all([(process.leniently, fields)], event, worker)
+    try:
+        raise_failures(outcomes)
+    except ExceptionGroup as error:
+        with suppress(Exception):  # the runtime must get the reducers' errors, not one of ours
+            pairs = zip(noted, outcomes, strict=True)
+            failed = {process.keys(names)[0]: each.error for (process, _, names), each in pairs if each.error}
+            error_file.annotate(error, failed)
+        raise
 
 
 def in_one_pass(pipeline: Any) -> Any:

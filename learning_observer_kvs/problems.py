@@ -49,6 +49,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E019': ('A store does not answer in time', 'Check that its server runs and can be reached.'),
     'KVS.E020': ('A Redis is a replica', 'Name its master.'),
     'KVS.E021': ('A cluster holds keys of reducers under the names of a single server', 'Copy them with lo-kvs copy.'),
+    'KVS.E022': ('A Redis refuses commands or keys of a store', 'Allow them.'),
     'KVS.E023': ('Two reducers would keep their states under the same keys', 'Give one of them another name.'),
     'KVS.W001': ('An option that this type does not use', 'Remove it, or choose the type it belongs to.'),
     'KVS.W002': ('An unknown option of redis_connection', 'Remove it, or correct its name.'),
@@ -63,6 +64,9 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.W008': ('A Redis removes any key when its memory is full', 'Give it another maxmemory-policy.'),
     'KVS.W009': ('The last save of a Redis failed', 'Look at its log, and at the disk it saves to.'),
     'KVS.W010': ('An SQLite file is busy', 'Look for a transaction that another process left open.'),
+    'KVS.W012': ('A Redis store without a prefix shares its database', 'Give it a prefix, or a database of its own.'),
+    'KVS.W013': ('A Redis evicts idempotency records when its memory is full', 'Give it another maxmemory-policy.'),
+    'KVS.W014': ('A fail-over of a Redis loses acknowledged writes', 'Have it accept only what a replica can have.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
 

@@ -17,6 +17,7 @@ NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--long', action='store_true', help='also run the tests that take minutes each')
+    parser.addoption('--soak', type=float, metavar='MINUTES', help='how long the soak lasts; with --long 30 minutes')
 
 
 def pytest_configure(config: pytest.Config) -> None:

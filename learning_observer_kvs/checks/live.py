@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
 
 from learning_observer_kvs.config.rows import StoreConfig
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import limit_of
+
+log = logging.getLogger('learning_observer_kvs')
 
 LIMIT = 3.0
 """Seconds that a health check may take; those of all stores run at once."""
+
+LOADING_SECONDS = 120.0
+"""How long a server that loads its data is waited for."""
+
+LOADING_PAUSE = 0.5
+"""Seconds until it is asked again."""
 
 
 async def check_stores(
@@ -44,12 +56,33 @@ async def check_stores(
 
 
 async def _health_check(store: Store, limit: float) -> list[Problem]:
-    try:
+    """Check a store; while its server loads its data, wait, and check again."""
+    deadline = monotonic() + limit_of(LOADING_SECONDS)
+    is_logged = was_loading = False
+    while True:
+        try:
+            async with asyncio.timeout(limit):
+                return await store.health_check()
+        except TimeoutError:
+            message = f'did not answer within {limit:g} s: {store.location()}'
+            return [Problem('KVS.E019', '', 'type', message, 'Check that it runs and can be reached.')]
+        except KVSError as error:
+            is_loading = await _is_loading(store, limit)
+            if monotonic() >= deadline or not (is_loading or was_loading):  # it may have ended since the check failed
+                paths = (o.name for o in store.OPTIONS if o.kind == 'path' and o not in store.COMMON)
+                option = next(paths, 'type')
+                return [Problem('KVS.E018', '', option, 'does not work', str(error))]
+            was_loading = is_loading
+        if not is_logged:
+            is_logged = True
+            log.warning(
+                '%s is loading its data; the start waits for it, for %g s at most.', store.location(), LOADING_SECONDS
+            )
+        await asyncio.sleep(LOADING_PAUSE)
+
+
+async def _is_loading(store: Store, limit: float) -> bool:
+    with suppress(KVSError, TimeoutError):
         async with asyncio.timeout(limit):
-            return await store.health_check()
-    except TimeoutError:
-        message = f'did not answer within {limit:g} s: {store.location()}'
-        return [Problem('KVS.E019', '', 'type', message, 'Check that it runs and can be reached.')]
-    except KVSError as error:
-        option = next((option.name for option in store.OPTIONS if option.kind == 'path'), 'type')
-        return [Problem('KVS.E018', '', option, 'does not work', str(error))]
+            return await store.is_loading()
+    return False

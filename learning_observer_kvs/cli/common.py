@@ -13,9 +13,13 @@ import click
 
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.memory import InMemoryKVS
 
 T = TypeVar('T')
+
+RETRY_SECONDS = 3.0
+"""How long each call of a command waits for a server that is away; a person waits for the command."""
 
 config_option = click.option(
     '--config',
@@ -89,8 +93,9 @@ def with_router(config: tuple[str, ...], act: Callable[[KVSRouter], Awaitable[T]
     """
 
     async def run() -> T:
-        async with KVSRouter.from_settings(config) as router:
-            return await act(router)
+        with limited_to(RETRY_SECONDS):
+            async with KVSRouter.from_settings(config) as router:
+                return await act(router)
 
     return asyncio.run(run())
 

@@ -19,7 +19,7 @@ from learning_observer_kvs.cli.common import (
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
-from learning_observer_kvs.stream_analytics.keys import parse_key
+from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
 KEYS_AT_ONCE = 1000
 """How many keys are looked at, and removed, at a time."""
@@ -152,5 +152,5 @@ async def search(
 
 
 def _student_of(key: str) -> str | None:
-    parsed = parse_key(key)
+    parsed = parse_key(state_key(key))
     return parsed.fields.get(KeyField.STUDENT.name) if parsed else None

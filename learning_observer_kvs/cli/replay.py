@@ -5,52 +5,111 @@ from __future__ import annotations
 import asyncio
 import difflib
 import importlib
+import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
+from typing import TypeGuard
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, progress
+from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, persistent, progress
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.replay import study_log
+from learning_observer_kvs.replay import failures, files, study_log
+from learning_observer_kvs.replay.retry import RetryReport, retry
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 from learning_observer_kvs.stream_analytics.registry import is_reducer
 
+KINDS = ('study-logs', 'failed-events')
+
 
 @click.command('replay')
 @click.argument('paths', nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    '--reducer', '-r', 'names', multiple=True, required=True, help='A reducer, as package.module:function; repeatable.'
+    '--reducer',
+    '-r',
+    'names',
+    multiple=True,
+    required=True,
+    help='A reducer, as package.module:function, or every reducer of a package.module; repeatable.',
 )
+@click.option('--only', type=click.Choice(KINDS), help='The kind of files to read in directories that have both.')
 @click.option(
-    '--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Files replayed concurrently.'
+    '--at-once', default=FILES_AT_ONCE, show_default=True, type=click.IntRange(1), help='Study logs fed concurrently.'
+)
+@click.option('--unclear', is_flag=True, help='Apply failed events that may have been applied when they failed, too.')
+@click.option(
+    '--unmarked', is_flag=True, help='Give events whose file does not say which reducers failed to every --reducer.'
 )
 @config_option
 @json_option
 def command(
-    paths: tuple[Path, ...], names: tuple[str, ...], at_once: int, config: tuple[str, ...], as_json: bool
+    paths: tuple[Path, ...],
+    names: tuple[str, ...],
+    only: str | None,
+    at_once: int,
+    unclear: bool,
+    unmarked: bool,
+    config: tuple[str, ...],
+    as_json: bool,
 ) -> None:
-    """Feed study logs (.study.log, .study.log.gz, or directories of them) through reducers.
+    """Feed study logs through reducers, or failed events to the reducers that failed.
 
-    The states are kept in the default store of the settings. If a reducer fails on an event, the replay reports that
-    and continues, and the exit status is 1.
+    PATHS are files, or directories of them. The states are kept in the default store of the settings. If a reducer
+    fails on an event, the replay reports that and continues, and the exit status is 1.
+
+    Of study logs (.study.log, .study.log.gz) every reducer gets every event, each time.
+
+    Failed events are in critical-error-*.tb, which a Learning Observer server writes, and failed-events-*.jsonl. Each
+    goes once to each reducer that failed on it, however often this command runs: the states note it.
 
     \b
-    Example:
+    Examples:
       lo-kvs replay devdata/sample --reducer devdata.reducers:reconstruct --config devdata/creds.yaml
+      lo-kvs replay logs --only failed-events --reducer writing_observer.writing_analysis
     """
-    reducers = [reducer(name) for name in names]
-    files = study_log.find(paths)
+    load_integration(config)
+    reducers = list(dict.fromkeys(reducer for name in names for reducer in reducers_of(name)))
+    found = files.find(paths)
+    if only is None and found.study_logs and found.failures:
+        raise click.UsageError(
+            f'There are {counted(len(found.study_logs), "study log")} and '
+            f'{counted(len(found.failures), "file")} of failed events. A study log holds the failed events too: choose '
+            'one kind with --only study-logs or --only failed-events.'
+        )
+    if only == 'failed-events' or (only is None and not found.study_logs):
+        retry_failures(found.failures, reducers, unclear, unmarked, config, as_json)
+    else:
+        replay_logs(found.study_logs, reducers, at_once, config, as_json)
+
+
+def replay_logs(
+    paths: list[Path], reducers: Sequence[Pipeline], at_once: int, config: tuple[str, ...], as_json: bool
+) -> None:
+    """Feed study logs through reducers, and print the report.
+
+    Args:
+        paths: the files.
+        reducers: the reducers.
+        at_once: how many files are fed concurrently.
+        config: the paths of the settings.
+        as_json: whether to print JSON.
+
+    Raises:
+        SystemExit: with 1, if there were failures.
+    """
 
     async def run() -> ReplayReport:
         async with KVSRouter.from_settings(config) as router:
-            with progress('Replaying', total=events_in(files), unit='events') as advance:
-                return await replay(files, reducers, router=router, at_once=at_once, progress=advance)
+            with progress('Replaying', total=events_in(paths), unit='events') as advance:
+                return await replay(paths, reducers, router=router, at_once=at_once, progress=advance)
 
     report = asyncio.run(run())
     if as_json:
@@ -75,30 +134,95 @@ def command(
         sys.exit(1)
 
 
-def events_in(files: list[Path]) -> int:
+def retry_failures(
+    paths: list[Path],
+    reducers: Sequence[Pipeline],
+    unclear: bool,
+    unmarked: bool,
+    config: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Give failed events to the reducers that failed, and print the report.
+
+    Args:
+        paths: the files.
+        reducers: the reducers that may get events.
+        unclear: whether to apply events that may have been applied.
+        unmarked: whether to give events to every reducer where the file does not say which ones failed.
+        config: the paths of the settings.
+        as_json: whether to print JSON.
+
+    Raises:
+        SystemExit: with 1, if an event that failed at one of the reducers is not in the states.
+    """
+    rows = list(failures.read(paths))
+
+    async def run() -> RetryReport:
+        async with KVSRouter.from_settings(config) as router:
+            persistent(router())
+            with progress('Replaying', total=len(rows), unit='events') as advance:
+                return await retry(rows, reducers, router=router, unclear=unclear, unmarked=unmarked, progress=advance)
+
+    report = asyncio.run(run())
+    if as_json:
+        echo_json(
+            {
+                'files': len(paths),
+                'replayed': report.replayed,
+                'already_replayed': report.already,
+                'unclear': report.unclear,
+                'unmarked': report.unmarked,
+                'other_reducers': dict(report.other_reducers),
+                'seconds': round(report.seconds, 3),
+                'failures': report.failures,
+            }
+        )
+    else:
+        _print(report, len(paths))
+    if not report.is_complete:
+        sys.exit(1)
+
+
+def _print(report: RetryReport, file_count: int) -> None:
+    for failure in report.failures:
+        click.echo(failure, err=True)
+    for event in report.unclear:
+        click.echo(f'{event}: it may have been applied when it failed; compare the state, or use --unclear.', err=True)
+    for location in report.unmarked:
+        click.echo(f'{location}: it does not say which reducers failed; --unmarked gives it to every one.', err=True)
+    for name, count in sorted(report.other_reducers.items()):
+        click.echo(f'{counted(count, "event")} of {name} left; name it with --reducer to replay them.', err=True)
+    click.echo(
+        f'{counted(file_count, "file")} of failed events in {report.seconds:.1f} s: {report.replayed:,} replayed, '
+        f'{report.already:,} before, {len(report.unclear):,} unclear, {len(report.unmarked):,} unmarked, '
+        f'{counted(len(report.failures), "failure")}'
+    )
+
+
+def events_in(paths: list[Path]) -> int:
     """Count the events to replay.
 
     Args:
-        files: study logs; one that cannot be read counts as far as it can be (the replay reports it).
+        paths: study logs; one that cannot be read counts as far as it can be (the replay reports it).
 
     Returns:
         The number of events.
     """
     total = 0
-    for path in files:
+    for path in paths:
         with suppress(EventFileError):
             total += study_log.count(path)
     return total
 
 
-def reducer(name: str) -> Pipeline:
-    """Import a reducer; the working directory is searched too.
+def reducers_of(name: str) -> list[Pipeline]:
+    """Import reducers; the working directory is searched too.
 
     Args:
-        name: ``package.module:function``.
+        name: ``package.module:function``, or ``package.module`` for all that it defines.
 
     Returns:
-        The decorated reducer.
+        The decorated reducers, in the order of their definition.
 
     Raises:
         click.BadParameter: there is no such module or function, or it is not a reducer.
@@ -106,21 +230,56 @@ def reducer(name: str) -> Pipeline:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     module_name, colon, function = name.partition(':')
-    if not colon:
-        raise click.BadParameter(f'{name!r}: write it as package.module:function.', param_hint='--reducer')
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise click.BadParameter(f'{name!r}: {error}.', param_hint='--reducer') from None
+        with redirect_stdout(io.StringIO()):  # modules of the Learning Observer print while they are imported
+            module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise click.BadParameter(
+            f'{name!r}: {error}. Write it as package.module:function, or package.module.', param_hint='--reducer'
+        ) from None
+    if colon:
+        return [_reducer(module, function)]
+    found = [each for each in vars(module).values() if _is_reducer(each) and each.__module__ == module_name]
+    if not found:
+        raise click.BadParameter(
+            f'{module_name} defines no reducer. Write package.module, or package.module:function.',
+            param_hint='--reducer',
+        )
+    return found
+
+
+def load_integration(config: Sequence[str]) -> None:
+    """Where the Learning Observer is installed: load its settings, and make its decorators ours.
+
+    To be called before a module of reducers is imported.
+
+    Args:
+        config: the paths of the settings.
+    """
+    for entry in entry_points(group='lo_modules'):
+        if entry.value == 'learning_observer_kvs.module':
+            with suppress(ModuleNotFoundError), redirect_stdout(io.StringIO()):
+                entry.load().prepare_replay(config)
+
+
+def _is_reducer(candidate: object) -> TypeGuard[Pipeline]:
+    return (
+        callable(candidate)
+        and hasattr(candidate, '__wrapped__')  # the undecorated function has the same name, and may be there, too
+        and hasattr(candidate, '__qualname__')
+        and is_reducer(fully_qualified_function_name(candidate))
+    )
+
+
+def _reducer(module: ModuleType, function: str) -> Pipeline:
     found = getattr(module, function, None)
     if found is None:
         close = difflib.get_close_matches(function, dir(module), 1)
         hint = f' Did you mean {close[0]!r}?' if close else ''
-        raise click.BadParameter(f'{module_name} has no {function!r}.{hint}', param_hint='--reducer')
-    if not callable(found) or not is_reducer(fully_qualified_function_name(found)):
+        raise click.BadParameter(f'{module.__name__} has no {function!r}.{hint}', param_hint='--reducer')
+    if not _is_reducer(found):
         raise click.BadParameter(
-            f'{name!r} is not a reducer: decorate it with student_event_reducer or kvs_pipeline.',
+            f'{module.__name__}:{function} is not a reducer: decorate it with student_event_reducer or kvs_pipeline.',
             param_hint='--reducer',
         )
-    pipeline: Pipeline = found
-    return pipeline
+    return found

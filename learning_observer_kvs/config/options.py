@@ -14,7 +14,18 @@ MAX_SECONDS = 1_000_000_000
 """Thirty years; some backends accept no longer time."""
 
 Kind = Literal[
-    'path', 'text', 'text or null', 'boolean', 'seconds', 'count', 'index', 'port', 'addresses', 'choice', 'function'
+    'path',
+    'text',
+    'text or null',
+    'boolean',
+    'seconds',
+    'seconds or zero',
+    'count',
+    'index',
+    'port',
+    'addresses',
+    'choice',
+    'function',
 ]
 
 _FUNCTION = re.compile(r'\w+(\.\w+)*:\w+')
@@ -27,9 +38,9 @@ class Option:
     Args:
         name: its name in the configuration; also the keyword argument of the store's constructor.
         kind: what values it accepts: ``path`` and ``text`` (not empty), ``text or null``, ``boolean``, ``seconds`` (a
-            positive number, up to :data:`MAX_SECONDS`), ``count`` (a whole number above 0), ``index`` (0 or above),
-            ``port``, ``addresses`` (a list of ``host:port``, or one text with commas between), ``choice`` (one of
-            ``choices``), ``function`` (``package.module:function``).
+            positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``, ``count`` (a whole number above 0),
+            ``index`` (0 or above), ``port``, ``addresses`` (a list of ``host:port``, or one text with commas between),
+            ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
         required: whether a configuration without it is an error.
         default: the value where it is not given.
         choices: the values that a ``choice`` accepts.
@@ -63,7 +74,7 @@ def convert(option: Option, value: Any) -> Any:
     match option.kind:
         case 'boolean':
             return {'true': True, 'false': False}.get(text.strip().lower(), value)
-        case 'seconds' | 'count' | 'index' | 'port':
+        case 'seconds' | 'seconds or zero' | 'count' | 'index' | 'port':
             for number in (int, float):
                 with suppress(ValueError):
                     return number(text)
@@ -94,10 +105,11 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
             accepted, hint = value is None or _is_text(value), 'Write text, or null; put numbers in quotes.'
         case 'boolean':
             accepted, hint = isinstance(value, bool), 'Write true or false, without quotes.'
-        case 'seconds':
-            accepted = is_number and 0 < value <= MAX_SECONDS
+        case 'seconds' | 'seconds or zero':
+            zero = '0 or ' if option.kind == 'seconds or zero' else ''
+            accepted = is_number and 0 <= value <= MAX_SECONDS and bool(value or zero)
             limit = f', {MAX_SECONDS:,} at most' if is_number and value > MAX_SECONDS else ''
-            hint = f'Write a positive number of seconds{limit}' + _unquote(value)
+            hint = f'Write {zero}a positive number of seconds{limit}' + _unquote(value)
         case 'count':
             accepted = is_number and isinstance(value, int) and value > 0
             hint = 'Write a whole number above 0' + _unquote(value)

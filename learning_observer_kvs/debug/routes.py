@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -14,9 +15,10 @@ from aiohttp import web
 
 from learning_observer_kvs.debug import views
 from learning_observer_kvs.debug.access import Authorize, is_allowed
-from learning_observer_kvs.errors import InvalidKey, StoreUnavailable
+from learning_observer_kvs.errors import InvalidKey, Overloaded, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
+from learning_observer_kvs.stores.deadline import limited_to
 
 if TYPE_CHECKING:
     import jinja2
@@ -37,6 +39,12 @@ HEADERS = {
 
 MAX_LIMIT = 1000
 """The largest ``limit`` of a page of keys."""
+
+RETRY_SECONDS = 1.0
+"""How long each call of a page waits for a server that is away; a person waits for the page."""
+
+PAGE_SECONDS = 5.0
+"""How long a page takes at most."""
 
 FORBIDDEN = (
     'You may not read this page. Without an authorize function these pages are served to this machine only, in '
@@ -179,13 +187,17 @@ class Pages:
         try:
             if not await is_allowed(self._authorize, request, action, store, key):
                 return self._error(request, 403, FORBIDDEN)
-            data = await view()
+            with limited_to(RETRY_SECONDS):
+                async with asyncio.timeout(PAGE_SECONDS):
+                    data = await view()
         except views.NotFound as error:
             return self._error(request, 404, str(error))
         except InvalidKey as error:
             return self._error(request, 400, str(error))
-        except StoreUnavailable as error:
+        except (StoreUnavailable, Overloaded) as error:
             return self._error(request, 503, str(error))
+        except TimeoutError:
+            return self._error(request, 503, f'Store {store!r} did not answer within {PAGE_SECONDS:g} s.')
         if _wants_html(request):
             return self._html(template, data, 200)
         return _response(json.dumps(data, ensure_ascii=False), 'application/json')

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
+from time import monotonic
 from typing import Any, TypeAlias
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, InvalidValue, ReducerError
+from learning_observer_kvs.errors import CorruptValue, InvalidValue, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.keys import check_key, display_key
 
 ReducerCall: TypeAlias = Callable[[JSON], Awaitable[Any]]
@@ -26,6 +28,7 @@ class Event:
         external_key: the key of the external state.
         call: the reducer with the event filled in.
         null_text: the JSON text of the state that a key starts from.
+        deadline: until when it waits for a backend that is away, as the time of the monotonic clock.
 
     Attributes:
         result: the external state, as the reducer returned it.
@@ -34,12 +37,13 @@ class Event:
         done: what the caller waits for; ``None`` as ``context``.
     """
 
-    __slots__ = ('call', 'context', 'done', 'error', 'external_key', 'null_text', 'result')
+    __slots__ = ('call', 'context', 'deadline', 'done', 'error', 'external_key', 'null_text', 'result')
 
-    def __init__(self, external_key: str, call: ReducerCall, null_text: bytes) -> None:
+    def __init__(self, external_key: str, call: ReducerCall, null_text: bytes, deadline: float = ONE_TRY) -> None:
         self.external_key = external_key
         self.call = call
         self.null_text = null_text
+        self.deadline = deadline
         self.result: JSON = None
         self.error: Exception | asyncio.CancelledError | None = None
         self.context: Context | None = None
@@ -79,6 +83,19 @@ class Event:
             done.cancel()
         else:
             done.set_exception(error)
+
+
+def may_wait_on(events: Sequence[Event], error: BaseException) -> list[Event]:
+    """Return the events that an error is not the end of: those that may still wait for a backend that is away.
+
+    Args:
+        events: some events of one commit, which changed nothing.
+        error: why.
+    """
+    if not isinstance(error, StoreUnavailable) or not error.retry:
+        return []
+    now = monotonic()
+    return [event for event in events if event.deadline > now and event.is_waited_for()]
 
 
 class Batch:

@@ -18,12 +18,15 @@ class Run(NamedTuple):
         external_key: the key of the external state.
         call: the reducer with the event filled in.
         null_text: the JSON text of the state that a key starts from.
+        deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
+            ``retry_timeout`` of the store from now.
     """
 
     internal_key: str
     external_key: str
     call: ReducerCall
     null_text: bytes = b'null'
+    deadline: float | None = None
 
 
 class Join:
@@ -56,6 +59,7 @@ class JoinedEvent(Event):
     Args:
         run: the reducer with the event.
         join: what the caller waits for.
+        deadline: the deadline of runs that have none.
 
     Attributes:
         failure: what befell it; ``None`` if it succeeded, and then ``result`` is its result.
@@ -63,8 +67,8 @@ class JoinedEvent(Event):
 
     __slots__ = ('_is_resolved', '_join', 'failure')
 
-    def __init__(self, run: Run, join: Join) -> None:
-        super().__init__(run.external_key, run.call, run.null_text)
+    def __init__(self, run: Run, join: Join, deadline: float) -> None:
+        super().__init__(run.external_key, run.call, run.null_text, deadline if run.deadline is None else run.deadline)
         self._join = join
         self._is_resolved = False
         self.failure: BaseException | None = None

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 
 from learning_observer_kvs.reducers.batch import Batch
+from learning_observer_kvs.stores.keys import display_key
+
+log = logging.getLogger('learning_observer_kvs')
+
+FORGOTTEN = b''
+"""In place of the text that a batch starts from: no key holds it, as it is not JSON, so the batch is reduced again."""
 
 
 class Pending:
@@ -131,6 +138,22 @@ class PendingStates(dict[str, Pending]):
         self.events -= pending.events
         self.bytes -= pending.bytes
         return pending
+
+
+def log_kept(key: str, error: BaseException, interval: float) -> None:
+    """Log that a key could not be written, and what becomes of its events.
+
+    Args:
+        key: the internal key.
+        error: why.
+        interval: seconds until it is tried again.
+    """
+    log.error(
+        '%s cannot be written: %s Its events are kept and tried again every %g s.',
+        display_key(key),
+        str(error) or type(error).__name__,
+        interval,
+    )
 
 
 async def ended(futures: Collection[asyncio.Future[None]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 
@@ -19,17 +19,15 @@ from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
 from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut
-from learning_observer_kvs.reducers.pending import Pending, PendingStates, ended
+from learning_observer_kvs.reducers.pending import FORGOTTEN, Pending, PendingStates, ended, log_kept
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after, pause_after
 from learning_observer_kvs.stores.key_locks import RESERVED, Hold, Holder, Wait, current_holder
 from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
-
-RETRY_PAUSE = 0.05
-"""Seconds between two tries to write everything before closing."""
 
 MAX_EVENTS_OF_KEY = 1000
 """How many pending events a key may have; then it is flushed early."""
@@ -39,9 +37,6 @@ MAX_EVENTS = 100_000
 
 MAX_BYTES = 256 << 20
 """How many bytes of pending states there may be in all; likewise."""
-
-FORGOTTEN = b''
-"""In place of the text that a batch starts from: no key holds it, as it is not JSON, so the batch is reduced again."""
 
 
 class WriteBehindWorker(ReducerWorker):
@@ -56,9 +51,9 @@ class WriteBehindWorker(ReducerWorker):
     """
 
     def __init__(self, store: Store, interval: float) -> None:
-        super().__init__(store)
-        self._interval = interval
         self._pending = PendingStates()
+        super().__init__(store, self._pending.texts)
+        self._interval = interval
         self.left_out = LeftOut(store)
         self._exclusive: dict[str, asyncio.Future[None]] = {}
         self._no_waiter = EventQueue(self._on_ready)  # in no line: what waits for a flush waits for the holder alone
@@ -67,15 +62,6 @@ class WriteBehindWorker(ReducerWorker):
         self._failure: BaseException | None = None
 
     # As an overlay
-
-    def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return the texts that are not written yet.
-
-        Args:
-            keys: of which keys.
-        """
-        texts = self._pending.texts
-        return {key: texts[key] for key in keys if key in texts} if texts else texts
 
     def queue_of(self, key: str) -> str:
         """Return the key whose queue the writes of a key belong in.
@@ -196,7 +182,7 @@ class WriteBehindWorker(ReducerWorker):
             with suppress(Exception):
                 await self.flush()
             if self._pending:
-                await asyncio.sleep(RETRY_PAUSE)  # the caller sets how long this may go on
+                await asyncio.sleep(pause_after(0))  # the caller sets how long this may go on
 
     # Buffering
 
@@ -334,6 +320,13 @@ class WriteBehindWorker(ReducerWorker):
         pending.error = None
         super()._commit(key, pending.batch, rest)
 
+    def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
+        """Of a flush that no caller waits for: it is tried once, and again after the interval."""
+        if (pending := self._pending.get(key)) is None:
+            return super()._deadlines(key, batch)
+        settled = deadline_after(self._store.retry_timeout)
+        return settled if pending.waiters or key in self._exclusive else ONE_TRY, settled
+
     def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
         self._pending.hide(batch)
         pending = self._pending.get(key)
@@ -377,10 +370,9 @@ class WriteBehindWorker(ReducerWorker):
         What came to it since stands on that text already.
         """
         try:
-            found = await self._read(key)
+            found = await self._read(key, deadline_after(self._store.retry_timeout))
         except Exception as error:
-            unclear = error if isinstance(error, WriteUnclear) else WriteUnclear(str(error))
-            self._committed(key, batch, rest, unclear)
+            self._committed(key, batch, rest, error if isinstance(error, WriteUnclear) else WriteUnclear(str(error)))
             return
         applied = pending.unclear.get(found.text)
         doubtful = max(pending.unclear.values(), default=0)
@@ -409,12 +401,7 @@ class WriteBehindWorker(ReducerWorker):
     def _put_back(self, key: str, pending: Pending, error: BaseException) -> None:
         """It could not be written: kept, and tried again after the interval."""
         if self._failure is None:
-            log.error(
-                '%s cannot be written: %s Its events are kept and tried again every %g s.',
-                display_key(key),
-                str(error) or type(error).__name__,
-                self._interval,
-            )
+            log_kept(key, error, self._interval)
         self._failure = pending.error = error
         self._capacity_changed()
         self._reopen(key, pending)
@@ -426,8 +413,8 @@ class WriteBehindWorker(ReducerWorker):
 
     # Reducing again
 
-    async def _read(self, key: str, attempt: int = 0) -> Batch:
-        batch = await super()._read(key, attempt)
+    async def _read(self, key: str, deadline: float, attempt: int = 0) -> Batch:
+        batch = await super()._read(key, deadline, attempt)
         pending = self._pending.get(key)
         is_gone = batch.base is None and pending is not None and pending.is_reduced_again and pending.had_base
         if is_gone and not self._store.has_ttl:  # where keys expire, it may have; elsewhere it must not come back

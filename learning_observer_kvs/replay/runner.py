@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.replay import study_log
+from learning_observer_kvs.replay.events import fields_for, metadata_of
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
@@ -55,8 +55,7 @@ async def replay(
 ) -> ReplayReport:
     """Feed every event of the files to every reducer.
 
-    A file is one student's connection: its events are processed one after the other, each by all reducers
-    concurrently.
+    A file is one connection: its events are processed one after the other, each by all reducers concurrently.
 
     Args:
         files: study logs.
@@ -90,17 +89,23 @@ async def _replay_file(
 ) -> None:
     report.files += 1
     connection: list[ProcessEvent] = []
+    auth: object = None
     since = 0
     try:
         for number, event in study_log.read(path):
-            if not connection:
-                metadata = event.get('metadata') or {'auth': event['client'].get('auth') or {}}
+            metadata = metadata_of(event, f'{path}:{number}') or {}
+            if not connection or metadata.get('auth') != auth:
+                auth = metadata.get('auth')
                 connection = [await reducer(metadata, router=router) for reducer in reducers]
-            fields = event_fields(event)
-            outcomes = await asyncio.gather(
-                *(process_event(event, fields) for process_event in connection), return_exceptions=True
-            )
-            for reducer, outcome in zip(reducers, outcomes, strict=True):
+            given = [(reducer, fields_for(reducer, event)) for reducer in reducers]
+            calls = [
+                process_event(event, fields)
+                for process_event, (_, fields) in zip(connection, given, strict=True)
+                if fields is not None
+            ]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            called = [reducer for reducer, fields in given if fields is not None]
+            for reducer, outcome in zip(called, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     name = fully_qualified_function_name(reducer)
                     report.failures.append(f'{path}:{number}  {name}: {type(outcome).__name__}: {outcome}')
@@ -114,20 +119,3 @@ async def _replay_file(
     except EventFileError as error:
         report.failures.append(str(error))
     progress(since)
-
-
-def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an event that a reducer's scope may name.
-
-    Args:
-        event: an event as reducers get it.
-
-    Returns:
-        The text and integer values of its client part by name, such as ``doc_id``.
-    """
-    client: Mapping[str, Any] = event.get('client') or {}
-    fields = {name: value for name, value in client.items() if isinstance(value, (str, int))}
-    document = client.get('object')
-    if 'doc_id' not in fields and isinstance(document, Mapping) and isinstance(document.get('id'), str):
-        fields['doc_id'] = document['id']
-    return fields

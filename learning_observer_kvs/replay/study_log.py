@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,31 +19,6 @@ class LoggedEvent(NamedTuple):
 
     line_number: int
     event: dict[str, Any]
-
-
-def find(paths: Iterable[Path]) -> list[Path]:
-    """Find study logs.
-
-    Args:
-        paths: files, which are taken as they are, and directories, which are searched with all below them.
-
-    Returns:
-        The files, those of a directory sorted.
-
-    Raises:
-        EventFileError: a path does not exist, or there is not a single study log.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(inner for inner in path.rglob('*') if inner.name.endswith(SUFFIXES))
-        elif path.exists():
-            found.append(path)
-        else:
-            raise EventFileError(f'{path}: there is no such file or directory.')
-    if not found:
-        raise EventFileError(f'No study log was found; the names of study logs end in {" or ".join(SUFFIXES)}.')
-    return found
 
 
 def read(path: Path) -> Iterator[LoggedEvent]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import ClassVar, TypeVar
 
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
-from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue
+from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.outage import Outage
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 from learning_observer_kvs.stores.types import Description, OnDone, Submit
@@ -29,6 +32,11 @@ SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
 
 DEFAULT_CACHE_BYTES = 64 << 20
+
+DEFAULT_RETRY_TIMEOUT = 15
+"""Seconds that a call waits for a backend that is away."""
+
+T = TypeVar('T')
 
 _COMMITS: set[asyncio.Task[bool]] = set()
 """Commits under way; a task that nothing refers to may be collected."""
@@ -50,6 +58,12 @@ class Backend(ABC):
             'index',
             default=DEFAULT_CACHE_BYTES,
             doc='how many bytes of text of the keys in use are kept in the process.',
+        ),
+        Option(
+            'retry_timeout',
+            'seconds or zero',
+            default=DEFAULT_RETRY_TIMEOUT,
+            doc='seconds that a call waits while the server, file or disk is away; 0 does not wait.',
         ),
         Option(
             'reducer_timeout',
@@ -80,16 +94,20 @@ class Backend(ABC):
         name: str | None = None,
         flush_interval: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
         reducer_timeout: float | None = None,
         failed_events: str | os.PathLike[str] = failed_events.DEFAULT_FOLDER,
     ) -> None:
         self.name = name or self.TYPE
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
+        self.retry_timeout = retry_timeout
+        self._outages: PerLoop[Outage] = PerLoop(Outage)
         self.reducer_timeout = reducer_timeout
         self.failed_events = os.path.abspath(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
+        self.siblings: Callable[[], Sequence[Backend]] = tuple  # the stores of its router, this one too; set by that
         self._attached = False
 
     def __repr__(self) -> str:
@@ -135,13 +153,22 @@ class Backend(ABC):
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         """A page of keys with a prefix and the next cursor. A key there throughout the scan comes at least once."""
 
-    async def _remove(self, key: str) -> bool:
-        """Remove a key; whether it was there."""
+    async def _commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], deadline: float
+    ) -> bool:
+        """:meth:`commit_bytes`, tried again until the deadline while nothing can be written."""
+        try:
+            return await self.commit_bytes(writes, expected)
+        except StoreUnavailable as error:
+            return await self._outages.here().call_again(lambda: self.commit_bytes(writes, expected), deadline, error)
+
+    async def _remove(self, key: str, deadline: float) -> bool:
+        """Remove a key; whether it was there. The deadline is that of :meth:`_commit`."""
         for attempt in range(MAX_TRIES):
-            [text] = await self.read_bytes([key])
+            [text] = await self.read_until(deadline, [key])
             if text is None:
                 return False
-            if await self.commit_bytes({key: None}, {key: text}):
+            if await self._commit({key: None}, {key: text}, deadline):
                 return True
             await pause(attempt)
         raise self._gave_up(key)
@@ -151,10 +178,14 @@ class Backend(ABC):
         [text] = await self.read_bytes([key])
         return None if text is None else Description(len(text))
 
+    async def _check_clear(self) -> None:
+        """Raise ``ForeignKeys`` where ``_clear`` would remove what others wrote."""
+        return None
+
     async def _clear(self) -> None:
         """Remove what belongs to this store."""
         async for keys in self._scan_pages(''):
-            await self.commit_bytes(dict.fromkeys(keys), {})
+            await self._commit(dict.fromkeys(keys), {}, deadline_after(self.retry_timeout))
 
     async def _close(self) -> None:
         """Release files and connections; a later call opens them again."""
@@ -172,6 +203,14 @@ class Backend(ABC):
             KVSError: it cannot be used.
         """
         return []
+
+    async def is_loading(self) -> bool:
+        """Find out whether a server is there that is still loading its data, and will serve when it has.
+
+        Raises:
+            KVSError: it cannot be reached.
+        """
+        return False
 
     # For the layers above
 
@@ -199,24 +238,50 @@ class Backend(ABC):
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        deadline: float | None = None,
+        resend_until: float | None = None,
     ) -> None:
         """Begin a :meth:`commit_bytes`, and call back with its outcome.
 
-        Once begun it is completed, also if the caller is cancelled. A backend that can do without a task for each
-        commit overrides this.
+        Once begun it is completed, also if the caller is cancelled. While nothing can be written it is tried again, as
+        every call is. A backend that can do without a task for each commit overrides this.
 
         Args:
             writes: bytes by key, as for :meth:`commit_bytes`.
             expected: the bytes that keys must hold, as for :meth:`commit_bytes`.
             on_done: called once with the outcome, in this event loop, perhaps before this method returns.
             refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+            deadline: until when it is tried again if it was never sent, as the time of the monotonic clock; by default
+                ``retry_timeout`` from now.
+            resend_until: until when its outcome is found out if it was sent; by default the same. A backend whose
+                writes cannot be lost on their way leaves it out of account.
 
         Raises:
             Overloaded: too many writes wait; this one was rejected.
         """
-        task = asyncio.get_running_loop().create_task(self.commit_bytes(writes, expected))
+        if deadline is None:
+            deadline = deadline_after(self.retry_timeout)
+        task = asyncio.get_running_loop().create_task(self._commit(writes, expected, deadline))
         _COMMITS.add(task)
         task.add_done_callback(functools.partial(_task_done, on_done))
+
+    async def read_until(self, deadline: float, keys: Sequence[str]) -> list[bytes | None]:
+        """Read as :meth:`read_bytes`, again and again while the backend is away.
+
+        Args:
+            deadline: until when, as the time of the monotonic clock.
+            keys: valid keys.
+
+        Returns:
+            The bytes in the order of the keys, ``None`` for each that is missing.
+
+        Raises:
+            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
+        """
+        try:
+            return await self.read_bytes(keys)
+        except StoreUnavailable as error:
+            return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
 
     def submitter(self) -> Submit:
         """Return :meth:`submit` for the running event loop; it is called with every event, and need not look for it."""
@@ -273,9 +338,7 @@ class Backend(ABC):
         try:
             return json_codec.decode(text)
         except CorruptValue as error:
-            raise CorruptValue(
-                f'{self._at(key)}: what is stored {error}. Nothing was overwritten; remove the key or repair it.'
-            ) from None
+            raise CorruptValue(f'{self._at(key)}: what is stored {error}. Remove the key, or repair it.') from None
 
     # Inside
 
@@ -283,13 +346,28 @@ class Backend(ABC):
         seen: set[str] = set()
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan(prefix, cursor, SCAN_KEYS)
+            keys, cursor = await self._scan_until(prefix, cursor, SCAN_KEYS)
             if self.SCAN_REPEATS:
                 keys = [key for key in dict.fromkeys(keys) if key not in seen]
                 seen.update(keys)
             yield keys
             if cursor is None:
                 return
+
+    async def _scan_until(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        """:meth:`_scan`, tried again while the backend is away; each page has a deadline of its own."""
+        return await self._retried(lambda: self._scan(prefix, cursor, limit))
+
+    async def _retried(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Read something, again and again while the backend is away."""
+        deadline = deadline_after(self.retry_timeout)
+        try:
+            return await read()
+        except StoreUnavailable as error:
+            return await self._read_again(read, deadline, error)
+
+    async def _read_again(self, read: Callable[[], Awaitable[T]], deadline: float, error: StoreUnavailable) -> T:
+        return await self._outages.here().call_again(read, deadline, error, try_seconds=math.inf)
 
     def _gave_up(self, key: str) -> Conflict:
         return Conflict(f'{self._at(key)}: others kept writing it; gave up after {MAX_TRIES} tries.')

@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import InvalidValue
+from learning_observer_kvs.errors import InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import Hold
 from learning_observer_kvs.stores.keys import check_key, check_prefix
 from learning_observer_kvs.stores.pacing import MAX_TRIES, TIME_SLICE, pause
@@ -47,6 +48,8 @@ class Store(Backend):
             writes with every event. Read by the layer of the reducers.
         cache_bytes: bytes of text of the keys in use that are kept in the process, in each event loop, so that reducers
             need not read them again. Read by the layer of the reducers.
+        retry_timeout: seconds that a call waits, from its start, while the server, file or disk is away; 0 tries once.
+            A call that goes through the store in pages, such as ``keys``, waits as long for each.
         reducer_timeout: seconds that a reducer may take for an event; then it is cancelled, and the event fails.
             ``None``: it may take any time. Read by the layer of the reducers.
         failed_events: the folder for events that were accepted and could not be stored; a relative one is taken from
@@ -136,7 +139,8 @@ class Store(Backend):
                 more.
 
         Returns:
-            The keys and the cursor of the next page. A key that is there throughout the scan comes at least once.
+            The keys and the cursor of the next page. A key that is there throughout the scan comes at least once. Those
+            that ``flush_interval`` keeps in this process and that are not written yet are all in the first page.
 
         Raises:
             ValueError: the limit is below 1.
@@ -148,9 +152,9 @@ class Store(Backend):
         prefix = check_prefix(prefix)
         if cursor is not None:
             cursor = check_prefix(cursor, 'cursor')
-        if cursor is None:
-            await self.flush()
-        return Page(*await self._scan(prefix, cursor, limit))
+        new = set(await self._unwritten_keys(prefix)) if cursor is None else set()
+        keys, following = await self._scan_until(prefix, cursor, limit)
+        return Page([*new, *(key for key in keys if key not in new)] if new else keys, following)
 
     async def describe(self, key: str) -> Description | None:
         """Return what the backend knows of a key.
@@ -167,10 +171,10 @@ class Store(Backend):
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         pending = self.overlay().pending([check_key(key)])
-        return Description(len(pending[key])) if pending else await self._describe(key)
+        return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
 
     async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
-        """Return everything, or write it to a file.
+        """Return everything, or write it to a file, as this process knows it.
 
         Args:
             filename: where to write one JSON object. The file appears whole or not at all. Values are in memory a few
@@ -236,8 +240,9 @@ class Store(Backend):
             InvalidKey: a key that no store takes.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`.
         """
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive([check_key(key)]):
-            return await self._remove(key)
+            return await self._remove(key, deadline)
 
     async def commit(self, writes: Mapping[str, JSON], expected: Mapping[str, JSON] | None = None) -> bool:
         """Write several keys at once, on condition.
@@ -257,13 +262,15 @@ class Store(Backend):
         """
         texts = self._encode_all(writes)
         wanted = self._encode_all(expected or {})
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive({*texts, *wanted}):
             for attempt in range(MAX_TRIES):
-                stored = dict(zip(wanted, await self.read_bytes(list(wanted)), strict=True)) if wanted else {}
+                found = await self.read_until(deadline, list(wanted)) if wanted else []
+                stored = dict(zip(wanted, found, strict=True))
                 if any(not self._is_same(key, stored[key], text) for key, text in wanted.items()):
                     return False
                 # The condition is put in the bytes that are stored: equal values may be written differently.
-                if await self.commit_bytes(texts, stored):
+                if await self._commit(texts, stored, deadline):
                     return True
                 await pause(attempt)
         raise self._gave_up(next(iter(wanted)))
@@ -303,15 +310,16 @@ class Store(Backend):
             ReducerError: ``fn`` waits for its own key.
             StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`.
         """
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive([check_key(key)]) as hold:
             for attempt in range(MAX_TRIES):
-                [text] = await self.read_bytes([key])
+                [text] = await self.read_until(deadline, [key])
                 with hold.running():
                     value = fn(None if text is None else self.decode(key, text))
                     if inspect.isawaitable(value):
                         value = await value
                 new = None if value is MISSING else self.encode(key, value)
-                if await self.commit_bytes({key: new}, {key: text}):
+                if await self._commit({key: new}, {key: text}, deadline):
                     return value
                 await pause(attempt)
         raise self._gave_up(key)
@@ -331,12 +339,19 @@ class Store(Backend):
         """
         return await dump.read(filename, self._load_entries)
 
-    async def clear(self) -> None:
+    async def clear(self, *, force: bool = False) -> None:
         """Remove everything that belongs to this store, and nothing else.
 
+        Args:
+            force: whether to remove every key that the store lists, also where others may have written some of them.
+
         Raises:
+            ForeignKeys: without ``force``: a Redis store would remove keys of other programs or stores; nothing was
+                removed.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`; some keys may be gone.
         """
+        if not force:
+            await self._check_clear()
         async with self._exclusive(None):
             await self._clear()
 
@@ -360,6 +375,8 @@ class Store(Backend):
             await overlay.close(CLOSE_TIMEOUT)
             if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
                 self.overlays.pop()
+        if (outage := self._outages.pop()) is not None:
+            outage.close()
         await self._close()
 
     # Inside
@@ -372,18 +389,25 @@ class Store(Backend):
         return self.overlay().exclusive(keys)
 
     async def _write(self, writes: Mapping[str, bytes | None]) -> None:
+        deadline = deadline_after(self.retry_timeout)
         async with self._exclusive(writes.keys()):
-            await self.commit_bytes(writes, {})
+            await self._commit(writes, {}, deadline)
 
     async def _read_newest(self, keys: Sequence[str]) -> list[bytes | None]:
         """The texts of keys, as this process knows them."""
+        began = time.monotonic()
         pending = self.overlay().pending(keys)
         if not pending:
-            return await self.read_bytes(keys)
+            try:
+                return await self.read_bytes(keys)
+            except StoreUnavailable as error:
+                deadline = deadline_after(self.retry_timeout, began)
+                return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
         rest = [key for key in keys if key not in pending]
         found: dict[str, bytes | None] = {**pending}
         if rest:
-            found |= zip(rest, await self.read_bytes(rest), strict=True)
+            deadline = deadline_after(self.retry_timeout, began)
+            found |= zip(rest, await self.read_until(deadline, rest), strict=True)
         return [found[key] for key in keys]
 
     def _encode_all(self, values: Mapping[str, JSON]) -> dict[str, bytes | None]:
@@ -397,18 +421,29 @@ class Store(Backend):
         except InvalidValue:  # a NaN that another program wrote: equal to nothing
             return False
 
+    async def _unwritten_keys(self, prefix: str) -> list[str]:
+        """The keys that this process knows and the backend does not."""
+        pending = list(self.overlay().pending_keys(prefix))
+        if not pending:
+            return pending
+        texts = await self.read_until(deadline_after(self.retry_timeout), pending)
+        return [key for key, text in zip(pending, texts, strict=True) if text is None]
+
     async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        """The keys that begin with a prefix, each once, as this process knows them: nothing needs to be written."""
         prefix = check_prefix(prefix)
-        await self.flush()
+        pending = self.overlay().pending_keys(prefix)
+        if pending:
+            yield list(pending)
         async for keys in self._scan_pages(prefix):
-            yield keys
+            yield [key for key in keys if key not in pending] if pending else keys
 
     async def _entries(self, prefix: str) -> AsyncIterator[tuple[str, JSON]]:
         chunk, slice_ends = FIRST_CHUNK, time.monotonic() + TIME_SLICE
         async for page in self._pages(prefix):
             while page:
                 some, page = page[:chunk], page[chunk:]
-                texts = await self.read_bytes(some)
+                texts = await self._read_newest(some)
                 size = sum(len(text) for text in texts if text is not None)
                 chunk = max(1, min(2 * chunk, SCAN_KEYS, chunk * CHUNK_BYTES // (size + 1)))
                 for key, text in zip(some, texts, strict=True):

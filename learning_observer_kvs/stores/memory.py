@@ -74,6 +74,8 @@ class InMemoryKVS(Store):
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        deadline: float | None = None,
+        resend_until: float | None = None,
     ) -> None:
         """Write on condition, and call back with the outcome before this returns.
 
@@ -82,6 +84,8 @@ class InMemoryKVS(Store):
             expected: the bytes that keys must hold; ``None`` for a key that must be missing.
             on_done: gets the outcome.
             refresh: not used; nothing expires here.
+            deadline: not used; nothing is waited for.
+            resend_until: not used either.
         """
         on_done(self.commit_bytes_now(writes, expected))
 
@@ -120,7 +124,12 @@ class InMemoryKVS(Store):
         """
         return self._texts.get(key)
 
-    async def _remove(self, key: str) -> bool:
+    async def _commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], deadline: float
+    ) -> bool:
+        return self.commit_bytes_now(writes, expected)
+
+    async def _remove(self, key: str, deadline: float) -> bool:
         with self._lock:
             return self._drop(key)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -23,6 +23,13 @@ class Overlay(Protocol):
 
         Returns:
             Text by key; a key that has none is left out.
+        """
+
+    def pending_keys(self, prefix: str) -> Set[str]:
+        """Return the keys that :meth:`pending` has a text of, as they are now.
+
+        Args:
+            prefix: what they begin with.
         """
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
@@ -63,18 +70,29 @@ class PlainOverlay:
 
     Args:
         locks: the locks of the store in this event loop.
+        texts: what is newer than the backend, by key, as it is at any time.
     """
 
-    def __init__(self, locks: KeyLocks) -> None:
+    def __init__(self, locks: KeyLocks, texts: Mapping[str, bytes] = NOTHING) -> None:
         self._locks = locks
+        self._pending_texts = texts
 
     def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return no text: nothing is newer than the backend.
+        """Return the texts that are newer than the backend's.
 
         Args:
             keys: of which keys.
         """
-        return NOTHING
+        texts = self._pending_texts
+        return {key: texts[key] for key in keys if key in texts} if texts else texts
+
+    def pending_keys(self, prefix: str) -> Set[str]:
+        """Return the keys whose texts are newer than the backend's.
+
+        Args:
+            prefix: what they begin with.
+        """
+        return {key for key in self._pending_texts if key.startswith(prefix)}
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
         """Return a context manager that holds keys.

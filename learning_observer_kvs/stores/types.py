@@ -54,7 +54,7 @@ OnDone: TypeAlias = Callable[[Outcome], None]
 """Called once with the outcome of a write, in the event loop that asked for it."""
 
 Submit: TypeAlias = Callable[
-    [Mapping[str, bytes | None], Mapping[str, bytes | None], OnDone, Collection[str]],
+    [Mapping[str, bytes | None], Mapping[str, bytes | None], OnDone, Collection[str], float, float],
     None,
 ]
 """Begins a write on condition; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`."""
@@ -66,5 +66,6 @@ class CommonOptions(TypedDict, total=False):
     name: str | None
     flush_interval: float | None
     cache_bytes: int
+    retry_timeout: float
     reducer_timeout: float | None
     failed_events: str | os.PathLike[str]

@@ -2,25 +2,32 @@
 
 One batch is in flight at a time: what comes meanwhile is the next one. So nothing is held back by a timer, a single
 writer waits for no other, and many writers share every round trip, transaction or lock.
+
+A request that could not be written because the backend is away is put back and tried again, until its own deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from abc import abstractmethod
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from typing import TypeAlias, Unpack
+from time import monotonic
+from typing import TypeAlias
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
-from learning_observer_kvs.per_loop import PerLoop
-from learning_observer_kvs.stores.base import CLOSE_TIMEOUT, Store
-from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
+from learning_observer_kvs.stores.deadline import ONE_TRY, pause_after
+from learning_observer_kvs.stores.outage import gave_up
+from learning_observer_kvs.stores.types import OnDone, Outcome
 
 MAX_QUEUED = 100_000
 """How many writes may wait."""
+
+MAX_QUEUED_BYTES = 256 << 20
+"""How many bytes those that wait may write, with their keys; a single one may write more."""
+
+WATCH_SECONDS = 1.0
+"""How often the queue looks whether what waits is past its deadline; from when on a batch counts as held up."""
 
 
 class WriteRequest:
@@ -32,12 +39,27 @@ class WriteRequest:
         on_done: called once with the outcome, in the event loop that asked.
         clear: whether everything is to be removed.
         refresh: keys that are not written, but get the time to live of those that are.
-        size: the bytes it writes.
+        deadline: until when it is tried again if it was never sent, as the time of the monotonic clock.
+        resend_until: until when its outcome is found out if it was sent.
+        size: the bytes it writes, and those of the keys.
+        failing_since: when it could not be written for the first time; 0 before.
         result, error: set by what carries it out. The result is whether the condition held; of a removal without a
             condition, whether something was there.
     """
 
-    __slots__ = ('clear', 'error', 'expected', 'on_done', 'refresh', 'result', 'size', 'writes')
+    __slots__ = (
+        'clear',
+        'deadline',
+        'error',
+        'expected',
+        'failing_since',
+        'on_done',
+        'refresh',
+        'resend_until',
+        'result',
+        'size',
+        'writes',
+    )
 
     def __init__(
         self,
@@ -45,20 +67,38 @@ class WriteRequest:
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        deadline: float = ONE_TRY,
+        resend_until: float | None = None,
         *,
         clear: bool = False,
     ) -> None:
         self.writes = writes
         self.expected = expected
         self.on_done = on_done
+        self.deadline = deadline
+        self.resend_until = deadline if resend_until is None else resend_until
         self.clear = clear
         self.refresh = refresh
-        self.size = 0
-        for text in writes.values():
-            if text is not None:
-                self.size += len(text)
+        size = 0
+        for key, text in writes.items():
+            size += len(key) if text is None else len(key) + len(text)
+        self.size = size
+        self.failing_since = 0.0
         self.result = False
         self.error: Exception | None = None
+
+    def answer_early(self, outcome: Exception) -> None:
+        """Call back before the batch is done; what becomes of the request later is not told.
+
+        Args:
+            outcome: the outcome.
+        """
+        on_done, self.on_done = self.on_done, _ignore
+        on_done(outcome)
+
+    def is_answered(self) -> bool:
+        """Tell whether :meth:`answer_early` was called."""
+        return self.on_done is _ignore
 
 
 WriteBatch: TypeAlias = Sequence[WriteRequest]
@@ -74,6 +114,7 @@ class WriteQueue:
         location: where things are written, for messages.
         max_requests: how many requests a batch has at most.
         max_bytes: how many bytes a batch writes at most; a single request may write more.
+        now: the clock, in seconds.
     """
 
     def __init__(
@@ -82,16 +123,24 @@ class WriteQueue:
         location: str,
         max_requests: int,
         max_bytes: int,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._write_batch = write_batch
         self._location = location
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[WriteRequest] = deque()
+        self._bytes = 0
         self._in_flight = False
+        self._sent_at = 0.0
         self._scheduled = False
         self._idle: asyncio.Future[None] | None = None
+        self._failed: list[WriteRequest] = []  # to be tried again
+        self._retry: asyncio.TimerHandle | None = None  # when
+        self._away: StoreUnavailable | None = None  # why nothing could be written the last time
+        self._is_held = self._is_watched = self._is_closed = False
 
     def submit(
         self,
@@ -99,6 +148,8 @@ class WriteQueue:
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
         refresh: Collection[str] = (),
+        deadline: float = ONE_TRY,
+        resend_until: float | None = None,
     ) -> None:
         """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
 
@@ -107,11 +158,13 @@ class WriteQueue:
             expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
             on_done: called once with the outcome, in this event loop.
             refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+            deadline: until when it is tried again if it was never sent; by default it is tried once.
+            resend_until: until when its outcome is found out if it was sent; by default the same.
 
         Raises:
-            Overloaded: too many wait; this one was rejected.
+            Overloaded, StoreUnavailable: as :meth:`add`.
         """
-        self.add(WriteRequest(writes, expected, on_done, refresh))
+        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
 
     def add(self, request: WriteRequest) -> None:
         """Have a request carried out.
@@ -121,38 +174,52 @@ class WriteQueue:
 
         Raises:
             Overloaded: too many wait; this one was rejected.
+            StoreUnavailable: the backend is known to be away, and the request's deadline is over.
         """
-        if len(self._waiting) >= MAX_QUEUED:
-            raise Overloaded(
-                f'{MAX_QUEUED:,} writes wait for {self._location} already; this one was rejected. Retry later.'
-            )
-        self._waiting.append(request)
+        waiting = self._waiting
+        if waiting:
+            queued = len(waiting) + len(self._failed)
+            if queued >= MAX_QUEUED or self._bytes + request.size > MAX_QUEUED_BYTES:
+                raise Overloaded(
+                    f'{queued:,} writes, of {self._bytes / (1 << 20):,.1f} MB, wait for {self._location} already; this '
+                    'one was rejected. Retry later.'
+                )
+        if self._away is not None and request.deadline <= self._now():
+            raise StoreUnavailable(str(self._away), retry=True)
+        waiting.append(request)
+        self._bytes += request.size
         if not self._in_flight and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._send)
 
     async def drain(self) -> None:
-        """Wait until nothing waits and nothing is in flight."""
-        while self._waiting or self._in_flight:
+        """Wait until nothing waits and nothing is in flight, or the backend is away."""
+        while self._away is None and (self._waiting or self._in_flight or self._failed):
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.wait([self._idle])
 
-    def reject_waiting(self, error: Exception) -> None:
-        """Give every request that still waits an error: it was not written.
+    def close(self, why: str) -> None:
+        """Give every request that still waits an error: it was not written. What is in flight is not tried again.
 
         Args:
-            error: the error.
+            why: a sentence for the message.
         """
-        waiting = list(self._waiting)
+        self._is_closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        waiting = [*self._failed, *self._waiting]
+        self._failed.clear()
         self._waiting.clear()
+        error = StoreUnavailable(why) if self._away is None else gave_up(self._away, why)
         for request in waiting:
             request.on_done(error)
 
     def _send(self) -> None:
         """The tick has ended: send what has been asked for."""
         self._scheduled = False
-        if self._in_flight or not self._waiting:
+        if self._in_flight or self._is_held or not self._waiting:
             return
         waiting = self._waiting
         batch = [waiting.popleft()]
@@ -161,7 +228,11 @@ class WriteQueue:
             request = waiting.popleft()
             size += request.size
             batch.append(request)
+        self._bytes -= size
         self._in_flight = True
+        self._sent_at = self._now()
+        if not self._is_watched:
+            self._watch_in(WATCH_SECONDS)
         try:
             self._write_batch(batch, self._batch_done)
         except Exception as error:  # no thread could be started, for example
@@ -171,106 +242,105 @@ class WriteQueue:
 
     def _batch_done(self, batch: WriteBatch) -> None:
         self._in_flight = False
+        failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
+        if failed:
+            batch = self._put_back(batch, failed)
+        else:
+            self._away = None
         self._send()  # before the callers go on, so that nothing stands idle meanwhile
         for request in batch:
             request.on_done(request.result if request.error is None else request.error)
-        if self._idle is not None and not self._in_flight and not self._waiting:
+        self._look_if_idle()
+
+    def _look_if_idle(self) -> None:
+        if self._idle is not None and (self._away or not (self._in_flight or self._waiting or self._failed)):
             self._idle.set_result(None)
             self._idle = None
 
+    # While the backend is away
 
-class QueuedStore(Store):
-    """A store whose writes travel together; a backend implements ``_write_batch`` instead of ``commit_bytes``.
+    def _put_back(self, batch: WriteBatch, failed: list[WriteRequest]) -> WriteBatch:
+        """Keep those that failed, to be tried again; return the others, which are done.
 
-    Args:
-        common: as for :class:`~learning_observer_kvs.stores.base.Store`.
-    """
+        Where all failed, the backend is away, and what waits behind them waits for the next try, too.
+        """
+        now = self._now()
+        again: list[WriteRequest] = []
+        for request in failed:
+            if now < request.deadline and not request.is_answered():
+                again.append(request)
+            elif request.failing_since:
+                request.error = self._too_late(request, now)
+        if self._is_closed or not again:
+            self._away = None  # no request waits for the next try
+            return batch
+        for request in again:
+            request.failing_since = request.failing_since or now
+            self._bytes += request.size
+        self._failed += again
+        self._is_held = len(failed) == len(batch)
+        self._away = failed[0].error if self._is_held else None  # type: ignore[assignment]  # one that may recover
+        if self._retry is None:
+            pause = pause_after(now - self._failed[0].failing_since)
+            self._retry = self._loop.call_later(pause, self._try_again)
+        return [request for request in batch if request not in set(again)]
 
-    MAX_REQUESTS = 1000
-    """How many requests a batch has at most."""
+    def _try_again(self) -> None:
+        self._retry = None
+        self._is_held = False
+        for request in self._failed:
+            request.error = None
+        self._waiting.extendleft(reversed(self._failed))
+        self._failed.clear()
+        self._send()
 
-    MAX_BYTES = 16 << 20
-    """How many bytes a batch writes at most; a single request may write more."""
+    def _watch_in(self, seconds: float) -> None:
+        self._is_watched = True
+        self._loop.call_later(seconds, _watch, weakref.ref(self))  # which keeps no store alive
 
-    def __init__(self, **common: Unpack[CommonOptions]) -> None:
-        super().__init__(**common)
-        self._write_queues: PerLoop[WriteQueue] = PerLoop(
-            lambda: WriteQueue(self._write_batch, self.location(), self.MAX_REQUESTS, self.MAX_BYTES)
+    def reject_late(self) -> None:
+        """Answer those whose deadline is over while the backend is away, or a batch in flight is held up."""
+        self._is_watched = False
+        if not (self._in_flight or self._waiting or self._failed):
+            return
+        now = self._now()
+        soonest = now + WATCH_SECONDS
+        late: list[WriteRequest] = []
+        if self._away is not None or (self._in_flight and now - self._sent_at >= WATCH_SECONDS):
+            waiting = [*self._failed, *self._waiting]
+            late = [request for request in waiting if ONE_TRY < request.deadline <= now]
+            if late:
+                done = set(late)
+                self._failed = [request for request in self._failed if request not in done]
+                self._waiting = deque(request for request in self._waiting if request not in done)
+                self._bytes -= sum(request.size for request in late)
+            soonest = min((request.deadline for request in waiting if request.deadline > now), default=soonest)
+        self._watch_in(min(WATCH_SECONDS, max(soonest - now, 0.01)))
+        for request in late:
+            request.on_done(self._too_late(request, now))
+        self._look_if_idle()
+
+    def _too_late(self, request: WriteRequest, now: float) -> StoreUnavailable:
+        error = request.error or self._away
+        if isinstance(error, StoreUnavailable):
+            since = request.failing_since or min(other.failing_since or now for other in self._failed or [request])
+            return gave_up(error, f'It has been so for {now - since:.0f} s.') if now - since >= 1 else error
+        return StoreUnavailable(
+            f'{self._location} has been busy with the writes before for {now - self._sent_at:.0f} s. Nothing was '
+            'written.',
+            retry=True,
         )
 
-    @abstractmethod
-    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        """Begin to carry out a batch; see :class:`WriteQueue`."""
 
-    def submit(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        on_done: OnDone,
-        refresh: Collection[str] = (),
-    ) -> None:
-        """Begin a write on condition, and call back with its outcome.
-
-        Args:
-            writes: bytes by key; ``None`` removes the key.
-            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
-            on_done: called once with the outcome, in this event loop.
-            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
-
-        Raises:
-            Overloaded: too many writes wait; this one was rejected.
-        """
-        self.submitter()(writes, expected, on_done, refresh)
-
-    def submitter(self) -> Submit:
-        """Return :meth:`submit` for the running event loop."""
-        return self._write_queues.here().submit
-
-    async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
-        """Write all or nothing, on condition.
-
-        Args:
-            writes: bytes by key; ``None`` removes the key. May be empty.
-            expected: the bytes that keys must hold exactly; ``None`` for a key that must be missing. May be empty.
-
-        Returns:
-            Whether the condition held and everything was written; otherwise nothing was.
-
-        Raises:
-            StoreUnavailable, Overloaded: nothing was written.
-            WriteUnclear: it may or may not have been written.
-        """
-        return await self._outcome(writes, expected) or not expected
-
-    async def _remove(self, key: str) -> bool:
-        return await self._outcome({key: None}, {})
-
-    async def _outcome(
-        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], *, clear: bool = False
-    ) -> bool:
-        """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        on_done = functools.partial(_resolve, future)
-        self._write_queues.here().add(WriteRequest(writes, expected, on_done, clear=clear))
-        return await future
-
-    async def _drain(self) -> None:
-        """Wait until this event loop's writes are done, ``CLOSE_TIMEOUT`` seconds at most, and let go of its queue."""
-        queue = self._write_queues.peek()
-        if queue is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await queue.drain()
-            self._write_queues.pop()
-            queue.reject_waiting(
-                StoreUnavailable(f'Store {self.name!r} was closed before this was written; nothing was written.')
-            )
+def _may_recover(error: Exception) -> bool:
+    return isinstance(error, StoreUnavailable) and error.retry
 
 
-def _resolve(future: asyncio.Future[bool], outcome: Outcome) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+def _watch(reference: weakref.ref[WriteQueue]) -> None:
+    queue = reference()
+    if queue is not None:
+        queue.reject_late()
+
+
+def _ignore(outcome: Outcome) -> None:
+    """Stand in for the callback of a request that was answered early."""

@@ -103,18 +103,18 @@ class EventPipeline:
         fields = event_fields(event)
         chosen = [process for process in self._connection if _applies(process, event, fields)]
         self.skipped += len(self._connection) - len(chosen)
-        return await process_all(chosen, event, fields, self._workers())
+        return await process_all([(process, fields) for process in chosen], event, self._workers())
 
 
 async def process_all(
-    connection: Sequence[ProcessEvent], event: Any, fields: Mapping[str, Any], worker: ReducerWorker
+    reducers: Sequence[tuple[ProcessEvent, Mapping[str, Any]]], event: Any, worker: ReducerWorker
 ) -> list[Outcome]:
     """Take an event through reducers in one pass.
 
     Args:
-        connection: what processes the connection's events, for each reducer.
+        reducers: what processes the connection's events, for each reducer, and what it is given of the event's fields:
+            values by the name of an ``EventField`` of its scope; one that is missing is ``None``.
         event: the event, as the reducers get it.
-        fields: values by the name of an ``EventField`` of a scope; one that is missing is ``None``.
         worker: runs the reducers.
 
     Returns:
@@ -125,7 +125,7 @@ async def process_all(
     """
     outcomes: list[Outcome] = []
     runs: list[Run] = []
-    for process in connection:
+    for process, fields in reducers:
         error = None
         try:
             runs.append(process.run(event, fields))

@@ -16,7 +16,6 @@ from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import ScopeFieldError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.reducers import workers_of
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     fully_qualified_function_name,
@@ -110,7 +109,7 @@ def kvs_pipeline(
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
-            return ProcessEvent(func, reducer_name, null_text, fields, metadata, workers_of(router()))
+            return ProcessEvent(func, reducer_name, null_text, fields, metadata, router())
 
         # The pipeline alone: another one may be made of the same function.
         pipeline.__module__, pipeline.__qualname__ = module, qualname

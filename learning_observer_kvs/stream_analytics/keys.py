@@ -163,6 +163,27 @@ class ReducerKey(NamedTuple):
     fields: dict[str, str]
 
 
+_REPLAYED = 'Replayed,'
+
+
+def replayed_key(internal_key: str) -> str:
+    """Return the key that lists the failed events which were replayed to a reducer's states.
+
+    Args:
+        internal_key: the key of the internal state.
+    """
+    return _REPLAYED + internal_key.partition(',')[2]
+
+
+def state_key(key: str) -> str:
+    """Return the internal key of the states that a key of :func:`replayed_key` belongs to.
+
+    Args:
+        key: any key; others are returned as they are.
+    """
+    return f'Internal,{key.removeprefix(_REPLAYED)}' if key.startswith(_REPLAYED) else key
+
+
 _STATE_TYPES = {state_type.name.capitalize(): state_type for state_type in KeyStateType}
 
 

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeAlias
 
 from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.reducers import workers_of
+from learning_observer_kvs.reducers.event_deadline import deadline_of
 from learning_observer_kvs.reducers.joined import Run
-from learning_observer_kvs.reducers.worker import ReducerWorker
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import make_key
 
@@ -28,15 +30,13 @@ class ProcessEvent:
         null_text: the JSON text of the state that a key starts from.
         scope: the fields that the state is kept by.
         metadata: the metadata of the connection.
-        workers: returns the worker of the running event loop.
+        store: where the states are.
 
     Attributes:
         reducer_name: the reducer's name in keys.
         field_names: the fields of an event that the scope has.
         student: the student that the state is kept by; ``None`` where the scope has none.
     """
-
-    __slots__ = ('_func', '_keys', '_null_text', '_values', '_workers', 'field_names', 'reducer_name', 'student')
 
     def __init__(
         self,
@@ -45,11 +45,12 @@ class ProcessEvent:
         null_text: bytes,
         scope: Scope,
         metadata: Mapping[str, Any] | None,
-        workers: Callable[[], ReducerWorker],
+        store: Store,
     ) -> None:
         self._func = func
         self._null_text = null_text
-        self._workers = workers
+        self._store = store
+        self._workers = workers_of(store)
         self.reducer_name = reducer_name
         self.field_names = [field.event for field in scope if isinstance(field, EventField)]
         self.student: Any = None
@@ -57,7 +58,7 @@ class ProcessEvent:
             self.student = metadata['auth']['safe_user_id'] if metadata is not None and 'auth' in metadata else GUEST
         # Nearly all events of a connection are of one document, so the last keys are reused.
         self._values = ('None',) * len(self.field_names)
-        self._keys = self._make_keys()
+        self._keys = self._make_keys(self._values)
 
     # It returns the coroutine that does the work: one more around it would cost as much as all of this.
     def __call__(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, JSON]:
@@ -98,20 +99,30 @@ class ProcessEvent:
             InvalidKey: a field's value makes a key that no store accepts.
         """
         if self.field_names:
-            fields = event_fields or {}
-            values = tuple([str(fields.get(name)) for name in self.field_names])
+            values = self._values_of(event_fields)
             if values != self._values:
-                before, self._values = self._values, values
-                try:
-                    self._keys = self._make_keys()
-                except BaseException:
-                    self._values = before
-                    raise
-        return Run(*self._keys, functools.partial(self._func, event), self._null_text)
+                self._keys, self._values = self._make_keys(values), values
+        deadline = deadline_of(event, self._func, self._store.retry_timeout)
+        return Run(*self._keys, functools.partial(self._func, event), self._null_text, deadline)
 
-    def _make_keys(self) -> tuple[str, str]:
+    def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
+        """Return the keys of the internal and the external state that an event goes to.
+
+        Args:
+            event_fields: as for the call.
+
+        Raises:
+            InvalidKey: a field's value makes a key that no store accepts.
+        """
+        return self._make_keys(self._values_of(event_fields))
+
+    def _values_of(self, event_fields: Mapping[str, Any] | None) -> tuple[str, ...]:
+        fields = event_fields or {}
+        return tuple([str(fields.get(name)) for name in self.field_names])
+
+    def _make_keys(self, values: tuple[str, ...]) -> tuple[str, str]:
         fields: dict[KeyField | EventField, Any] = {
-            EventField(name): value for name, value in zip(self.field_names, self._values, strict=True)
+            EventField(name): value for name, value in zip(self.field_names, values, strict=True)
         }
         if self.student is not None:
             fields[KeyField.STUDENT] = self.student

@@ -263,7 +263,7 @@ def test_replay_reports_failures_and_continues(run: Run, reducers: str) -> None:
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('count', 'write it as package.module:function'),
+        ('count', 'Write it as package.module:function'),
         ('no.such.module:count', "No module named 'no'"),
         ('{}:cuont', "has no 'cuont'. Did you mean 'count'?"),
         ('{}:plain', 'is not a reducer'),
@@ -278,7 +278,7 @@ def test_a_reducer_that_cannot_be_imported_is_an_error(run: Run, reducers: str, 
 
 def test_a_path_without_a_study_log_is_an_error(run: Run, reducers: str) -> None:
     assert 'none: there is no such file' in run('replay', 'none', '-r', f'{reducers}:count').stderr
-    assert 'No study log was found' in run('replay', '.', '-r', f'{reducers}:count').stderr
+    assert 'No file of events was found' in run('replay', '.', '-r', f'{reducers}:count').stderr
 
 
 # The command itself

@@ -170,6 +170,12 @@ async def test_the_server_of_the_plugin_page_lets_its_administrator_in(server_of
     assert (await client.get('/debug/kvs', headers={'Authorization': 'Bearer opensesame'})).status == 200
 
 
+async def test_an_application_of_the_plugin_page_has_its_own_router(server_of: Callable[[str], Any]) -> None:
+    client = await server_of('plugin/archive.py')
+    assert await (await client.get('/names')).json() == ['default']
+    assert await (await client.get('/archive/names')).json() == ['default', 'last_year']
+
+
 async def test_a_server_with_the_hook_starts_closed(server_of: Callable[[str], Any]) -> None:
     client = await server_of('plugin/hooked_server.py')
     assert client.app is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from devdata.demo import WELCOME
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.redis.connection import RedisConnection
-from tests.project.documentation import EXAMPLES, ROOT, run
+from tests.project.documentation import EXAMPLES, ROOT, blocks, run
 from tests.support.redis_server import RedisServer
+
+PAGE = ROOT / 'docs/how-to/replay-failed-events.md'
 
 
 @pytest.fixture
@@ -36,6 +39,41 @@ def test_the_reducer_can_be_fed_a_directory_of_study_logs(directory: Path) -> No
     replayed = run(directory, 'replay', str(ROOT / 'devdata/sample'), '--reducer', 'pastes:pastes')
     assert '0 failures' in replayed[-1]
     assert run(directory, 'keys', 'External,pastes.pastes,', '--limit', '1')[0].startswith('External,pastes.pastes,')
+
+
+def test_failed_events_are_replayed_as_the_page_shows(directory: Path) -> None:
+    copy('replay-failed-events', directory)
+    first, second, own = (block.text for block in blocks(PAGE) if block.language == 'console')
+    for command, said in re.findall(r'^\$ lo-kvs (.+)\n((?:(?!\$ ).*\n)*)', first, re.M):
+        printed = '\n'.join([*run(directory, *command.split()), ''])
+        assert re.fullmatch(re.escape(said).replace('…', '.*'), printed)
+    for name in ('logs', 'failed-events'):
+        (directory / name).mkdir()
+    (directory / 'logs/a.study.log').write_bytes(b'not to be read')
+    [kept] = directory.glob('failed-events-*.jsonl')
+    kept.rename(directory / 'failed-events' / kept.name)
+    command = second.removeprefix('$ lo-kvs ').replace('writing_observer.writing_analysis', 'counting')
+    assert '0 replayed, 1 before' in run(directory, *command.split())[-1]
+    program = own.replace('>>> ', '')
+    assert program.count('failed_events.record(') == 1
+    (directory / 'own.py').write_text(OWN.replace('RECORD', program.splitlines()[1]))
+    [path] = run(directory, 'own.py')
+    assert '1 replayed' in run(directory, 'replay', path, '--reducer', 'counting:keys')[-1]
+
+
+OWN = """
+import asyncio, counting
+from learning_observer_kvs import KVSRouter, StoreUnavailable, failed_events
+
+async def main():
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        store, fields, name = router(), {}, 'counting.keys'
+        process_event = await counting.keys({'auth': {'safe_user_id': 'bob'}}, router=router)
+        event, error = {'client': {'event': 'keystroke'}}, StoreUnavailable('away')
+        print(RECORD)
+
+asyncio.run(main())
+"""
 
 
 def test_moving_from_files_to_redis_leaves_a_server_with_the_same_states(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from learning_observer_kvs.stores.redis import store as redis_stores
+from learning_observer_kvs.stores.backend import Backend
+from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.redis_fixtures import guarded, redis, redis_nodes, redis_server, sentinels, tls
+from tests.support.redis_nodes import RedisNodes, settings_of
 from tests.support.redis_server import RedisServer
 
 __all__ = ['guarded', 'redis', 'redis_nodes', 'redis_server', 'sentinels', 'tls']
@@ -23,11 +26,22 @@ def direct(redis_server: RedisServer) -> Any:
 
 @pytest.fixture
 def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores made after this give up soon when no server answers."""
-    monkeypatch.setattr(redis_stores, 'RETRY_TIMEOUT', 0.2)
+    """Stores made after this give up soon when no server answers, unless they say how long they wait."""
+    defaults = Backend.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, 'retry_timeout', 0.2)
 
 
 @pytest.fixture
 def tls_settings(tls: dict[str, Any]) -> dict[str, Any]:
     """The settings of ``tls``, to change."""
     return dict(tls)
+
+
+@pytest.fixture
+async def cluster(redis_nodes: RedisNodes) -> AsyncIterator[RedisConnection]:
+    """A connection to the cluster, which is empty."""
+    redis_nodes.flush()
+    connection = RedisConnection(settings_of(redis_nodes))
+    yield connection
+    await connection.close()

@@ -10,6 +10,7 @@ import pytest
 from learning_observer_kvs.kvs import live_problems
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.settings import Settings, read_settings
+from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.checks import parse
 from tests.support.redis_server import RedisServer
@@ -67,6 +68,18 @@ async def test_a_redis_that_removes_any_key_is_a_warning(policy: str) -> None:
     assert policy in problem.message
 
 
+@pytest.mark.parametrize('policy', ['volatile-lru', 'volatile-ttl', 'volatile-random'])
+async def test_a_redis_that_evicts_idempotency_records_is_a_warning_for_a_persistent_store(policy: str) -> None:
+    arguments = ('--maxmemory-policy', policy, '--maxmemory', '100mb', '--appendonly', 'yes')
+    with RedisServer(*arguments) as server:
+        [problem] = await problems_of(read_settings({'kvs': {'default': {'type': 'redis'}}} | at(server.port)))
+        cache = {'kvs': {'default': {'type': 'redis_ephemeral', 'expiry': 5}}}
+        assert await ids(read_settings(cache | at(server.port))) == []
+    assert problem.id == 'KVS.W013'
+    assert f'({policy}), idempotency records too' in problem.message
+    assert 'noeviction' in problem.hint
+
+
 async def test_a_replica_is_an_error_that_names_the_master(redis_server: RedisServer) -> None:
     for writable in ('no', 'yes'):
         master = ('--replicaof', '127.0.0.1', str(redis_server.port), '--replica-read-only', writable)
@@ -119,3 +132,61 @@ async def test_a_redis_that_refuses_writes_is_an_error() -> None:
         [problem] = await problems_of(read_settings({'kvs': {'default': {'type': 'redis'}}} | at(server.port)))
     assert problem.id == 'KVS.E018'
     assert 'raise maxmemory' in problem.hint
+
+
+async def speaks(answer: bytes) -> asyncio.Server:
+    """Start a server that answers whatever comes like this."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        writer.write_eof()
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+
+    return await asyncio.start_server(serve, '127.0.0.1', 0)
+
+
+@pytest.mark.parametrize(
+    ('answer', 'hint'),
+    [
+        (b'HTTP/1.1 400 Bad Request\r\n\r\n', 'That is how a web server (HTTP) answers'),
+        (b'<!DOCTYPE HTML>\n<html>', 'That is how a web server (HTTP) answers'),
+        (b'\x15\x03\x01\x00\x02\x02\x16', 'speaks TLS answers; see redis_connection.redis_ssl'),
+        (b'SSH-2.0-OpenSSH_9.2\r\n', 'It is not a Redis that answers there'),
+    ],
+    ids=['HTTP', 'old HTTP', 'TLS', 'SSH'],
+)
+@pytest.mark.parametrize('password', [None, 'x'], ids=['', 'with a password'])
+async def test_a_port_where_no_redis_answers_is_one_problem_in_one_line_with_a_hint(
+    answer: bytes, hint: str, password: str | None
+) -> None:
+    server = await speaks(answer)
+    settings = at(server.sockets[0].getsockname()[1], redis_password=password)
+    [problem] = await problems_of(read_settings({'kvs': {'default': {'type': 'redis'}}} | settings))
+    assert problem.id == 'KVS.E018'
+    assert hint in problem.hint
+    assert '\n' not in str(problem)
+    server.close()
+
+
+async def test_a_redis_that_is_loading_when_a_server_starts_is_waited_for_and_a_line_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = {'kvs': {'default': {'type': 'redis'}}}
+    with RedisServer('--appendonly', 'yes') as server:
+        with server.client() as client, client.pipeline(transaction=False) as many:
+            for number in range(10_000):
+                many.set(f'k{number}', 1)
+            many.execute()
+        server.stop()
+        server.arguments += ('--key-load-delay', '100')
+        await asyncio.to_thread(server.start)
+        with limited_to(0):
+            [problem] = await problems_of(read_settings(settings | at(server.port)))
+        assert 'still loading' in problem.hint
+        assert await ids(read_settings(settings | at(server.port))) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f'Redis at 127.0.0.1:{server.port} is loading its data; the start waits for it, for 120 s at most.'
+    ]

@@ -18,7 +18,14 @@ from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.proxy import Fault, Proxy
 from tests.support.redis_server import RedisServer, until
 
-APPLIED = [Fault.DROP_REPLY, Fault.CUT_REPLY, Fault.HALF_CLOSE, Fault.RESET]
+APPLIED = [
+    Fault.DROP_REPLY,
+    Fault.CUT_REPLY,
+    Fault.HALF_CLOSE,
+    Fault.RESET,
+    Fault.GARBAGE,
+    Fault.OTHER_REPLY,
+]
 """Faults after which the server has carried the command out."""
 
 
@@ -137,7 +144,8 @@ async def test_a_write_whose_reply_is_lost_is_unclear_if_the_server_then_refuses
     assert direct.get('k') == (None if name == 'remove' else b'"mark"')
 
 
-async def test_a_read_without_a_reply_is_an_error_in_bounded_time(store: Store, proxy: Proxy) -> None:
+async def test_a_read_without_a_reply_is_an_error_at_its_deadline(store: Store, proxy: Proxy) -> None:
+    store.retry_timeout = 1
     proxy.pause()
     began = asyncio.get_running_loop().time()
     outcomes = await asyncio.gather(
@@ -209,6 +217,7 @@ async def test_a_connection_whose_setup_timed_out_is_not_used(proxy: Proxy, dire
     settings = {'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_db': 6}
     connection = RedisConnection({**settings, 'redis_timeout': 0.3, 'redis_connect_timeout': 0.2})
     async with PersistentRedisKVS(connection=connection) as store:
+        store.retry_timeout = 0
         held = proxy.inject(Fault.HOLD_REPLY, b'SELECT')
         with pytest.raises(StoreUnavailable, match='accepts connections, but did not answer'):
             await store['k']

@@ -92,7 +92,7 @@ async def test_a_caller_that_waits_for_capacity_goes_on(monkeypatch: pytest.Monk
     monkeypatch.setattr('learning_observer_kvs.reducers.write_behind.MAX_EVENTS', 1)
     store, answers = Away(flush_interval=NEVER), []
     await process(store)
-    monkeypatch.setattr(store, 'submit', lambda writes, expected, on_done, refresh=(): answers.append(on_done))
+    monkeypatch.setattr(worker_of(store), '_submit', lambda writes, expected, on_done, *rest: answers.append(on_done))
     waiting = process(store)
     await until(lambda: bool(answers))
     kvs.clear()

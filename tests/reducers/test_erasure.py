@@ -168,7 +168,7 @@ async def test_a_state_that_was_written_over_and_then_erased_by_other_processes_
             submit(writes, *rest)
 
     tasks: list[asyncio.Task[None]] = []
-    monkeypatch.setattr(store, 'submit', erase_before_the_second)
+    monkeypatch.setattr(worker_of(store), '_submit', erase_before_the_second)
     await store.flush()
     assert await other.keys() == []
     assert worker_on(store).left_out.erased == 1

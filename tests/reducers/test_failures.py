@@ -90,7 +90,7 @@ async def test_it_gives_up_with_conflict_after_a_bounded_number_of_tries(
 async def test_more_events_than_may_wait_are_rejected_and_the_others_are_not(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.reducers.worker.MAX_QUEUED_EVENTS', 3)
+    monkeypatch.setattr('learning_observer_kvs.reducers.event_queues.MAX_QUEUED_EVENTS', 3)
     watched.gate.clear()
     events = [process(watched, count)]
     await until(lambda: len(watched.commits) == 1)

@@ -162,14 +162,14 @@ async def test_an_event_left_out_of_a_flush_whose_answer_was_lost_is_kept_once_t
     store._texts[INTERNAL] = b'["of another"]'
     submit, sent = store.submit, []
 
-    def lose_the_second(writes: Any, expected: Any, on_done: Any, refresh: Any = ()) -> None:
+    def lose_the_second(writes: Any, expected: Any, on_done: Any, *rest: Any) -> None:
         sent.append(writes)
         if len(sent) == 2:
             store.away = WriteUnclear('no answer')
-        submit(writes, expected, on_done, refresh)
+        submit(writes, expected, on_done, *rest)
         store.away = None
 
-    store.submit = lose_the_second  # type: ignore[method-assign]
+    worker_on(store)._submit = lose_the_second
     with pytest.raises(WriteUnclear):
         await store.flush()
     assert store._texts[INTERNAL] == b'["of another","two"]'
@@ -207,7 +207,7 @@ async def test_a_flush_that_is_under_way_when_the_store_is_closed_is_unclear(
     store = Away(flush_interval=NEVER)
     await send(store, 'one')
     answers = []
-    monkeypatch.setattr(store, 'submit', lambda writes, expected, on_done, refresh=(): answers.append(on_done))
+    monkeypatch.setattr(worker_of(store), '_submit', lambda writes, expected, on_done, *rest: answers.append(on_done))
     await store.close()
     assert [(line.event, line.is_unclear) for line in kept(tmp_path)] == [('one', True)]
     answers[0](True)
@@ -232,11 +232,11 @@ async def test_a_key_of_any_name_that_is_written_when_events_are_reduced_again_b
     store.away = None
     submit = store.submit
 
-    def fail_once(writes: Any, expected: Any, on_done: Any, refresh: Any = ()) -> None:
-        store.submit = submit  # type: ignore[method-assign]
+    def fail_once(writes: Any, expected: Any, on_done: Any, *rest: Any) -> None:
+        worker._submit = submit
         on_done(StoreUnavailable('gone fishing'))
 
-    store.submit = fail_once  # type: ignore[method-assign]
+    worker._submit = fail_once
     with pytest.raises(StoreUnavailable):
         await flushed
     assert await store['result'] == 50

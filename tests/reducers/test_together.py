@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import Overloaded, ReducerError
-from learning_observer_kvs.reducers import worker, worker_of
+from learning_observer_kvs.reducers import event_queues, worker_of
 from learning_observer_kvs.reducers.joined import Run
 from tests.support.watched import STEPS, Watched, count, count_slowly, process, until
 
@@ -132,7 +132,7 @@ async def test_what_another_process_wrote_is_read_and_that_reducer_alone_run_aga
 async def test_a_key_with_too_many_events_rejects_its_own_alone(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, 'MAX_QUEUED_EVENTS', 0)
+    monkeypatch.setattr(event_queues, 'MAX_QUEUED_EVENTS', 0)
     await together(watched, [run('a', count), run('r', count)])
     watched.gate.clear()
     before = process(watched, count)

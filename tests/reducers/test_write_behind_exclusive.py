@@ -34,7 +34,9 @@ class Held(InMemoryKVS):
         self.is_holding = False
         self.held: list[Callable[[Exception | None], None]] = []
 
-    def submit(self, writes: Any, expected: Any, on_done: OnDone, refresh: Any = ()) -> None:
+    def submit(
+        self, writes: Any, expected: Any, on_done: OnDone, refresh: Any = (), deadline: Any = 0, resend_until: Any = 0
+    ) -> None:
         def carry_out(error: Exception | None) -> None:
             if error is not None:
                 on_done(error)

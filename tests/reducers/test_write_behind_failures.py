@@ -175,12 +175,12 @@ async def test_an_event_left_out_is_logged_also_when_its_flush_fails_at_first(
     submit = store.submit
     rejected = []
 
-    def refuse_the_second(writes: Any, expected: Any, on_done: Any, refresh: Any) -> None:
+    def refuse_the_second(writes: Any, expected: Any, on_done: Any, *rest: Any) -> None:
         rejected.append(expected)
         if len(rejected) == 2:
             on_done(StoreUnavailable('gone fishing'))
         else:
-            submit(writes, expected, on_done, refresh)
+            submit(writes, expected, on_done, *rest)
 
     monkeypatch.setattr(worker_of(store), '_submit', refuse_the_second)
     with pytest.raises(StoreUnavailable):

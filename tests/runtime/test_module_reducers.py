@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 import pytest
 
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.runtime_host import ORDERS, ROOT, STUB, Host
 
 FEED = """
@@ -61,7 +66,7 @@ say({entry['function'].__name__: hasattr(entry['function'], 'kvs_plugin')
         order,
     )
     left = {'of_a_class': False, 'of_a_set': False}
-    assert said == {'count': True, 'words': True, 'often_none': True, 'moments': True} | left
+    assert said == {'count': True, 'words': True, 'listed_by_student': True, 'often_none': True, 'moments': True} | left
 
 
 def test_functions_that_are_decorated_after_the_start_are_replaced_too(host: Host) -> None:
@@ -140,89 +145,98 @@ say(asyncio.run(main()))
     assert said == {'pastes': 2, 'longest': 40}
 
 
-TWO_OF_ONE_NAME = """
-import learning_observer.module_loader, learning_observer.prestartup, learning_observer.stream_analytics
-from host_writing import module, reducers
-from learning_observer.stream_analytics.helpers import kvs_pipeline, student_event_reducer
-
-def make(step):
-    async def counted(event, state):
-        return (state or 0) + step, False
-    return counted
-
-@student_event_reducer()
-async def mine(event, state):
-    return state, state
-
-by_one = make(1)
-pipelines = {
-    'same': [student_event_reducer()(by_one), student_event_reducer()(by_one)],
-    'other scope': [student_event_reducer()(make(1)), kvs_pipeline(scope=reducers.DOCUMENT)(make(2))],
-    'other name': [student_event_reducer()(make(1)), kvs_pipeline(qualname_override='by_two')(make(2))],
-    'different': [student_event_reducer()(make(1)), student_event_reducer()(make(2))],
-}
-scopes = {'other scope': [reducers.STUDENT, reducers.DOCUMENT]}
-
-def listed(case):
-    return [{'context': context, 'function': function, 'scope': scope}
-            for context, function, scope in zip(['a', 'b'], pipelines[case], scopes.get(case, [reducers.STUDENT] * 2))]
-
-def outcome(call):
-    try:
-        call()
-    except learning_observer.prestartup.StartupCheck as failure:
-        return str(failure)
-"""
-
-
-@ORDERS
-def test_two_different_reducers_of_one_name_and_scope_end_the_start(host: Host, order: str) -> None:
-    ended = host.end(
-        TWO_OF_ONE_NAME + "module.REDUCERS = [*module.REDUCERS, *listed('different')]\nstart()\n", STUB, order
-    )
-    assert ended.returncode == 1
-    said = ended.stdout + ended.stderr
-    assert said.count('__main__.make.<locals>.counted is the name of two reducers') == 1
-    assert 'KVS.E023' in said
-    assert 'Traceback' not in said
-
-
-def test_reducers_that_share_no_key_and_one_that_is_listed_twice_may_be_listed(host: Host) -> None:
-    said = host.run(
-        TWO_OF_ONE_NAME
-        + """
-start()
-def list_all(case):
-    learning_observer.module_loader.REDUCERS[:] = listed(case)
-    learning_observer.stream_analytics.init()
-say({case: outcome(lambda: list_all(case)) for case in pipelines})
-""",
-        STUB,
-    )
-    assert 'KVS.E023' in said.pop('different')
-    assert said == {'same': None, 'other scope': None, 'other name': None}
-
-
-def test_a_function_of_which_two_reducers_are_made_keeps_its_name(host: Host) -> None:
-    said = host.run(
-        """
-start()
-from learning_observer.stream_analytics.helpers import kvs_pipeline
-
-async def count(event, state):
-    return (state or 0) + 1, False
-
-named, plain = kvs_pipeline(qualname_override='x')(count), kvs_pipeline()(count)
+INTERRUPTED = """
+EVENTS = [{'number': n, 'word': f'w{n}', **({'doc_id': f'd{n % 2}'} if n % 3 else {})} for n in range(12)]
 
 async def main():
-    for pipeline in (named, plain):
-        await (await pipeline(None))({})
-    import learning_observer.kvs
-    return [count.__qualname__, named.__qualname__, plain.__qualname__, await learning_observer.kvs.KVS().dump()]
+    async with served(start()) as server:
+        from learning_observer_kvs.errors import StoreUnavailable
+        from learning_observer_kvs.kvs import KVS
+        from learning_observer_kvs.reducers import worker_of
+        submit, away = KVS().submit, StoreUnavailable('away, for all events at once')
 
-say(asyncio.run(main()))
-""",
-        STUB,
-    )
-    states = {f'Internal,__main__.{name},STUDENT:[guest]': 1 for name in ('x', 'count')}
-    assert said == ['count', 'x', 'count', states]
+        def submit_or_fail(writes, expected, *more):
+            if any(FAILS in key for key in expected):
+                raise away
+            return submit(writes, expected, *more)
+
+        async def feed(events):
+            await asyncio.gather(*(server.feed(student, events) for student in ('bob', 'ann')))
+
+        await feed(EVENTS[:4])
+        worker_of(KVS())._submit = submit_or_fail
+        await feed(EVENTS[4:8])
+        worker_of(KVS())._submit = submit
+        await feed(EVENTS[8:])
+
+asyncio.run(main())
+say(None)
+"""
+
+REPLAY = """
+MORE = []
+from learning_observer_kvs.cli.main import main
+main(['replay', 'logs', '-r', 'host_writing.reducers', '-r', 'host_writing.reducers:often_none', '--json', *MORE])
+"""
+
+LISTED = 'Internal,host_writing.reducers.listed_by_student,EventField.doc_id:None,STUDENT:{}'
+"""The key that the runtime has for a reducer that is listed with another scope than it is decorated with."""
+
+
+@pytest.mark.parametrize('fails', ['reducers.count', 'reducers.words', 'essays.now_and_then', 'reducers.moments'])
+def test_a_replay_of_error_files_gives_events_to_the_reducers_that_missed_them(host: Host, fails: str) -> None:
+    async def state() -> dict[str, Any]:
+        async with SQLiteKVS(host.folder / fails, name='default') as store:
+            found: dict[str, Any] = await store.dump(prefix='Internal,')
+            return found
+
+    def replay() -> dict[str, Any]:
+        ended = host.end(REPLAY, creds)
+        report: dict[str, Any] = json.loads(ended.stdout)
+        assert (report['failures'], report['unmarked'], report['other_reducers']) == ([], [], {}), ended.stderr
+        return report
+
+    creds = f'kvs: {{default: {{type: sqlite, path: {fails}}}}}\n'
+    host.run(f'FAILS = {fails!r}\n' + INTERRUPTED, creds)
+    events = {student: [4, 5, 6, 7] for student in ('bob', 'ann')}
+    if fails == 'reducers.words':  # which the server does not give events without a document
+        events = {student: [4, 5, 7] for student in ('bob', 'ann')}
+    first, second = replay(), replay()
+    assert first['files'] == sum(map(len, events.values()))
+    assert (second['replayed'], second['already_replayed']) == (0, first['replayed'])
+    found = asyncio.run(state())
+    for student in ('bob', 'ann'):
+        assert found[f'Internal,host_writing.reducers.count,STUDENT:{student}'] == {'count': 12}
+        words = [
+            found[f'Internal,host_writing.reducers.words,EventField.doc_id:d{n},STUDENT:{student}']['words']
+            for n in range(2)
+        ]
+        assert words == [{f'w{n}': 1 for n in range(12) if n % 3 and n % 2 == odd} for odd in range(2)]
+        assert found[LISTED.format(student)] == {'count': 12}
+        assert found[f'Internal,essays.now_and_then,STUDENT:{student}'] is None, 'as after every third event'
+
+
+def test_a_replay_gives_reducers_the_fields_that_the_server_lists_them_with(host: Host) -> None:
+    creds = 'kvs: {default: {type: sqlite, path: state}}\n'
+    auth = {'safe_user_id': 'bob'}
+    events = [
+        {'client': {'number': 1, 'word': 'w', 'doc_id': 'd'}, 'server': {'time': 1.0}, 'metadata': {'auth': auth}},
+        {'client': {'number': 2, 'word': 'w'}, 'server': {'time': 2.0}, 'metadata': {'auth': auth}},
+    ]
+    (logs := host.folder / 'logs').mkdir()
+    (logs / 'critical-error-1.tb').write_text(f'{json.dumps(events[0], indent=2)}\nTraceback:\nof an older server\n')
+    (logs / 'a.study.log').write_text(f'{json.dumps(events[1])}\t2026-01-01\n')
+    for only in ('failed-events', 'study-logs'):
+        ended = host.end(REPLAY.replace('MORE = []', f"MORE = ['--unmarked', '--only', {only!r}]"), creds)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)['failures'] == []
+
+    async def state() -> dict[str, Any]:
+        async with SQLiteKVS(host.folder / 'state', name='default') as store:
+            found: dict[str, Any] = await store.dump(prefix='Internal,host_writing')
+            return found
+
+    found = asyncio.run(state())
+    assert found[LISTED.format('bob')] == found['Internal,host_writing.reducers.count,STUDENT:bob'] == {'count': 2}
+    words = {key: value for key, value in found.items() if 'words' in key}
+    assert words == {'Internal,host_writing.reducers.words,EventField.doc_id:d,STUDENT:bob': {'words': {'w': 1}}}

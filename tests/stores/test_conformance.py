@@ -71,7 +71,7 @@ class TestEphemeralRedis(RedisContract):
 
 
 class TestRedisByOtherRoads(StoreContract):
-    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel'])
+    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel', 'valkey'])
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         settings: dict[str, Any] = {}
         match request.param:
@@ -85,6 +85,8 @@ class TestRedisByOtherRoads(StoreContract):
             case 'sentinel':
                 addresses = request.getfixturevalue('sentinels').addresses()
                 settings = {'redis_sentinels': addresses, 'redis_service_name': SERVICE}
+            case 'valkey':
+                settings = {'redis_host': '127.0.0.1', 'redis_port': request.getfixturevalue('valkey_server').port}
         connection = RedisConnection(settings)
         await connection.client().flushall()
         async with PersistentRedisKVS(connection=connection) as store:

@@ -1,4 +1,4 @@
-"""The threads of a store: what they write, which event loops share them, and how they end."""
+"""Which event loops and processes share the threads of a store."""
 
 from __future__ import annotations
 
@@ -18,88 +18,12 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.sqlite.connections import SQLiteThreads
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.stores.threaded import StoreThreads, WriterThread
-from learning_observer_kvs.stores.write_queue import WriteBatch, WriteRequest
+from learning_observer_kvs.stores.threads import StoreThreads
 from tests.support.loops import Run, loop_in_thread
 from tests.support.programs import run
 
 MakeStore: TypeAlias = Callable[[], Store]
 Threads: TypeAlias = Callable[[], set[threading.Thread]]
-
-
-def request() -> WriteRequest:
-    return WriteRequest({'k': b'1'}, {}, lambda outcome: None)
-
-
-async def written(writer: WriterThread, batch: list[WriteRequest]) -> None:
-    """Have a batch written, and wait until it is done."""
-    done: asyncio.Future[WriteBatch] = asyncio.get_running_loop().create_future()
-    writer.submit(batch, done.set_result)
-    async with asyncio.timeout(20):
-        await done
-
-
-async def test_a_writer_that_is_closed_in_its_own_thread_ends_when_the_batch_is_done() -> None:
-    ended = threading.Event()
-    writer = WriterThread(lambda requests: writer.close(), ended.set)
-    batch = [request()]
-    await written(writer, batch)
-    assert batch[0].error is None
-    assert await asyncio.to_thread(ended.wait, 20)
-
-
-async def test_what_is_submitted_while_a_writer_closes_is_written_and_the_close_ends() -> None:
-    entered, go = threading.Event(), threading.Event()
-    sizes: list[int] = []
-
-    def process(requests: list[WriteRequest]) -> None:
-        entered.set()
-        go.wait(20)
-        sizes.append(len(requests))
-
-    writer = WriterThread(process)
-    first = asyncio.ensure_future(written(writer, [request()]))
-    await asyncio.to_thread(entered.wait, 20)
-    closing = asyncio.ensure_future(asyncio.to_thread(writer.close))
-    second = asyncio.ensure_future(written(writer, [request(), request()]))
-    await asyncio.sleep(0)
-    go.set()
-    async with asyncio.timeout(20):
-        await asyncio.gather(first, second, closing)
-        await asyncio.to_thread(writer.close)
-    assert sum(sizes) == 3
-
-
-async def test_an_error_of_one_request_is_not_that_of_the_others() -> None:
-    bad = request()
-
-    def process(requests: list[WriteRequest]) -> None:
-        if bad in requests:
-            raise ValueError('bad')
-
-    batch = [request(), bad, request()]
-    writer = WriterThread(process)
-    await written(writer, batch)
-    await asyncio.to_thread(writer.close)
-    assert [type(each.error) for each in batch] == [type(None), ValueError, type(None)]
-
-
-async def test_a_write_that_cannot_begin_fails_and_the_next_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    async with SQLiteKVS(tmp_path / 'a.sqlite3') as store, asyncio.timeout(20):
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, 'start', refused)
-            with pytest.raises(RuntimeError, match='new thread'):
-                await store.set('k', 1)
-        await store.set('k', 2)
-        assert await store.dump() == {'k': 2}
-
-
-# Stores
 
 
 @pytest.fixture(params=['sqlite', 'filesystem'])
@@ -145,9 +69,12 @@ def test_a_store_without_references_is_collected_and_its_threads_end(
         return weakref.ref(store)
 
     held = asyncio.run(use_one())
+    threads = threads_of_stores()
     for _ in range(3):
         gc.collect()
     assert held() is None
+    for thread in threads:
+        thread.join(20)
     assert threads_of_stores() == set()
 
 

@@ -19,7 +19,13 @@ END: Client = {'event': 'terminate'}
 def settings(folder: Path) -> dict[str, Any]:
     return {
         'config': {'run_mode': 'dev'},
-        'kvs': {'default': {'type': 'sqlite', 'path': str(folder / 'state.sqlite3')}},
+        'kvs': {
+            'default': {
+                'type': 'sqlite',
+                'path': str(folder / 'state.sqlite3'),
+                'failed_events': str(folder / 'failed'),
+            }
+        },
     }
 
 

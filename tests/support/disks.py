@@ -1,4 +1,4 @@
-"""Disks that are full, and directories that may not be written, for the user who runs the tests."""
+"""Disks that are full, directories that may not be written, and too many open files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 UNPRIVILEGED_UID = 65534
 
@@ -30,6 +32,37 @@ def small_disk(directory: Path) -> Iterator[Path]:
         yield directory
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Fill a :func:`small_disk` to its last byte meanwhile; the test is skipped where none can be mounted."""
+    if not os.path.ismount(disk):
+        pytest.skip('a small disk cannot be mounted here')
+    filler = disk / '.filler'
+    with filler.open('wb', buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no more files meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir('/dev/fd')))
+    with ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, before[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class Fault(enum.Enum):
     CUT_REPLY = 'the same, in the middle of its reply'
     HALF_CLOSE = 'the server carries it out, and closes its side of the connection before its reply'
     RESET = 'the server carries it out, and the connection is reset'
+    GARBAGE = 'the server carries it out, and what comes in place of its reply is not the protocol of Redis'
+    OTHER_REPLY = 'the server carries it out, and another reply of Redis comes in place of its own'
     HOLD_REPLY = 'its reply, and what comes behind it, waits until it is released'
 
 
@@ -91,6 +93,11 @@ class Proxy:
         self._closed_to_new = False
         for gate in self._gates:
             gate.set()
+
+    def cut(self) -> None:
+        """Close all connections; those that are opened again go to ``server_port``, which may be another one now."""
+        for writer in list(self._writers):
+            writer.close()
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, '127.0.0.1', 0)
@@ -189,6 +196,10 @@ class Proxy:
                 case Fault.HALF_CLOSE:
                     writer.write_eof()
                     await asyncio.Event().wait()
+                case Fault.GARBAGE:
+                    reply = b'HTTP/1.1 502 Bad Gateway\r\n\r\n'
+                case Fault.OTHER_REPLY:
+                    reply = b'$-1\r\n' if reply != b'$-1\r\n' else b':5\r\n'
                 case Fault.HOLD_REPLY:
                     await self._released.wait()
             writer.write(reply)

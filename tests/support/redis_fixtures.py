@@ -15,7 +15,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.redis_guarded import guarded_server, tls_server
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import Sentinels
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import VALKEY, RedisServer
 
 T = TypeVar('T')
 
@@ -43,6 +43,12 @@ def once_a_run(request: pytest.FixtureRequest, start: Callable[[], AbstractConte
 def redis_server(request: pytest.FixtureRequest) -> RedisServer:
     """A real Redis on a free loopback port."""
     return once_a_run(request, RedisServer)
+
+
+@pytest.fixture(scope='session')
+def valkey_server(request: pytest.FixtureRequest) -> RedisServer:
+    """A real Valkey on a free loopback port."""
+    return once_a_run(request, lambda: RedisServer(program=VALKEY))
 
 
 @pytest.fixture(scope='session')

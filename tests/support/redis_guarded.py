@@ -9,7 +9,8 @@ from typing import Any
 
 import trustme
 
-from tests.support.redis_server import RedisServer
+from learning_observer_kvs.stores.redis.permissions import COMMANDS, allow
+from tests.support.redis_server import REDIS, RedisServer
 
 PASSWORD = 'p@ss:word/'
 """The password of the default user. The user ``class`` has the password ``for class`` and all rights; the user
@@ -20,7 +21,7 @@ PASSWORD = 'p@ss:word/'
 def guarded_server() -> Iterator[RedisServer]:
     """Run a server with three users and their passwords."""
     users = ['--user', 'class', 'on', '>for class', '~*', '+@all']
-    users += ['--user', 'limited', 'on', '>less', '~*', '+@read', '+@write', '+@scripting', '+@connection']
+    users += ['--user', 'limited', 'on', '>less', '~*', *allow(COMMANDS).split(), '+select']
     with RedisServer('--requirepass', PASSWORD, *users) as server:
         yield server
 
@@ -46,7 +47,8 @@ def tls_server(folder: Path) -> Iterator[dict[str, Any]]:
         issued.private_key_pem.write_to_path(key)
     certificate, key = files['127.0.0.1']
     options = ('--tls-cert-file', certificate, '--tls-key-file', key, '--tls-ca-cert-file', trusted)
-    with RedisServer(*options, '--tls-auth-clients', 'yes', tls=True) as server:
+    # A Valkey that comes as a wheel is built without TLS.
+    with RedisServer(*options, '--tls-auth-clients', 'yes', tls=True, program=REDIS) as server:
         certificate, key = files['client.test']
         yield {
             'redis_host': '127.0.0.1',

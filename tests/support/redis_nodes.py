@@ -131,3 +131,23 @@ def _knows(client: Redis, name: str, role: str = 'master') -> bool:
 def _id(client: Redis) -> str:
     name: Any = client.cluster('MYID')
     return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def settings_of(nodes: RedisNodes) -> dict[str, Any]:
+    """Return the settings that reach the nodes, with short timeouts."""
+    return {
+        'redis_host': '127.0.0.1',
+        'redis_port': nodes.nodes[0].port,
+        'redis_cluster': True,
+        'redis_timeout': 0.5,
+        'redis_connect_timeout': 0.5,
+    }
+
+
+def names_on(nodes: RedisNodes) -> list[set[str]]:
+    """The Redis keys that each node has, also those of this package."""
+    found = []
+    for node in nodes.nodes:
+        with node.client() as client:
+            found.append({name.decode() for name in client.keys('*')})
+    return found

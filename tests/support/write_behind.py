@@ -59,7 +59,15 @@ class Away(InMemoryKVS):
     away: Exception | Literal[False] | None = None
     """What every write comes to; ``None`` while it is there."""
 
-    def submit(self, writes: Any, expected: Any, on_done: Any, refresh: Any = ()) -> None:
+    def submit(
+        self,
+        writes: Any,
+        expected: Any,
+        on_done: Any,
+        refresh: Any = (),
+        deadline: Any = None,
+        resend_until: Any = None,
+    ) -> None:
         if self.away is None:
             super().submit(writes, expected, on_done)
         elif isinstance(self.away, WriteUnclear):

@@ -19,6 +19,8 @@ prefixes = st.sampled_from(['', 'lo:', '{a}', '\x00lo-', META_PREFIX, '*?['])
 @given(prefix=prefixes, key=any_key)
 @example(prefix='', key=META_PREFIX)
 @example(prefix='', key=META_PREFIX + 'key:' + META_PREFIX)
+@example(prefix='lo:', key=META_PREFIX + META_PREFIX + 'key:key:')
+@example(prefix='', key='k' + META_PREFIX + 'writer:w')
 @example(prefix='\x00lo-', key='kvs:writer:x')
 @pytest.mark.parametrize('kind', [Names, ClusterNames])
 def test_a_key_is_found_from_its_redis_key(kind: type[Names], prefix: str, key: str) -> None:
@@ -30,23 +32,36 @@ def test_a_key_is_found_from_its_redis_key(kind: type[Names], prefix: str, key: 
 def test_on_a_single_server_a_redis_key_is_the_key_behind_the_prefix() -> None:
     assert Names('').redis_key('k') == 'k'
     assert Names('lo:').redis_key('k') == 'lo:k'
-    assert Names('').redis_key(META_PREFIX + 'x') == f'{META_PREFIX}key:{META_PREFIX}x'
+    assert Names('lo:').redis_key(META_PREFIX + 'x') == f'lo:{META_PREFIX}key:x'
     assert Names('').max_keys_per_write == 500
 
 
 @pytest.mark.parametrize(
-    'redis_key', [b'', b'lo:', b'lo', b'xlo:k', b'lo:\xff', META_PREFIX.encode() + b'writer:w', b'\x00lo-kvs:lo:k']
+    'redis_key', [b'', b'lo:', b'lo', b'xlo:k', b'lo:\xff', META_PREFIX.encode() + b'writer:w', b'lo:\x00lo-kvs:k']
 )
 def test_what_a_store_did_not_write_is_not_one_of_its_keys(redis_key: bytes) -> None:
     assert Names('lo:').key(redis_key) is None
     assert ClusterNames('lo:').key(redis_key) is None
 
 
-def test_the_records_of_writers_are_not_keys_of_any_store() -> None:
-    for names in (Names(''), ClusterNames('')):
-        record = names.record_key('w', names.redis_key('k'))
-        assert record.startswith(f'{META_PREFIX}writer:w')
-        assert names.key(record.encode()) is None
+@pytest.mark.parametrize('prefix', ['', 'lo:', 'l'])
+def test_the_records_of_writers_are_below_the_prefix_and_not_keys_of_any_store(prefix: str) -> None:
+    record = Names('lo:').record_key('w', 'lo:k')
+    assert record == f'lo:{META_PREFIX}writer:w'
+    assert Names(prefix).key(record.encode()) is None
+    names = ClusterNames('lo:')
+    record = names.record_key('w', names.redis_key('k'))
+    assert record == names.redis_key('k')[:-1] + f'{META_PREFIX}writer:w'
+    assert fnmatch.fnmatchcase(record, names.scan_pattern(''))
+    assert ClusterNames(prefix).key(record.encode()) is None
+
+
+def test_the_keys_with_a_prefix_are_found_by_its_pattern_wherever_a_hidden_name_is_in_them() -> None:
+    names = Names('lo:')
+    for key in ('Internal,' + META_PREFIX + 'x', META_PREFIX, 'Internal,' + META_PREFIX):
+        for end in range(len(key)):
+            pattern = names.scan_pattern(key[:end]).replace('\\', '')  # none of these has a special character
+            assert fnmatch.fnmatchcase(names.redis_key(key), pattern)
 
 
 def test_in_a_cluster_a_redis_key_begins_with_the_digest_of_the_key_as_its_hash_tag() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from devdata.essays import ESSAYS
 from devdata.sessions import Session, sample, units, write_sample
-from learning_observer_kvs.replay import study_log
+from learning_observer_kvs.replay import files, study_log
 
 SAMPLE = Path(__file__).parent.parent.parent / 'devdata' / 'sample'
 FILES = sorted(path.name for path in SAMPLE.iterdir())
@@ -72,7 +72,7 @@ def test_sessions_hold_what_real_ones_hold(sessions: dict[str, Session]) -> None
 
 
 def test_every_line_of_the_sample_is_an_event_in_the_runtimes_shape() -> None:
-    for path in study_log.find([SAMPLE]):
+    for path in files.find([SAMPLE]).study_logs:
         for number, event in study_log.read(path):
             client = event['client']
             assert client['auth']['safe_user_id'] == event['metadata']['auth']['safe_user_id'], number

@@ -232,21 +232,33 @@ class Directory:
                 self._write_journal(staged)
             self.before_step('count')
             self.lock.count_change()
-        except BaseException:
-            for new in (*staged.values(), f'{_STAGED}journal', _JOURNAL):
-                if new is not None:
-                    with suppress(OSError):
-                        os.unlink(self.absolute(new))
+        except BaseException as error:
+            self._withdraw(staged, error)
             raise
         try:
             self._apply(staged)
         except OSError as error:
             if len(staged) == 1:
                 raise
-            raise WriteUnclear(
-                f'{error.filename or self.root}: {error.strerror}, while a write of several keys was applied. It is '
-                'finished as soon as the disk allows it; read the keys then to find out.'
-            ) from error
+            raise self._unclear(error) from error
+
+    def _withdraw(self, staged: Mapping[str, str | None], reason: BaseException) -> None:
+        """Remove what a change has staged: its journal first, which would have the rest carried out."""
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(self.absolute(_JOURNAL))
+        except OSError as error:
+            raise self._unclear(error) from reason
+        for new in (*staged.values(), f'{_STAGED}journal'):
+            if new is not None:
+                with suppress(OSError):
+                    os.unlink(self.absolute(new))
+
+    def _unclear(self, error: OSError) -> WriteUnclear:
+        return WriteUnclear(
+            f'{error.filename or self.root}: {error.strerror}, while a write of several keys was applied. It is '
+            'finished as soon as the disk allows it; read the keys then to find out.'
+        )
 
     def _create(self, path: str, content: bytes) -> None:
         with open(self.absolute(path), 'xb', buffering=0) as file:  # never through a link
@@ -273,14 +285,15 @@ class Directory:
         self.before_step('journal')
         os.rename(self.absolute(new), self.absolute(_JOURNAL))
 
-    def _apply(self, staged: Mapping[str, str | None]) -> None:
+    def _apply(self, staged: Mapping[str, str | None], *, again: bool = False) -> None:
+        """Carry out a change; ``again``: one that a killed process may have carried out in part."""
         for path, new in staged.items():
             self.before_step('rename')
             if new is None:
                 with suppress(FileNotFoundError):
                     os.unlink(self.absolute(path))
             else:
-                self._move(new, path)
+                self._move(new, path, again)
         if len(staged) > 1:
             self.before_step('finish')
             os.unlink(self.absolute(_JOURNAL))
@@ -288,12 +301,14 @@ class Directory:
             if new is None:
                 self._prune(path)
 
-    def _move(self, new: str, path: str) -> None:
+    def _move(self, new: str, path: str, again: bool) -> None:
         try:
             os.rename(self.absolute(new), self.absolute(path))
         except FileNotFoundError:
             if not os.path.lexists(self.absolute(new)):
-                return  # done already, by the process that was killed
+                if again:
+                    return  # done already, by the process that was killed
+                raise
             os.makedirs(os.path.dirname(self.absolute(path)), exist_ok=True)
             os.rename(self.absolute(new), self.absolute(path))
 
@@ -313,7 +328,8 @@ class Directory:
             staged = self._read_journal()
             for path in staged:
                 self._refuse_links(path)
-            self._apply(staged)
+            self.lock.count_change()  # it may not have been: what is being read meanwhile is read again
+            self._apply(staged, again=True)
         with os.scandir(self.absolute(META_DIR)) as entries:
             left = [entry.path for entry in entries if f'{META_DIR}/{entry.name}'.startswith(_STAGED)]
         for whole in left:

@@ -18,11 +18,14 @@ from learning_observer_kvs.stores.filesystem.listing import ListingCache
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 _HINTS = {
     errno.ENOSPC: 'Free some space on the disk.',
     errno.EDQUOT: 'Free some space in the quota.',
+    errno.EMFILE: 'Close some, or raise the limit of open files.',
+    errno.ENFILE: 'Close some, or raise the limit of open files.',
     errno.EFBIG: 'The value is larger than files may be here.',
     errno.EACCES: 'Make the folder readable and writable for this user.',
     errno.EPERM: 'Make the folder readable and writable for this user.',
@@ -31,6 +34,20 @@ _HINTS = {
     errno.EEXIST: 'A folder is needed there; choose another path.',
     errno.ELOOP: 'It is a link; links are not followed. Remove it.',
 }
+
+_WAITING_HELPS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOLCK,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.ETIMEDOUT,
+}
+"""Errors that end when others let go, or free something. A disk that reports errors (``EIO``) does not recover."""
 
 MAX_INDENTED = 1 << 20
 """Bytes of text up to which it is indented: people do not read more, and indenting lets no other thread run."""
@@ -50,6 +67,12 @@ class Files:
         self._subdirs = subdirs
         self._known_names: FileNames | None = None
         self._listings = ListingCache(self._list_paths, clock)
+        # What replaces the hidden folder inside replaces the lock.
+        self._pinned = PinnedFiles(directory.root, directory.lock.path)
+
+    def close(self) -> None:
+        """Close what is kept open; no thread may use this any more."""
+        self._pinned.close()
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys; several are read as of one moment.
@@ -64,7 +87,7 @@ class Files:
             StoreUnavailable: the directory cannot be used.
             CorruptValue: a file does not hold the key it is named for.
         """
-        with self._unavailable_for_os_errors():
+        with self._in_place():
             paths = [self._path(key) for key in keys]
             if len(paths) == 1 and not self._directory.is_journal_pending():
                 contents = [self._directory.read(paths[0])]
@@ -84,8 +107,12 @@ class Files:
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
-        with self._unavailable_for_os_errors():
-            found = self._directory.stat(self._path(key))
+        with self._in_place():
+            if self._directory.is_journal_pending():
+                with self._directory.read_locked():
+                    found = self._directory.stat(self._path(key))
+            else:
+                found = self._directory.stat(self._path(key))
         return None if found is None else (found.st_size, found.st_mtime)
 
     def probe(self) -> None:
@@ -94,7 +121,7 @@ class Files:
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
-        with self._unavailable_for_os_errors(), self._directory.write_locked():
+        with self._in_place(), self._directory.write_locked():
             self._directory.probe()
 
     def write(self, requests: Sequence[WriteRequest]) -> None:
@@ -107,11 +134,17 @@ class Files:
             StoreUnavailable, CorruptValue: nothing was written, because of one request among them.
         """
         try:
-            with self._unavailable_for_os_errors(' Nothing was written.'), self._directory.write_locked():
-                self._change(requests)
+            with self._unavailable_for_os_errors(' Nothing was written.'):
+                self._pinned.check()
+                with self._directory.write_locked():
+                    self._pinned.check()
+                    self._change(requests)
         except LockHeld as held:  # each alone would wait as long again
             for request in requests:
-                request.error = LockHeld(f'{held} Nothing was written.')
+                request.error = LockHeld(f'{held} Nothing was written.', retry=True)
+        except StoreUnavailable:
+            self._pinned.check()  # if that is why, it says so
+            raise
 
     def scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         """Return a page of keys in the order of their paths.
@@ -127,7 +160,7 @@ class Files:
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
-        with self._unavailable_for_os_errors():
+        with self._in_place():
             paths, following = self._listings.page(prefix, cursor, limit)
             names = self._names()
             keys = [self._key(names, path) for path in paths]
@@ -141,13 +174,26 @@ class Files:
                 request.result = True
             else:
                 request.result = self._accept(request, changes)
-        if changes:
-            try:
+        unclear = self._change_all(changes)
+        try:
+            self._pinned.check()  # what is acknowledged is in the directory that was there after the change
+        except StoreUnavailable as replaced:
+            unclear = WriteUnclear(f'{replaced} This write may or may not be in what was there before.')
+            for request in requests:
+                request.error = unclear if request.result else replaced
+            return
+        if unclear is not None:
+            for request in requests:
+                if request.result:
+                    request.error = unclear
+
+    def _change_all(self, changes: dict[str, bytes | None]) -> WriteUnclear | None:
+        try:
+            if changes:
                 self._directory.change(changes)
-            except WriteUnclear as unclear:
-                for request in requests:
-                    if request.result:
-                        request.error = unclear
+        except WriteUnclear as unclear:
+            return unclear
+        return None
 
     def _accept(self, request: WriteRequest, changes: dict[str, bytes | None]) -> bool:
         """Check a request's condition and add what it writes to the changes; whether it changes anything."""
@@ -174,8 +220,8 @@ class Files:
         text = unwrap(key, content)
         if text is None:
             raise CorruptValue(
-                f'{display_key(key)}: {self._directory.absolute(path)} does not hold this key and its value. Nothing '
-                'was overwritten; remove the key or repair the file.'
+                f'{display_key(key)}: {self._directory.absolute(path)} does not hold this key and its value. Remove '
+                'the key, or repair the file.'
             )
         return text
 
@@ -228,6 +274,16 @@ class Files:
                         directories.append(f'{above}{name}/')
 
     @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """Raise ``StoreUnavailable`` for each ``OSError``, and if the directory was replaced before or meanwhile."""
+        with self._unavailable_for_os_errors():
+            self._pinned.check()
+            try:
+                yield
+            finally:
+                self._pinned.check()
+
+    @contextmanager
     def _unavailable_for_os_errors(self, outcome: str = '') -> Iterator[None]:
         """Raise ``StoreUnavailable`` for each ``OSError``, with a hint and then the outcome."""
         try:
@@ -235,7 +291,9 @@ class Files:
         except OSError as error:
             hint = _HINTS.get(error.errno or 0, 'Look at the disk and its permissions.')
             location = error.filename or self._directory.root
-            raise StoreUnavailable(f'{location} cannot be used: {error.strerror}. {hint}{outcome}') from None
+            raise StoreUnavailable(
+                f'{location} cannot be used: {error.strerror}. {hint}{outcome}', retry=error.errno in _WAITING_HELPS
+            ) from None
 
 
 def _indented(text: bytes) -> bytes:

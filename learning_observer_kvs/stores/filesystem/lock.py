@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 
 from learning_observer_kvs.errors import StoreUnavailable
 
-LOCK_SECONDS = 10.0
-"""How long the lock is waited for; a process holds it for milliseconds."""
+LOCK_SECONDS = 1.0
+"""How long one try waits for the lock, which is held for milliseconds; the call tries again until its deadline."""
 
 _COUNT_BYTES = 8
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,16 +30,16 @@ class DirectoryLock:
         seconds: how long to wait for the lock.
 
     Attributes:
-        seconds: as given.
+        path, seconds: as given.
     """
 
     def __init__(self, path: str, seconds: float = LOCK_SECONDS) -> None:
-        self._path = path
+        self.path = path
         self.seconds = seconds
 
     def exists(self) -> bool:
         """Return whether the lock file is there: whether any process has changed something in the directory."""
-        return os.path.lexists(self._path)
+        return os.path.lexists(self.path)
 
     @contextmanager
     def held(self, *, create: bool = False) -> Iterator[None]:
@@ -54,17 +54,21 @@ class DirectoryLock:
             OSError: the file cannot be opened, or made.
             LockHeld: the lock was held by another process or thread for too long.
         """
-        # A lock belongs to the open file, so each call opens its own: threads of one process exclude each other, too.
-        lock = os.open(self._path, _SAFELY | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY), 0o666)
-        _OPEN.add(lock)
-        try:
-            self._acquire(lock)
-            yield
-        finally:
-            _OPEN.discard(lock)
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was just forked may have the file open, too
-            os.close(lock)
+        deadline = time.monotonic() + self.seconds
+        while True:
+            # A lock belongs to the open file, so each call opens its own: threads exclude each other, too.
+            lock = os.open(self.path, _SAFELY | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY), 0o666)
+            _OPEN.add(lock)
+            try:
+                self._acquire(lock, deadline)
+                if self._is_in_place(lock):
+                    yield
+                    return
+            finally:
+                _OPEN.discard(lock)
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was just forked may have the file open, too
+                os.close(lock)
 
     def count(self) -> bytes:
         """Read how many changes there have been.
@@ -76,7 +80,7 @@ class DirectoryLock:
             OSError: the file cannot be read.
         """
         try:
-            lock = os.open(self._path, _SAFELY | os.O_RDONLY)
+            lock = os.open(self.path, _SAFELY | os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             return b''
         try:
@@ -90,16 +94,22 @@ class DirectoryLock:
         Raises:
             OSError: the file cannot be written.
         """
-        lock = os.open(self._path, _SAFELY | os.O_RDWR)
+        lock = os.open(self.path, _SAFELY | os.O_RDWR)
         try:
             count = int.from_bytes(os.pread(lock, _COUNT_BYTES, 0), 'big') + 1
             os.pwrite(lock, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
         finally:
             os.close(lock)
 
-    def _acquire(self, lock: int) -> None:
+    def _is_in_place(self, lock: int) -> bool:
+        """Whether the lock file is still the one that others find there."""
+        try:
+            return os.path.samestat(os.fstat(lock), os.lstat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def _acquire(self, lock: int, deadline: float) -> None:
         """Take the lock; never wait for ever for a process that was stopped while it held it."""
-        deadline = time.monotonic() + self.seconds
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,8 +117,9 @@ class DirectoryLock:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise LockHeld(
-                        f'{self._path} has been held by another process for {self.seconds:g} seconds. Look for one '
-                        'that is stopped.'
+                        f'{self.path} has been held by another process for {self.seconds:g} seconds. Look for one '
+                        'that is stopped.',
+                        retry=True,
                     ) from None
             time.sleep(random.random() / 1000)
 

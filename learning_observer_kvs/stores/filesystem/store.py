@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -10,9 +9,11 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
-from learning_observer_kvs.stores.threaded import StoreThreads, ThreadedStore
+from learning_observer_kvs.stores.threaded import ThreadedStore
+from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions, Description
 
 
@@ -20,14 +21,22 @@ class FilesystemThreads(StoreThreads):
     """The threads of a filesystem store: one writes, two read, one lists; a long listing delays no read.
 
     Args:
+        location: the path of the directory.
         files: what they work on.
+
+    Attributes:
+        files: as given.
+        readers, scanner: the threads that read and the one that lists.
     """
 
-    def __init__(self, files: Files) -> None:
-        super().__init__(files.write)
+    def __init__(self, location: str, files: Files) -> None:
+        super().__init__(location, files.write)
         self.files = files
-        self.readers = self.make_pool('kvs-files-reader', 2)
-        self.scanner = self.make_pool('kvs-files-scanner', 1)
+        self.readers = ReaderThreads(self, 'kvs-files-reader', 2)
+        self.scanner = ReaderThreads(self, 'kvs-files-scanner')
+
+    def _close_resources(self, *, exiting: bool) -> None:
+        self.files.close()
 
 
 class FilesystemKVS(ThreadedStore[FilesystemThreads]):
@@ -63,7 +72,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         self.directory = Directory(self.path)
 
     def _open_threads(self) -> FilesystemThreads:
-        return FilesystemThreads(Files(self.directory, self.subdirs))
+        return FilesystemThreads(self.path, Files(self.directory, self.subdirs))
 
     def location(self) -> str:
         """Return the path of the directory."""
@@ -79,7 +88,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
             StoreUnavailable: the directory cannot be used.
         """
         threads = self._threads.here()
-        await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.probe)
+        await threads.readers.run(threads.files.probe)
         return []
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -96,18 +105,16 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
             CorruptValue: a file does not hold the key it is named for.
         """
         threads = self._threads.here()
-        return await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.read, keys)
+        return await threads.readers.run(threads.files.read, keys)
 
     async def _clear(self) -> None:
-        await self._outcome({}, {}, clear=True)
+        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         threads = self._threads.here()
-        return await asyncio.get_running_loop().run_in_executor(
-            threads.scanner, threads.files.scan, prefix, cursor, limit
-        )
+        return await threads.scanner.run(threads.files.scan, prefix, cursor, limit)
 
     async def _describe(self, key: str) -> Description | None:
         threads = self._threads.here()
-        found = await asyncio.get_running_loop().run_in_executor(threads.readers, threads.files.describe, key)
+        found = await threads.readers.run(threads.files.describe, key)
         return None if found is None else Description(found[0], written=found[1])

@@ -21,17 +21,22 @@ from redis.asyncio import (
 )
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from learning_observer_kvs.stores.redis.failover import MasterWatch
 from learning_observer_kvs.stores.redis.options import (
     TLS_OPTIONS,
+    address,
     database,
     endpoint,
     given,
     sentinels,
     speaks_tls,
     url_part,
+    user,
     value,
 )
 
@@ -65,12 +70,77 @@ class Pool(BlockingConnectionPool):
 
 
 class SentinelPool(SentinelConnectionPool, Pool):
-    """Connections to the server that the Sentinels call the master; where all are busy, callers wait."""
+    """Connections to the server that the Sentinels call the master; where all are busy, callers wait.
+
+    Args:
+        service: what the Sentinels call it.
+        location: the service and its Sentinels, for messages.
+        manager: redis-py's clients of the Sentinels.
+        options: as for :class:`Pool`.
+    """
+
+    def __init__(self, service: str, location: str, manager: Sentinel, **options: Any) -> None:
+        super().__init__(service, manager, **options)  # type: ignore[no-untyped-call]
+        self.watch = MasterWatch(service, location, manager.sentinels, options['timeout'], self._abort)
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Return where the master is; while the Sentinels replace it this waits."""
+        return await self.watch.master()
+
+    def _abort(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            assert isinstance(connection, MasterConnection)
+            connection.abort()
 
     async def aclose(self) -> None:
         """Close the connections, and those to the Sentinels."""
+        await self.watch.close()
         await super().aclose()
         await self.sentinel_manager.aclose()
+
+
+class MasterConnection(SentinelManagedConnection):
+    """A connection to the master; where that has moved meanwhile, to the new one."""
+
+    async def connect_to(self, address: tuple[str, int]) -> None:
+        """Connect, log in and select the database.
+
+        Args:
+            address: where the master is; the one that it has moved to meanwhile is taken instead.
+        """
+        is_master = self.connection_pool.watch.is_master
+        while True:
+            try:
+                await super().connect_to(address)  # type: ignore[no-untyped-call]
+                if is_master(address):
+                    return
+            except (RedisConnectionError, RedisTimeoutError):
+                if is_master(address):
+                    raise
+            await self.disconnect(nowait=True)
+            address = await self.connection_pool.get_master_address()
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read a reply.
+
+        Args:
+            args: as for redis-py's connection.
+            options: likewise.
+
+        Raises:
+            ReadOnlyError: the server is a replica, which redis-py's class takes for a lost connection.
+        """
+        return await Connection.read_response(self, *args, **options)
+
+    def abort(self) -> None:
+        """Close the connection at once, also under a call that waits for a reply."""
+        if self._writer is not None:
+            self._parser.on_disconnect()  # type: ignore[no-untyped-call]
+            self._writer.transport.abort()
+
+
+class MasterTLSConnection(MasterConnection, SSLConnection):
+    """The same, with TLS."""
 
 
 def client_of(settings: Mapping[str, Any]) -> Redis:
@@ -87,13 +157,12 @@ def client_of(settings: Mapping[str, Any]) -> Redis:
             for name, option in options.items()
             if name.startswith(('socket_', 'ssl', 'retry', 'protocol', 'driver'))
         }
-        of_sentinels['socket_timeout'] = options['timeout']
         of_sentinels['username'] = given(settings, 'redis_sentinel_username')
         of_sentinels['password'] = given(settings, 'redis_sentinel_password')
         manager = Sentinel(hosts, sentinel_kwargs=of_sentinels | {'ssl': tls})  # type: ignore[no-untyped-call]
-        kind = SentinelManagedSSLConnection if tls else SentinelManagedConnection
+        kind = MasterTLSConnection if tls else MasterConnection
         service = str(given(settings, 'redis_service_name'))
-        return Redis.from_pool(SentinelPool(service, manager, connection_class=kind, **options))  # type: ignore[no-untyped-call]
+        return Redis.from_pool(SentinelPool(service, address(settings), manager, connection_class=kind, **options))
     location = endpoint(settings)
     if 'path' in location:
         return Redis.from_pool(Pool(connection_class=UnixDomainSocketConnection, **location, **options))
@@ -117,9 +186,9 @@ def cluster_of(settings: Mapping[str, Any]) -> RedisCluster:
 
 def _connection_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
-        'username': given(settings, 'redis_username') or url_part(settings, 'username'),
+        'username': user(settings),
         'password': given(settings, 'redis_password') or url_part(settings, 'password'),
-        'socket_timeout': None,  # each exchange has its deadline
+        'socket_timeout': None,  # each exchange has its deadline; redis-py's hides a cancellation on Python 3.11
         'socket_connect_timeout': float(value(settings, 'redis_connect_timeout')),
         'retry': Retry(NoBackoff(), 0),
         'protocol': 2,

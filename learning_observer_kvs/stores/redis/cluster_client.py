@@ -14,9 +14,12 @@ from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 
 from learning_observer_kvs.errors import KVSError
-from learning_observer_kvs.stores.redis.errors import ALL_BUSY, FAILURES, LOST, TOPOLOGY_ERRORS
+from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, lost, refusal
 
 Command = Sequence[str | bytes | int]
+
+_STALE_MAP = (ReplyLost, KVSError, exceptions.ClusterError)
+"""Errors after which the map of slots may be out of date."""
 
 _REDIRECTIONS = (exceptions.AskError, exceptions.TryAgainError)  # MOVED is an ASK to redis-py
 
@@ -43,21 +46,26 @@ class ClusterClient:
         self._timeout = timeout
         self._unavailable = unavailable
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """Send commands to the nodes of their keys, and follow redirections.
 
         After an error that says so the map of the cluster is read again.
 
         Args:
             commands: each with its keys in one slot.
+            timeout: seconds for the replies of a node; by default as the settings have it.
 
         Returns:
-            The replies in order. An error, also a lost reply, is in the place of its reply.
+            The replies in order. In the place of a reply: the refusal of a node; a ``ReplyLost``, where it was sent and
+            not answered as Redis answers; a ``StoreUnavailable`` or ``Overloaded``, where it was not sent.
 
         Raises:
             StoreUnavailable, Overloaded: nothing was sent.
+            UnicodeError, TypeError: a command cannot be put into bytes; nothing was sent.
         """
-        async with self._ready() as client:
+        packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+        timeout = self._timeout if timeout is None else timeout
+        async with self._ready(timeout) as client:
             replies: list[Any] = [None] * len(commands)
             by_node: dict[ClusterNode, list[int]] = {}
             for position, command in enumerate(commands):
@@ -65,44 +73,65 @@ class ClusterClient:
                     node = client.nodes_manager.get_node_from_slot(_slot(command))
                     by_node.setdefault(node, []).append(position)
                 except exceptions.RedisClusterException as error:
-                    replies[position] = error
+                    replies[position] = self._unavailable(error)
             await asyncio.gather(
-                *(self._exchange(node, commands, positions, replies) for node, positions in by_node.items())
+                *(self._exchange(node, packed, positions, replies, timeout) for node, positions in by_node.items())
             )
             for position, reply in enumerate(replies):
                 if isinstance(reply, _REDIRECTIONS):
-                    try:
-                        replies[position] = await client.execute_command(*commands[position])
-                    except FAILURES as error:
-                        replies[position] = error
-            if any(isinstance(reply, TOPOLOGY_ERRORS) for reply in replies):
-                with contextlib.suppress(*FAILURES):
-                    await client.nodes_manager.initialize()
+                    replies[position] = await self._redirect(client, commands[position], timeout)
+            if any(isinstance(reply, _STALE_MAP) for reply in replies):
+                await _read_map(client, timeout)
             return replies
 
     async def _exchange(
-        self, node: ClusterNode, commands: Sequence[Command], positions: Sequence[int], replies: list[Any]
+        self,
+        node: ClusterNode,
+        packed: Sequence[bytes],
+        positions: Sequence[int],
+        replies: list[Any],
+        timeout: float,
     ) -> None:
         """Send those of the commands that are for a node, in one packet; its failure concerns no other node."""
-        connection = node.acquire_connection()
-        answered = 0
+        connection: Any = None
+        answered, is_sent = 0, False
         try:
-            async with asyncio.timeout(self._timeout):
-                packed = [pack_command(tuple(commands[position])) for position in positions]  # type: ignore[arg-type]
-                await connection.send_packed_command(packed, check_health=False)
+            async with asyncio.timeout(timeout):
+                connection = node.acquire_connection()
+                if connection.is_connected and await connection.can_read():
+                    await connection.disconnect(nowait=True)  # the node has closed it meanwhile
+                if not connection.is_connected:
+                    await connection.connect()
+                is_sent = True
+                await connection.send_packed_command([packed[position] for position in positions], check_health=False)
                 for position in positions:
                     try:
                         replies[position] = await connection.read_response()
                     except exceptions.ResponseError as error:
                         replies[position] = error
                     answered += 1
-        except LOST as error:
-            await connection.disconnect(nowait=True)
-            replies[positions[answered]] = error
-            for position in positions[answered + 1 :]:
-                replies[position] = exceptions.ConnectionError(f'{node.name}: {error}')
+        except BaseException as error:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            if not isinstance(error, Exception):
+                raise
+            for position in positions[answered:]:
+                replies[position] = lost(f'{node.name}: {lost(error)}') if is_sent else self._unavailable(error)
+            if is_sent and (refused := refusal(error)) is not None:
+                replies[positions[answered]] = refused
         finally:
-            node.release(connection)
+            if connection is not None:
+                node.release(connection)
+
+    async def _redirect(self, client: RedisCluster, command: Command, timeout: float) -> Any:
+        """Have redis-py follow a redirection; the reply, or an error in its place."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await client.execute_command(*command)
+        except exceptions.ResponseError as error:
+            return error
+        except Exception as error:
+            return refusal(error) or lost(error)
 
     async def scan(self, cursor: str | None, *options: str | bytes | int) -> tuple[list[bytes], str | None]:
         """Read a page of Redis keys, of one node after the other.
@@ -117,22 +146,38 @@ class ClusterClient:
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
-        async with self._ready() as client:
+        async with self._ready(self._timeout) as client:
             nodes = sorted(client.get_primaries(), key=lambda node: node.name)
             name, _, node_cursor = (cursor or '').rpartition(' ')
             node = next((node for node in nodes if node.name == name), None)
             if node is None:
                 node, node_cursor = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
             try:
-                next_cursor, redis_keys = await node.execute_command('SCAN', node_cursor, *options)
-            except FAILURES as error:
-                with contextlib.suppress(*FAILURES):
-                    await client.nodes_manager.initialize()
+                async with asyncio.timeout(self._timeout):
+                    next_cursor, redis_keys = await node.execute_command('SCAN', node_cursor, *options)
+            except Exception as error:
+                await _read_map(client, self._timeout)
                 raise self._unavailable(error) from None
         if next_cursor == 0:
             later = [other.name for other in nodes if other.name > node.name]
             return redis_keys, f'{later[0]} 0' if later else None
         return redis_keys, f'{node.name} {next_cursor}'
+
+    async def one_for_each_node(self, redis_keys: Sequence[str]) -> list[str]:
+        """Return, of some Redis keys, the first one for each master.
+
+        Args:
+            redis_keys: the Redis keys.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        async with self._ready(self._timeout) as client:
+            found: dict[ClusterNode, str] = {}
+            for redis_key in redis_keys:
+                with contextlib.suppress(exceptions.RedisClusterException):  # no node has its slot
+                    found.setdefault(client.nodes_manager.get_node_from_slot(key_slot(redis_key.encode())), redis_key)
+            return list(found.values())
 
     async def info(self) -> dict[str, dict[str, str]]:
         """Return the fields of ``INFO`` of each master, by its address; of one that refuses, none.
@@ -141,30 +186,37 @@ class ClusterClient:
             StoreUnavailable, Overloaded: no answer.
         """
         by_address: dict[str, dict[str, str]] = {}
-        async with self._ready() as client:
+        async with self._ready(self._timeout) as client:
             for node in client.get_primaries():
                 by_address[node.name] = {}
-                with contextlib.suppress(*FAILURES):
+                with contextlib.suppress(Exception):
                     fields = await node.execute_command('INFO')
                     by_address[node.name] = {field: str(value) for field, value in fields.items()}
         return by_address
 
     @contextlib.asynccontextmanager
-    async def _ready(self) -> AsyncIterator[RedisCluster]:
+    async def _ready(self, timeout: float) -> AsyncIterator[RedisCluster]:
         """Give redis-py's client once it knows the nodes; to as many callers at once as there are permits."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout):
                 await self._permits.acquire()
         except TimeoutError:
             raise self._unavailable(exceptions.ConnectionError(ALL_BUSY)) from None
         try:
             try:
                 await self._client.initialize()
-            except FAILURES as error:
+            except Exception as error:
                 raise self._unavailable(error) from None
             yield self._client
         finally:
             self._permits.release()
+
+
+async def _read_map(client: RedisCluster, timeout: float) -> None:
+    """Read again which node has which slots; where that fails the old map is kept."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(timeout):
+            await client.nodes_manager.initialize()
 
 
 def _slot(command: Command) -> int:

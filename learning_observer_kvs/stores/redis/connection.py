@@ -22,7 +22,7 @@ from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stores.redis.client import client_of, cluster_of
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
-from learning_observer_kvs.stores.redis.errors import LOST, REFUSALS, ReplyLost, is_loss, unavailable
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, refusal, unavailable
 
 _CURSOR = re.compile(r'(.* )?[0-9]{1,20}', re.ASCII)
 """A cursor of a server; in a cluster behind the name of its node."""
@@ -115,11 +115,12 @@ class RedisConnection:
         """Return the nodes of the cluster, for the running event loop; only for a cluster."""
         return ClusterClient(self.client(), self._permits.here(), self.timeout, self.unavailable)
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """Send commands over any free connection, or to the nodes of their keys.
 
         Args:
             commands: in a cluster each names its keys.
+            timeout: seconds for all of it; by default as the settings have it, for a connection and for the replies.
 
         Returns:
             The replies in order; a refusal is in the place of its reply.
@@ -127,18 +128,19 @@ class RedisConnection:
         Raises:
             StoreUnavailable, Overloaded: nothing was sent.
             ReplyLost: not all replies came; each command may or may not have been carried out.
+            UnicodeError, TypeError: a command cannot be put into bytes; nothing was sent.
         """
         if self.clustered:
-            replies = await self.cluster_client().exchange(commands)
+            replies = await self.cluster_client().exchange(commands, timeout)
         else:
             connection = PinnedConnection(self)
             try:
-                replies = await connection.exchange(commands)
+                replies = await connection.exchange(commands, timeout)
             finally:
                 await connection.close()
         for reply in replies:
             if isinstance(reply, Exception) and is_loss(reply):
-                raise ReplyLost(str(reply) or type(reply).__name__)
+                raise lost(reply)
         return replies
 
     async def ask(self, *commands: Command) -> list[Any]:
@@ -158,8 +160,8 @@ class RedisConnection:
         except ReplyLost:
             try:
                 replies = await self.exchange(commands)
-            except ReplyLost as lost:
-                raise self.unavailable(lost) from None
+            except ReplyLost as error:
+                raise self.unavailable(error) from None
         for reply in replies:
             if isinstance(reply, Exception) and not str(reply).startswith('WRONGTYPE'):
                 raise self.unavailable(reply)
@@ -185,8 +187,11 @@ class RedisConnection:
         options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
         if self.clustered:
             return await self.cluster_client().scan(cursor, *options)
-        [(next_cursor, redis_keys)] = await self.ask(['SCAN', cursor or '0', *options])
-        return redis_keys, None if next_cursor == b'0' else next_cursor.decode()
+        [reply] = await self.ask(['SCAN', cursor or '0', *options])
+        match reply:
+            case [bytes() as next_cursor, list() as redis_keys]:
+                return redis_keys, None if next_cursor == b'0' else next_cursor.decode('utf-8', 'replace')
+        raise self.unavailable(lost(f'the reply to SCAN was {type(reply).__name__}'))
 
     async def info(self) -> dict[str, dict[str, str]]:
         """Return the fields of ``INFO`` by address, of the server or of each master; none where it is refused.
@@ -233,32 +238,36 @@ class PinnedConnection:
         self._owner = owner
         self._taken: tuple[Any, Any] | None = None
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """Send commands in one packet and read their replies.
 
         Args:
             commands: the commands.
+            timeout: seconds for all of it; by default as the settings have it, for a connection and for the replies.
 
         Returns:
-            The replies in order. An error, also a lost reply, is in the place of its reply.
+            The replies in order. An error, also a lost reply, is in the place of its reply. Lost is whatever was sent
+            and not answered as Redis answers.
 
         Raises:
             StoreUnavailable, Overloaded: nothing was sent.
+            UnicodeError, TypeError: a command cannot be put into bytes; nothing was sent.
         """
+        # One deadline for all, and hiredis to pack: both are several times faster than what redis-py does itself.
+        packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
         pool = self._owner.client().connection_pool
         if self._taken is not None and (self._taken[0] is not pool or await _has_unread_data(self._taken[1])):
             await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
             try:
-                self._taken = pool, await pool.get_connection()
-            except (exceptions.RedisError, *LOST) as error:
+                async with asyncio.timeout(timeout):
+                    self._taken = pool, await pool.get_connection()
+            except Exception as error:
                 raise self._owner.unavailable(error) from None
         connection = self._taken[1]
         replies: list[Any] = []
         try:
-            # One deadline for all, and hiredis to pack: both are several times faster than what redis-py does itself.
-            async with asyncio.timeout(self._owner.timeout):
-                packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+            async with asyncio.timeout(self._owner.timeout if timeout is None else timeout):
                 await connection.send_packed_command(packed, check_health=False)
                 for _ in commands:
                     try:
@@ -266,14 +275,18 @@ class PinnedConnection:
                     except exceptions.ResponseError as error:
                         replies.append(error)
         except BaseException as error:
-            await connection.disconnect(nowait=True)
-            await self.close()
-            if len(commands) == 1 and isinstance(error, tuple(REFUSALS)):
-                return [exceptions.ResponseError(f'{REFUSALS[type(error)]} {error}')]
-            if not isinstance(error, LOST):
+            await self.drop()
+            if not isinstance(error, Exception):
                 raise
-            replies += [ReplyLost(str(error) or type(error).__name__)] * (len(commands) - len(replies))
+            replies.append(refusal(error) or lost(error))
+            replies += [lost(error)] * (len(commands) - len(replies))
         return replies
+
+    async def drop(self) -> None:
+        """Break the connection: what comes on it is not to be read."""
+        if self._taken is not None:
+            await self._taken[1].disconnect(nowait=True)
+            await self.close()
 
     async def close(self) -> None:
         """Give the connection back; the pool checks whether it can still be used."""

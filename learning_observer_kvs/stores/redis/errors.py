@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 
 from redis import exceptions
-from redis.asyncio.sentinel import MasterNotFoundError
 
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
+from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, allow
 
 
 class ReplyLost(Exception):
-    """The connection broke after commands were sent: they may or may not have been carried out. Its text says why."""
+    """Commands were sent and no reply came, or none that Redis gives: they may or may not have been carried out.
+
+    Its text says why.
+    """
 
 
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOFError)
 """Errors of a broken connection."""
 
-FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, *LOST)
-"""Every error with which redis-py may answer a command."""
-
-TOPOLOGY_ERRORS = (*LOST, exceptions.ClusterError, exceptions.RedisClusterException)
-"""Errors after which the map of a cluster's slots may be out of date."""
-
-REFUSALS: dict[type, str] = {exceptions.BusyLoadingError: 'LOADING', exceptions.AuthenticationError: 'NOAUTH'}
+_REFUSALS: dict[type, str] = {exceptions.BusyLoadingError: 'LOADING', exceptions.AuthenticationError: 'NOAUTH'}
 """Replies that redis-py treats as a broken connection, and how they begin on the wire."""
+
+_NO_CLIENT_MORE = 'max number of clients reached'
+"""Likewise; the server answers so before it reads what was sent."""
 
 ALL_BUSY = 'No connection available'
 """What redis-py says when a pool has none to give."""
@@ -32,13 +32,44 @@ ALL_BUSY = 'No connection available'
 _TRANSIENT = (
     exceptions.BusyLoadingError,
     exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
     exceptions.ClusterError,
     exceptions.RedisClusterException,
     exceptions.TryAgainError,
-    exceptions.AskError,
 )
 
-_TRANSIENT_REPLIES = ('LOADING', 'READONLY', 'MASTERDOWN', 'BUSY')
+_TRANSIENT_REPLIES = (
+    'LOADING',
+    'READONLY',
+    'MASTERDOWN',
+    'CLUSTERDOWN',
+    'TRYAGAIN',
+    'NOREPLICAS',
+    'BUSY',
+    'UNBLOCKED',
+    'OOM',
+    'MISCONF',
+    _NO_CLIENT_MORE,
+)
+"""How a server refuses that loads, fails over, is busy, or has no space: memory is freed, a save succeeds again."""
+
+_PERMANENT_ERRORS = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.NoPermissionError,
+    exceptions.AskError,  # one that is left: the server is a cluster, and is not used as one
+)
+
+_PERMANENT = (
+    'CERTIFICATE_VERIFY_FAILED',
+    'WRONG_VERSION_NUMBER',
+    'cluster support disabled',
+    'Cluster mode is not enabled',
+    'DB index',
+    'NOAUTH',
+    'NOPERM',
+)
+"""What is in the text of an error that waiting does not help against, though it may look like a broken connection."""
 
 _PASSWORD = 'Set redis_connection.redis_password (and redis_username) as the server expects them.'
 
@@ -48,9 +79,22 @@ _REPLICA = 'This is a replica; name the master in redis_connection.redis_host, o
 
 _MEMORY = 'It is at its memory limit; raise maxmemory, or remove data.'
 
+_REFUSED = (
+    f'The store needs its keys and {allow(COMMANDS)}; in a cluster also {allow(CLUSTER_COMMANDS)}, in a database other '
+    'than 0 also +select. lo-kvs check --live names what is refused.'
+)
+
 _NODES_MISSING = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
 
-_NOT_A_CLUSTER = 'It is not a cluster; take redis_connection.redis_cluster out.'
+_NOT_REDIS = 'It is not a Redis that answers there; see redis_connection.redis_host and redis_port.'
+
+_WEB_SERVER = 'That is how a web server (HTTP) answers; see redis_connection.redis_port.'
+
+_TLS = 'That is how a server that speaks TLS answers; see redis_connection.redis_ssl.'
+
+_NOT_A_CLUSTER = (
+    'It is not a cluster; take redis_connection.redis_cluster out. If it is one, allow this user +cluster|slots.'
+)
 
 _HINTS = {
     'NOAUTH': _PASSWORD,
@@ -58,7 +102,11 @@ _HINTS = {
     'invalid username-password': _PASSWORD,
     'Authentication required': _PASSWORD,
     'invalid password': _PASSWORD,
-    'NOPERM': 'Allow this user the commands and keys of the store: +@all ~* for all of them.',
+    'no permissions': _REFUSED,
+    "can't run this command": _REFUSED,
+    'refuses the command': _REFUSED,
+    'nknown command': _REFUSED,
+    'nknown Redis command': _REFUSED,
     'loading the dataset': _LOADING,
     'CLUSTERDOWN': _NODES_MISSING,
     'Hash slot not served': _NODES_MISSING,
@@ -78,6 +126,10 @@ _HINTS = {
         'host the certificate is for.'
     ),
     'WRONG_VERSION_NUMBER': 'The server does not speak TLS there; see redis_connection.redis_ssl and redis_port.',
+    'got "H" as reply type byte': _WEB_SERVER,
+    'got "<" as reply type byte': _WEB_SERVER,
+    r'got "\x15" as reply type byte': _TLS,
+    'as reply type byte': _NOT_REDIS,
 }
 """What is in an error's text, and what to do."""
 
@@ -88,18 +140,48 @@ def is_loss(reply: object) -> bool:
     Args:
         reply: a reply, or the error in its place.
     """
-    return isinstance(reply, (ReplyLost, *LOST)) and not isinstance(reply, tuple(REFUSALS))
+    return isinstance(reply, (ReplyLost, *LOST)) and refusal(reply) is None
 
 
-def is_transient(reply: Exception) -> bool:
-    """Return whether a refusal passes and tells nothing about an earlier copy of the command.
-
-    So it is while a server is loading or fails over, and while a slot moves.
+def refusal(error: object) -> exceptions.ResponseError | None:
+    """Return the reply that an error of redis-py's stands for, where it is not a broken connection.
 
     Args:
-        reply: the error in place of a reply.
+        error: the error with which a reply was read.
+
+    Returns:
+        The refusal, as the server wrote it; ``None`` if the error is not one.
     """
-    return isinstance(reply, _TRANSIENT) or any(sign in str(reply) for sign in _TRANSIENT_REPLIES)
+    if isinstance(error, exceptions.ConnectionError):
+        for kind, code in _REFUSALS.items():
+            if isinstance(error, kind):
+                return exceptions.ResponseError(f'{code} {error}')
+        if _NO_CLIENT_MORE in str(error):
+            return exceptions.ResponseError(str(error))
+    return None
+
+
+def may_recover(error: BaseException) -> bool:
+    """Return whether waiting may help: the server is away, starts, fails over, or has no space.
+
+    Args:
+        error: the error in place of a reply, or one that kept commands from being sent.
+    """
+    if isinstance(error, KVSError):
+        return isinstance(error, StoreUnavailable) and error.retry
+    text = str(error)
+    if isinstance(error, _PERMANENT_ERRORS) or any(sign in text for sign in _PERMANENT):
+        return False
+    return isinstance(error, (ReplyLost, *LOST, *_TRANSIENT)) or any(sign in text for sign in _TRANSIENT_REPLIES)
+
+
+def lost(error: BaseException | str) -> ReplyLost:
+    """Return the loss of a reply.
+
+    Args:
+        error: why it is lost.
+    """
+    return ReplyLost(_one_line(error))
 
 
 def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
@@ -115,13 +197,23 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     """
     if isinstance(error, KVSError):
         return error
-    text = re.sub(r'\s+', ' ', str(error)).rstrip('.') or type(error).__name__
+    text = _one_line(error)
     if text == ALL_BUSY:
         return Overloaded(
             f'Redis at {address}: all its connections were busy for {timeout:g} s. '
             'Send fewer requests at once, or raise redis_connection.redis_max_connections.'
         )
-    return StoreUnavailable(f'Redis at {address} cannot be used: {text}. {_hint(error, text)}')
+    message = f'Redis at {address} cannot be used: {text}. {_hint(error, text)}'
+    return StoreUnavailable(message, retry=may_recover(error))
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Return whether a command was refused because a key does not hold a string.
+
+    Args:
+        error: the error in place of a reply.
+    """
+    return str(error).startswith('WRONGTYPE')
 
 
 def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
@@ -138,15 +230,18 @@ def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
     )
 
 
+def _one_line(error: BaseException | str) -> str:
+    """Return the text of an error in one line, of an error without one its type."""
+    text = re.sub(r'\s+', ' ', str(error)).partition(', with args beginning')[0].strip().rstrip('.')
+    return text or ('no answer came in time' if isinstance(error, TimeoutError) else type(error).__name__)
+
+
 def _hint(error: BaseException, text: str) -> str:
     for sign, hint in _HINTS.items():
         if sign in text:
             return hint
     if isinstance(error, (exceptions.ClusterCrossSlotError, exceptions.AskError)):
         return 'It is a cluster; set redis_connection.redis_cluster: true.'
-    if isinstance(error, MasterNotFoundError):
-        return 'See redis_connection.redis_sentinels and redis_service_name, and whether the Sentinels have a master.'
-    lost = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, ReplyLost)
-    if isinstance(error, lost) or 'cannot be connected' in text:
+    if isinstance(error, (ReplyLost, *LOST)) or 'cannot be connected' in text:
         return 'Is it running there? See redis_connection.redis_host and redis_port.'
     return 'Look at its log.'

@@ -1,8 +1,12 @@
 """The names of a store's keys in Redis.
 
 On a single server the Redis key is the key, behind the prefix of its store. In a cluster it begins with a digest in
-braces, its hash tag, which decides on its slot. The digest is of the key without its ``Internal`` or ``External``: so
-the two states of a reducer share a slot and are written together, and braces in students' text mean nothing.
+braces, its hash tag, which decides on its slot. The digest is of the key without its ``Internal``, ``External`` or
+``Replayed``: so what belongs to one state of a reducer shares a slot and is written together, and braces in students'
+text mean nothing.
+
+What a store keeps for itself has hidden Redis keys: behind its prefix too, so that an access control list may be
+limited to that.
 """
 
 from __future__ import annotations
@@ -14,14 +18,17 @@ import re
 from redis.crc import key_slot
 
 META_PREFIX = '\x00lo-kvs:'
-"""The prefix of the Redis keys that this package keeps for itself, such as idempotency records."""
+"""Behind the prefix of a store: the beginning of its hidden Redis keys, such as idempotency records."""
 
-_ESCAPE_PREFIX = META_PREFIX + 'key:'
-"""Put before a store's key that begins like those."""
+_ESCAPED = META_PREFIX + 'key:'
+"""Stands for ``META_PREFIX`` where a store's own key contains it."""
 
 _GLOB = re.compile(r'[*?\[\]\\^-]')
 
 _TAG_DIGITS = 16
+
+_SHARING = ('Internal', 'External', 'Replayed')
+"""The first words of keys that share a slot: a reducer's states, and the list of events that were replayed to them."""
 
 
 def decode(redis_key: bytes) -> str | None:
@@ -67,8 +74,7 @@ class Names:
         Args:
             key: a key of the store.
         """
-        redis_key = self.prefix + key
-        return _ESCAPE_PREFIX + redis_key if redis_key.startswith(META_PREFIX) else redis_key
+        return self.prefix + (key.replace(META_PREFIX, _ESCAPED) if META_PREFIX in key else key)
 
     def key(self, redis_key: bytes) -> str | None:
         """Return the key of a Redis key.
@@ -77,14 +83,16 @@ class Names:
             redis_key: as the server gives it.
 
         Returns:
-            The key; ``None`` if it is not one of this store.
+            The key; ``None`` if it is not one of this store, or is hidden, also by a store whose prefix begins with
+            this one's.
         """
         text = decode(redis_key)
-        if text is not None and text.startswith(META_PREFIX):
-            text = text.removeprefix(_ESCAPE_PREFIX) if text.startswith(_ESCAPE_PREFIX) else None
         if text is None or not text.startswith(self.prefix) or len(text) == len(self.prefix):
             return None
-        return text[len(self.prefix) :]
+        key = text[len(self.prefix) :]
+        if META_PREFIX in key:
+            return None if META_PREFIX in key.replace(_ESCAPED, '') else key.replace(_ESCAPED, META_PREFIX)
+        return key
 
     def scan_pattern(self, prefix: str) -> str:
         """Return a pattern of ``SCAN`` that matches the Redis keys of some keys, and perhaps some others.
@@ -94,14 +102,23 @@ class Names:
         """
         return escape_glob(self.redis_key(prefix)) + '*'
 
-    def record_key(self, writer: str, redis_key: str) -> str:
-        """Return the Redis key of a writer's idempotency record.
+    def hidden_key(self, name: str, redis_key: str) -> str:
+        """Return a Redis key that no scan of a store gives, and that ``clear`` spares.
 
         Args:
-            writer: the name of the writer.
-            redis_key: a key that it writes; the record is in the same slot.
+            name: any text.
+            redis_key: the Redis key of one of the store's keys; the hidden one is in the same slot.
         """
-        return f'{META_PREFIX}writer:{writer}'
+        return self.prefix + META_PREFIX + name
+
+    def record_key(self, name: str, redis_key: str) -> str:
+        """Return the Redis key of an idempotency record.
+
+        Args:
+            name: the name of the record.
+            redis_key: a Redis key that its writer writes; the record is in the same slot.
+        """
+        return self.hidden_key(f'writer:{name}', redis_key)
 
 
 class ClusterNames(Names):
@@ -145,14 +162,14 @@ class ClusterNames(Names):
         """
         return '{' + '?' * _TAG_DIGITS + '}:' + escape_glob(self.prefix + prefix) + '*'
 
-    def record_key(self, writer: str, redis_key: str) -> str:
-        """Return the Redis key of a writer's idempotency record in one slot.
+    def hidden_key(self, name: str, redis_key: str) -> str:
+        """Return a Redis key that no scan of a store gives, because its hash tag is not the digest of its key.
 
         Args:
-            writer: the name of the writer.
-            redis_key: a key that it writes; the record is in the same slot.
+            name: any text.
+            redis_key: the Redis key of one of the store's keys; the hidden one is in the same slot.
         """
-        return f'{super().record_key(writer, redis_key)}:{{{_tag_in(redis_key)}}}'
+        return redis_key[: _TAG_DIGITS + 3] + super().hidden_key(name, redis_key)
 
 
 def slot_of(redis_key: str) -> int:
@@ -166,7 +183,7 @@ def slot_of(redis_key: str) -> int:
 
 def _hash_tag(key: str) -> str:
     kind, comma, rest = key.partition(',')
-    shared = rest if comma and kind in ('Internal', 'External') else key
+    shared = rest if comma and kind in _SHARING else key
     return hashlib.blake2b(shared.encode(), digest_size=_TAG_DIGITS // 2).hexdigest()
 
 

@@ -172,6 +172,15 @@ def url_part(settings: Mapping[str, Any], part: str) -> str | None:
     return unquote(found) if found else None
 
 
+def user(settings: Mapping[str, Any]) -> str | None:
+    """Return the user to log in as, by option or by URL; ``None`` for the server's default.
+
+    Args:
+        settings: all that hold for a connection.
+    """
+    return given(settings, 'redis_username') or url_part(settings, 'username')
+
+
 def database(settings: Mapping[str, Any]) -> int:
     """Return the number of the database, by option or by URL.
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
+from hiredis import pack_command
+
+from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
+from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import RedisConnection
-from learning_observer_kvs.stores.redis.errors import ReplyLost
+from learning_observer_kvs.stores.redis.errors import ReplyLost, lost
 from learning_observer_kvs.stores.redis.names import slot_of
 from learning_observer_kvs.stores.redis.scripts import READ, run
 
@@ -21,7 +26,13 @@ READ_CALLS = 20
 READERS = 4
 """How many packets of calls are under way at once."""
 
-_Read = tuple[Sequence[str], asyncio.Future[list[Any]]]
+MAX_QUEUED_KEYS = 100_000
+"""How many keys may wait to be read; a single call may have more."""
+
+MAX_QUEUED_BYTES = 64 << 20
+"""How many bytes these keys may have; likewise."""
+
+_Read = tuple[Sequence[str], int, asyncio.Future[list[Any]]]
 
 
 class RedisReader:
@@ -29,13 +40,16 @@ class RedisReader:
 
     Args:
         connection: the connection to the server or cluster.
+        timeout: seconds for the replies of a packet; by default as the settings of the connection have it.
     """
 
-    def __init__(self, connection: RedisConnection) -> None:
+    def __init__(self, connection: RedisConnection, timeout: float | None = None) -> None:
         self._connection = connection
         self._clustered = connection.clustered
+        self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Read] = deque()
+        self._keys = self._bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
@@ -50,10 +64,19 @@ class RedisReader:
             hold a string.
 
         Raises:
+            Overloaded: too many keys wait to be read.
             StoreUnavailable, Overloaded: by the future: no answer, or the server refuses.
         """
+        size = sum(map(len, redis_keys))
+        if self._waiting and (self._keys + len(redis_keys) > MAX_QUEUED_KEYS or self._bytes + size > MAX_QUEUED_BYTES):
+            raise Overloaded(
+                f'{self._keys:,} keys, of {self._bytes / (1 << 20):,.1f} MB, wait to be read from Redis at '
+                f'{self._connection.address()} already; this read was rejected. Retry later.'
+            )
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._waiting.append((redis_keys, future))
+        self._waiting.append((redis_keys, size, future))
+        self._keys += len(redis_keys)
+        self._bytes += size
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._send)
@@ -68,60 +91,94 @@ class RedisReader:
         """Send what has gathered in this tick, unless enough is under way."""
         self._scheduled = False
         while self._waiting and len(self._tasks) < READERS:
-            packet = [self._waiting.popleft()]
+            packet = [self._next()]
             capacity = READ_KEYS * READ_CALLS - len(packet[0][0])
             while self._waiting and len(self._waiting[0][0]) <= capacity:
-                packet.append(self._waiting.popleft())
+                packet.append(self._next())
                 capacity -= len(packet[-1][0])
             task = self._loop.create_task(self._fetch(packet))
             self._tasks.add(task)
             task.add_done_callback(self._fetched)
+
+    def _next(self) -> _Read:
+        read = self._waiting.popleft()
+        self._keys -= len(read[0])
+        self._bytes -= read[1]
+        return read
 
     def _fetched(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._send()
 
     async def _fetch(self, packet: list[_Read]) -> None:
-        redis_keys = [redis_key for keys, _ in packet for redis_key in keys]
+        redis_keys = [redis_key for keys, _, _ in packet for redis_key in keys]
         found: list[Any] = []
-        error: Exception | None = None
         try:
             for start in range(0, len(redis_keys), READ_KEYS * READ_CALLS):
                 found += await self._texts(redis_keys[start : start + READ_KEYS * READ_CALLS])
-        except ReplyLost as lost:
-            error = self._connection.unavailable(lost)
-        except Exception as raised:
-            error = raised
-        finally:
+        except ReplyLost as error:
+            self._not_read(packet, self._connection.unavailable(error))
+        except Exception as error:
+            self._not_read(packet, error)
+        except BaseException:  # the loop ends
+            for _, _, future in packet:
+                future.cancel()
+            raise
+        else:
             position = 0
-            for keys, future in packet:
+            for keys, _, future in packet:
                 if not future.done():
-                    if error is not None:
-                        future.set_exception(error)
-                    elif position + len(keys) > len(found):
-                        future.cancel()  # the loop ends
-                    else:
-                        future.set_result(found[position : position + len(keys)])
+                    future.set_result(found[position : position + len(keys)])
                 position += len(keys)
+
+    def _not_read(self, packet: list[_Read], error: Exception) -> None:
+        if isinstance(error, StoreUnavailable) and error.retry:
+            # Each read that waits decides for itself how long it goes on waiting.
+            packet = packet + [self._next() for _ in range(len(self._waiting))]
+        for read in packet:
+            keys, size, future = read
+            if future.done():
+                continue
+            if not isinstance(error, KVSError) and len(packet) > 1 and _can_be_sent(keys):
+                self._waiting.append(read)  # what another read carries does not fail this one
+                self._keys += len(keys)
+                self._bytes += size
+            else:
+                future.set_exception(error)
 
     async def _texts(self, redis_keys: list[str]) -> list[Any]:
         # A script may touch one slot of a cluster only; a single server is slot 0.
         by_slot: Mapping[int, list[str]] = _by_slot(redis_keys) if self._clustered else {0: redis_keys}
         chunks = [keys[i : i + READ_KEYS] for keys in by_slot.values() for i in range(0, len(keys), READ_KEYS)]
-        calls = [[len(chunk), *chunk] for chunk in chunks]
-        try:
-            replies = await run(self._connection.exchange, READ, calls)
-        except ReplyLost:
-            replies = await run(self._connection.exchange, READ, calls)  # reading twice does no harm
-        for reply in replies:
+        replies = await run(self._exchange, READ, [[len(chunk), *chunk] for chunk in chunks])
+        for chunk, reply in zip(chunks, replies, strict=True):
             if isinstance(reply, Exception):
                 raise self._connection.unavailable(reply)
+            if not isinstance(reply, list) or len(reply) != len(chunk) or not _are_texts(reply):
+                raise lost('what came in reply to a read is not what Redis answers')
         if not self._clustered:
             return [text for reply in replies for text in reply]
         found: dict[str, Any] = {}
         for chunk, reply in zip(chunks, replies, strict=True):
             found.update(zip(chunk, reply, strict=True))
         return [found[redis_key] for redis_key in redis_keys]
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._connection.exchange(commands, self._timeout)
+
+
+def _are_texts(reply: list[Any]) -> bool:
+    """Return whether each item of a reply is a text, nothing, or that the key holds something else."""
+    kinds = set(map(type, reply)) - {bytes, NoneType}
+    return all(issubclass(kind, Exception) for kind in kinds)
+
+
+def _can_be_sent(redis_keys: Sequence[str]) -> bool:
+    try:
+        pack_command(tuple(redis_keys))  # type: ignore[arg-type]
+    except (TypeError, UnicodeError):
+        return False
+    return True
 
 
 def _by_slot(redis_keys: list[str]) -> dict[int, list[str]]:

@@ -17,8 +17,15 @@ from learning_observer_kvs.stores.redis.cluster_client import Command
 
 Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
-RECORD_MS = 3_600_000
-"""Milliseconds for which the idempotency record of a writer is kept: far longer than its last batch is sent again."""
+RECORD_MS = 86_400_000
+"""Milliseconds for which an idempotency record is kept after its writer's last batch.
+
+Its writer may be killed and never remove it, so it expires. A day is longer than any outage in which a batch is sent
+again, and longer than most caches live: ``volatile-ttl`` evicts those first.
+"""
+
+NEW_RECORD = '[0,""]'
+"""The idempotency record of a writer that has not written yet. Records are JSON: the sequence and the outcomes."""
 
 # What a key must hold for a commit: anything, nothing, a text that is sent, a text whose SHA-1 is sent.
 ANYTHING, ABSENT, EQUAL_TEXT, EQUAL_SHA1 = b'*', b'0', b'=', b'#'
@@ -27,8 +34,12 @@ ANYTHING, ABSENT, EQUAL_TEXT, EQUAL_SHA1 = b'*', b'0', b'=', b'#'
 KEEP, SET, DELETE, REFRESH_TTL = b'*', b'S', b'-', b'E'
 
 # What became of a commit: applied; not applied, because a condition failed or there was nothing to delete; not applied,
-# because a key that was to be compared does not hold a string.
-APPLIED, NOT_APPLIED, WRONG_TYPE = b'10T'
+# because a key that was to be compared does not hold a string; not applied, because the server refuses a command.
+APPLIED, NOT_APPLIED, WRONG_TYPE, REFUSED = b'10TR'
+
+# The reply to a batch of which nothing was applied, because the record is not that of a batch just before: it is gone,
+# or older, since the server lost what it had not saved or replicated; or this is a late copy of an old batch.
+NO_RECORD = b'?'
 
 
 @dataclass(frozen=True)
@@ -56,29 +67,46 @@ return found
 """)
 
 COMMIT = Script(f"""
--- Apply a batch of commits of one writer, once however often it arrives.
+-- Apply a batch of commits of one writer, once however often it arrives, or nothing of it.
 -- KEYS: the writer's idempotency record, then the keys of each commit, each once.
--- ARGV: the sequence of the batch, the TTL in milliseconds (0: none); then for each commit its codes (two letters a
--- key: what it must hold, what is done with it), the texts and digests to compare with, the texts to set.
+-- ARGV: the sequence of the batch, that of the last one that was answered, the TTL in milliseconds (0: none), which of
+-- DELETE and REFRESH_TTL occur in the batch; then for each commit its codes (two letters a key: what it must hold,
+-- what is done with it), the texts and digests to compare with, the texts to set.
 -- The reply has one letter a commit.
 local ANYTHING, ABSENT, EQUAL_TEXT = {ANYTHING[0]}, {ABSENT[0]}, {EQUAL_TEXT[0]}
 local SET, DELETE, REFRESH_TTL = {SET[0]}, {DELETE[0]}, {REFRESH_TTL[0]}
-local APPLIED, NOT_APPLIED, WRONG_TYPE = '{APPLIED:c}', '{NOT_APPLIED:c}', '{WRONG_TYPE:c}'
-local sequence, ttl_ms = ARGV[1], ARGV[2]
+local APPLIED, NOT_APPLIED = '{APPLIED:c}', '{NOT_APPLIED:c}'
+local WRONG_TYPE, REFUSED = '{WRONG_TYPE:c}', '{REFUSED:c}'
+local sequence, answered, ttl_ms, actions = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call, byte = redis.call, string.byte
 
 local record = call('GET', KEYS[1])
-if record then
-    local last, reply = string.match(record, '^(%d+) (.*)$')
-    if last == sequence then return reply end
-    if tonumber(last) > tonumber(sequence) then return redis.error_reply('LATE a newer batch was applied') end
+if not record then return '{NO_RECORD.decode()}' end
+local last, reply = string.match(record, '^%[(%d+),"(.*)"]$')
+if last == sequence then return reply end
+if last ~= answered and (not last or last - answered < 0 or last - sequence > 0) then return '{NO_RECORD.decode()}' end
+
+-- A server may refuse some commands to this user. One that is refused after another one has written would leave a
+-- commit half applied; so each is tried on the record before. SET comes last, as the one that a full memory refuses.
+local refused = ''
+if actions ~= '' then
+    if string.find(actions, '{REFRESH_TTL.decode()}', 1, true) then
+        local tried = redis.pcall('PEXPIRE', KEYS[1], {RECORD_MS})
+        if type(tried) == 'table' then refused = refused .. '{REFRESH_TTL.decode()}' end
+    end
+    if string.find(actions, '{DELETE.decode()}', 1, true) then
+        local tried = redis.pcall('UNLINK', KEYS[1])
+        if type(tried) == 'table' then refused = refused .. '{DELETE.decode()}' end
+    end
+    call('SET', KEYS[1], record, 'PX', {RECORD_MS})
 end
 
-local outcomes, k, a, count = {{}}, 2, 3, #ARGV
+local outcomes, k, a, count = {{}}, 2, 5, #ARGV
 while a <= count do
     local codes = ARGV[a]
     local letters = #codes
     local outcome, changed = APPLIED, false
+    if refused ~= '' and string.find(codes, '[' .. refused .. ']') then outcome = REFUSED end
     a = a + 1
     for i = 1, letters, 2 do
         local condition = byte(codes, i)
@@ -120,8 +148,8 @@ while a <= count do
     outcomes[#outcomes + 1] = outcome
 end
 
-local reply = table.concat(outcomes)
-call('SET', KEYS[1], sequence .. ' ' .. reply, 'PX', {RECORD_MS})
+reply = table.concat(outcomes)
+call('SET', KEYS[1], '[' .. sequence .. ',"' .. reply .. '"]', 'PX', {RECORD_MS})
 return reply
 """)
 

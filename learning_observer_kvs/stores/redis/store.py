@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after, longest_try
+from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import wrong_type
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
+from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
-from learning_observer_kvs.stores.redis.options import OPTIONS
+from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
 from learning_observer_kvs.stores.redis.reader import RedisReader
-from learning_observer_kvs.stores.redis.writer import RETRY_TIMEOUT, RedisWriter
+from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
-from learning_observer_kvs.stores.write_queue import OnBatchDone, QueuedStore, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
 
 SCAN_COUNT = 1000
 """About how many keys a page has when a whole store is cleared."""
@@ -51,7 +55,7 @@ class RedisKVS(QueuedStore):
         self.prefix = prefix
         self._connection = connection
         self._writers = PerLoop(self._make_writer)
-        self._readers = PerLoop(lambda: RedisReader(self.connection))
+        self._readers = PerLoop(lambda: RedisReader(self.connection, self._first_timeout()))
         self._names: Names | None = None
 
     def _make_writer(self) -> RedisWriter:
@@ -60,9 +64,14 @@ class RedisKVS(QueuedStore):
             self.names,
             lambda key: wrong_type(self._at(key), writing=True),
             expiry_ms=0 if self.expiry is None else max(1, round(self.expiry * 1000)),
-            # Of a write-behind no caller waits for the outcome, to whom an unclear one could be reported.
-            retry_timeout=RETRY_TIMEOUT if self.flush_interval is None else None,
+            timeout=self._first_timeout(),
         )
+
+    def _first_timeout(self) -> float | None:
+        """Seconds for the first try of a call, where that is not to last as long as the connection's settings allow."""
+        if self.retry_timeout and self.retry_timeout < self.connection.timeout:
+            return longest_try(self.connection.timeout, self.retry_timeout)
+        return None
 
     @property
     def names(self) -> Names:
@@ -86,7 +95,21 @@ class RedisKVS(QueuedStore):
         Raises:
             StoreUnavailable, Overloaded: it does not answer, or refuses a write.
         """
-        return await health.health_check(self.connection, self.prefix, permanent=self.expiry is None)
+        return await health.health_check(
+            self.connection, self.names, self._other_prefixes(), permanent=self.expiry is None
+        )
+
+    async def is_loading(self) -> bool:
+        """Find out whether the server, or a node of the cluster, is still loading its data.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        try:
+            servers = await self.connection.info()
+        except ReplyLost as error:
+            raise self.connection.unavailable(error) from None
+        return any(fields.get('loading') == '1' for fields in servers.values())
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of keys, in order; ``None`` where a key is missing.
@@ -102,7 +125,7 @@ class RedisKVS(QueuedStore):
         redis_keys = [self.names.redis_key(key) for key in keys]
         for key, text in zip(keys, await self._readers.here().read(redis_keys), strict=True):
             if isinstance(text, Exception):
-                raise wrong_type(self._at(key))
+                raise wrong_type(self._at(key)) if is_wrong_type(text) else self.connection.unavailable(text)
             found.append(text)
         return found
 
@@ -125,17 +148,37 @@ class RedisKVS(QueuedStore):
         size, expires_ms = await self.connection.ask(['STRLEN', redis_key], ['PTTL', redis_key])
         if isinstance(size, Exception):
             raise wrong_type(self._at(key))
+        if not isinstance(size, int) or not isinstance(expires_ms, int):
+            raise self.connection.unavailable(lost('what came in reply is not what Redis answers'))
         if expires_ms == -2:
             return None
         return Description(size, None if expires_ms < 0 else expires_ms / 1000)
 
+    def _other_prefixes(self) -> set[str]:
+        """The prefixes of the other stores that the router has in this database."""
+        here = location_of(self.connection.settings)
+        others = [other for other in self.siblings() if isinstance(other, RedisKVS) and other is not self]
+        return {other.prefix for other in others if location_of(other.connection.settings) == here}
+
+    async def _check_clear(self) -> None:
+        if self.connection.clustered:  # there a key tells by its digest which prefix it was written with
+            return
+        others = self._other_prefixes()
+        found = await self._retried(lambda: find_foreign_key(self.connection, self.names, others))
+        if found is not None:
+            raise ForeignKeys(
+                f'Store {self.name!r} ({self.location()}) was not cleared, because its database holds {found}. '
+                'Give the store a prefix of its own, or call clear(force=True), which removes every key that it lists.'
+            )
+
     async def _clear(self) -> None:
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan('', cursor, SCAN_COUNT)
+            keys, cursor = await self._scan_until('', cursor, SCAN_COUNT)
             size = self.names.max_keys_per_write
             chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
-            await asyncio.gather(*(self._outcome(dict.fromkeys(chunk), {}) for chunk in chunks))
+            deadline = deadline_after(self.retry_timeout)
+            await asyncio.gather(*(self._outcome(dict.fromkeys(chunk), {}, deadline) for chunk in chunks))
             if cursor is None:
                 return
 

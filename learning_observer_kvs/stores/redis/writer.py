@@ -3,7 +3,7 @@
 Each batch is a single call of the script ``COMMIT``, and holds the name of its writer and a sequence. The script
 keeps the sequence and the outcome of the writer's last batch in an idempotency record. So a batch whose reply was lost
 is sent again and answered without being applied twice, whatever other writers did in between; and an old copy that was
-held up on its way is recognised as late.
+held up on its way is recognised as late. A batch that was sent again and finds no such record is unclear.
 
 A script may touch one slot of a cluster only. So the writes of each slot are a batch, with a record and a sequence in
 that slot: the record moves with its slot, and the batch may be sent again to another node. A single server is slot 0.
@@ -15,17 +15,19 @@ import asyncio
 import hashlib
 import itertools
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from learning_observer_kvs.errors import CrossSlot, KVSError, WriteUnclear
+from hiredis import pack_command
+from redis.exceptions import NoPermissionError
+
+from learning_observer_kvs.errors import CrossSlot, KVSError, StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.deadline import longest_try, pause_after
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
-from learning_observer_kvs.stores.redis.errors import is_loss, is_transient
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover
 from learning_observer_kvs.stores.redis.names import Names, slot_of
+from learning_observer_kvs.stores.redis.records import Records
 from learning_observer_kvs.stores.redis.scripts import (
     ABSENT,
     ANYTHING,
@@ -35,9 +37,12 @@ from learning_observer_kvs.stores.redis.scripts import (
     EQUAL_SHA1,
     EQUAL_TEXT,
     KEEP,
+    NO_RECORD,
     REFRESH_TTL,
+    REFUSED,
     SET,
     WRONG_TYPE,
+    Exchange,
     run,
 )
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
@@ -45,21 +50,7 @@ from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, Wr
 MAX_COMPARED = 1 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its SHA-1 is."""
 
-RETRY_TIMEOUT = 10.0
-"""Seconds from its first sending for which a batch whose reply was lost is sent again."""
-
-MAX_PAUSE = 1.0
-"""Seconds between two sendings of a batch, at most."""
-
 _UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
-
-
-@dataclass(slots=True)
-class _Record:
-    """An idempotency record: its Redis key, and the sequence of the last batch that was sent."""
-
-    redis_key: str
-    sequence: int = 0
 
 
 class RedisWriter:
@@ -70,8 +61,8 @@ class RedisWriter:
         names: the Redis keys of the store.
         wrong_type: returns the error for a key that does not hold a string.
         expiry_ms: the TTL of what is written, in milliseconds; 0 for none.
-        retry_timeout: seconds from its first sending for which a batch whose reply was lost is sent again; ``None`` for
-            as long as it takes.
+        timeout: seconds for the reply to a batch that is sent for the first time; by default as the settings of the
+            connection have it.
         now: the clock, in seconds.
     """
 
@@ -81,7 +72,7 @@ class RedisWriter:
         names: Names,
         wrong_type: Callable[[str], Exception],
         expiry_ms: int,
-        retry_timeout: float | None = RETRY_TIMEOUT,
+        timeout: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
@@ -89,10 +80,9 @@ class RedisWriter:
         self._names = names
         self._wrong_type = wrong_type
         self._expiry_ms = expiry_ms
-        self._retry_timeout = retry_timeout
+        self._timeout = timeout
         self._now = now
-        self._name = uuid.uuid4().hex
-        self._records: dict[int, _Record] = {}  # by slot
+        self._records = Records()
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -114,8 +104,10 @@ class RedisWriter:
         await self._pinned.close()
 
     async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        waiting = self._by_slot(batch) if self._clustered else {0: list(batch)}
+        waiting: dict[int, list[WriteRequest]] = {0: list(batch)}
         try:
+            if self._clustered:
+                waiting = self._by_slot(batch)
             await self._until_answered(waiting)
         except Exception as error:
             for part in waiting.values():
@@ -132,7 +124,11 @@ class RedisWriter:
         by_slot: dict[int, list[WriteRequest]] = {}
         for request in batch:
             keys = list(dict.fromkeys((*request.writes, *request.expected, *request.refresh)))
-            slots = {slot_of(self._names.redis_key(key)) for key in keys}
+            try:
+                slots = {slot_of(self._names.redis_key(key)) for key in keys}
+            except (TypeError, ValueError) as error:
+                request.error = error
+                continue
             if not slots:
                 request.result = True  # without a key no condition can fail
             elif len(slots) == 1:
@@ -156,16 +152,22 @@ class RedisWriter:
                 request.result = True
             elif letter == WRONG_TYPE:
                 request.error = self._wrong_type(next(iter(request.expected)))
+            elif letter == REFUSED:
+                command = 'UNLINK' if None in request.writes.values() else 'PEXPIRE'
+                request.error = self._connection.unavailable(
+                    NoPermissionError(f'it refuses the command {command}; nothing was written')
+                )
 
     # What is sent
 
     def _call(self, slot: int, batch: WriteBatch) -> list[Any]:
         """Return the call of ``COMMIT`` for a batch, with the next sequence of its slot."""
-        record = self._records.get(slot) or self._new_record(slot, batch[0])
+        record = self._records[slot]
         record.sequence += 1
         redis_key = self._names.redis_key
         keys: list[str | bytes | int] = [0, record.redis_key]
-        arguments: list[str | bytes | int] = [record.sequence, self._expiry_ms]
+        arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
+        all_codes = b''
         for request in batch:
             writes, refresh, codes = request.writes, request.refresh, b''
             codes_position = len(arguments)
@@ -195,7 +197,9 @@ class RedisWriter:
                     codes += ANYTHING + REFRESH_TTL
             arguments[codes_position] = codes
             arguments += new_texts
+            all_codes += codes
         keys[0] = len(keys) - 1
+        arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments
 
     @staticmethod
@@ -205,67 +209,185 @@ class RedisWriter:
         new_texts.append(text)
         return SET
 
-    def _new_record(self, slot: int, request: WriteRequest) -> _Record:
+    def _a_key_of(self, batch: WriteBatch) -> str:
+        request = batch[0]
         key = next(itertools.chain(request.writes, request.expected, request.refresh), '')
-        self._records[slot] = record = _Record(self._names.record_key(self._name, self._names.redis_key(key)))
-        return record
+        return self._names.redis_key(key)
+
+    async def _send(
+        self,
+        waiting: Mapping[int, WriteBatch],
+        calls: dict[int, list[Any]],
+        losses: Mapping[int, Exception],
+        timeout: float | None,
+    ) -> dict[int, Any]:
+        """Send the batch of each slot, and return the replies by slot.
+
+        Args:
+            waiting: the batches.
+            calls: the calls that were sent before; new ones are added.
+            losses: the losses of earlier replies; a batch without one may be sent with a new record.
+            timeout: seconds for the replies.
+        """
+        exchange = self._exchange_within(timeout)
+        replies = await self._exchange_batches(exchange, waiting, calls)
+        if without_record := [slot for slot, reply in replies.items() if reply == NO_RECORD and slot not in losses]:
+            for slot in without_record:
+                del self._records[slot], calls[slot]
+            again: dict[int, list[Any]] = {}
+            replies |= await self._exchange_batches(exchange, {slot: waiting[slot] for slot in without_record}, again)
+            calls |= again
+        return replies
+
+    async def _exchange_batches(
+        self, exchange: Exchange, waiting: Mapping[int, WriteBatch], calls: dict[int, list[Any]]
+    ) -> dict[int, Any]:
+        """Lay down the records that are missing, add the calls that are missing, and send them all."""
+        new = [slot for slot in waiting if slot not in calls]
+        replies: dict[int, Any] = {}
+        if missing := {slot: self._a_key_of(waiting[slot]) for slot in new if slot not in self._records}:
+            failed = await self._records.lay_down(exchange, self._names, missing)
+            replies = {slot: self._connection.unavailable(error) for slot, error in failed.items()}
+        for slot in new:
+            if slot not in replies:
+                calls[slot] = self._call(slot, waiting[slot])
+        if calls:
+            try:
+                answers = await run(exchange, COMMIT, list(calls.values()))
+            except KVSError as error:  # nothing was sent
+                answers = [error] * len(calls)
+            replies.update(zip(calls, answers, strict=True))
+        return replies
 
     # What comes back
 
     async def _until_answered(self, waiting: dict[int, list[WriteRequest]]) -> None:
         """Send the batch of each slot until it is settled; then it is taken out of those that wait.
 
-        A batch whose reply is lost is sent again: the script knows it by its sequence.
+        A batch whose reply is lost is sent again, until all of its requests are past their deadlines: the script knows
+        it by its sequence. A refused batch, or one that was not sent, is settled: it is for the caller to try again.
         """
         calls: dict[int, list[Any]] = {}
-        for slot, batch in waiting.items():
-            calls[slot] = self._call(slot, batch)
-        lost: dict[int, Exception] = {}
-        started, pause = self._now(), 0.0
+        losses: dict[int, Exception] = {}
+        timeout, lost_since, tries = self._timeout, 0.0, 0
         while waiting:
             try:
-                replies = await run(self._exchange, COMMIT, list(calls.values()))
-            except KVSError as error:  # nothing was sent
-                replies = [error] * len(calls)
-            for slot, reply in zip(list(calls), replies, strict=True):
-                if isinstance(reply, Exception):
-                    if is_loss(reply):
-                        lost[slot] = reply
-                    reply = self._final_error(reply, lost.get(slot), self._now() - started)
-                if reply is not None:
-                    self._settle(waiting[slot], reply)
-                    del waiting[slot], calls[slot]
+                replies = await self._send(waiting, calls, losses, timeout)
+            except (TypeError, UnicodeError):  # what a request carries cannot be sent, so nothing was
+                self._leave_out_what_cannot_be_sent(waiting, calls)
+                continue
+            tries += 1
+            for slot, reply in replies.items():
+                outcome = self._settled(slot, reply, waiting[slot], losses.get(slot))
+                if isinstance(outcome, ReplyLost):
+                    losses[slot] = outcome
+                elif outcome is not None:
+                    self._settle(waiting.pop(slot), outcome)
+                    calls.pop(slot, None)
             if waiting:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2 + 0.02, MAX_PAUSE)
+                now = self._now()
+                lost_since = lost_since or now
+                if tries > 1:  # one broken connection is not a reason to give up
+                    self._give_up_late(waiting, calls, losses, now)
+                left = max((request.resend_until for batch in waiting.values() for request in batch), default=now) - now
+                timeout = longest_try(self._connection.timeout, left)
+                await asyncio.sleep(0 if tries == 1 else pause_after(now - lost_since))
 
-    def _exchange(self, commands: Sequence[Command]) -> Awaitable[list[Any]]:
-        if self._clustered:
-            return self._connection.cluster_client().exchange(commands)
-        return self._pinned.exchange(commands)
+    def _leave_out_what_cannot_be_sent(
+        self, waiting: dict[int, list[WriteRequest]], calls: dict[int, list[Any]]
+    ) -> None:
+        """Give the requests whose keys or texts cannot be sent their error; make the calls of the others again.
 
-    def _final_error(self, reply: Exception, lost: Exception | None, seconds: float) -> Exception | None:
-        """Return the error with which a batch ends; ``None`` if it is to be sent again.
+        To be called while what they could not be sent with is handled; it is raised again if none of them is the cause.
+        """
+        found = False
+        for slot, batch in list(waiting.items()):
+            if slot not in self._records:
+                continue  # its record could not be laid down, so it is not the cause
+            for request in batch:
+                try:
+                    pack_command(tuple(self._call(slot, [request])))
+                except (TypeError, UnicodeError) as error:
+                    request.error = error
+                    found = True
+            if rest := [request for request in batch if request.error is None]:
+                waiting[slot], calls[slot] = rest, self._call(slot, rest)
+            else:
+                del waiting[slot]
+                calls.pop(slot, None)
+        if not found:
+            raise
+
+    def _settled(self, slot: int, reply: Any, batch: WriteBatch, loss: Exception | None) -> bytes | Exception | None:
+        """Return what became of a batch.
 
         Args:
-            reply: the error in the place of its reply; a ``KVSError`` says that nothing was sent.
-            lost: the error with which a reply to it was lost; without one no copy of it was applied.
-            seconds: how long ago it was first sent.
+            slot: its slot.
+            reply: its reply, or the error in its place; a ``KVSError`` says that it was not sent.
+            batch: the batch.
+            loss: the loss of an earlier reply to it; without one no copy of it was applied.
+
+        Returns:
+            A letter for each request, or the error of all of them; a ``ReplyLost`` or ``None`` if it is to be sent
+            again.
         """
-        over = self._retry_timeout is not None and seconds > self._retry_timeout
-        not_sent = isinstance(reply, KVSError)
-        if lost is None:
-            if self._clustered and is_transient(reply) and not (not_sent or over):
-                return None  # the slot moves, or its node is being replaced
+        if reply == NO_RECORD:
+            del self._records[slot]
+            return self._without_record(loss)
+        if not isinstance(reply, Exception):
+            if isinstance(reply, bytes) and len(reply) == len(batch):
+                record = self._records[slot]
+                record.answered = record.sequence
+                return reply
+            reply = lost('what came in reply to a write is not what Redis answers')
+        if is_loss(reply):
+            return lost(reply)
+        if loss is None:
             return self._connection.unavailable(reply)
-        where = f'Redis at {self._connection.address()}: the reply to a write was lost ({lost}), and'
-        if not (not_sent or is_loss(reply) or is_transient(reply)):
-            return WriteUnclear(
-                f'{where} the server refused the same write when it was sent again: {reply}. {_UNCLEAR}'
+        if isinstance(reply, KVSError) or may_recover(reply):
+            return None
+        return self._unclear(loss, f'the server refused the same write when it was sent again: {lost(reply)}')
+
+    def _give_up_late(
+        self,
+        waiting: dict[int, list[WriteRequest]],
+        calls: dict[int, list[Any]],
+        losses: dict[int, Exception],
+        now: float,
+    ) -> None:
+        """Answer the requests that are past their deadlines; a batch without any other is settled."""
+        for slot, batch in list(waiting.items()):
+            late = [request for request in batch if request.resend_until <= now]
+            unclear = self._unclear(losses[slot], 'no reply came until the deadline')
+            if len(late) == len(batch):
+                self._settle(batch, unclear)
+                del waiting[slot], calls[slot]
+                continue
+            for request in late:
+                if not request.is_answered():
+                    request.answer_early(unclear)
+
+    def _without_record(self, loss: Exception | None) -> KVSError:
+        if loss is not None:
+            return self._unclear(
+                loss,
+                'the idempotency record that would tell whether it was applied was evicted or removed, or is not on '
+                'the server that took over',
             )
-        if over:
-            return WriteUnclear(f'{where} no reply came for {self._retry_timeout:g} s. {_UNCLEAR}')
-        return None
+        return StoreUnavailable(
+            f'Redis at {self._connection.address()} removes idempotency records as soon as they are written. Nothing '
+            'was written. Raise its maxmemory, or set its maxmemory-policy to noeviction.',
+            retry=True,
+        )
+
+    def _unclear(self, loss: Exception, why: str) -> WriteUnclear:
+        return WriteUnclear(
+            f'Redis at {self._connection.address()}: the reply to a write was lost ({loss}), and {why}. {_UNCLEAR}'
+        )
+
+    def _exchange_within(self, timeout: float | None) -> Exchange:
+        connection = self._connection.cluster_client() if self._clustered else self._pinned
+        return lambda commands: connection.exchange(commands, timeout)
 
     def _given_up(self) -> WriteUnclear:
         return WriteUnclear(

@@ -9,18 +9,22 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.pinned_files import PinnedFiles
+from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 from learning_observer_kvs.stores.sqlite.statements import Statements
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
-BUSY_MS = 10_000
-"""Milliseconds that a write waits for another process's transaction."""
+BUSY_MS = 1_000
+"""Milliseconds that one try waits for another process's transaction; the call tries again until its deadline."""
 
 PROBE_MS = 1_000
 """Milliseconds that a health check waits for it."""
@@ -31,22 +35,13 @@ WAL_BYTES = 16 << 20
 ROWS = 500
 """How many keys one statement reads."""
 
+LogState: TypeAlias = tuple[int, int, int]
+"""Inode number, size and time of the write-ahead log."""
+
 _NO_LIMIT = 1 << 62
 
 _ERRORS_OF_ONE_REQUEST = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FULL)
 """Errors that one request among many may cause."""
-
-_HINTS = {
-    sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite allows.',
-    sqlite3.SQLITE_FULL: 'Free some space on the disk.',
-    sqlite3.SQLITE_READONLY: 'Make the file and its folder writable for this user.',
-    sqlite3.SQLITE_CANTOPEN: 'Make its folder writable for this user, or choose another path.',
-    sqlite3.SQLITE_PERM: 'Make the file and its folder writable for this user.',
-    sqlite3.SQLITE_BUSY: 'Another process held it for too long; look for a transaction left open.',
-    sqlite3.SQLITE_NOTADB: 'It is not an SQLite file; choose another path.',
-    sqlite3.SQLITE_CORRUPT: 'The file is damaged; restore it from a copy, or try sqlite3 with ".recover".',
-    sqlite3.SQLITE_IOERR: 'The disk reports an error; look at the system log.',
-}
 
 
 class Database:
@@ -68,45 +63,66 @@ class Database:
         self._select_several = f'{select} IN'
         self._statements = Statements(quoted)
 
-    def connect(self) -> sqlite3.Connection:
-        """Open a connection in autocommit mode; make the file if there is none.
+    def connect(self, pinned: PinnedFiles) -> sqlite3.Connection:
+        """Open a connection in autocommit mode; make the file if there is none and none is pinned.
+
+        Args:
+            pinned: the first connection pins the file and its log there; the others must open the same ones.
 
         Returns:
             The connection; any thread may use it.
 
         Raises:
-            StoreUnavailable: the path cannot be used, or another program's data is there; then nothing was touched.
+            StoreUnavailable: the path cannot be used, or another program's data is there; then nothing was touched. Or
+                the file was replaced.
         """
         with _opening:
             try:
-                self._inspect()
+                pinned.check()
+                before = self._inspect()
                 connection = self._connect(BUSY_MS)
                 try:
                     self._initialize(connection)
-                    found = os.stat(self.path)
+                    pinned.pin(str(self.path), before)
+                    for beside in (self._beside('-wal'), self._beside('-shm')):
+                        pinned.pin(beside, os.stat(beside))
+                    pinned.check()
                 except BaseException:
                     connection.close()
                     raise
             except OSError as error:
-                raise self._unusable(str(error.strerror), 'Choose another path.') from None
+                raise of_system(self.path, error) from None
             except sqlite3.Error as error:
                 raise self.unavailable(error) from None
-            _OPENED.add((found.st_dev, found.st_ino))
+            _OPENED.add((before.st_dev, before.st_ino))
         return connection
 
-    def connect_without_waiting(self) -> sqlite3.Connection:
+    def connect_without_waiting(self, pinned: PinnedFiles) -> sqlite3.Connection:
         """Open one more connection after :meth:`connect` has opened one; no statement on it ever waits.
+
+        Args:
+            pinned: as for :meth:`connect`.
 
         Returns:
             The connection; any thread may use it.
 
         Raises:
+            StoreUnavailable: the file was replaced.
             sqlite3.Error: it cannot be opened, with ``SQLITE_BUSY`` where that would have to wait.
         """
-        return self._connect(0)
+        connection = self._connect(0)
+        try:
+            connection.execute('PRAGMA schema_version').fetchone()  # opens the file and its log
+            pinned.check()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _connect(self, wait_ms: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        """Open a connection to a file that is there."""
+        uri = f'{self.path.as_uri()}?mode=rw'
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f'PRAGMA busy_timeout = {wait_ms}')
             connection.execute(f'PRAGMA synchronous = {self._synchronous.upper()}')
@@ -117,26 +133,32 @@ class Database:
             raise
         return connection
 
-    def _inspect(self) -> None:
-        """Look at the file without SQLite, which might touch what another program left beside it."""
+    def _inspect(self) -> os.stat_result:
+        """Look at the file without SQLite, which might touch what another program left beside it; make a missing one.
+
+        Returns:
+            What the file system knows of it.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
-            return
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644))
+            return os.stat(self.path)
         if stat.S_ISDIR(found.st_mode):
             raise self._unusable('it is a folder', 'Give the path of a file.')
         if not stat.S_ISREG(found.st_mode):
             raise self._unusable('it is not a regular file', 'Choose another path.')
         # Closing a file drops the locks of the whole process on it, so one that SQLite has open is not opened here.
         if not found.st_size or (found.st_dev, found.st_ino) in _OPENED:
-            return
+            return found
         with open(self.path, 'rb') as file:
             head = file.read(100)
         if not head.startswith(b'SQLite format 3\0'):
             raise self._unusable('it is not an SQLite file', 'Choose another path; it was not touched.')
         if head[68:72] != APPLICATION_ID.to_bytes(4, 'big'):
             raise self._unusable('it is the database of another program', 'Choose another path; it was not touched.')
+        return found
 
     def _initialize(self, connection: sqlite3.Connection) -> None:
         """Mark a new file, before its log can hold anything, and make sure that the table is there."""
@@ -172,6 +194,29 @@ class Database:
                 time.sleep(random.random() / 100)
         if mode != 'wal':
             raise self._unusable('this disk cannot share memory among processes', 'Choose a path on a local disk.')
+
+    def log_state(self) -> LogState | None:
+        """Return what changes when another program writes to the log; ``None`` if there is no log."""
+        try:
+            found = os.stat(self._beside('-wal'))
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def empty_log(self, connection: sqlite3.Connection) -> None:
+        """Move what the log holds to the file it belongs to, though that is not at its path any more.
+
+        The next program would take the log for that of the file which is there now, and mix the two.
+
+        Args:
+            connection: of this database, opened before the file was replaced.
+        """
+        with suppress(sqlite3.Error):
+            connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()
+
+    def _beside(self, suffix: str) -> str:
+        """The path of a file that SQLite keeps beside this one."""
+        return os.path.realpath(self.path) + suffix
 
     def probe(self, connection: sqlite3.Connection) -> list[Problem]:
         """Try to write; no data is changed.
@@ -341,11 +386,10 @@ class Database:
         Returns:
             The error to raise, with a hint.
         """
-        code = getattr(error, 'sqlite_errorcode', 0) & 0xFF
-        return self._unusable(str(error), _HINTS.get(code, 'Look at the file and its disk.') + outcome)
+        return of_sqlite(self.path, error, outcome)
 
     def _unusable(self, message: str, hint: str) -> StoreUnavailable:
-        return StoreUnavailable(f'{self.path} cannot be used: {message}. {hint}')
+        return unusable(self.path, message, hint)
 
 
 def _as_bytes(value: bytes | str) -> bytes:

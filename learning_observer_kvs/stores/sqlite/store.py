@@ -6,7 +6,6 @@ on the event loop, where they take microseconds; what is large is read by anothe
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import ClassVar, TypeVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.threaded import ThreadedStore
@@ -95,7 +95,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             StoreUnavailable: the file cannot be used.
         """
         connections = self._threads.here().connections
-        if connections.peek() is None:
+        if not connections.has_loop():
             await self._in_thread(_open)  # this may have to make the file
             connections = self._threads.here().connections  # others, if the store was closed meanwhile
         if len(keys) <= MAX_KEYS_ON_LOOP:
@@ -110,15 +110,17 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         Writers do not lock readers out, but a process that repairs the file after a crash of another does.
         """
         try:
-            connection = connections.here_without_waiting()
+            connection = connections.of_loop()
+            connections.pinned.check_at_times()
             return self._database.read_small(connection, keys, MAX_BYTES_ON_LOOP // len(keys))
         except sqlite3.Error as error:
             if getattr(error, 'sqlite_errorcode', 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 return None
+            connections.pinned.check()  # if that is why, it says so
             raise self._database.unavailable(error) from None
 
     async def _clear(self) -> None:
-        await self._outcome({}, {}, clear=True)
+        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         keys = await self._in_thread(self._database.keys, prefix, cursor, limit)
@@ -133,10 +135,13 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         threads = self._threads.here()
 
         def call() -> T:
-            return function(threads.connections.here(), *arguments)
+            try:
+                return function(threads.connections.of_thread(), *arguments)
+            finally:
+                threads.connections.pinned.check()
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads.reader, call)
+            return await threads.reader.run(call)
         except sqlite3.Error as error:
             raise self._database.unavailable(error) from None
 

@@ -66,7 +66,8 @@ def shortened(directory: Path, count: int, events: int) -> list[Path]:
     """Return copies of the first sessions, with no more than so many events each."""
     directory.mkdir(exist_ok=True)
     found = []
-    for path in study_log.find([FOLDER])[:count]:
+    logs = sorted(path for path in FOLDER.rglob('*') if path.name.endswith(study_log.SUFFIXES))
+    for path in logs[:count]:
         with gzip.open(path) if path.suffix == '.gz' else path.open('rb') as lines:
             copied = directory / path.name.removesuffix('.gz')
             copied.write_bytes(b''.join(itertools.islice(lines, events)))

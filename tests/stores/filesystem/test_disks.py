@@ -24,7 +24,7 @@ LONG = 'x' * 300
 
 async def test_a_full_disk_is_reported_and_the_old_value_stays(tmp_path: Path) -> None:
     with small_disk(tmp_path / 'disk') as disk:
-        async with FilesystemKVS(disk) as store:
+        async with FilesystemKVS(disk, retry_timeout=0) as store:
             await store.multiset({'k': 'old', 'l': 'old'})
             for _ in range(3):
                 with pytest.raises(StoreUnavailable, match='Nothing was written'):
@@ -37,7 +37,7 @@ async def test_a_full_disk_is_reported_and_the_old_value_stays(tmp_path: Path) -
 
 async def test_one_value_too_large_does_not_fail_the_writes_beside_it(tmp_path: Path) -> None:
     with small_disk(tmp_path / 'disk') as disk:
-        async with FilesystemKVS(disk) as store:
+        async with FilesystemKVS(disk, retry_timeout=0.5) as store:
             writes = (store.set(f'k{number}', 'x' * (2 << 20) if number == 5 else number) for number in range(10))
             outcomes = await asyncio.gather(*writes, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes].count(StoreUnavailable) == 1
@@ -91,6 +91,22 @@ async def test_a_change_is_finished_though_the_directory_it_writes_to_was_remove
         assert await store.multiget(['a', 'b/c']) == [2, 2]
 
 
+@pytest.mark.parametrize(('keys', 'error'), [(['a'], StoreUnavailable), (['a', 'b'], WriteUnclear)])
+async def test_a_new_content_that_another_program_removed_is_not_acknowledged(
+    root: Path, keys: list[str], error: type[Exception]
+) -> None:
+    async with FilesystemKVS(root) as store:
+        await store.multiset({'a': 1, 'b': 1})
+
+        def remove_it(step: ChangeStep) -> None:
+            if step == 'rename':
+                (root / META_DIR / 'new-0').unlink(missing_ok=True)
+
+        store.directory.before_step = remove_it
+        with pytest.raises(error):
+            await store.multiset(dict.fromkeys(keys, 2))
+
+
 # Corrupt files
 
 
@@ -109,7 +125,7 @@ async def test_a_corrupt_file_is_reported_and_nothing_is_overwritten(
         lambda: store.compare_and_set(key, 1, 2),
         lambda: reduce_anything(store, key),
     ):
-        with pytest.raises(CorruptValue, match='Nothing was overwritten'):
+        with pytest.raises(CorruptValue, match='Remove the key, or repair'):
             await call()
     assert tree(root) == before
     assert await store.remove(key)

@@ -59,6 +59,106 @@ async def test_killed_at_any_step_all_or_nothing_was_written(tmp_path: Path, fir
             assert found == ({'a': 'new', 'b': 'new', 'c/d': 'new', 'gone': None} if decided else old), number
 
 
+RECOVERED_DURING_A_READ = f"""
+import os, signal, sys
+from learning_observer_kvs.stores.filesystem.directory import Directory
+def contents(text):
+    return {{'a': text, 'b': text, '_c/d': text}}
+def change_and_be_killed(root, number):
+    if not os.fork():
+        steps = []
+        def before_step(step):
+            steps.append(step)
+            if len(steps) == number + 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        directory = Directory(root, before_step=before_step)
+        with directory.write_locked():
+            directory.change(contents(b'"new"'))
+        os._exit(0)
+    os.wait()
+def recover(root):
+    with Directory(root).write_locked():
+        pass
+open_file = os.open
+for number in range({len(STEPS)}):
+    for moment in range(1, 3):
+        root = f'{{sys.argv[1]}}/{{number}}.{{moment}}'
+        directory = Directory(root)
+        with directory.write_locked():
+            directory.change(contents(b'"old"'))
+        read = []
+        def open_after_that(path, *arguments, **options):
+            if path[len(root) + 1 :] in contents(b''):
+                read.append(path)
+                if len(read) == moment + 1:
+                    change_and_be_killed(root, number)
+                    recover(root)
+            return open_file(path, *arguments, **options)
+        os.open = open_after_that
+        found = directory.read_together(list(contents(b'')))
+        os.open = open_file
+        assert len(read) > moment
+        assert found in ([b'"old"'] * 3, [b'"new"'] * 3), (number, moment, found)
+"""
+
+
+def test_a_read_during_which_another_process_recovers_is_of_one_moment(tmp_path: Path) -> None:
+    run(RECOVERED_DURING_A_READ, tmp_path)
+
+
+FAILS_AFTER_THE_JOURNAL = """
+import errno, os, signal, sys
+from learning_observer_kvs.errors import WriteUnclear
+from learning_observer_kvs.stores.filesystem.directory import Directory
+def fail(step):
+    if step == 'count':
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+def refuse(path, **_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+unlink = os.unlink
+for number, stop in [(number, stop) for number in range(6) for stop in (kill, refuse)]:
+    root = f'{sys.argv[1]}/{number}.{stop.__name__}'
+    with Directory(root).write_locked():
+        Directory(root).change({'a': b'old', 'b': b'old', 'gone': b'old'})
+    if not os.fork():
+        calls = []
+        def stopped_unlink(path, **options):
+            calls.append(path)
+            return (stop if len(calls) > number else unlink)(path, **options)
+        directory = Directory(root, before_step=fail)
+        with directory.write_locked():
+            os.unlink = stopped_unlink
+            try:
+                directory.change({'a': b'new', 'b': b'new', 'gone': None})
+            except WriteUnclear:
+                os._exit(7)
+            except OSError:
+                os._exit(8)
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    found = Directory(root).read_together(['a', 'b', 'gone'])
+    assert found in ([b'old'] * 3, [b'new', b'new', None]), (number, stop, status, found)
+    assert status == (7 if stop is refuse and number == 0 else -signal.SIGKILL if stop is kill and number < 4 else 8)
+"""
+
+
+def test_a_change_that_fails_after_its_journal_is_withdrawn_whole_or_finished_later(tmp_path: Path) -> None:
+    run(FAILS_AFTER_THE_JOURNAL, tmp_path)
+
+
+async def test_a_key_is_described_as_the_change_of_a_killed_process_leaves_it(tmp_path: Path) -> None:
+    old = {'a': 'old', 'b': 'old', 'c/d': 'old', 'gone': 'old'}
+    for number in range(len(STEPS) + 1):
+        async with FilesystemKVS(tmp_path / str(number), subdirs=True) as store:
+            await store.multiset(old)
+    run(KILL_AT_EACH_STEP, tmp_path)
+    for number in range(len(STEPS) + 1):
+        async with FilesystemKVS(tmp_path / str(number), subdirs=True) as store:
+            is_described = await store.describe('gone') is not None
+            assert is_described is (await store['gone'] is not None), number
+
+
 async def killings(root: Path, count: int) -> None:
     seed = random.randrange(1 << 30)
     print('seed', seed)

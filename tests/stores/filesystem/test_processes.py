@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.programs import run
 
 ADD = """
 import asyncio, sys
+from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 async def main():
     async with FilesystemKVS(sys.argv[1]) as store:
@@ -31,6 +36,7 @@ async def test_updates_of_several_processes_are_all_counted(store: FilesystemKVS
 
 FORK = """
 import asyncio, os, sys
+from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 store = FilesystemKVS(sys.argv[1])
 async def add(count):
@@ -89,11 +95,45 @@ def test_waiting_for_the_lock_of_a_stopped_process_ends(root: Path) -> None:
         pass
 
 
+def test_a_lock_file_that_is_replaced_while_it_is_waited_for_is_not_the_lock(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, entered = threading.Event(), threading.Event()
+    lock = root / META_DIR / 'lock'
+    flock = fcntl.flock
+
+    def noting_flock(number: int, operation: int) -> None:
+        try:
+            flock(number, operation)
+        except BlockingIOError:
+            waiting.set()
+            raise
+
+    monkeypatch.setattr(fcntl, 'flock', noting_flock)
+
+    def write() -> int:
+        with Directory(str(root)).write_locked():
+            entered.set()
+            return lock.stat().st_ino
+
+    with ThreadPoolExecutor(1) as pool:
+        with Directory(str(root)).write_locked():
+            writing = pool.submit(write)
+            assert waiting.wait(20)
+            lock.rename(lock.with_name('old'))
+            held = Directory(str(root)).write_locked()
+            held.__enter__()
+        assert not entered.wait(0.1)
+        held.__exit__(None, None, None)
+        assert writing.result(20) == lock.stat().st_ino
+
+
 async def test_writes_that_wait_for_the_lock_of_a_stopped_process_fail_together(
     store: FilesystemKVS, root: Path
 ) -> None:
     await store.set('k', 0)
     store.directory.lock.seconds = 0.3
+    store.retry_timeout = 0
     loop = asyncio.get_running_loop()
     began = loop.time()
     with Directory(str(root)).write_locked():

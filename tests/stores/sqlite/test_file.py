@@ -158,7 +158,7 @@ async def test_a_corrupt_row_is_reported_and_not_overwritten(store: SQLiteKVS, p
         lambda: store.compare_and_set('k', 1, 2),
         lambda: reduce_anything(store, 'k'),
     ):
-        with pytest.raises(CorruptValue, match='Nothing was overwritten'):
+        with pytest.raises(CorruptValue, match='Remove the key, or repair'):
             await call()
     assert sql(path, 'SELECT value FROM "kvs sqlite"') == [(b'{"a": ',)]
     assert await store.remove('k')
@@ -194,7 +194,7 @@ async def test_a_damaged_file_is_reported(path: Path) -> None:
 
 async def test_a_full_disk_is_reported_and_what_was_acknowledged_stays(tmp_path: Path) -> None:
     with small_disk(tmp_path / 'disk') as disk:
-        async with SQLiteKVS(disk / 'state') as store:
+        async with SQLiteKVS(disk / 'state', retry_timeout=0.5) as store:
             await store.set('k', 'old')
             with pytest.raises(StoreUnavailable, match='Nothing was written'):
                 await store.multiset({'k': 'new', 'l': 'x' * (2 << 20)})

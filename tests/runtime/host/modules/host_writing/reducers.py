@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import learning_observer.settings
 from learning_observer.stream_analytics.fields import EventField, KeyField, Scope
 from learning_observer.stream_analytics.helpers import kvs_pipeline, student_event_reducer
 
@@ -15,8 +16,9 @@ CLASS = Scope([KeyField.CLASS])
 
 @student_event_reducer(null_state={'count': 0})
 async def count(event: Any, state: Any) -> Any:
-    """Count the events of a student, with a pause in which other events may run."""
+    """Count the events of a student, with a pause in which other events may run; it reads the settings."""
     await asyncio.sleep(0)
+    assert learning_observer.settings.settings is not None
     state['count'] += 1
     return state, {'events': state['count']}
 
@@ -29,6 +31,12 @@ async def words(event: Any, state: Any) -> Any:
         return False, False
     state['words'][word] = state['words'].get(word, 0) + 1
     return state, {'different': len(state['words'])}
+
+
+@kvs_pipeline(scope=DOCUMENT, null_state={'count': 0})
+async def listed_by_student(event: Any, state: Any) -> Any:
+    """Count the events of a document, but be listed with another scope, so that no document is known."""
+    return {'count': state['count'] + 1}, False
 
 
 @kvs_pipeline(null_state=[], module_override='essays', qualname_override='now_and_then')

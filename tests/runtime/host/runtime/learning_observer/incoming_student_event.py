@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ async def student_event_pipeline(metadata: Mapping[str, Any]) -> Callable[[Any],
                         fields[field.event] = event['client'].get(field.event)
                 if not skip:
                     processed.append(await module['reducer_partial'](event, fields))
-        except Exception as error:
-            keep(event, error)
+        except Exception:
+            keep(event)
             if (settings.settings or {}).get('dev'):
                 raise
         return processed
@@ -39,6 +41,10 @@ async def student_event_pipeline(metadata: Mapping[str, Any]) -> Callable[[Any],
     return pipeline
 
 
-def keep(event: Any, error: Exception) -> None:
-    """Write an event that could not be processed to a file."""
-    Path(f'critical-error-{uuid.uuid4().hex}.tb').write_text(f'{json.dumps(event)}\n{error!r}')
+def keep(event: Any) -> None:
+    """Write an event that could not be processed to a file, with the traceback of the error."""
+    traceback.print_exc()
+    path = Path('logs') / f'critical-error-{datetime.now().isoformat()}-{uuid.uuid4().hex}.tb'
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(event, sort_keys=True, indent=2)
+    path.write_text(f'{text}\nTraceback:\n{traceback.format_exc()}')

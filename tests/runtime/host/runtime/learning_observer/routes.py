@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import WSMsgType, web
 
 import learning_observer.auth
@@ -12,11 +14,11 @@ async def events(request: web.Request) -> web.WebSocketResponse:
     """Process the events of one student, from a websocket; each is answered when all reducers have processed it."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    metadata = {'auth': {'safe_user_id': request.match_info['student']}, 'source': 'writing'}
+    metadata = {'source': 'writing', 'auth': {'safe_user_id': request.match_info['student']}}
     pipeline = await learning_observer.incoming_student_event.student_event_pipeline(metadata)
     async for message in socket:
         if message.type is WSMsgType.TEXT:
-            await pipeline({'client': message.json()})
+            await pipeline({'client': message.json(), 'server': {'time': time.time()}, 'metadata': metadata})
             await socket.send_str('done')
     return socket
 

@@ -16,12 +16,18 @@ pmss_settings: Any = None
 
 def parse_arguments(config_file: str, rulesets: Sequence[str] = ()) -> None:
     """Set what the command line would set."""
-    global args, pmss_settings
+    global args
     args = SimpleNamespace(config_file=config_file)
-    pmss_settings = pmss.Settings(
+    init_pmss_settings(rulesets or [config_file])
+
+
+def init_pmss_settings(rulesets: Sequence[str]) -> None:
+    """Read rulesets, the first time."""
+    global pmss_settings
+    pmss_settings = pmss_settings or pmss.Settings(
         rulesets=[
             pmss.PMSSFileRuleset(filename=name) if name.endswith('.pmss') else pmss.YAMLFileRuleset(filename=name)
-            for name in rulesets or [config_file]
+            for name in rulesets
         ]
     )
 

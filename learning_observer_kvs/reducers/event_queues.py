@@ -1,0 +1,138 @@
+"""The events that wait behind the keys of one store in one event loop, counted and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from learning_observer_kvs.errors import Overloaded
+from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.reducers.batch import Event, may_wait_on
+from learning_observer_kvs.reducers.serving import EventQueue
+from learning_observer_kvs.stores.key_locks import KeyLocks, current_holder, waits_for_itself
+from learning_observer_kvs.stores.keys import display_key
+
+MAX_QUEUED_EVENTS = 10_000
+"""How many events may wait behind one key."""
+
+
+class QueuedEvents(dict[str, int]):
+    """How many events wait behind each key; a key without any is left out.
+
+    Args:
+        locks: the locks of the keys.
+        on_ready: called with a key and its queue when the key is granted.
+    """
+
+    __slots__ = ('_locks', '_loop', '_on_ready')
+
+    def __init__(self, locks: KeyLocks, on_ready: Callable[[str, EventQueue], None]) -> None:
+        super().__init__()
+        self._locks = locks
+        self._on_ready = on_ready
+        self._loop = asyncio.get_running_loop()
+
+    async def wait(self, key: str, event: Event) -> JSON:
+        """Let an event wait for its turn, and for what comes of it.
+
+        Args:
+            key: the key, which is held.
+            event: the event.
+
+        Returns:
+            The event's result.
+
+        Raises:
+            ReducerError: the caller would wait for itself.
+            Overloaded: too many wait for the key.
+        """
+        locks, holder = self._locks, current_holder()
+        if holder is not None and locks.depends_on_caller([key]):
+            raise waits_for_itself([key])
+        queue = self.put(key, event)
+        future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
+        if holder is None:
+            return await future
+        wait = (locks, key, queue)
+        holder.add_wait(wait)
+        holder.give_back_permits()
+        try:
+            return await future
+        finally:
+            holder.remove_wait(wait)
+
+    def put(self, key: str, event: Event) -> EventQueue:
+        """Let an event wait behind all others of its key.
+
+        Args:
+            key: the key, which is held.
+            event: the event.
+
+        Returns:
+            The queue that it is in.
+
+        Raises:
+            Overloaded: too many wait for the key.
+        """
+        queued = self.get(key, 0)
+        if queued >= MAX_QUEUED_EVENTS:
+            raise Overloaded(
+                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
+                'slower.'
+            )
+        queue = self._locks.last_waiter(key)
+        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
+            queue = EventQueue(self._on_ready)
+            self._locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
+        queue.events.append(event)
+        self[key] = queued + 1
+        return queue
+
+    def put_first(self, key: str, events: Sequence[Event], queue: EventQueue | None = None) -> EventQueue:
+        """Let events wait before all others of their key.
+
+        Args:
+            key: the key, which is held for them.
+            events: the events, in order.
+            queue: those that wait behind them, if any do.
+
+        Returns:
+            The queue of all of them.
+        """
+        queue = queue or EventQueue(self._on_ready)
+        queue.events.extendleft(reversed(events))
+        self[key] = self.get(key, 0) + len(events)
+        return queue
+
+    def note_dequeued(self, key: str, events: int) -> None:
+        """Count events that wait no longer.
+
+        Args:
+            key: their key.
+            events: how many.
+        """
+        left = self[key] - events
+        if left:
+            self[key] = left
+        else:
+            del self[key]
+
+    def resolve(
+        self, key: str, events: Sequence[Event], rest: EventQueue | None, error: BaseException
+    ) -> EventQueue | None:
+        """Give events that have changed nothing their error; those that may still wait for the backend wait on.
+
+        Args:
+            key: their key, which is held for them.
+            events: the events.
+            rest: those that wait behind them, if any do.
+            error: what befell all of them.
+
+        Returns:
+            Those that wait now, if any do.
+        """
+        waiting = may_wait_on(events, error)
+        for event in events:
+            if event not in waiting:
+                event.resolve(error)
+        return self.put_first(key, waiting, rest) if waiting else rest

@@ -1,0 +1,133 @@
+"""A store whose writes travel together, by a :class:`~learning_observer_kvs.stores.write_queue.WriteQueue`."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Unpack
+
+from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.stores.base import CLOSE_TIMEOUT, Store
+from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
+
+
+class QueuedStore(Store):
+    """A store whose writes travel together; a backend implements ``_write_batch`` instead of ``commit_bytes``.
+
+    Args:
+        common: as for :class:`~learning_observer_kvs.stores.base.Store`.
+    """
+
+    MAX_REQUESTS = 1000
+    """How many requests a batch has at most."""
+
+    MAX_BYTES = 16 << 20
+    """How many bytes a batch writes at most; a single request may write more."""
+
+    def __init__(self, **common: Unpack[CommonOptions]) -> None:
+        super().__init__(**common)
+        self._write_queues: PerLoop[WriteQueue] = PerLoop(
+            lambda: WriteQueue(self._write_batch, self.location(), self.MAX_REQUESTS, self.MAX_BYTES)
+        )
+
+    @abstractmethod
+    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
+        """Begin to carry out a batch; see :class:`WriteQueue`."""
+
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str] = (),
+        deadline: float | None = None,
+        resend_until: float | None = None,
+    ) -> None:
+        """Begin a write on condition, and call back with its outcome.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+            on_done: called once with the outcome, in this event loop.
+            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+            deadline: until when it is tried again if it was never sent, as the time of the monotonic clock; by default
+                ``retry_timeout`` from now.
+            resend_until: until when its outcome is found out if it was sent; by default the same.
+
+        Raises:
+            Overloaded: too many writes wait; this one was rejected.
+            StoreUnavailable: the backend is known to be away, and the deadline is over.
+        """
+        if deadline is None:
+            deadline = deadline_after(self.retry_timeout)
+        until = deadline if resend_until is None else resend_until
+        self.submitter()(writes, expected, on_done, refresh, deadline, until)
+
+    def submitter(self) -> Submit:
+        """Return :meth:`submit` for the running event loop; the deadline must be given."""
+        return self._write_queues.here().submit
+
+    async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:
+        """Write all or nothing, on condition.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key. May be empty.
+            expected: the bytes that keys must hold exactly; ``None`` for a key that must be missing. May be empty.
+
+        Returns:
+            Whether the condition held and everything was written; otherwise nothing was.
+
+        Raises:
+            StoreUnavailable, Overloaded: nothing was written.
+            WriteUnclear: it may or may not have been written.
+        """
+        return await self._commit(writes, expected, deadline_after(self.retry_timeout))
+
+    async def _commit(
+        self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], deadline: float
+    ) -> bool:
+        return await self._outcome(writes, expected, deadline) or not expected
+
+    async def _remove(self, key: str, deadline: float) -> bool:
+        return await self._outcome({key: None}, {}, deadline)
+
+    async def _outcome(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        deadline: float,
+        *,
+        clear: bool = False,
+    ) -> bool:
+        """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        on_done = functools.partial(_resolve, future)
+        self._write_queues.here().add(WriteRequest(writes, expected, on_done, (), deadline, clear=clear))
+        return await future
+
+    async def _drain(self) -> None:
+        """Wait until this event loop's writes are done, ``CLOSE_TIMEOUT`` seconds at most, and let go of its queue.
+
+        A backend that is away is not waited for.
+        """
+        queue = self._write_queues.peek()
+        if queue is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await queue.drain()
+            self._write_queues.pop()
+            queue.close(f'Store {self.name!r} was closed before this was written; nothing was written.')
+
+
+def _resolve(future: asyncio.Future[bool], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

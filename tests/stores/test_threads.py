@@ -1,0 +1,169 @@
+"""The threads of a store: what they write and read, and how many may wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from learning_observer_kvs.errors import Overloaded, StoreUnavailable
+from learning_observer_kvs.stores import threads as threads_module
+from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
+from learning_observer_kvs.stores.write_queue import WriteBatch, WriteRequest
+
+LOCATION = 'the disk'
+
+
+def request() -> WriteRequest:
+    return WriteRequest({'k': b'1'}, {}, lambda outcome: None)
+
+
+def make_threads(write: Callable[[list[WriteRequest]], None] = lambda requests: None) -> StoreThreads:
+    return StoreThreads(LOCATION, write)
+
+
+async def end(threads: StoreThreads) -> None:
+    threads.end()
+    assert await threads.wait_until_ended(20)
+
+
+async def written(threads: StoreThreads, batch: list[WriteRequest]) -> None:
+    """Have a batch written, and wait until it is done."""
+    done: asyncio.Future[WriteBatch] = asyncio.get_running_loop().create_future()
+    threads.writer.submit(batch, done.set_result)
+    async with asyncio.timeout(20):
+        await done
+
+
+async def test_threads_that_are_ended_in_one_of_them_end_when_its_job_is_done() -> None:
+    threads = make_threads(lambda requests: threads.end())
+    batch = [request()]
+    await written(threads, batch)
+    assert batch[0].error is None
+    assert await threads.wait_until_ended(20)
+
+
+async def test_what_waits_when_threads_end_is_written_and_what_comes_later_is_refused() -> None:
+    entered, go = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def write(requests: list[WriteRequest]) -> None:
+        entered.set()
+        go.wait(20)
+        sizes.append(len(requests))
+
+    threads = make_threads(write)
+    first = asyncio.ensure_future(written(threads, [request()]))
+    await asyncio.to_thread(entered.wait, 20)
+    second = asyncio.ensure_future(written(threads, [request(), request()]))
+    await asyncio.sleep(0)
+    threads.end()
+    with pytest.raises(StoreUnavailable, match='was closed'):
+        await written(threads, [request()])
+    assert not await threads.wait_until_ended(0)
+    go.set()
+    async with asyncio.timeout(20):
+        await asyncio.gather(first, second)
+    assert await threads.wait_until_ended(20)
+    assert sizes == [1, 2]
+
+
+async def test_threads_that_were_never_started_end_at_once() -> None:
+    threads = make_threads()
+    threads.end()
+    threads.end()
+    assert await threads.wait_until_ended(0)
+
+
+async def test_an_error_of_one_request_is_not_that_of_the_others() -> None:
+    bad = request()
+
+    def write(requests: list[WriteRequest]) -> None:
+        if bad in requests:
+            raise ValueError('bad')
+
+    batch = [request(), bad, request()]
+    threads = make_threads(write)
+    await written(threads, batch)
+    await end(threads)
+    assert [type(each.error) for each in batch] == [type(None), ValueError, type(None)]
+
+
+async def test_where_no_thread_can_be_started_nothing_is_written_and_the_next_write_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = make_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', refused)
+        with pytest.raises(StoreUnavailable, match='new thread') as caught:
+            await written(threads, [request()])
+        assert caught.value.retry
+    await written(threads, [request()])
+    await end(threads)
+
+
+async def test_reads_are_answered_with_their_results_and_their_errors() -> None:
+    threads = make_threads()
+    readers = ReaderThreads(threads, 'kvs-reader', 2)
+
+    def fail() -> None:
+        raise ValueError('bad')
+
+    outcomes = await asyncio.gather(
+        *(readers.run(fail if number == 3 else lambda number=number: number) for number in range(6)),
+        return_exceptions=True,
+    )
+    assert [str(outcome) for outcome in outcomes] == ['0', '1', '2', 'bad', '4', '5']
+    await end(threads)
+
+
+async def test_a_read_beyond_the_bound_is_overloaded_and_those_that_wait_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads_module, 'MAX_QUEUED_READS', 3)
+    entered, go = threading.Event(), threading.Event()
+    threads = make_threads()
+    readers = ReaderThreads(threads, 'kvs-reader')
+
+    def wait() -> bool:
+        entered.set()
+        return go.wait(20)
+
+    first = asyncio.ensure_future(readers.run(wait))
+    await asyncio.to_thread(entered.wait, 20)
+    waiting = [asyncio.ensure_future(readers.run(wait)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match=f'3 reads wait for {LOCATION}'):
+        await readers.run(wait)
+    go.set()
+    assert await asyncio.gather(first, *waiting) == [True] * 4
+    assert await readers.run(wait)
+    await end(threads)
+
+
+async def test_a_read_whose_caller_was_cancelled_is_not_made() -> None:
+    entered, go = threading.Event(), threading.Event()
+    threads = make_threads()
+    readers = ReaderThreads(threads, 'kvs-reader')
+    made: list[str] = []
+
+    def block() -> None:
+        entered.set()
+        go.wait(20)
+
+    first = asyncio.ensure_future(readers.run(block))
+    await asyncio.to_thread(entered.wait, 20)
+    cancelled = asyncio.ensure_future(readers.run(made.append, 'cancelled'))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    go.set()
+    await first
+    await readers.run(made.append, 'last')
+    assert made == ['last']
+    await end(threads)

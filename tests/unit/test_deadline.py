@@ -1,0 +1,51 @@
+"""Until when calls wait: their store's timeout, or the shorter one of the block that they are in."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import pytest
+
+from learning_observer_kvs.reducers.event_deadline import deadline_of
+from learning_observer_kvs.stores.deadline import (
+    ONE_TRY,
+    deadline_after,
+    limit_of,
+    limited_to,
+    longest_try,
+    pause_after,
+)
+
+
+def test_a_deadline_is_the_timeout_from_the_start_of_the_call() -> None:
+    assert deadline_after(15, began=100) == 115
+    assert deadline_after(15) == pytest.approx(monotonic() + 15, abs=1)
+    assert deadline_after(0) == ONE_TRY
+
+
+def test_a_block_shortens_the_wait_and_never_lengthens_it() -> None:
+    with limited_to(3):
+        assert deadline_after(15, began=100) == 103
+        assert deadline_after(1, began=100) == 101
+        with limited_to(5):
+            assert limit_of(15) == 3
+        with limited_to(0):
+            assert deadline_after(15) == ONE_TRY
+    assert limit_of(15) == 15
+
+
+def test_a_try_lasts_as_long_as_an_answer_may_take_or_until_the_deadline_and_a_second_at_least() -> None:
+    assert [longest_try(5, left) for left in (60, 3, 0.1, -4, ONE_TRY)] == [5, 3, 1, 1, 5]
+
+
+def test_pauses_grow_with_the_outage_to_a_second() -> None:
+    assert [pause_after(seconds) for seconds in (0, 0.3, 7)] == [0.05, 0.3, 1]
+
+
+def test_reducers_of_one_event_share_a_deadline_and_the_first_of_them_begins_another() -> None:
+    event = {'n': 1}
+    first = deadline_of(event, 'one', 15)
+    assert deadline_of(event, 'two', 60) == first
+    assert deadline_of(event, 'three', 60) == first
+    assert deadline_of(dict(event), 'two', 60) > first + 40
+    assert deadline_of(event, 'one', 60) > first + 40
