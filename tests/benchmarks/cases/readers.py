@@ -55,7 +55,7 @@ def _table(environment: Environment, comparison: Comparison) -> Table:
         title,
         f'A table of {SHOWN} students × {REDUCERS} reducers in one `multiget`, and at the same time single values, '
         f'each {PAUSE * 1000:g} ms after the last one; states of {STATE}. Events come as fast as they are accepted, so '
-        'each read meets as many as there can be. Milliseconds; *begun late* is how long a read that was due waited for '
+        'each read meets as many as there can be. Milliseconds; *begun late*: how long a read that was due waited for '
         'the event loop, which is not part of the columns before.',
         [
             '',
@@ -129,17 +129,18 @@ async def _measure(environment: Environment, contender: ByEvent, writers: int, t
 
 
 async def _reads(read: Read, until: asyncio.Task[Any]) -> list[Timed]:
-    """Return how long each read took, until a task is done."""
+    """Return how long each read took that was due before a task was done; one at least."""
     found: list[Timed] = []
     due = time.perf_counter()
-    while not found or not until.done():
+    while True:
         started = time.perf_counter()
         await read()
         ended = time.perf_counter()
         found.append(Timed((started - due) * 1000, (ended - started) * 1000))
+        if until.done():
+            return found
         due = ended + PAUSE
         await asyncio.sleep(PAUSE)
-    return found
 
 
 def _percentiles(values: list[float]) -> list[float]:
