@@ -144,7 +144,7 @@ async def _reads(read: Read, until: asyncio.Task[Any]) -> list[Timed]:
 
 
 def _percentiles(values: list[float]) -> list[float]:
-    return statistics.quantiles(values, n=100) if len(values) > 1 else values * 99
+    return statistics.quantiles(values, n=100, method='inclusive') if len(values) > 1 else values * 99
 
 
 async def _events(processes: list[ProcessEvent], seconds: float) -> float:
