@@ -15,8 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import InvalidValue, StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
@@ -368,16 +367,16 @@ class Store(Backend):
     async def close(self) -> None:
         """Finish what is under way in this event loop, and release its files and connections.
 
-        What reducers changed is written first, for ``CLOSE_TIMEOUT`` seconds at most; what could not be is counted in
-        the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The store can be used again.
+        What reducers changed is written first. All of it takes ``CLOSE_TIMEOUT`` seconds at most; what could not be
+        written is counted in the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The
+        store can be used again.
         """
+        deadline = time.monotonic() + CLOSE_TIMEOUT
         if (overlay := self.overlays.peek()) is not None:
             await overlay.close(CLOSE_TIMEOUT)
             if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
                 self.overlays.pop()
-        if (outage := self._outages.pop()) is not None:
-            outage.close()
-        await self._close()
+        await self._close_backend(deadline)
 
     # Inside
 
@@ -412,14 +411,6 @@ class Store(Backend):
 
     def _encode_all(self, values: Mapping[str, JSON]) -> dict[str, bytes | None]:
         return {check_key(key): None if value is MISSING else self.encode(key, value) for key, value in values.items()}
-
-    def _is_same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
-        if stored is None or wanted is None or stored == wanted:
-            return stored == wanted
-        try:
-            return json_codec.encode(self.decode(key, stored)) == wanted
-        except InvalidValue:  # a NaN that another program wrote: equal to nothing
-            return False
 
     async def _unwritten_keys(self, prefix: str) -> list[str]:
         """The keys that this process knows and the backend does not."""
