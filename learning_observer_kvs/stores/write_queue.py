@@ -334,13 +334,13 @@ class WriteQueue:
         late: list[WriteRequest] = []
         if self._away is not None or (self._in_flight is not None and now - self._sent_at >= WATCH_SECONDS):
             waiting = [*self._failed, *self._waiting]
-            late = [request for request in waiting if ONE_TRY < request.deadline <= now]
+            late = [request for request in waiting if ONE_TRY < _answer_by(request) <= now]
             if late:
                 done = set(late)
                 self._failed = [request for request in self._failed if request not in done]
                 self._waiting = deque(request for request in self._waiting if request not in done)
                 self._bytes -= sum(request.size for request in late)
-            soonest = min((request.deadline for request in waiting if request.deadline > now), default=soonest)
+            soonest = min((time for request in waiting if (time := _answer_by(request)) > now), default=soonest)
         self._watch_in(min(WATCH_SECONDS, max(soonest - now, 0.01)))
         for request in late:
             request.on_done(self._too_late(request, now))
@@ -356,6 +356,11 @@ class WriteQueue:
             'written.',
             retry=True,
         )
+
+
+def _answer_by(request: WriteRequest) -> float:
+    """When a request is answered at the latest that waits behind others; one that is tried once may wait, too."""
+    return request.deadline if request.deadline > ONE_TRY else request.resend_until
 
 
 def _may_recover(error: Exception) -> bool:

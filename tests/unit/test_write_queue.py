@@ -401,3 +401,18 @@ async def test_what_is_submitted_after_closing_is_written_and_waits_for_nothing_
     assert backend.names()[2:] == [['b']]
     backend.finish(2)
     assert set(backend.outcomes) == {'a', 'b'}
+
+
+async def test_a_request_that_is_tried_once_is_not_kept_waiting_behind_a_batch_that_is_held_up() -> None:
+    backend = Backend()
+    backend.submit('a', seconds=15)
+    await asyncio.sleep(0)
+    outcomes: list[Outcome] = []
+    backend.queue.submit({'b': b''}, {}, outcomes.append, (), ONE_TRY, backend.now + 2)
+    await backend.pass_time(1.5)
+    assert outcomes == []
+    await backend.pass_time(2)
+    [outcome] = outcomes
+    assert isinstance(outcome, StoreUnavailable)
+    backend.finish(0)
+    assert backend.names() == [['a']]
