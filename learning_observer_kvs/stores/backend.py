@@ -16,6 +16,7 @@ from typing import ClassVar, TypeVar
 
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
@@ -104,7 +105,7 @@ class Backend(ABC):
         self.retry_timeout = retry_timeout
         self._outages: PerLoop[Outage] = PerLoop(Outage)
         self.reducer_timeout = reducer_timeout
-        self.failed_events = os.path.abspath(failed_events)
+        self.failed_events = absolute(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self.siblings: Callable[[], Sequence[Backend]] = tuple  # the stores of its router, this one too; set by that

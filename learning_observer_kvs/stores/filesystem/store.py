@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
@@ -47,7 +48,8 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
     files in the directory are not keys and are left alone.
 
     Args:
-        path: the directory; a relative one is taken from the current working directory. Made at the first write.
+        path: the directory; a relative one is taken from the current working directory, ``~`` is the home folder. Made
+            at the first write.
         subdirs: whether slashes in keys become subdirectories.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
 
@@ -67,7 +69,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
 
     def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        self.path = os.path.abspath(path)
+        self.path = absolute(path)
         self.subdirs = subdirs
         self.directory = Directory(self.path)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
@@ -36,8 +37,8 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
 
     Args:
-        path: the file; a relative one is taken from the current working directory. Made when first used, with the
-            directories above it.
+        path: the file; a relative one is taken from the current working directory, ``~`` is the home folder. Made when
+            first used, with the directories above it.
         synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
             process; a loss of power may undo the last of it, never in part.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
@@ -61,7 +62,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
     ) -> None:
         super().__init__(**common)
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(absolute(path))
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
 
     def _open_threads(self) -> SQLiteThreads:
