@@ -39,7 +39,7 @@ def test_a_type_that_a_program_adds_is_checked_by_its_options(monkeypatch: pytes
             ['a', '/a b'],
             ['', None, 5, True, 'a\0', '$HOME/a', 'a/${NAME}', ':memory:', 'a/:memory:', '~', '~x/a'],
         ),
-        ('path or null', ['a', None], ['', 5, True, 'a\0', '$HOME/a', ':memory:', '~x/a']),
+        ('path or null', ['a', '', None], [5, True, 'a\0', '$HOME/a', ':memory:', '~x/a']),
         ('text', ['a', ' '], ['', None, 5]),
         ('text or null', ['a', '', None], [5, True, '\udfff']),
         ('boolean', [True, False], ['true', 0, None]),
