@@ -42,6 +42,7 @@ from learning_observer_kvs.errors import (
     ScopeFieldError,
     StartupCheck,
     StartupFailed,
+    StoreMissing,
     StoreUnavailable,
     WriteUnclear,
 )
@@ -74,6 +75,7 @@ __all__ = [
     'StartupCheck',
     'StartupFailed',
     'Store',
+    'StoreMissing',
     'StoreUnavailable',
     'WriteUnclear',
     '__version__',

@@ -205,6 +205,18 @@ class Backend(ABC):
         """
         return []
 
+    async def open_existing(self) -> None:
+        """Open the store without creating anything, from now on.
+
+        To be called before the first other call. What only reads calls it, so that a mistake in a path does not make a
+        new, empty store. Where there is nothing to create, as in a server, it does nothing.
+
+        Raises:
+            StoreMissing: there is no such store.
+            StoreUnavailable: it cannot be used.
+        """
+        return None
+
     async def is_loading(self) -> bool:
         """Find out whether a server is there that is still loading its data, and will serve when it has.
 

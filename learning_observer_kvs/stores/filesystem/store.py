@@ -8,6 +8,7 @@ from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.config.paths import absolute
+from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
@@ -92,6 +93,15 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         threads = self._threads.here()
         await threads.readers.run(threads.files.probe)
         return []
+
+    async def open_existing(self) -> None:
+        """Make sure that the directory is there. Reading creates nothing in it.
+
+        Raises:
+            StoreMissing: it is not there.
+        """
+        if not await self._threads.here().readers.run(os.path.lexists, self.path):
+            raise StoreMissing(f'There is no folder: {self.path}.')
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys in a thread, several as of one moment.

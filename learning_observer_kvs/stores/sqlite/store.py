@@ -19,6 +19,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
+from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
 from learning_observer_kvs.stores.threaded import ThreadedStore
 from learning_observer_kvs.stores.types import CommonOptions, Description
 
@@ -63,6 +64,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     ) -> None:
         super().__init__(**common)
         self.path = Path(absolute(path))
+        self._synchronous = synchronous
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
 
     def _open_threads(self) -> SQLiteThreads:
@@ -82,6 +84,17 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             StoreUnavailable: the file cannot be used.
         """
         return await self._in_thread(self._database.probe)
+
+    async def open_existing(self) -> None:
+        """Open the file without creating anything, from now on. One that cannot be written is read.
+
+        Raises:
+            StoreMissing: there is no such file, or no table of this store in it.
+            StoreUnavailable: it cannot be used.
+        """
+        await self.close()
+        self._database = ExistingDatabase(self.path, f'kvs {self.name}', self._synchronous)
+        await self._in_thread(_open)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys, on the event loop where they are few and small.
