@@ -107,12 +107,14 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match option.kind:
         case 'path' | 'path or null':
-            rejected = paths.rejected(value) if _is_name(value) else None
-            accepted = _is_name(value) and rejected is None
+            is_name = isinstance(value, str) and paths.is_name(value)
+            rejected = paths.rejected(value) if is_name else None
+            accepted = is_name and rejected is None
             accepted = accepted or (option.kind == 'path or null' and value in (None, ''))  # PMSS has text alone
             hint = rejected or 'Write a path.'
         case 'text':
-            accepted, hint = _is_name(value), 'Write text that is not empty.'
+            accepted = _is_text(value) and bool(value) and '\0' not in value
+            hint = 'Write text that is not empty.'
         case 'text or null':
             accepted, hint = value is None or _is_text(value), 'Write text, or null; put numbers in quotes.'
         case 'boolean':
@@ -151,10 +153,6 @@ def _is_default(option: Option, value: Any) -> bool:
 def _is_text(value: object) -> bool:
     """Return whether a value is text that can be encoded: half of a surrogate pair cannot."""
     return isinstance(value, str) and not any('\ud800' <= character <= '\udfff' for character in value)
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and _is_text(value) and bool(value) and '\0' not in value
 
 
 def _is_address(item: object) -> bool:

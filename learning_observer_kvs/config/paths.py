@@ -35,6 +35,19 @@ def text_of(name: str) -> str:
     return name if IS_UTF8 else os.fsencode(name).decode('utf-8', 'surrogateescape')
 
 
+def is_name(path: str) -> bool:
+    """Return whether a path can be that of a file.
+
+    Args:
+        path: as Python is given it.
+    """
+    try:
+        text_of(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return bool(path) and '\0' not in path
+
+
 def expanded(text: str) -> str:
     """Return the path that a setting means.
 

@@ -217,6 +217,20 @@ class Backend(ABC):
         """
         return None
 
+    async def unrecognized(self, limit: int = 20) -> list[str]:
+        """Return what looks like a key of this store and is not, so that no call finds it.
+
+        Args:
+            limit: how much at most.
+
+        Returns:
+            Where each is, for messages.
+
+        Raises:
+            StoreUnavailable: the backend does not answer.
+        """
+        return []
+
     async def is_loading(self) -> bool:
         """Find out whether a server is there that is still loading its data, and will serve when it has.
 

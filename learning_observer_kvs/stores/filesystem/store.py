@@ -119,6 +119,21 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         threads = self._threads.here()
         return await threads.readers.run(threads.files.read, keys)
 
+    async def unrecognized(self, limit: int = 20) -> list[str]:
+        """Return the files that look like those of keys and are not, so that no call finds them.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            Their absolute paths.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        threads = self._threads.here()
+        return await threads.scanner.run(threads.files.unrecognized, limit)
+
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
