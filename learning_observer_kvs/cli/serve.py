@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import re
 
 import click
 from aiohttp import web
 
-from learning_observer_kvs import plugin
-from learning_observer_kvs.cli.common import config_option
+from learning_observer_kvs import kvs, plugin, settings
+from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.common import Stores, config_option, echo_json, json_option, place, where
 from learning_observer_kvs.debug.access import is_local
-from learning_observer_kvs.errors import StartupFailed
+from learning_observer_kvs.errors import StartupFailed, StoreMissing
 
 HOST = '127.0.0.1'
 
 
-@click.command('serve')
+@click.command('serve', cls=Command)
 @click.option(
     '--port', '-p', default=8890, show_default=True, type=click.IntRange(0, 65535), help='The port; 0 takes a free one.'
 )
 @config_option
-def command(port: int, config: tuple[str, ...]) -> None:
+@json_option
+def command(port: int, config: tuple[str, ...], as_json: bool) -> None:
     """Serve /debug/kvs to this machine alone, until Ctrl-C.
 
-    Every user of this machine can read it.
+    Every user of this machine can read it. Nothing is created: stores that are not there are named and left out.
 
     \b
     Example:
       lo-kvs serve --config devdata/creds.yaml
     """
+    loaded = settings.load_settings(config)
+    stores = Stores(kvs.checked(loaded))
+    asyncio.run(_leave_out_missing(stores))
     app = web.Application()
-    plugin.setup(app, config, authorize=_local)
+    plugin.setup(app, authorize=_local, router=stores.router)
     app.router.add_get('/', _redirect)
+
+    def announce(text: str) -> None:
+        if not as_json:
+            click.echo(text)
+        elif found := re.search(r'http://\S+', text):
+            shown = [place(stores.router[name]) for name in stores.router.names()]
+            echo_json({'url': found[0], 'stores': shown}, indent=None)
+
     try:
-        web.run_app(app, host=HOST, port=port, print=click.echo, access_log=None)
+        web.run_app(app, host=HOST, port=port, print=announce, access_log=None)
     except StartupFailed as failure:  # its message has been printed
         raise SystemExit(failure.code) from None
     except OSError as error:
@@ -42,6 +57,23 @@ def command(port: int, config: tuple[str, ...]) -> None:
             raise
         click.echo(f'Port {port} cannot be used: {os.strerror(error.errno)}. Give another one with --port.', err=True)
         raise SystemExit(1) from None
+
+
+async def _leave_out_missing(stores: Stores) -> None:
+    """Remove the stores that are not there, and name all; raise if none is left."""
+    missing: list[StoreMissing] = []
+    async with stores.router:
+        for name in stores.router.names():
+            try:
+                store = await stores.existing(name)
+            except StoreMissing as error:
+                stores.router.remove_item(name)
+                missing.append(error)
+                click.echo(f'{error} It is left out.', err=True)
+            else:
+                click.echo(f'Showing {where(store)}.', err=True)
+    if not stores.router.names():
+        raise StoreMissing('There is no store to show.')
 
 
 def _local(request: web.Request, action: str, store: str, key: str | None) -> bool:

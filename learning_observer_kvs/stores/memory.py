@@ -56,8 +56,8 @@ class InMemoryKVS(Store):
             StoreMissing: always.
         """
         raise StoreMissing(
-            f'Store {self.name!r} is of type {self.TYPE}: its data is in the memory of the process that uses it, and '
-            'cannot be seen from another one. /debug/kvs of that process shows it.'
+            f'The data of type {self.TYPE} is in the memory of the process that uses it, and cannot be seen from '
+            'another one. /debug/kvs of that process shows it.'
         )
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:

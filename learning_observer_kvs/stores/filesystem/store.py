@@ -73,6 +73,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         self.path = absolute(path)
         self.subdirs = subdirs
         self.directory = Directory(self.path)
+        self._is_read_only = False
 
     def _open_threads(self) -> FilesystemThreads:
         return FilesystemThreads(self.path, Files(self.directory, self.subdirs))
@@ -90,6 +91,8 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
+        if self._is_read_only:
+            return []
         threads = self._threads.here()
         await threads.readers.run(threads.files.probe)
         return []
@@ -102,6 +105,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         """
         if not await self._threads.here().readers.run(os.path.lexists, self.path):
             raise StoreMissing(f'There is no folder: {self.path}.')
+        self._is_read_only = not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys in a thread, several as of one moment.

@@ -14,10 +14,12 @@ import sqlite3
 from collections.abc import Sequence
 
 from learning_observer_kvs.errors import StoreMissing
+from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.sqlite.errors import of_system, unusable
 
+_TO_WRITE = 'mode=rw'
 _IMMUTABLE = 'mode=ro&immutable=1'
 _WITH_LOG = 'mode=ro&readonly_shm=1'
 
@@ -66,6 +68,17 @@ class ExistingDatabase(Database):
         except sqlite3.Error as error:
             raise self.unavailable(error) from None
         return connection
+
+    def probe(self, connection: sqlite3.Connection) -> list[Problem]:
+        """Try to write, unless the file is only read.
+
+        Args:
+            connection: of this database.
+
+        Returns:
+            As :meth:`Database.probe` does.
+        """
+        return super().probe(connection) if self._mode == _TO_WRITE else []
 
     def read_small(
         self, connection: sqlite3.Connection, keys: Sequence[str], max_bytes: int
