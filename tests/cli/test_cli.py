@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from learning_observer_kvs.cli import common
 from learning_observer_kvs.cli.main import COMMANDS, main
 from learning_observer_kvs.kvs import KVSRouter
 
@@ -343,15 +344,20 @@ def test_a_closed_pipe_prints_no_error(filled: Run) -> None:
     assert ended.returncode == 1
 
 
-def test_a_progress_bar_is_shown_on_a_terminal_only(run: Run, reducers: str) -> None:
-    Path('a.study.log').write_bytes(event('keystroke') * 500)
-    arguments = ['replay', 'a.study.log', '-r', f'{reducers}:count']
-    assert process(*arguments).stderr == ''
-    with terminal() as (theirs, written):
-        ended = process(*arguments, capture_output=False, stdout=subprocess.PIPE, stderr=theirs, env={'TERM': 'xterm'})
-    assert '500/500 events' in re.sub(r'\x1b\[[\d;]*m', '', b''.join(written).decode())
-    assert ended.returncode == 0
-    assert '500 events' in ended.stdout
+def test_a_progress_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, 'SHOW_AFTER', 0)
+    monkeypatch.setenv('TERM', 'xterm')
+    for is_terminal in (False, True):
+        with terminal() as (theirs, written), os.fdopen(os.dup(theirs), 'w') as stderr:
+            monkeypatch.setattr(sys, 'stderr', stderr)
+            if not is_terminal:
+                monkeypatch.setattr(stderr, 'isatty', lambda: False)
+            with common.progress('Replaying', 500, 'events') as advance:
+                for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+                    timer.join()
+                advance(500)
+        shown = re.sub(r'\x1b\[[\d;]*m', '', b''.join(written).decode())
+        assert ('500/500 events' in shown) == is_terminal
 
 
 @contextmanager
