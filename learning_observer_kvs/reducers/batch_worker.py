@@ -6,18 +6,20 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Collection, Coroutine, Mapping
+from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
 
-from learning_observer_kvs.errors import Conflict, ReducerError, StoreUnavailable
+from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.event_queues import QueuedEvents
+from learning_observer_kvs.reducers.joined import JoinedEvent, Pass
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import ONE_TRY
-from learning_observer_kvs.stores.key_locks import CURRENT, Holder, current_holder
+from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Holder, current_holder
 from learning_observer_kvs.stores.keys import check_key, display_key
 from learning_observer_kvs.stores.overlay import NOTHING, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
@@ -67,6 +69,8 @@ class BatchWorker(PlainOverlay):
 
     def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
         """Reduce events that wait, and commit once."""
+        if isinstance(queue, Pass):
+            return self._serve_pass(queue)
         events, rest = queue.take(MAX_BATCH)
         self._queued.note_dequeued(key, len(events))
         return self._process_batch(key, events, rest)
@@ -84,8 +88,7 @@ class BatchWorker(PlainOverlay):
             assert task is not None
             for event in events:
                 if not event.is_withdrawn():
-                    context = event.context
-                    assert context is not None
+                    context = event.context_of_reducer()
                     reducing = self._reduce(key, batch, event)
                     try:
                         waits_for = context.run(reducing.send, None)
@@ -111,6 +114,10 @@ class BatchWorker(PlainOverlay):
 
     def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
         """The event loop ends: no caller is left to wait forever."""
+        if isinstance(queue, Pass):
+            queue.fail(error)
+            self._end_pass()
+            return
         for event in queue.events:
             event.resolve(error)
         self._queued.note_dequeued(key, len(queue.events))
@@ -159,9 +166,8 @@ class BatchWorker(PlainOverlay):
 
     async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
         """Run an event's reducer in this task; what it raises is noted."""
-        text, outer = batch.text, CURRENT.get()
-        if outer is not None:
-            outer = current_holder()
+        text, before = batch.text, CURRENT.get()
+        outer = None if before is None else current_holder()
         holder = self._locks.held[key] = Holder()
         event.error = None
         if outer is not None:
@@ -171,7 +177,7 @@ class BatchWorker(PlainOverlay):
         if is_large:
             await self._large.acquire()
             holder.permit = self._large
-        token = CURRENT.set(holder)
+        CURRENT.set(holder)
         try:
             reducing = event.call(batch.state(self._decode, key, event))
             if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
@@ -193,19 +199,75 @@ class BatchWorker(PlainOverlay):
             event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
         finally:
             holder.has_ended = True
-            CURRENT.reset(token)
+            CURRENT.set(before)  # not by a token: what began in the caller's context may end in a copy of it
             if is_large:
                 holder.give_back_permits()
             if outer is not None:
                 outer.remove_wait(holder)
 
+    # Many reducers with one event
+
+    async def _serve_pass(self, joined: Pass) -> None:
+        """Begin the reducers that are left of a pass, in the caller's context."""
+        context = joined.context.run(copy_context)
+        try:
+            while (event := context.run(joined.next_event)) is not None:
+                context.run(self._begin, event)
+                if self._server.is_slice_over():
+                    await asyncio.sleep(0)
+        except BaseException as error:  # the event loop ends
+            self._abandon('', joined, error)
+            raise
+        self._end_pass()
+
+    def _end_pass(self) -> None:
+        self._busy -= 1
+        self._look_if_idle()
+
+    def _begin(self, event: JoinedEvent) -> None:
+        """Run an event's reducer at once where nothing is before it and its state is known, else in its turn."""
+        locks, key = self._locks, event.key
+        if key in locks.held or (locks.barrier is not None and locks.is_barred()):
+            try:
+                self._queued.put(key, event)
+            except Overloaded as error:
+                event.resolve(error)
+            return
+        locks.held[key] = RESERVED
+        batch = self._open(key)
+        if batch is None:
+            self._on_ready(key, self._queued.put_first(key, [event]))
+            return
+        self._busy += 1
+        before = CURRENT.get()
+        reducing = self._reduce(key, batch, event)
+        try:
+            waits_for = reducing.send(None)
+        except StopIteration:
+            batch.events.append(event)
+            self._commit(key, batch, None)
+        except BaseException:
+            self._next(key, None)
+            raise
+        else:
+            context = copy_context()
+            CURRENT.set(before)
+            self._server.spawn(
+                self._finish(key, batch, event, context, reducing, waits_for), f'kvs reducer {display_key(key)}'
+            )
+
     async def _finish(
-        self, key: str, batch: Batch, event: Event, reducing: Coroutine[Any, Any, None], waits_for: Any
+        self,
+        key: str,
+        batch: Batch,
+        event: JoinedEvent,
+        context: Context,
+        reducing: Coroutine[Any, Any, None],
+        waits_for: Any,
     ) -> None:
         """Run the rest of a reducer that waits for something, and commit."""
-        task, context = asyncio.current_task(), event.context
+        task = asyncio.current_task()
         assert task is not None
-        assert context is not None
         try:
             await run_on(context, reducing, waits_for)
             if task.cancelling():

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import copy_context
 from time import monotonic
 
-from learning_observer_kvs.errors import Overloaded, StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, ReducerCall
 from learning_observer_kvs.reducers.batch_worker import BatchWorker
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
-from learning_observer_kvs.reducers.joined import Join, JoinedEvent, Run
+from learning_observer_kvs.reducers.joined import Pass, Run
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import RESERVED, Hold, current_holder
-from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -109,63 +109,44 @@ class ReducerWorker(BatchWorker):
         # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
         return await event.wait(self._loop)
 
-    async def process_together(self, runs: Sequence[Run]) -> list[JSON | BaseException]:
+    async def process_together(self, runs: Iterable[Run]) -> list[bytes | BaseException]:
         """Run many reducers in one pass, commit what they return in one batch, and wait once.
 
         Each is processed as by :meth:`process`: in order behind the events of its key, on condition, and again where
         another process wrote in between. One that fails affects no other.
 
         Args:
-            runs: the reducers, with their event.
+            runs: the reducers, with their event; each is taken when its turn comes.
 
         Returns:
-            For each the external state as the reducer returned it, or what :meth:`process` would raise.
+            For each the JSON text of the external state that the reducer returned, empty where it declined to write
+            one; or what :meth:`process` would raise.
 
         Raises:
             Overloaded, StoreUnavailable: none of them was processed.
         """
         if current_holder() is not None:  # each wait must be looked at: it may depend on the caller itself
-            return await asyncio.gather(*(self.process(*run) for run in runs), return_exceptions=True)
+            runs = list(runs)
+            results = await asyncio.gather(*(self.process(*run) for run in runs), return_exceptions=True)
+            return [self._text_of(run, result) for run, result in zip(runs, results, strict=True)]
         if self._is_full:
             await self._wait_for_capacity()
-        if not runs:
-            return []
-        join = Join(len(runs), self._loop)
-        deadline = deadline_after(self._store.retry_timeout)
-        events = [JoinedEvent(run, join, deadline) for run in runs]
-        for run, event in zip(runs, events, strict=True):
-            self._begin(run.internal_key, event)
-        await join.done  # cancelled in here, it withdraws the events whose turn has not come
-        return [event.result if event.failure is None else event.failure for event in events]
+        joined = Pass(runs, deadline_after(self._store.retry_timeout), self._loop)
+        while (event := joined.next_event()) is not None:
+            self._begin(event)
+            if self._server.is_slice_over():
+                self._busy += 1
+                self._server.add('', joined)
+                break
+        if not joined.done.done():
+            joined.context = copy_context()
+            await joined.done  # cancelled in here, it withdraws the events whose turn has not come
+        return joined.outcomes()
 
-    def _begin(self, key: str, event: JoinedEvent) -> None:
-        """Run an event's reducer at once where nothing is before it and its state is known, else in its turn."""
-        locks, server = self._locks, self._server
-        if key in locks.held or (locks.barrier is not None and locks.is_barred()):
-            try:
-                self._queued.put(key, event)
-            except Overloaded as error:
-                event.resolve(error)
-            return
-        locks.held[key] = RESERVED
-        batch = None if server.is_slice_over() else self._open(key)
-        if batch is None:
-            self._on_ready(key, self._queued.put_first(key, [event]))
-            return
-        self._busy += 1
-        context = event.context
-        assert context is not None
-        reducing = self._reduce(key, batch, event)
-        try:
-            waits_for = context.run(reducing.send, None)
-        except StopIteration:
-            batch.events.append(event)
-            self._commit(key, batch, None)
-        except BaseException:
-            self._next(key, None)
-            raise
-        else:
-            server.spawn(self._finish(key, batch, event, reducing, waits_for), f'kvs reducer {display_key(key)}')
+    def _text_of(self, run: Run, result: JSON | BaseException) -> bytes | BaseException:
+        if isinstance(result, BaseException):
+            return result
+        return b'' if result is False else self._encode(run.external_key, result)
 
     # As an overlay
 

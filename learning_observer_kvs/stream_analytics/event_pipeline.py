@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from learning_observer_kvs import json_codec
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.reducers import workers_of
@@ -14,18 +16,52 @@ from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.process_event import GUEST, ProcessEvent
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outcome:
     """What became of an event in one reducer.
 
-    Attributes:
+    Args:
         reducer_name: the reducer's name in keys.
-        result: the external state, as the reducer returned it; ``None`` if it failed.
         error: what :class:`~.process_event.ProcessEvent` would raise; ``None`` if it succeeded.
+        text: the JSON text of the external state that the reducer returned; empty where it declined to write one, or
+            failed.
     """
 
     reducer_name: str
-    result: JSON
     error: Exception | None
+    text: bytes = b''
+
+    @property
+    def result(self) -> JSON:
+        """The external state that the reducer returned, decoded now; ``False`` where there is none."""
+        return json_codec.decode(self.text) if self.text else False
+
+
+class Results(Sequence[JSON]):
+    """The external states that reducers returned, in their order; each is decoded when it is looked at.
+
+    Args:
+        outcomes: what became of an event in the reducers, none of which failed.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self._outcomes = outcomes
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Results(self._outcomes[index])
+        return self._outcomes[index].result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 async def event_pipeline(
@@ -68,7 +104,7 @@ class EventPipeline:
         self._workers = workers
         self.skipped = 0
 
-    async def __call__(self, event: Mapping[str, Any]) -> list[JSON]:
+    async def __call__(self, event: Mapping[str, Any]) -> Results:
         """Take an event through all reducers whose scope it has.
 
         Each reducer is run and committed as if it were awaited alone. One that fails affects no other.
@@ -77,7 +113,8 @@ class EventPipeline:
             event: the event, as the reducers get it.
 
         Returns:
-            The external states that the reducers returned, in the order of the reducers.
+            The external states that the reducers returned, in the order of the reducers; each is decoded when it is
+            looked at.
 
         Raises:
             ExceptionGroup: what the reducers that failed raised, each with a note that names the reducer; all others
@@ -86,7 +123,7 @@ class EventPipeline:
         """
         outcomes = await self.outcomes(event)
         raise_failures(outcomes)
-        return [outcome.result for outcome in outcomes]
+        return Results(outcomes)
 
     async def outcomes(self, event: Mapping[str, Any]) -> list[Outcome]:
         """Take an event through all reducers whose scope it has, and return what became of it in each.
@@ -123,25 +160,25 @@ async def process_all(
     Raises:
         Overloaded, StoreUnavailable: no reducer has processed the event.
     """
-    outcomes: list[Outcome] = []
-    runs: list[Run] = []
-    for process, fields in reducers:
-        error = None
-        try:
-            runs.append(process.run(event, fields))
-        except Exception as raised:  # a value of the event that makes no key
-            error = raised
-        outcomes.append(Outcome(process.reducer_name, None, error))
-    results = iter(await worker.process_together(runs))
-    for position, outcome in enumerate(outcomes):
-        if outcome.error is None:
-            result = next(results)
-            if isinstance(result, Exception):
-                outcomes[position] = outcome._replace(error=result)
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                outcomes[position] = outcome._replace(result=result)
+    failed: dict[int, Exception] = {}
+
+    def runs() -> Iterator[Run]:
+        for position, (process, fields) in enumerate(reducers):
+            try:
+                yield process.run(event, fields)
+            except Exception as error:  # a value of the event that makes no key
+                failed[position] = error
+
+    results = iter(await worker.process_together(runs()))
+    outcomes = []
+    for position, (process, _) in enumerate(reducers):
+        result = failed.get(position) or next(results)
+        if isinstance(result, bytes):
+            outcomes.append(Outcome(process.reducer_name, None, result))
+        elif isinstance(result, Exception):
+            outcomes.append(Outcome(process.reducer_name, result))
+        else:
+            raise result
     return outcomes
 
 

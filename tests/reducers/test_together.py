@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from learning_observer_kvs.errors import Overloaded, ReducerError
-from learning_observer_kvs.reducers import event_queues, worker_of
+from learning_observer_kvs.reducers import event_queues, serving, worker_of
 from learning_observer_kvs.reducers.joined import Run
 from tests.support.watched import STEPS, Watched, count, count_slowly, process, until
 
@@ -20,7 +22,13 @@ def run(name: str, step: Any) -> Run:
 
 
 def together(store: Watched, runs: Sequence[Run]) -> asyncio.Task[list[Any]]:
-    return asyncio.create_task(worker_of(store).process_together(runs))
+    return asyncio.create_task(results_of(store, runs))
+
+
+async def results_of(store: Watched, runs: Sequence[Run]) -> list[Any]:
+    """What each reducer returned or raised."""
+    outcomes = await worker_of(store).process_together(runs)
+    return [json.loads(outcome) if isinstance(outcome, bytes) else outcome for outcome in outcomes]
 
 
 async def fail(state: Any) -> Any:
@@ -148,7 +156,7 @@ async def test_a_key_with_too_many_events_rejects_its_own_alone(
 
 async def test_inside_a_reducer_a_wait_for_its_own_key_raises_and_the_others_go_on(watched: Watched) -> None:
     async def outer(state: Any) -> Any:
-        results = await worker_of(watched).process_together([run('r', count), run('b', count)])
+        results = await results_of(watched, [run('r', count), run('b', count)])
         return state, [type(result).__name__ for result in results]
 
     async with asyncio.timeout(5):
@@ -165,10 +173,7 @@ async def test_each_reducer_runs_in_the_callers_context(watched: Watched) -> Non
 
     caller.set('the caller')
     for _ in range(2):
-        assert (
-            await worker_of(watched).process_together([run('a', see), run('b', see)])
-            == [['the caller', 'the caller']] * 2
-        )
+        assert await results_of(watched, [run('a', see), run('b', see)]) == [['the caller', 'the caller']] * 2
 
 
 async def test_no_reducers_are_no_wait(watched: Watched) -> None:
@@ -181,3 +186,71 @@ async def test_after_closing_none_is_processed(watched: Watched) -> None:
     with pytest.raises(Exception, match='is being closed'):
         await at_work.process_together([run('a', count)])
     assert watched.texts == {}
+
+
+async def test_a_pass_that_takes_long_lets_the_event_loop_go_on_and_is_completed(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = 'abcdefgh'
+    await together(watched, [run(name, count) for name in names])
+    monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    assert await together(watched, [run(name, count) for name in names]) == [2] * len(names)
+    counting.cancel()
+    assert turns > len(names)
+
+
+async def test_closing_waits_for_the_rest_of_a_pass(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = 'abcdefgh'
+    await together(watched, [run(name, count) for name in names])
+    monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+    event = together(watched, [run(name, count) for name in names])
+    await asyncio.sleep(0)
+    await watched.close()
+    assert await event == [2] * len(names)
+
+
+async def test_cancelled_it_begins_no_more_of_a_pass(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = 'abcdefgh'
+    await together(watched, [run(name, count) for name in names])
+    monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+    event = together(watched, [run(name, count) for name in names])
+    await asyncio.sleep(0)
+    event.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await event
+    await watched.close()
+    done = [watched.texts[f'Internal,{name}'] for name in names]
+    assert done == sorted(done, reverse=True)
+    assert done[-1] == b'1'
+
+
+def test_the_end_of_the_event_loop_ends_a_pass() -> None:
+    def end(loop: asyncio.AbstractEventLoop) -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    async def main() -> None:
+        store = Watched()
+        names = 'abcdefgh'
+        await together(store, [run(name, count) for name in names])
+        monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
+        event = together(store, [run(name, count) for name in names])
+        await asyncio.sleep(0)
+        at_work = worker_of(store)
+        asyncio.get_running_loop().call_soon(end, asyncio.get_running_loop())
+        with pytest.raises(asyncio.CancelledError):
+            await event
+        await until(lambda: not at_work._server._tasks)
+        assert (store.busy_keys(), at_work._busy) == (0, 0)
+
+    with pytest.MonkeyPatch.context() as monkeypatch, suppress(asyncio.CancelledError):
+        asyncio.run(main())

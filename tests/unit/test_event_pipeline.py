@@ -121,11 +121,19 @@ async def test_a_field_that_makes_no_key_fails_the_reducers_that_need_it_and_no_
     assert await process(keystroke(doc_id='a')) == ['a: 2', 3]
 
 
+async def test_results_are_a_sequence(router: KVSRouter) -> None:
+    process = await event_pipeline([count, count_by_document, count_writers], BOB, router=router)
+    results = await process(keystroke(doc_id='a'))
+    assert (len(results), results[0], results[-1], list(results[1:])) == (3, 1, 1, ['a: 1', 1])
+    assert results != [1]
+    assert repr(results) == "[1, 'a: 1', 1]"
+
+
 async def test_outcomes_give_result_or_error_of_each_reducer(router: KVSRouter) -> None:
     process = await event_pipeline([count, fail], BOB, router=router)
     first, second = await process.outcomes(keystroke())
     assert (first.reducer_name, first.result, first.error) == (f'{__name__}.count', 1, None)
-    assert (second.reducer_name, second.result) == (f'{__name__}.fail', None)
+    assert (second.reducer_name, second.result) == (f'{__name__}.fail', False)
     assert isinstance(second.error, LookupError)
 
 
