@@ -179,9 +179,8 @@ class Store(Backend):
         """Return everything, or write it to a file, as this process knows it.
 
         Args:
-            filename: where to write one JSON object: a path, where the file appears whole or not at all, or a binary
-                file that is open. Values are in memory a few at a time whatever its size; of a backend that may give a
-                key twice (Redis), all keys are.
+            filename: a path, where a file with one JSON object appears whole or not at all, or a binary file that is
+                open. Values are in memory a few at a time; of a backend that may give a key twice (Redis), all keys.
             prefix: only keys that begin with it.
             allow_empty: whether a file that is there may be replaced although there is no entry.
             progress: called with how many entries were written since the last call.
@@ -198,10 +197,9 @@ class Store(Backend):
         """
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
-        entries = self._entries(prefix)
-        if isinstance(filename, (str, os.PathLike)):
-            return await dump.write(filename, entries, self.encode, allow_empty=allow_empty, progress=progress)
-        return await dump.write_to(filename, entries, self.encode, progress=progress)
+        return await dump.write(
+            filename, self._entries(prefix), self.encode, allow_empty=allow_empty, progress=progress
+        )
 
     # Writing
 

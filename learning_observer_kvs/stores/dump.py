@@ -34,7 +34,7 @@ class _NotByLines(Exception):
 
 
 async def write(
-    filename: str | os.PathLike[str],
+    filename: str | os.PathLike[str] | BinaryIO,
     entries: AsyncIterator[tuple[str, JSON]],
     encode: Callable[[str, JSON], bytes],
     *,
@@ -44,7 +44,7 @@ async def write(
     """Write entries to a file, which appears whole or not at all and is readable for this user alone.
 
     Args:
-        filename: the file; one that exists is replaced.
+        filename: the file; one that exists is replaced. A binary file that is open is written to as it is.
         entries: keys and values.
         encode: encodes a key's value as JSON text; its errors name the key.
         allow_empty: whether a file that exists is replaced although there is no entry.
@@ -56,12 +56,14 @@ async def write(
     Raises:
         DumpFileError: the file cannot be written, or was left as it is because there is no entry.
     """
+    if not isinstance(filename, (str, os.PathLike)):
+        return await _write_to(filename, entries, encode, progress)
     target = Path(filename)
     try:
         descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
         try:
             with os.fdopen(descriptor, 'wb') as file:
-                count = await write_to(file, entries, encode, progress=progress)
+                count = await _write_to(file, entries, encode, progress)
                 if not count and not allow_empty and await asyncio.to_thread(os.path.lexists, target):
                     raise DumpFileError(f'There is no entry to write; {target} was left as it is.')
                 await asyncio.to_thread(os.fsync, file.fileno())
@@ -75,27 +77,13 @@ async def write(
     return count
 
 
-async def write_to(
+async def _write_to(
     file: BinaryIO,
     entries: AsyncIterator[tuple[str, JSON]],
     encode: Callable[[str, JSON], bytes],
-    *,
-    progress: Callable[[int], None] = lambda entries: None,
+    progress: Callable[[int], None],
 ) -> int:
-    """Write entries to a file that is open, and flush it.
-
-    Args:
-        file: the file.
-        entries: keys and values.
-        encode: encodes a key's value as JSON text; its errors name the key.
-        progress: called with how many entries were written since the last call.
-
-    Returns:
-        How many entries were written.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write entries to a file that is open, and flush it; how many were written."""
     count, buffer = 0, bytearray(b'{')
     async for key, value in entries:
         buffer += b',\n' if count else b'\n'

@@ -220,7 +220,7 @@ def test_commands_start_without_what_they_do_not_need() -> None:
         done = subprocess.run(
             [sys.executable, '-c', program, *words], env=environment(), capture_output=True, text=True, check=True
         )
-        assert not {'aiohttp', 'jinja2', 'rich'} & set(done.stdout.splitlines()[-1].split())
+        assert not {'aiohttp', 'jinja2', 'redis', 'rich'} & set(done.stdout.splitlines()[-1].split())
 
 
 def seconds_of(*arguments: str) -> float:

@@ -3,7 +3,7 @@
 Where nothing can be written, it is read.
 
 A file that this user may not write, or that is on a read-only disk, is read with the log that its writers have open.
-Without a log nobody has it open, and SQLite is made to believe that it never changes: anything else would leave files
+Without a log no process has it open, and SQLite is made to believe that it never changes: anything else would leave files
 beside it. If one begins to write meanwhile, what was read is not returned.
 """
 
