@@ -1,7 +1,6 @@
 """The contract of every store: each public method, written once.
 
-Whatever the backend, the calls below keep the same promises. What reducers add lies over the store as an overlay, one
-in each event loop; see :mod:`learning_observer_kvs.stores.overlay`.
+Whatever the backend, the calls keep the same promises. What reducers add lies over the store: an overlay in each loop.
 """
 
 from __future__ import annotations
@@ -197,9 +196,8 @@ class Store(Backend):
         """
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
-        return await dump.write(
-            filename, self._entries(prefix), self.encode, allow_empty=allow_empty, progress=progress
-        )
+        entries = self._entries(prefix)
+        return await dump.write(filename, entries, self.encode, allow_empty=allow_empty, progress=progress)
 
     # Writing
 

@@ -3,8 +3,8 @@
 Where nothing can be written, it is read.
 
 A file that this user may not write, or that is on a read-only disk, is read with the log that its writers have open.
-Without a log no process has it open, and SQLite is made to believe that it never changes: anything else would leave files
-beside it. If one begins to write meanwhile, what was read is not returned.
+Without a log no process has it open, and SQLite is made to believe that it never changes: anything else would leave
+files beside it. If one begins to write meanwhile, what was read is not returned.
 """
 
 from __future__ import annotations
