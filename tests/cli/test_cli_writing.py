@@ -111,10 +111,10 @@ def test_a_student_whose_id_holds_a_comma_is_found(run: Run) -> None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path, *options: str) -> Iterator[str]:
     """``lo-kvs serve`` in a directory; its URL."""
     with subprocess.Popen(
-        [*COMMAND, 'serve', '--port', '0'],
+        [*COMMAND, 'serve', '--port', '0', *options],
         cwd=folder,
         env=os.environ | {'PYTHONPATH': os.getcwd()},
         stdout=subprocess.PIPE,
@@ -141,6 +141,22 @@ async def test_the_pages_are_served_to_this_machine_in_any_run_mode(tmp_path: Pa
             assert [entry['key'] for entry in keys['keys']] == ['Internal,a.b,STUDENT:bob']
             strange = {'Host': 'writing.example.org'}
             assert (await session.get(f'{address}/debug/kvs', headers=strange)).status == 403
+
+
+async def test_stores_that_are_not_there_are_left_out_of_the_pages_and_not_made(tmp_path: Path, run: Run) -> None:
+    (tmp_path / 'creds.yaml').write_text(
+        'kvs: {default: {type: sqlite, path: s}, files: {type: filesystem, path: f}, cache: {type: stub}}'
+    )
+    ended = run('serve')
+    assert ended.returncode == 3
+    assert f'{tmp_path}/s' in ended.stderr
+    assert f'{tmp_path}/f' in ended.stderr
+    run('set', 'a', '1', '--store', 'files')
+    with serving(tmp_path, '--json') as address:
+        async with ClientSession() as session:
+            first: dict[str, Any] = await (await session.get(address)).json()
+            assert [store['name'] for store in first['stores']] == ['files']
+    assert {path.name for path in tmp_path.iterdir()} == {'creds.yaml', 'f'}  # noqa: ASYNC240
 
 
 def test_serving_a_wrong_configuration_prints_its_report_once(tmp_path: Path, run: Run) -> None:

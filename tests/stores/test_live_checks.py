@@ -287,7 +287,7 @@ def test_the_command_runs_them_with_live(creds: Path) -> None:
     result = run('--live')
     assert result.exit_code == 1
     assert 'creds.yaml:3  kvs.cache does not work. Redis at 127.0.0.1' in result.stdout
-    found = json.loads(run('--live', '--json').stdout)
+    found = json.loads(run('--live', '--json').stdout)['problems']
     assert [(problem['id'], problem['level'], problem['location']) for problem in found] == [
         ('KVS.E018', 'error', 'creds.yaml:3')
     ]
