@@ -17,6 +17,7 @@ from typing import ClassVar, TypeVar
 
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
@@ -108,7 +109,7 @@ class Backend(ABC):
         self.retry_timeout = retry_timeout
         self._outages: PerLoop[Outage] = PerLoop(Outage)
         self.reducer_timeout = reducer_timeout
-        self.failed_events = os.path.abspath(failed_events)
+        self.failed_events = absolute(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self.siblings: Callable[[], Sequence[Backend]] = tuple  # the stores of its router, this one too; set by that
@@ -209,6 +210,32 @@ class Backend(ABC):
 
         Raises:
             KVSError: it cannot be used.
+        """
+        return []
+
+    async def open_existing(self) -> None:
+        """Open the store without creating anything, from now on.
+
+        To be called before the first other call. What only reads calls it, so that a mistake in a path does not make a
+        new, empty store. Where there is nothing to create, as in a server, it does nothing.
+
+        Raises:
+            StoreMissing: there is no such store.
+            StoreUnavailable: it cannot be used.
+        """
+        return None
+
+    async def unrecognized(self, limit: int = 20) -> list[str]:
+        """Return what looks like a key of this store and is not, so that no call finds it.
+
+        Args:
+            limit: how much at most.
+
+        Returns:
+            Where each is, for messages.
+
+        Raises:
+            StoreUnavailable: the backend does not answer.
         """
         return []
 

@@ -1,7 +1,6 @@
 """The contract of every store: each public method, written once.
 
-Whatever the backend, the calls below keep the same promises. What reducers add lies over the store as an overlay, one
-in each event loop; see :mod:`learning_observer_kvs.stores.overlay`.
+Whatever the backend, the calls keep the same promises. What reducers add lies over the store: an overlay in each loop.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
@@ -168,13 +167,22 @@ class Store(Backend):
         pending = self.overlay().pending([check_key(key)])
         return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
 
-    async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
+    async def dump(
+        self,
+        filename: str | os.PathLike[str] | BinaryIO | None = None,
+        prefix: str = '',
+        *,
+        allow_empty: bool = True,
+        progress: Callable[[int], None] = lambda entries: None,
+    ) -> Any:
         """Return everything, or write it to a file, as this process knows it.
 
         Args:
-            filename: where to write one JSON object. The file appears whole or not at all. Values are in memory a few
-                at a time whatever its size; of a backend that may give a key twice (Redis), all keys are.
+            filename: a path, where a file with one JSON object appears whole or not at all, or a binary file that is
+                open. Values are in memory a few at a time; of a backend that may give a key twice (Redis), all keys.
             prefix: only keys that begin with it.
+            allow_empty: whether a file that is there may be replaced although there is no entry.
+            progress: called with how many entries were written since the last call.
 
         Returns:
             Without a file a dict; with one the number of entries written.
@@ -183,12 +191,13 @@ class Store(Backend):
             InvalidKey: no key can begin with the prefix.
             CorruptValue: what is stored under a key is not JSON.
             InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
-            DumpFileError: the file cannot be written.
+            DumpFileError: the file cannot be written, or was left as it is because there is no entry.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
-        return await dump.write(filename, self._entries(prefix), self.encode)
+        entries = self._entries(prefix)
+        return await dump.write(filename, entries, self.encode, allow_empty=allow_empty, progress=progress)
 
     # Writing
 

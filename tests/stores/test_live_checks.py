@@ -287,7 +287,7 @@ def test_the_command_runs_them_with_live(creds: Path) -> None:
     result = run('--live')
     assert result.exit_code == 1
     assert 'creds.yaml:3  kvs.cache does not work. Redis at 127.0.0.1' in result.stdout
-    found = json.loads(run('--live', '--json').stdout)
+    found = json.loads(run('--live', '--json').stdout)['problems']
     assert [(problem['id'], problem['level'], problem['location']) for problem in found] == [
         ('KVS.E018', 'error', 'creds.yaml:3')
     ]
@@ -314,3 +314,51 @@ def test_what_several_stores_report_alike_is_one_problem() -> None:
     problem = Problem('KVS.W009', '', 'type', 'is odd', 'Even it out.')
     found = asyncio.run(check_stores({'a': Odd(problem), 'b': Odd(), 'c': Odd(problem)}, {}))
     assert [problem.subject for problem in found] == ['kvs.a and kvs.c']
+
+
+# Where stores are
+
+
+async def test_a_store_beside_the_settings_that_the_working_directory_lacks_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere := tmp_path / 'elsewhere').mkdir()
+    (elsewhere / 'creds.yaml').write_text('kvs:\n  default:\n    type: sqlite\n    path: state.sqlite3\n')
+    (elsewhere / 'state.sqlite3').touch()
+    [problem] = await problems_of(read_settings('elsewhere/creds.yaml'))
+    assert (problem.id, problem.location) == ('KVS.W018', 'elsewhere/creds.yaml:4')
+    assert str(tmp_path) in problem.message
+    assert str(elsewhere / 'state.sqlite3') in problem.message
+    assert f'Start this in {elsewhere}' in problem.hint
+    monkeypatch.chdir(elsewhere)
+    assert await ids(read_settings('creds.yaml')) == []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'state.sqlite3').touch()
+    assert await ids(read_settings('elsewhere/creds.yaml')) == []
+    (tmp_path / 'absolute.yaml').write_text(f'kvs: {{default: {{type: sqlite, path: {tmp_path}/new.sqlite3}}}}')
+    assert await ids(read_settings('absolute.yaml')) == []
+
+
+async def test_files_that_look_like_keys_and_are_not_are_a_warning_of_the_command_alone(tmp_path: Path) -> None:
+    settings = config(type='filesystem', path='files')
+    async with KVSRouter.from_settings(settings) as router:
+        await router().set('key', 1)
+        (tmp_path / 'files' / 'a-97-').write_text('1')
+        assert await router.health_check() == []
+    [problem] = await problems_of(settings)
+    assert problem.id == 'KVS.W017'
+    assert 'a-97-' in problem.message
+
+
+async def test_a_server_logs_the_absolute_paths_of_its_stores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stores = {'default': {'type': 'sqlite', 'path': 'a.sqlite3'}, 'files': {'type': 'filesystem', 'path': 'b'}}
+    for router in (KVS, KVSRouter()):
+        caplog.clear()
+        app = web.Application()
+        learning_observer_kvs.setup(app, {'kvs': stores}, router=router)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await runner.cleanup()
+        said = f'default: sqlite, {tmp_path}/a.sqlite3; files: filesystem, {tmp_path}/b'
+        assert said in caplog.text

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal, TypeAlias
 
+from learning_observer_kvs.config.paths import name_of
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
@@ -69,7 +70,7 @@ class Directory:
         Returns:
             The absolute path.
         """
-        return f'{self.root}/{path}'
+        return f'{self.root}/{name_of(path)}'
 
     # Reading
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
+from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
@@ -47,7 +49,8 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
     files in the directory are not keys and are left alone.
 
     Args:
-        path: the directory; a relative one is taken from the current working directory. Made at the first write.
+        path: the directory; a relative one is taken from the current working directory, ``~`` is the home folder. Made
+            at the first write.
         subdirs: whether slashes in keys become subdirectories.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
 
@@ -67,9 +70,10 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
 
     def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        self.path = os.path.abspath(path)
+        self.path = absolute(path)
         self.subdirs = subdirs
         self.directory = Directory(self.path)
+        self._is_read_only = False
 
     def _open_threads(self) -> FilesystemThreads:
         return FilesystemThreads(self.path, Files(self.directory, self.subdirs))
@@ -87,9 +91,21 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
+        if self._is_read_only:
+            return []
         threads = self._threads.here()
         await threads.readers.run(threads.files.probe)
         return []
+
+    async def open_existing(self) -> None:
+        """Make sure that the directory is there. Reading creates nothing in it.
+
+        Raises:
+            StoreMissing: it is not there.
+        """
+        if not await self._threads.here().readers.run(os.path.lexists, self.path):
+            raise StoreMissing(f'There is no folder: {self.path}.')
+        self._is_read_only = not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys in a thread, several as of one moment.
@@ -106,6 +122,21 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         """
         threads = self._threads.here()
         return await threads.readers.run(threads.files.read, keys)
+
+    async def unrecognized(self, limit: int = 20) -> list[str]:
+        """Return the files that look like those of keys and are not, so that no call finds them.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            Their absolute paths.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        threads = self._threads.here()
+        return await threads.scanner.run(threads.files.unrecognized, limit)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)

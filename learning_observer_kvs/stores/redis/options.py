@@ -12,7 +12,7 @@ from learning_observer_kvs.config.redaction import REDACTED, without_credentials
 OPTIONS: tuple[Option, ...] = (
     Option('redis_host', 'text', default='localhost', doc='the host of the server, or of any node of a cluster.'),
     Option('redis_port', 'port', default=6379, doc='its port.'),
-    Option('redis_socket', 'text or null', doc='the path of its unix socket, instead of host and port.'),
+    Option('redis_socket', 'path or null', doc='the path of its unix socket, instead of host and port.'),
     Option(
         'redis_url',
         'text or null',
@@ -33,11 +33,11 @@ OPTIONS: tuple[Option, ...] = (
     Option('redis_ssl', 'boolean', default=False, doc='whether to speak TLS; the certificate is verified.'),
     Option(
         'redis_ssl_ca_certs',
-        'text or null',
+        'path or null',
         doc='a file of the authorities to trust, for a certificate that those of the system did not sign.',
     ),
-    Option('redis_ssl_certfile', 'text or null', doc='the certificate of this client, where the server wants one.'),
-    Option('redis_ssl_keyfile', 'text or null', doc='the key of that certificate, if it is in another file.'),
+    Option('redis_ssl_certfile', 'path or null', doc='the certificate of this client, where the server wants one.'),
+    Option('redis_ssl_keyfile', 'path or null', doc='the key of that certificate, if it is in another file.'),
     Option(
         'redis_ssl_check_hostname',
         'boolean',

@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.cluster_client import Command
 
 Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
@@ -168,7 +167,11 @@ async def run(exchange: Exchange, script: Script, calls: Sequence[Sequence[Any]]
     """
     replies = await exchange([('EVALSHA', script.digest, *call) for call in calls])
     # A call that met a server without the script has not run. Those that other nodes of a cluster have answered have.
-    unknown = [position for position, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    unknown = [
+        position
+        for position, reply in enumerate(replies)
+        if isinstance(reply, Exception) and isinstance(reply, redis_py.exceptions.NoScriptError)
+    ]
     if unknown:
         again: list[Any]
         try:

@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hiredis import pack_command
-from redis.exceptions import NoPermissionError
 
 from learning_observer_kvs.errors import CrossSlot, KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.deadline import longest_try, pause_after
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover
 from learning_observer_kvs.stores.redis.names import Names, slot_of
@@ -156,7 +156,7 @@ class RedisWriter:
             elif letter == REFUSED:
                 command = 'UNLINK' if None in request.writes.values() else 'PEXPIRE'
                 request.error = self._connection.unavailable(
-                    NoPermissionError(f'it refuses the command {command}; nothing was written')
+                    redis_py.exceptions.NoPermissionError(f'it refuses the command {command}; nothing was written')
                 )
 
     # What is sent

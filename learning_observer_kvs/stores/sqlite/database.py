@@ -51,11 +51,16 @@ class Database:
         path: the file.
         table: the name of the table, any text.
         synchronous: ``full`` or ``normal``.
+
+    Attributes:
+        path, table: as given.
     """
 
     def __init__(self, path: Path, table: str, synchronous: str) -> None:
         self.path = path
         self._synchronous = synchronous
+        self.table = table
+        self._mode = 'mode=rw'  # for the URI
         self._table = quoted = '"' + table.replace('"', '""') + '"'
         # A value larger than the first parameter is not read: it comes as NULL.
         select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
@@ -121,7 +126,7 @@ class Database:
 
     def _connect(self, wait_ms: int) -> sqlite3.Connection:
         """Open a connection to a file that is there."""
-        uri = f'{self.path.as_uri()}?mode=rw'
+        uri = f'{self.path.as_uri()}?{self._mode}'
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f'PRAGMA busy_timeout = {wait_ms}')
@@ -171,9 +176,7 @@ class Database:
             connection.execute(f'PRAGMA application_id = {APPLICATION_ID}')
             connection.execute('COMMIT')
         self._enable_wal(connection)
-        known = connection.execute(
-            'SELECT 1 FROM sqlite_master WHERE name = ?', (self._table[1:-1].replace('""', '"'),)
-        )
+        known = connection.execute('SELECT 1 FROM sqlite_master WHERE name = ?', (self.table,))
         if known.fetchone() is None:
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS {self._table} '

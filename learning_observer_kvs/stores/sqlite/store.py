@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
+from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
 from learning_observer_kvs.stores.threaded import ThreadedStore
 from learning_observer_kvs.stores.types import CommonOptions, Description
 
@@ -36,8 +38,8 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
 
     Args:
-        path: the file; a relative one is taken from the current working directory. Made when first used, with the
-            directories above it.
+        path: the file; a relative one is taken from the current working directory, ``~`` is the home folder. Made when
+            first used, with the directories above it.
         synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
             process; a loss of power may undo the last of it, never in part.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
@@ -61,7 +63,8 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
     ) -> None:
         super().__init__(**common)
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(absolute(path))
+        self._synchronous = synchronous
         self._database = Database(self.path, f'kvs {self.name}', synchronous)
 
     def _open_threads(self) -> SQLiteThreads:
@@ -81,6 +84,17 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             StoreUnavailable: the file cannot be used.
         """
         return await self._in_thread(self._database.probe)
+
+    async def open_existing(self) -> None:
+        """Open the file without creating anything, from now on. One that cannot be written is read.
+
+        Raises:
+            StoreMissing: there is no such file, or no table of this store in it.
+            StoreUnavailable: it cannot be used.
+        """
+        await self.close()
+        self._database = ExistingDatabase(self.path, f'kvs {self.name}', self._synchronous)
+        await self._in_thread(_open)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys, on the event loop where they are few and small.
