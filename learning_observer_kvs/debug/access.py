@@ -73,7 +73,7 @@ def is_same_origin(request: web.Request) -> bool:
     """Return whether no page of another site sent a request.
 
     Browsers send ``Origin`` with a WebSocket, with a form, and with what a script asks of another site; and
-    ``Sec-Fetch-Site`` with everything else. Programs that are not browsers send neither.
+    ``Sec-Fetch-Site``, which no script can set, with everything. Programs that are not browsers send neither.
 
     Args:
         request: the request.
@@ -81,12 +81,13 @@ def is_same_origin(request: web.Request) -> bool:
     Returns:
         Whether it is from a page of this site, from a link that was followed, or not from a page at all.
     """
-    origins = request.headers.getall('Origin', [])
-    own = f'{request.scheme}://{request.headers.get("Host", "")}'
-    if any(origin.lower() != own.lower() for origin in origins):
-        return False
     site, mode = request.headers.get('Sec-Fetch-Site', 'none'), request.headers.get('Sec-Fetch-Mode')
-    return site in ('same-origin', 'none') or (mode == 'navigate' and request.method in ('GET', 'HEAD'))
+    if site == 'same-origin':
+        return True  # its Origin is null where the page has the Referrer-Policy no-referrer
+    own = f'{request.scheme}://{request.headers.get("Host", "")}'
+    if any(origin.lower() != own.lower() for origin in request.headers.getall('Origin', [])):
+        return False
+    return site == 'none' or (mode == 'navigate' and request.method in ('GET', 'HEAD'))
 
 
 def _host_name(host: str) -> str:

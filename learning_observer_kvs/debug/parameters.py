@@ -75,4 +75,7 @@ def _parsed(query: str, where: str) -> dict[str, str]:
         raise BadParameters(f'The {where} is not UTF-8. Percent-encode each parameter as UTF-8.') from None
     except ValueError:
         raise BadParameters(f'The {where} has too many parameters.') from None
-    return dict(reversed(pairs))
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        values.setdefault(name, value)
+    return values

@@ -8,6 +8,7 @@ import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -125,7 +126,8 @@ class Pages:
         self._router = router
         self._templates = Templates(self._url)
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
-        self._rendering = asyncio.Lock()  # one decoded value in memory at a time
+        self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        app.on_cleanup.append(self._close)
         self._authorize: Authorize | None = None
         self.is_open = False
         for path, name, handler, methods in (
@@ -228,7 +230,7 @@ class Pages:
         Returns:
             The style sheet.
         """
-        return await send(request, [_stylesheet()], status=200, headers=_headers('text/css'))
+        return await send(request, _stylesheet(), status=200, headers=_headers('text/css'))
 
     async def without_slash(self, name: str, request: web.Request) -> web.StreamResponse:
         """Redirect a URL with a slash at its end to the one without.
@@ -242,7 +244,7 @@ class Pages:
         """
         query = request.rel_url.raw_query_string
         location = self._url(name, request.match_info.get('store')) + ('?' + query if query else '')
-        return await send(request, [], status=308, headers={**_headers('text/plain'), 'Location': location})
+        return await send(request, b'', status=308, headers={**_headers('text/plain'), 'Location': location})
 
     async def other_method(self, methods: Sequence[str], request: web.Request) -> web.StreamResponse:
         """Reject a request with a method that a page does not have.
@@ -256,7 +258,7 @@ class Pages:
         """
         text = f'The pages only show: send {" or ".join(methods)}, not {request.method}.'
         headers = {**_headers('application/json'), 'Allow': ', '.join(methods)}
-        return await send(request, [as_json({'error': text})], status=405, headers=headers)
+        return await send(request, as_json({'error': text}), status=405, headers=headers)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         query: Parameters | None = None
@@ -269,7 +271,7 @@ class Pages:
                 if request.method == 'POST' and _wants_html(request, query):
                     location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
                     if len(location) <= parameters.MAX_URL:
-                        return await send(request, [], status=303, headers={**_headers(HTML), 'Location': location})
+                        return await send(request, b'', status=303, headers={**_headers(HTML), 'Location': location})
                 page = await handler(request, query)
                 status, body = 200, await self._rendered(page, _wants_html(request, query))
                 del page  # and with it the value, of which the body has all that is sent
@@ -286,19 +288,21 @@ class Pages:
                 await admitted.aclose()
             content_type = HTML if _wants_html(request, query) else 'application/json'
             headers = _headers(content_type) | ({'Retry-After': '1'} if status == 503 else {})
-            return await send(request, [body], status=status, headers=headers)
+            return await send(request, body, status=status, headers=headers)
 
     async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
         if not await is_allowed(self._authorize, request, action, store, key):
             raise Failure(403, FORBIDDEN)
 
     async def _rendered(self, page: Page, as_html: bool) -> bytes:
-        async with self._rendering:
-            return await asyncio.to_thread(self._render, page, as_html)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
 
     def _render(self, page: Page, as_html: bool) -> bytes:
         data = page.view()
         return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
+
+    async def _close(self, app: web.Application) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:
         """The URL of a route, wherever the application is mounted."""

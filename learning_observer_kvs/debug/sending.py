@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -69,16 +69,14 @@ class Viewers:
         return self._admitted.total() < self._most and self._admitted[client] < self._of_one_client
 
 
-async def send(
-    request: web.Request, body: Sequence[bytes], *, status: int, headers: Mapping[str, str]
-) -> web.StreamResponse:
+async def send(request: web.Request, body: bytes, *, status: int, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send an answer, a piece whenever the reader has taken the one before.
 
     A connection whose reader is too slow, or does not read, is closed.
 
     Args:
         request: the request.
-        body: the parts of the answer's body.
+        body: the answer's body; nothing of it is sent for a HEAD request.
         status: its HTTP status.
         headers: its headers, with the content type.
 
@@ -86,14 +84,17 @@ async def send(
         The response, sent.
     """
     response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = size = sum(map(len, body))
+    response.content_length = len(body)
+    rest = memoryview(b'' if request.method == 'HEAD' else body)
     try:
-        async with asyncio.timeout(SEND_SECONDS + size / SLOWEST):
+        async with asyncio.timeout(SEND_SECONDS + len(body) / SLOWEST):
             await response.prepare(request)
-            for part in body if request.method != 'HEAD' else ():
-                for start in range(0, len(part), CHUNK):
-                    await response.write(part[start : start + CHUNK])
-            await response.write_eof()
+            while len(rest) > CHUNK:
+                await response.write(rest[:CHUNK])
+                rest = rest[CHUNK:]
+            await response.write_eof(
+                bytes(rest)
+            )  # with the last piece: without one it does not wait until it was taken
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
