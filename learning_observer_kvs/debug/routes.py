@@ -141,7 +141,8 @@ class Pages:
             for method in methods:
                 resource.add_route(method, handler)
             resource.add_route('*', functools.partial(self.other_method, methods))
-            with_slash = _Resource(self, path + '/', name=name + '_slash')
+        for name in ('kvs_debug', 'kvs_debug_store', 'kvs_debug_key'):
+            with_slash = _Resource(self, app.router[name].canonical + '/', name=name + '_slash')
             app.router.register_resource(with_slash)
             with_slash.add_route('*', functools.partial(self.without_slash, name))
 
