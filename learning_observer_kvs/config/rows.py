@@ -178,7 +178,7 @@ def _entries(settings: Settings) -> Iterator[_Entry]:
 def _store(settings: Settings, entry: _Entry, options_by_type: Mapping[str, Options]) -> StoreConfig:
     word = _type_of(entry.options)
     options = options_by_type.get(word, ()) if isinstance(word, str) else ()
-    subject = dotted(entry.path) if entry.name is None else f'kvs.{entry.name}'
+    subject = dotted(entry.path if entry.name is None else ('kvs', entry.name))
     return StoreConfig(
         subject=subject, name=entry.name, type=word, **_parts(settings, entry.path, entry.options, options)
     )
