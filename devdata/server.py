@@ -25,7 +25,7 @@ from devdata.reducers import REDUCERS
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.debug.access import is_local
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.replay.events import event_fields
+from learning_observer_kvs.stream_analytics.event_pipeline import event_fields
 from learning_observer_kvs.stream_analytics.helpers import (
     Pipeline,
     ProcessEvent,

@@ -369,6 +369,14 @@ class Backend(ABC):
     async def _read_again(self, read: Callable[[], Awaitable[T]], deadline: float, error: StoreUnavailable) -> T:
         return await self._outages.here().call_again(read, deadline, error, try_seconds=math.inf)
 
+    def _is_same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
+        if stored is None or wanted is None or stored == wanted:
+            return stored == wanted
+        try:
+            return json_codec.encode(self.decode(key, stored)) == wanted
+        except InvalidValue:  # a NaN that another program wrote: equal to nothing
+            return False
+
     def _gave_up(self, key: str) -> Conflict:
         return Conflict(f'{self._at(key)}: others kept writing it; gave up after {MAX_TRIES} tries.')
 

@@ -15,8 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import InvalidValue, StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
@@ -52,11 +51,7 @@ class Store(Backend):
             A call that goes through the store in pages, such as ``keys``, waits as long for each.
         reducer_timeout: seconds that a reducer may take for an event; then it is cancelled, and the event fails.
             ``None``: it may take any time. Read by the layer of the reducers.
-        failed_events: the folder for events that were accepted and could not be stored; a relative one is taken from
-            the current working directory. Made at the first such event. Used by the layers above.
-
-    Attributes:
-        failed_events: the absolute path of that folder.
+        failed_events: the folder for events that were accepted and could not be stored, kept as an absolute path.
     """
 
     # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.
@@ -412,14 +407,6 @@ class Store(Backend):
 
     def _encode_all(self, values: Mapping[str, JSON]) -> dict[str, bytes | None]:
         return {check_key(key): None if value is MISSING else self.encode(key, value) for key, value in values.items()}
-
-    def _is_same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
-        if stored is None or wanted is None or stored == wanted:
-            return stored == wanted
-        try:
-            return json_codec.encode(self.decode(key, stored)) == wanted
-        except InvalidValue:  # a NaN that another program wrote: equal to nothing
-            return False
 
     async def _unwritten_keys(self, prefix: str) -> list[str]:
         """The keys that this process knows and the backend does not."""

@@ -52,6 +52,18 @@ async def write(
     monkeypatch: pytest.MonkeyPatch, script: Script, keys: Sequence[str | tuple[str, ...]], *, clustered: bool = True
 ) -> list[WriteRequest]:
     """Write one batch, with a request for each key, or for the keys of a tuple, 20 s before their deadline."""
+    batch = [
+        WriteRequest(dict.fromkeys((key,) if isinstance(key, str) else key, b'1'), {}, lambda outcome: None, (), 20)
+        for key in keys
+    ]
+    await write_requests(monkeypatch, script, batch, clustered=clustered)
+    return batch
+
+
+async def write_requests(
+    monkeypatch: pytest.MonkeyPatch, script: Script, batch: list[WriteRequest], *, clustered: bool = False
+) -> None:
+    """Write one batch of requests, each until it is answered."""
     monkeypatch.setattr('learning_observer_kvs.stores.redis.writer.pause_after', lambda seconds: 0)
     kind: Any = ClusterClient if clustered else PinnedConnection
     monkeypatch.setattr(kind, 'exchange', lambda _, commands, timeout: script.exchange(commands, timeout))
@@ -60,17 +72,12 @@ async def write(
     clock = iter(range(1_000_000))
     wrong_type: Callable[[str], Exception] = ValueError
     writer = RedisWriter(connection, names, wrong_type, 0, now=lambda: next(clock) * 3.0)
-    batch = [
-        WriteRequest(dict.fromkeys((key,) if isinstance(key, str) else key, b'1'), {}, lambda outcome: None, (), 20)
-        for key in keys
-    ]
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     writer.write_batch(batch, done.set_result)
     assert await done == batch
     await writer.close()
     await connection.close()
     assert script.exchanges == []
-    return batch
 
 
 def outcomes(batch: Sequence[WriteRequest]) -> list[Any]:
@@ -237,3 +244,19 @@ async def test_a_writer_has_a_record_in_each_slot_and_one_on_a_single_server(mon
     script = Script([b'11'])
     await write(monkeypatch, script, ['a', 'b'], clustered=False)
     assert len(script.sent[0]) == 1
+
+
+async def test_a_text_of_two_keys_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b'x' * 1000
+    script = Script([b'111'])
+    await write_requests(
+        monkeypatch,
+        script,
+        [
+            WriteRequest({'a': text, 'b': text}, {'a': None}, lambda outcome: None, (), 20),
+            WriteRequest({'c': text}, {}, lambda outcome: None, (), 20),
+            WriteRequest({'d': b'1', 'e': text, 'f': text}, {}, lambda outcome: None, (), 20),
+        ],
+    )
+    [[command]] = script.sent
+    assert list(command).count(text) == 3

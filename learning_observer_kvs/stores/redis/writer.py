@@ -41,6 +41,7 @@ from learning_observer_kvs.stores.redis.scripts import (
     REFRESH_TTL,
     REFUSED,
     SET,
+    SET_AGAIN,
     WRONG_TYPE,
     Exchange,
     run,
@@ -206,6 +207,8 @@ class RedisWriter:
     def _action(text: bytes | None, new_texts: list[bytes]) -> bytes:
         if text is None:
             return DELETE
+        if new_texts and new_texts[-1] is text:
+            return SET_AGAIN  # both states of a reducer that returns one object twice
         new_texts.append(text)
         return SET
 
