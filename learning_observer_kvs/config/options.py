@@ -25,6 +25,7 @@ Kind = Literal[
     'index',
     'port',
     'addresses',
+    'words',
     'choice',
     'function',
 ]
@@ -41,7 +42,8 @@ class Option:
         kind: what values it accepts: ``path`` and ``text`` (not empty), ``text or null``, ``host``, ``boolean``,
             ``seconds`` (a positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``, ``count`` (a whole number
             above 0), ``index`` (0 or above), ``port``, ``addresses`` (a list of ``host:port``, or one text with
-            commas between), ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
+            commas between), ``words`` (a list of words, or one text with commas between), ``choice`` (one of
+            ``choices``), ``function`` (``package.module:function``).
         required: whether a configuration without it is an error.
         default: the value where it is not given.
         choices: the values that a ``choice`` accepts.
@@ -129,6 +131,10 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
             listed = value.split(',') if isinstance(value, str) else value
             accepted = value is None or (isinstance(listed, (list, tuple)) and all(map(_is_address, listed)))
             hint = 'Write a list of addresses, each as host:port.'
+        case 'words':
+            listed = value.split(',') if isinstance(value, str) else value
+            accepted = isinstance(listed, (list, tuple)) and all(map(_is_word, listed))
+            hint = 'Write a list of words, or [] for none.'
         case 'choice':
             accepted = value in option.choices
             hint = f'Write {" or ".join(option.choices)}.'
@@ -150,6 +156,10 @@ def _is_text(value: object) -> bool:
 def _is_address(item: object) -> bool:
     host, _, port = item.strip().rpartition(':') if isinstance(item, str) else ('', '', '')
     return _is_host(host) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536
+
+
+def _is_word(item: object) -> bool:
+    return isinstance(item, str) and any(character.isalnum() for character in item)
 
 
 def _is_host(text: str) -> bool:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from learning_observer_kvs.debug import views
 from learning_observer_kvs.debug.access import Authorize, is_allowed
+from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.errors import InvalidKey, Overloaded, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
@@ -72,6 +73,7 @@ class Pages:
         self._app = app
         self._router = router
         self._authorize: Authorize | None = None
+        self._mask = Mask()
         self.is_open = False
         for path, name, handler in (
             ('/debug/kvs', 'kvs_debug', self.stores),
@@ -105,9 +107,10 @@ class Pages:
         Args:
             authorize: decides who may read them. Without it they are served in ``run_mode: dev`` only, to this
                 machine only.
-            settings: the settings, for the run mode.
+            settings: the settings, for the run mode and ``kvs_debug.masked``.
         """
         self._authorize = authorize
+        self._mask = Mask.of(settings)
         self.is_open = authorize is not None or run_mode(settings) == 'dev'
         if not self.is_open:
             log.warning(
@@ -158,10 +161,13 @@ class Pages:
             request: ``GET /debug/kvs/{store}/key?key=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.views.value_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.views.value_view`, masked, as JSON or HTML, or an error.
         """
         store, key = request.match_info['store'], request.query.get('key', '')
-        view = functools.partial(views.value_view, self._router, store, key)
+
+        async def view() -> dict[str, Any]:
+            return self._mask.applied_to(await views.value_view(self._router, store, key))
+
         return await self._respond(request, 'read', store, key, 'value.html', view)
 
     async def stylesheet(self, request: web.Request) -> web.Response:
