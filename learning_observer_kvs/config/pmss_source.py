@@ -88,7 +88,7 @@ def _parse(name: str, text: str) -> Mapping[str, Any]:
         warnings.simplefilter('ignore')
         lexer.begin('INITIAL')  # a file that was not PMSS leaves it in the middle of a value
         try:
-            rules: Mapping[str, Any] = loadfile.load_pmss_string(text, provenance=name, print_debug=False)
+            rules: Mapping[str, Any] = loadfile.load_pmss_string(text, provenance=name)
         except Exception:  # its parser raises errors of many types
             printed.write('error')
     if printed.getvalue():
@@ -106,9 +106,8 @@ def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[SettingPath, int]
             if DEPTHS.get(path[0]) != len(path):
                 continue
             inner = data
-            for depth, part in enumerate(path[:-1], 1):
+            for part in path[:-1]:
                 inner = inner.setdefault(part, {})
-                locations.setdefault(path[:depth], name)
             inner[leaf] = None if value == 'None' else RawText.of(value) if isinstance(value, str) else value
             locations[path] = f'{name}:{lines[path]}' if path in lines else name
     return Layer(data, name, locations)
@@ -129,14 +128,12 @@ _TOKEN = re.compile(r'\s*(?:(?P<close>\})|(?P<selector>[^{}:;]*)\{|(?P<name>\w+)
 
 
 def _lines_of(text: str) -> dict[SettingPath, int]:
-    """Return the line on which each value begins, as far as it can be found."""
+    """Return the line on which each value begins, as far as it can be found; of text that the parser accepts."""
     found: dict[SettingPath, int] = {}
     inside: list[list[str]] = []
     position = 0
     while token := _TOKEN.match(text, position):
         if token['close']:
-            if not inside:
-                break
             inside.pop()
         elif token['selector'] is not None:
             inside.append(token['selector'].split())

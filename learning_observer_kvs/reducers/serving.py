@@ -103,7 +103,7 @@ class QueueServer:
 
     def hand_over(self) -> None:
         """Let another task serve the other queues: the running one is about to wait for something."""
-        if self._serving is not None and self._serving is asyncio.current_task():
+        if self._serving is asyncio.current_task():
             self._serving = self._start_serving() if self._ready else None
 
     def is_slice_over(self) -> bool:

@@ -65,6 +65,22 @@ async def test_foreign_data_is_an_error_and_is_not_changed(
     assert await store.keys() == ['k']
 
 
+async def test_a_list_can_neither_be_described_nor_written_on_condition(store: Store, direct: Redis) -> None:
+    direct.delete('k')
+    direct.lpush('k', 'x')
+    with pytest.raises(CorruptValue, match=r"'k' in store 'redis'.*holds a list"):
+        await store.describe('k')
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    store.submit({'k': b'1'}, {'k': b'0'}, done.set_result)
+    assert 'Nothing was written' in str(await done)
+
+
+def test_a_store_without_a_connection_of_its_own_uses_the_shared_one() -> None:
+    assert PersistentRedisKVS().connection is redis_connection.shared
+    assert ', prefix' not in PersistentRedisKVS().location()
+    assert PersistentRedisKVS(prefix='a:').location().endswith(", prefix 'a:'")
+
+
 async def test_what_pythons_json_wrote_is_read_and_foreign_names_are_left_alone(store: Store, direct: Redis) -> None:
     direct.set('k', '{"n": NaN, "e": "\\u00e9"}')
     direct.set(b'\xff\xfe', 'x')

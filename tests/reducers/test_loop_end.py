@@ -11,6 +11,7 @@ from learning_observer_kvs.reducers import serving, worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from tests.support.watched import Watched, count, process, until
+from tests.support.write_behind import NEVER
 
 
 def cancel_tasks_of(store: Store) -> set[asyncio.Task[None]]:
@@ -68,7 +69,7 @@ async def test_queues_whose_task_is_cancelled_before_its_first_step_fail_their_e
     assert outcomes[0] == 1
     assert isinstance(outcomes[1], asyncio.CancelledError)
     assert (store.busy_keys(), worker._queued, worker._busy) == (0, {}, 0)
-    assert await one('b') == 1
+    assert await asyncio.gather(*map(one, 'bcd')) == [1, 1, 1]
 
 
 async def test_events_that_are_to_be_reduced_again_fail(watched: Watched) -> None:
@@ -108,3 +109,34 @@ async def test_a_task_whose_caller_was_cancelled_too_ends(watched: Watched) -> N
     assert second.cancelled()
     assert await first == 1
     assert watched.busy_keys() == 0
+
+
+async def test_what_is_pending_of_a_key_stays_when_events_after_it_fail() -> None:
+    store = InMemoryKVS(flush_interval=NEVER)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def count_later(state: Any) -> Any:
+        await go_on.wait()
+        return await count(state)
+
+    async def hang(state: Any) -> Any:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    assert await process(store, count) == 1
+    second = process(store, count_later)
+    await asyncio.sleep(0)
+    third, fourth = process(store, hang), process(store, count)
+    await asyncio.sleep(0)
+    go_on.set()
+    await begun.wait()
+    third.cancel()
+    await asyncio.sleep(0)
+    cancel_tasks_of(store)
+    async with asyncio.timeout(3):
+        outcomes = await asyncio.gather(second, third, fourth, return_exceptions=True)
+    assert outcomes[0] == 2
+    assert [type(outcome) for outcome in outcomes[1:]] == [asyncio.CancelledError] * 2
+    assert store.busy_keys() == 0
+    await store.flush()
+    assert store.read_bytes_now('External,r') == b'2'

@@ -10,6 +10,7 @@ import pytest
 
 from learning_observer_kvs.reducers import serving, worker, worker_of
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.key_locks import Holder, current_holder
 from tests.support.watched import INTERNAL, Watched, count, count_slowly, process, until
 
 
@@ -70,6 +71,54 @@ async def test_a_caller_that_waits_behind_a_reducer_does_not_count_as_what_it_wa
     assert watched.busy_keys() == 0
 
 
+async def test_a_reducer_sends_an_event_to_a_key_that_others_wait_for(watched: Watched) -> None:
+    go_on = asyncio.Event()
+
+    async def count_later(state: Any) -> Any:
+        await go_on.wait()
+        return await count(state)
+
+    async def outer(state: Any) -> Any:
+        sent = process_other(watched, 'b', count)
+        await asyncio.sleep(0)
+        go_on.set()
+        return await sent, None
+
+    before = [process_other(watched, 'b', step) for step in (count_later, count)]
+    await until(lambda: worker_of(watched)._queued == {'Internal,b': 1})
+    async with asyncio.timeout(5):
+        assert await process_other(watched, 'a', outer) is None
+        assert await asyncio.gather(*before) == [1, 2]
+    assert await watched['Internal,a'] == 3
+
+
+async def test_a_reducer_in_a_task_that_outlives_another_reducer_is_inside_of_none(watched: Watched) -> None:
+    ended = asyncio.Event()
+    outer: list[Holder | None] = []
+    tasks: list[asyncio.Future[Any]] = []
+
+    async def look(state: Any) -> Any:
+        holder = current_holder()
+        assert holder is not None
+        outer.append(holder.outer)
+        return await count(state)
+
+    async def later() -> Any:
+        await ended.wait()
+        return await process_other(watched, 'b', look)
+
+    async def begin(state: Any) -> Any:
+        tasks.append(asyncio.ensure_future(later()))
+        await process_other(watched, 'b', look)
+        return await count(state)
+
+    await process(watched, begin)
+    ended.set()
+    assert await tasks[0] == 2
+    assert outer[0] is not None
+    assert outer[1:] == [None]
+
+
 async def test_a_reducer_that_cancels_its_task_fails_its_own_event_alone(watched: Watched) -> None:
     async def cancel(state: Any) -> Any:
         await asyncio.sleep(0)
@@ -97,6 +146,7 @@ async def test_a_reducer_that_raises_stopiteration_fails_its_own_event_alone(wat
         first, failed, last = await asyncio.gather(*events, return_exceptions=True)
     assert (first, last) == (1, 2)
     assert isinstance(failed, RuntimeError)
+    assert isinstance(failed.__cause__, StopIteration)
     assert watched.texts[INTERNAL] == b'2'
     assert watched.busy_keys() == 0
 

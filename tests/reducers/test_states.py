@@ -13,6 +13,7 @@ from tests.support.watched import (
     INTERNAL,
     STEPS,
     Watched,
+    count,
     decline,
     process,
     until,
@@ -32,6 +33,10 @@ async def test_the_next_event_of_a_batch_sees_what_json_gives_back(watched: Watc
     watched.gate.set()
     await asyncio.gather(*events)
     assert seen == [None, *[{'1': [1, 2]}] * 3]
+
+
+async def test_a_reducer_may_return_any_awaitable(watched: Watched) -> None:
+    assert await process(watched, lambda state: asyncio.ensure_future(count(state))) == 1
 
 
 async def test_both_states_are_encoded_before_the_next_event_is_reduced(watched: Watched) -> None:

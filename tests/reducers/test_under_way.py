@@ -73,6 +73,32 @@ async def test_more_events_than_a_batch_are_committed_in_several(
     assert under_way(watched) == (0, 0, {})
 
 
+async def test_an_event_comes_after_those_that_a_batch_left(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, 'MAX_BATCH', 1)
+    served: list[int] = []
+
+    def numbered(number: int) -> Any:
+        async def step(state: Any) -> Any:
+            served.append(number)
+            return await count(state)
+
+        return step
+
+    async def send_another() -> None:
+        await worker_of(watched).process(INTERNAL, EXTERNAL, numbered(1))
+        await worker_of(watched).process(INTERNAL, EXTERNAL, numbered(3))  # the key is held for the other one
+
+    watched.gate.clear()
+    events = [process(watched, numbered(0))]
+    await until(lambda: len(watched.commits) == 1)
+    events += [asyncio.ensure_future(send_another()), process(watched, numbered(2))]
+    await asyncio.sleep(0)
+    watched.gate.set()
+    await asyncio.gather(*events)
+    assert served == [0, 1, 2, 3]
+    assert under_way(watched) == (0, 0, {})
+
+
 async def test_withdrawn_events_do_not_count(watched: Watched) -> None:
     watched.gate.clear()
     events = [process(watched, count)]
@@ -210,6 +236,36 @@ async def test_a_queue_is_served_while_a_reducer_of_another_waits(watched: Watch
     async with asyncio.timeout(3):
         assert await asyncio.gather(*events) == [1, 1, 2, 2]
     assert begun.is_set()
+    assert under_way(watched) == (0, 0, {})
+
+
+async def test_a_queue_is_served_while_the_state_of_another_is_read(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.cache_bytes = 0
+    go_on, read_bytes = asyncio.Event(), watched.read_bytes
+
+    async def read(keys: Any) -> Any:
+        if keys == ['Internal,a'] and watched.texts:
+            await go_on.wait()
+        return await read_bytes(keys)
+
+    async def let_go(state: Any) -> Any:
+        go_on.set()
+        return await count(state)
+
+    def send(name: str, step: Any) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(worker_of(watched).process(f'Internal,{name}', f'External,{name}', step))
+
+    monkeypatch.setattr(watched, 'read_bytes', read)
+    watched.gate.clear()
+    events = [send(name, count) for name in 'ab']
+    await until(lambda: len(watched.commits) == 2)
+    events += [send('a', count), send('b', let_go)]
+    await asyncio.sleep(0)
+    watched.gate.set()
+    async with asyncio.timeout(3):
+        assert await asyncio.gather(*events) == [1, 1, 2, 2]
     assert under_way(watched) == (0, 0, {})
 
 

@@ -16,8 +16,10 @@ import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
+from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
-from tests.support.write_behind import EXTERNAL, INTERNAL, Pair, event, store_of
+from tests.support.write_behind import EXTERNAL, INTERNAL, NEVER, Pair, event, store_of
 
 
 async def test_this_process_sees_the_newest_state_and_others_the_flushed_one(delayed_pair: Pair) -> None:
@@ -29,6 +31,23 @@ async def test_this_process_sees_the_newest_state_and_others_the_flushed_one(del
     assert await other.multiget([INTERNAL, EXTERNAL]) == [None, None]
     await store.flush()
     assert await other.multiget([INTERNAL, EXTERNAL]) == [{'seen': [1, 2]}, {'count': 2}]
+
+
+async def test_an_event_that_changes_nothing_of_a_state_that_was_read_leaves_nothing_to_flush(
+    delayed_pair: Pair,
+) -> None:
+    store, other = delayed_pair
+    await event(1, other)
+
+    async def decline(state: Any) -> Any:
+        return False, False
+
+    for reader in (store, InMemoryKVS(flush_interval=NEVER)):
+        await reader.set(INTERNAL, {'seen': [1]})
+        await worker_of(reader).process(INTERNAL, EXTERNAL, decline)
+        worker = worker_of(reader)
+        assert isinstance(worker, WriteBehindWorker)
+        assert (worker._pending, worker._timer) == ({}, None)
 
 
 async def test_many_events_of_a_key_are_one_commit(delayed_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +136,18 @@ async def test_a_flush_never_brings_back_what_was_written_over(delayed_pair: Pai
     assert await other[INTERNAL] == {'seen': [*(kept or {'seen': []})['seen'], 5]}
 
 
-async def test_keys_scan_dump_and_describe_know_what_is_pending(delayed_pair: Pair) -> None:
+async def test_the_pages_of_a_scan_have_what_was_pending_before(delayed_pair: Pair) -> None:
+    store, _ = delayed_pair
+    await event(1, store)
+    page = await store.scan()
+    found = list(page.keys)
+    while page.cursor is not None:
+        page = await store.scan(cursor=page.cursor)
+        found += page.keys
+    assert sorted(found) == sorted([INTERNAL, EXTERNAL])
+
+
+async def test_keys_dump_and_describe_know_what_is_pending(delayed_pair: Pair) -> None:
     store, _ = delayed_pair
     await event(1, store)
     assert sorted(await store.keys()) == sorted([INTERNAL, EXTERNAL])

@@ -115,6 +115,66 @@ async def test_a_flush_goes_on_when_the_write_it_waits_for_is_cancelled(store: H
     assert store.busy_keys() == 0
 
 
+async def test_a_flush_goes_on_when_the_write_it_waits_for_is_cancelled_and_another_process_wrote(store: Held) -> None:
+    await process(store, A, count)
+    store.is_holding = True
+    written = asyncio.ensure_future(store.set(A[0], 5))
+    await spin()
+    flushed = asyncio.ensure_future(store.flush())
+    await spin()
+    store._texts[A[0]] = b'70'
+    written.cancel()
+    store.is_holding = False
+    [carry_out] = store.held
+    carry_out(None)
+    async with asyncio.timeout(3):
+        await flushed
+    assert written.cancelled()
+    assert store._texts == {A[0]: b'71', A[1]: b'71'}
+    assert store.busy_keys() == 0
+
+
+async def test_a_flush_that_fails_for_one_key_waits_for_the_others(store: Held) -> None:
+    await process(store, A, count)
+    await process(store, B, count)
+    store.is_holding = True
+    flushed = asyncio.ensure_future(store.flush())
+    await spin()
+    store.held[0](StoreUnavailable('gone fishing'))
+    await spin()
+    assert not flushed.done()
+    store.held[1](None)
+    with pytest.raises(StoreUnavailable):
+        await flushed
+    assert store._texts == {B[0]: b'1', B[1]: b'1'}
+
+
+async def test_what_becomes_pending_while_events_wait_for_capacity_is_flushed_at_once(
+    store: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 2)
+    go_on = asyncio.Event()
+
+    async def wait(state: Any) -> Any:
+        await go_on.wait()
+        return await count(state)
+
+    before = [process(store, B, step) for step in (wait, count)]
+    await spin()
+    await process(store, A, count)
+    await process(store, A, count)
+    store.is_holding = True
+    waiting = process(store, ('Internal,c', 'External,c'), count)
+    await spin()
+    go_on.set()
+    await spin()
+    store.is_holding = False
+    for carry_out in store.held:
+        carry_out(None)
+    async with asyncio.timeout(3):
+        assert await asyncio.gather(*before, waiting) == [1, 2, 1]
+
+
 async def test_an_erasure_of_everything_is_not_passed_by_a_flush_that_begins_with_it(store: Held) -> None:
     await process(store, A, count)
     go_on = asyncio.Event()

@@ -48,6 +48,7 @@ async def test_while_the_backend_is_away_events_are_kept_and_at_the_bound_reject
         await event(number, store)
     with pytest.raises(Overloaded, match='gone fishing'):
         await event(99, store)
+    assert caplog.text.count('cannot be written: gone fishing') == 1
     with pytest.raises(StoreUnavailable):
         await store.flush()
     assert await store[EXTERNAL] == {'count': 20}
@@ -74,6 +75,46 @@ async def test_a_flush_that_was_written_though_its_answer_was_lost_is_not_writte
     store.away = None
     await store.flush()
     assert await store[INTERNAL] == {'seen': [1]}
+
+
+async def test_a_write_after_a_flush_that_failed_goes_on_where_another_process_wrote_in_between() -> None:
+    store = Away(flush_interval=NEVER)
+    await event(1, store)
+    store.away = StoreUnavailable('gone fishing')
+    with pytest.raises(StoreUnavailable):
+        await store.flush()
+    store.away = None
+    store._texts[INTERNAL] = b'{"seen":[7]}'
+    await store.set(EXTERNAL, 'mine')
+    assert store._texts == {INTERNAL: b'{"seen":[7,1]}', EXTERNAL: b'"mine"'}
+
+
+async def test_an_event_that_changes_nothing_of_a_cached_state_needs_no_backend() -> None:
+    store = Away(flush_interval=NEVER)
+
+    async def decline(state: Any) -> Any:
+        return False, False
+
+    await event(1, store)
+    await store.flush()
+    store.away = StoreUnavailable('gone fishing')
+    assert await worker_of(store).process(INTERNAL, EXTERNAL, decline) is False
+    store.away = None
+    await store.flush()
+
+
+async def test_events_whose_state_cannot_be_read_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Away(flush_interval=NEVER)
+
+    async def down(keys: Any) -> Any:
+        await asyncio.sleep(0)
+        raise StoreUnavailable('gone fishing')
+
+    monkeypatch.setattr(store, 'read_bytes', down)
+    async with asyncio.timeout(3):
+        outcomes = await asyncio.gather(*(event(number, store) for number in range(3)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ['gone fishing'] * 3
+    assert store.busy_keys() == 0
 
 
 async def test_closing_a_store_whose_backend_is_away_counts_what_was_not_saved(

@@ -207,6 +207,23 @@ async def test_a_server_that_never_answers_ends_within_the_limit_and_delays_no_o
         await store.connection.close()
 
 
+async def test_a_server_that_does_not_answer_is_located_at_the_type_of_the_store(
+    closed_port: int, silent_port: int
+) -> None:
+    Path('creds.yaml').write_text(
+        f'kvs:\n  default:\n    redis_host: 127.0.0.1\n    redis_port: {closed_port}\n    type: redis\n'
+        f'  silent:\n    redis_host: 127.0.0.1\n    redis_port: {silent_port}\n    type: redis\n'
+    )
+    configuration = parse(read_settings('creds.yaml'))
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        stores = {name: router[name] for name in router.names()}
+        found = await check_stores(stores, {row.name: row for row in configuration.stores}, limit=0.2)
+    assert [(problem.id, problem.location) for problem in found] == [
+        ('KVS.E018', 'creds.yaml:5'),
+        ('KVS.E019', 'creds.yaml:9'),
+    ]
+
+
 async def test_fakeredis_which_has_no_info_has_no_problem() -> None:
     connection = RedisConnection()
     async with fakeredis.FakeAsyncRedis() as client:

@@ -34,7 +34,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / 'entry_points.txt').write_text(
         '[learning_observer_kvs.stores]\n'
         'onefile = one_file:OneFileKVS\nbroken = broken:Store\nhalf = half:Half\nword = json:dumps\n'
-        'stub = broken:Store\n'
+        'stub = broken:Store\nclass = json:JSONDecoder\n[console_scripts]\nscript = one_file:OneFileKVS\n'
     )
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -68,6 +68,10 @@ async def test_a_store_is_added_by_an_entry_point(installed: Path) -> None:
     assert '"k": "1"' in (installed / 'state.json').read_text()
 
 
+def test_an_entry_point_of_another_group_is_not_a_store(installed: Path) -> None:
+    assert 'Known types: stub,' in refusal(a={'type': 'script'})
+
+
 async def test_a_store_is_added_in_the_table_of_types(tmp_path: Path) -> None:
     class Mine(InMemoryKVS):
         TYPE = 'mine'
@@ -88,6 +92,7 @@ def test_options_of_an_added_store_are_checked_like_any_others(installed: Path) 
         ('broken', "mine (broken:Store), which cannot be loaded: ModuleNotFoundError: No module named 'no_such_module"),
         ('half', 'mine (half:Half), which lacks _scan, commit_bytes, location, read_bytes'),
         ('word', 'mine (json:dumps), which is not a Store class'),
+        ('class', 'mine (json:JSONDecoder), which is not a Store class'),
     ],
 )
 def test_a_broken_store_of_a_package_is_reported_with_package_and_reason(installed: Path, word: str, said: str) -> None:

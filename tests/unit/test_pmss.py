@@ -107,6 +107,15 @@ def test_values_of_an_overlay_have_their_lines() -> None:
     assert found.location('kvs', 'extra', 'other') == 'local.pmss'
 
 
+def test_blocks_that_only_an_overlay_has_are_located_in_it() -> None:
+    with Path('local.pmss').open('a') as file:
+        file.write('kvs_debug { enabled: true; }\n')
+    found = read_settings(['creds.yaml', 'local.pmss'])
+    assert found.location('kvs_debug') == 'local.pmss'
+    assert found.location('kvs', 'extra') == 'local.pmss'
+    assert found.location('kvs') == 'creds.yaml:3'
+
+
 def test_text_that_its_option_rejects_is_reported_with_the_line_of_the_overlay() -> None:
     Path('local.pmss').write_text('kvs cache {\n  expiry: soon;\n}\nredis_connection { redis_port: 0; }\n')
     found = check(read_settings(['local.pmss', 'creds.yaml']))
@@ -216,6 +225,8 @@ def test_a_router_and_the_programs_settings_take_several_files() -> None:
         ('kvs cache expiry: hunter2; }', 'is not PMSS'),
         ('kvs a-cache { expiry: hunter2; }', 'is not PMSS'),
         ('expiry: hunter2;', 'is not PMSS'),
+        ('kvs cache { expiry: hunter2; } }', 'is not PMSS'),
+        ('kvs cache { prefix: "hunter2; } }"; expiry: 5; }', 'is not PMSS'),
         ('\nredis_connection { redis_url: redis://:hunter2@host; }', 'local.pmss:2  the file has a URL'),
     ],
 )
@@ -257,7 +268,7 @@ def package() -> Any:
 
 def pmss_settings(*files: str) -> Any:
     pmss = package()
-    kinds = {'.pmss': pmss.PMSSFileRuleset, '.yaml': pmss.YAMLFileRuleset}
+    kinds = {'.pmss': pmss.PMSSFileRuleset, '.yaml': pmss.YAMLFileRuleset, '.yml': pmss.YAMLFileRuleset}
     return pmss.Settings(rulesets=[kinds[Path(file).suffix](filename=file) for file in files])
 
 
@@ -269,6 +280,17 @@ def test_a_settings_object_gives_what_its_files_give(files: tuple[str, ...]) -> 
     if 'creds.yaml' in files:
         assert found.location('kvs', 'default', 'type') == 'creds.yaml:5'
     assert found.location('kvs', 'extra', 'path') == 'local.pmss'
+
+
+def test_a_settings_object_may_have_read_a_yml_file() -> None:
+    Path('creds.yaml').rename('creds.yml')
+    assert read_settings(pmss_settings('creds.yml')).location('kvs', 'default', 'type') == 'creds.yml:5'
+
+
+def test_rules_that_a_settings_object_has_from_no_file_are_located_in_pmss() -> None:
+    rules = pmss_settings('local.pmss')
+    rules.ruleset.rulesets[0].filename = None
+    assert read_settings(rules).location('kvs', 'extra', 'path') == 'PMSS'
 
 
 def test_a_settings_object_stands_beside_a_file() -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from learning_observer_kvs.kvs import InMemoryKVS, KVSRouter
 from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.retired import RetiredStores
 from tests.support.checks import parse
 
 
@@ -25,6 +27,22 @@ class Closing(InMemoryKVS):
     async def _close(self) -> None:
         if self.may_close is not None:
             await self.may_close.wait()
+        self.closed += 1
+
+
+class Stubborn(InMemoryKVS):
+    """Cannot be closed."""
+
+    async def _close(self) -> None:
+        raise OSError('stubborn')
+
+
+class Connection(RedisConnection):
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    async def close(self) -> None:
         self.closed += 1
 
 
@@ -184,10 +202,6 @@ async def test_a_store_that_was_never_made_is_not_closed() -> None:
 
 
 async def test_a_removed_store_that_cannot_be_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    class Stubborn(InMemoryKVS):
-        async def _close(self) -> None:
-            raise OSError('stubborn')
-
     router = KVSRouter()
     router.add_item('a', Stubborn(name='a'))
     router.remove_item('a')
@@ -195,3 +209,50 @@ async def test_a_removed_store_that_cannot_be_closed_is_logged(caplog: pytest.Lo
         await router.close()
     assert "'a'" in caplog.text
     assert 'could not be closed: stubborn' in caplog.text
+
+
+@pytest.mark.parametrize('kind', [Closing, Stubborn])
+async def test_the_connection_of_a_retired_store_is_closed_after_it(kind: type[InMemoryKVS]) -> None:
+    retired, connection = RetiredStores(), Connection()
+    retired.add({kind(name='a'): connection})
+    await retired.close()
+    assert connection.closed == 1
+
+
+def test_a_store_that_is_used_again_keeps_its_connection() -> None:
+    retired, connection, store = RetiredStores(), Connection(), Closing()
+    retired.add({store: connection})
+    assert retired.reuse(Closing()) is None
+    assert retired.reuse(store) is connection
+    assert retired.reuse(store) is None
+    asyncio.run(retired.close())
+    assert (store.closed, connection.closed) == (0, 0)
+
+
+def test_closing_waits_for_stores_of_its_own_loop_alone() -> None:
+    retired, elsewhere, here = RetiredStores(), Closing(), Closing()
+    loop = asyncio.new_event_loop()
+
+    async def add(store: Closing) -> None:
+        store.may_close = asyncio.Event()
+        retired.add({store: None})
+        await asyncio.sleep(0)
+
+    async def close() -> None:
+        await add(here)
+        closing = asyncio.ensure_future(retired.close())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        assert here.may_close is not None
+        here.may_close.set()
+        await closing
+
+    loop.run_until_complete(add(elsewhere))
+    asyncio.run(close())
+    assert (elsewhere.closed, here.closed) == (0, 1)
+    assert elsewhere.may_close is not None
+    elsewhere.may_close.set()
+    loop.run_until_complete(retired.close())
+    loop.close()
+    assert elsewhere.closed == 1

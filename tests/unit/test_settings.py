@@ -89,6 +89,12 @@ def test_keys_written_twice_are_found_with_both_lines(tmp_path: Path) -> None:
     assert 'on lines 1 and 5' in found.problems[1].message
 
 
+def test_of_a_key_written_twice_the_lines_are_those_of_the_last_one(tmp_path: Path) -> None:
+    found = read(tmp_path, 'kvs:\n  a:\n    path: x\n  a:\n    type: stub\n')
+    assert found.location('kvs', 'a', 'path').endswith(':4')
+    assert found.location('kvs', 'a', 'type').endswith(':5')
+
+
 def test_what_is_written_twice_in_a_block_of_the_server_is_not_reported(tmp_path: Path) -> None:
     assert read(tmp_path, 'auth: {a: 1, a: 2}\nkvs: {}\n').problems == []
 
@@ -127,6 +133,7 @@ def test_a_file_that_holds_no_settings_is_a_startup_check_that_names_the_locatio
         read(tmp_path, text)
     assert location in str(failure.value)
     assert len(str(failure.value).splitlines()) == 1
+    assert [(problem.id, problem.subject) for problem in failure.value.problems] == [('KVS.E000', 'the file')]
 
 
 @pytest.mark.parametrize('value', ['!hunter2', '*hunter2', '&hunter2 &hunter2', '!<hunter2> x', '%hunter2', '`hunter2'])

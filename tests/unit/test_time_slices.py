@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.reducers import serving, worker_of
+from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.memory import InMemoryKVS
 
@@ -73,6 +74,29 @@ async def test_between_the_keys_of_a_flush_the_loop_has_its_turn() -> None:
         await store.flush()
     assert turns.count >= EVENTS / 2
     assert await store['External,0'] == 1
+
+
+async def test_between_the_keys_that_are_flushed_when_the_interval_is_over_the_loop_has_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = InMemoryKVS(flush_interval=3600.0)
+    worker = worker_of(store)
+    assert isinstance(worker, WriteBehindWorker)
+    for number in range(EVENTS):
+        await worker.process(f'Internal,{number}', f'External,{number}', at_once)
+    commit, at = store.commit_bytes_now, []
+    async with counted() as turns:
+
+        def note(*arguments: Any) -> bool:
+            at.append(turns.count)
+            return commit(*arguments)
+
+        monkeypatch.setattr(store, 'commit_bytes_now', note)
+        worker._interval_over()
+        for _ in range(2 * EVENTS):
+            await asyncio.sleep(0)
+    assert len(at) == EVENTS
+    assert at[-1] - at[0] >= EVENTS / 3
 
 
 async def test_between_values_of_a_multiget_the_loop_has_its_turn() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from learning_observer_kvs.reducers import worker_of
-from learning_observer_kvs.stores.filesystem.listing import CHUNK, ListingCache, sorted_chunks
+from learning_observer_kvs.stores.filesystem.listing import CHUNK, MAX_IDLE, MAX_LISTINGS, ListingCache, sorted_chunks
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 
 
@@ -70,15 +71,48 @@ def test_listings_of_abandoned_scans_are_dropped() -> None:
     listings = ListingCache(lambda prefix: [f'{prefix}{number}' for number in range(10)], lambda: now)
     for number in range(100):
         listings.page(str(number), None, 5)
-    assert len(listings) <= 8
-    now = 100.0
+    assert len(listings) == MAX_LISTINGS
+    now = MAX_IDLE + 1
     listings.page('', None, 20)
     assert len(listings) == 0
+
+
+def test_scans_of_several_prefixes_list_once_each_while_they_go_on() -> None:
+    now = 1000.0
+    listed = []
+
+    def names(prefix: str) -> list[str]:
+        listed.append(prefix)
+        return [f'{prefix}{number}' for number in range(10)]
+
+    listings = ListingCache(names, lambda: now)
+    for prefix in 'abab':
+        cursor = f'{prefix}{listed.count(prefix) - 1}' if prefix in listed else None
+        listings.page(prefix, cursor, 1)
+    assert listed == ['a', 'b']
+    now += 2 * MAX_IDLE
+    listings.page('a', 'a1', 1)
+    listings.page('b', 'b1', 1)
+    assert listed == ['a', 'b', 'b']
 
 
 def test_names_are_sorted_in_chunks() -> None:
     chunks = sorted_chunks(map(str, range(CHUNK * 3)))
     assert [len(chunk) for chunk in chunks] == [CHUNK] * 3
+
+
+async def test_reads_and_listings_run_in_threads_of_the_store_that_end_with_it(store: FilesystemKVS) -> None:
+    before = set(threading.enumerate())
+
+    def names() -> set[str]:
+        new = {thread.name.rsplit('_', 1)[0] for thread in set(threading.enumerate()) - before}
+        return {name for name in new if name.startswith('kvs-')}
+
+    await store.set('k', 1)
+    assert (await store['k'], await store.keys()) == (1, ['k'])
+    assert names() == {'kvs-writer', 'kvs-files-reader', 'kvs-files-scanner'}
+    await store.close()
+    assert names() == set()
 
 
 async def test_a_cursor_is_valid_after_the_store_was_closed(store: FilesystemKVS) -> None:
