@@ -32,8 +32,8 @@ def command(creds: tuple[str, ...], live: bool, fail_level: str, as_json: bool) 
     """Report every problem of a configuration: of CREDS, by default creds.yaml.
 
     Of several files the first that has a value wins, as in: local.pmss creds.yaml.
-    Without --live no store is opened. With it, directories and files that a server would create are created, nothing
-    else. The exit status is 1 if the server would not start.
+    Without --live no store is opened. With it each is tried, and nothing is left behind.
+    The exit status is 1 if the server would not start.
 
     \b
     Example:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.private_files import ACCESS
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import check_position
@@ -41,7 +43,13 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             directories above it.
         synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
             process; a loss of power may undo the last of it, never in part.
+        mode: who may open the file, if it is made, and folders that are made for it: ``private``: their owner alone.
+            ``group``: a group that shares them. What SQLite keeps beside the file is like the file.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
+
+    Attributes:
+        path: the absolute path of the file.
+        access: what the mode says.
     """
 
     TYPE: ClassVar[str] = 'sqlite'
@@ -56,14 +64,20 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             choices=('full', 'normal'),
             doc='whether an acknowledged write survives a loss of power, too.',
         ),
+        MODE,
     )
 
     def __init__(
-        self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
+        self,
+        path: str | os.PathLike[str],
+        synchronous: str = 'full',
+        mode: str = 'private',
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.path = Path(os.path.abspath(path))
-        self._database = Database(self.path, f'kvs {self.name}', synchronous)
+        self.access = ACCESS[mode]
+        self._database = Database(self.path, f'kvs {self.name}', synchronous, self.access)
 
     def _open_threads(self) -> SQLiteThreads:
         return SQLiteThreads(self._database)
@@ -73,15 +87,27 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         return str(self.path)
 
     async def health_check(self) -> list[Problem]:
-        """Try to write; no data is changed.
+        """Try to write, or to make the file; no data is changed, and a file that is not there is not left there.
 
         Returns:
-            A warning if another process was writing all the time, so that it could not be tried.
+            Warnings: another process was writing all the time, so that it could not be tried; others than intended can
+            read the file.
 
         Raises:
             StoreUnavailable: the file cannot be used.
         """
-        return await self._in_thread(self._database.probe)
+        file, threads = self._database.file, self._threads.here()
+
+        def check_missing() -> bool:
+            threads.connections.pinned.check()
+            if is_missing := file.is_missing():
+                file.try_making()
+            return is_missing
+
+        if await threads.reader.run(check_missing):
+            return []
+        found = await self._in_thread(self._database.probe)
+        return found + await threads.reader.run(check_access, self.access, *file.paths())
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys, on the event loop where they are few and small.
