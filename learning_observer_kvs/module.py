@@ -37,6 +37,7 @@ from aiohttp import web
 
 from learning_observer_kvs import debug, plugin, prestartup, settings
 from learning_observer_kvs.config import pmss_source
+from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.module_pipeline import ProcessRuntimeEvent, in_one_pass
@@ -143,7 +144,8 @@ async def _run_checks() -> None:
 def _is_enabled() -> bool:
     enabled = (runtime.settings.settings or {}).get(SWITCH, True)
     if not isinstance(enabled, bool):
-        raise StartupCheck(f'{SWITCH} is {enabled!r}. Write true, or false to use the stores of the runtime.')
+        shown = display_value(SWITCH, enabled)
+        raise StartupCheck(f'{SWITCH} is {shown}. Write true, or false to use the stores of the runtime.')
     return enabled
 
 

@@ -19,6 +19,7 @@ Kind = Literal[
     'path or null',
     'text',
     'text or null',
+    'host',
     'boolean',
     'seconds',
     'seconds or zero',
@@ -26,6 +27,7 @@ Kind = Literal[
     'index',
     'port',
     'addresses',
+    'words',
     'choice',
     'function',
 ]
@@ -43,9 +45,10 @@ class Option:
     Args:
         name: its name in the configuration; also the keyword argument of the store's constructor.
         kind: what values it accepts: ``path`` and ``text`` (not empty), ``path or null``, ``text or null``,
-            ``boolean``, ``seconds`` (a positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``, ``count`` (a
-            whole number above 0), ``index`` (0 or above), ``port``, ``addresses`` (a list of ``host:port``, or one text
-            with commas between), ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
+            ``host``, ``boolean``, ``seconds`` (a positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``,
+            ``count`` (a whole number above 0), ``index`` (0 or above), ``port``, ``addresses`` (a list of
+            ``host:port``, or one text with commas between), ``words`` (a list of words, or one text with commas
+            between), ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
         required: whether a configuration without it is an error.
         default: the value where it is not given.
         choices: the values that a ``choice`` accepts.
@@ -115,6 +118,9 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
         case 'text':
             accepted = _is_text(value) and bool(value) and '\0' not in value
             hint = 'Write text that is not empty.'
+        case 'host':
+            accepted = _is_text(value) and _is_host(value)
+            hint = 'Write the name of a host alone; for a URL there is redis_url.'
         case 'text or null':
             accepted, hint = value is None or _is_text(value), 'Write text, or null; put numbers in quotes.'
         case 'boolean':
@@ -137,6 +143,10 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
             listed = value.split(',') if isinstance(value, str) else value
             accepted = value is None or (isinstance(listed, (list, tuple)) and all(map(_is_address, listed)))
             hint = 'Write a list of addresses, each as host:port.'
+        case 'words':
+            listed = value.split(',') if isinstance(value, str) else value
+            accepted = isinstance(listed, (list, tuple)) and all(map(_is_word, listed))
+            hint = 'Write a list of words, or [] for none.'
         case 'choice':
             accepted = value in option.choices
             hint = f'Write {" or ".join(option.choices)}.'
@@ -157,7 +167,15 @@ def _is_text(value: object) -> bool:
 
 def _is_address(item: object) -> bool:
     host, _, port = item.strip().rpartition(':') if isinstance(item, str) else ('', '', '')
-    return bool(host) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536
+    return _is_host(host) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536
+
+
+def _is_word(item: object) -> bool:
+    return isinstance(item, str) and any(character.isalnum() for character in item)
+
+
+def _is_host(text: str) -> bool:
+    return bool(text) and not any(character in '@/?#' or character.isspace() for character in text)
 
 
 def _unquote(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learning_observer_kvs.config.redaction import without_credentials
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.problems import Problem
 
@@ -52,12 +53,12 @@ def dotted(path: Iterable[object]) -> str:
     """Return a path as messages write it.
 
     Args:
-        path: such as ``('kvs', 'default', 'type')``.
+        path: such as ``('kvs', 'default', 'type')``; names that look like a URL with a password are redacted.
 
     Returns:
         ``kvs.default.type``.
     """
-    return '.'.join(map(str, path))
+    return '.'.join(without_credentials(str(part)) for part in path)
 
 
 def read_text(name: str) -> str:

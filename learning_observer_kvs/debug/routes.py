@@ -16,6 +16,7 @@ from aiohttp import web
 
 from learning_observer_kvs.debug import parameters, views
 from learning_observer_kvs.debug.access import Authorize, is_allowed
+from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json, cut
 from learning_observer_kvs.debug.sending import Viewers, send
 from learning_observer_kvs.errors import (
@@ -129,6 +130,7 @@ class Pages:
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
         app.on_cleanup.append(self._close)
         self._authorize: Authorize | None = None
+        self._mask = Mask()
         self.is_open = False
         for path, name, handler, methods in (
             ('/debug/kvs', 'kvs_debug', self.stores, SHOWING),
@@ -152,9 +154,10 @@ class Pages:
         Args:
             authorize: decides who may read them. Without it they are served in ``run_mode: dev`` only, to this
                 machine only.
-            settings: the settings, for the run mode.
+            settings: the settings, for the run mode and ``kvs_debug.masked``.
         """
         self._authorize = authorize
+        self._mask = Mask.of(settings)
         self.is_open = authorize is not None or run_mode(settings) == 'dev'
         if not self.is_open:
             log.warning(
@@ -211,7 +214,7 @@ class Pages:
             request: ``GET /debug/kvs/{store}/key?key=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.views.value_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.views.value_view`, masked, as JSON or HTML, or an error.
         """
         return await self._answer(request, self._value)
 
@@ -220,7 +223,7 @@ class Pages:
         await self._authorized(request, 'read', store, key)
         async with _in_time(f'Store {store!r} did not answer within {PAGE_SECONDS:g} s.'):
             found = await views.read_value(self._router, store, key)
-        return Page('value.html', functools.partial(views.value_view, found))
+        return Page('value.html', lambda: self._mask.applied_to(views.value_view(found)))
 
     async def stylesheet(self, request: web.Request) -> web.StreamResponse:
         """Serve the style sheet of the pages, which has no data in it, to any client.

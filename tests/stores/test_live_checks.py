@@ -74,13 +74,24 @@ def silent_port() -> Iterator[int]:
 # Directories and files
 
 
-async def test_missing_directories_are_made_and_the_check_leaves_nothing_in_them() -> None:
-    configuration = config(type='filesystem', path='a/b/c')
+@pytest.mark.parametrize('type', ['filesystem', 'sqlite'])
+async def test_a_check_makes_nothing_that_is_missing(type: str) -> None:
+    configuration = config(type=type, path='a/b/c')
     assert await ids(configuration) == []
-    assert Path('a/b/c').is_dir()
+    assert list(Path().iterdir()) == []
+    Path('a').mkdir()
+    assert await ids(configuration) == []
+    assert list(Path().rglob('*')) == [Path('a')]
     async with KVSRouter.from_settings(configuration) as router:
-        assert await router().keys() == []
-    assert [path.name for path in Path('a/b/c').rglob('*')] == ['.lo_kvs', 'lock']
+        await router().set('k', 1)
+        assert await router().keys() == ['k']
+
+
+async def test_a_check_of_a_folder_without_a_lock_leaves_nothing_in_it() -> None:
+    Path('data').mkdir()
+    Path('data/k').write_text('1')
+    assert await ids(config(type='filesystem', path='data')) == []
+    assert [path.name for path in Path('data').rglob('*')] == ['k']
 
 
 async def test_the_data_of_the_store_and_of_other_programs_stays_as_it_was() -> None:
@@ -146,6 +157,8 @@ async def test_a_directory_in_place_of_a_database_is_an_error() -> None:
 
 async def test_a_database_that_another_process_writes_to_all_the_time_is_a_warning() -> None:
     configuration = config(type='sqlite', path='data')
+    async with KVSRouter.from_settings(configuration) as router:
+        await router().set('k', 1)
     assert await ids(configuration) == []
     other = sqlite3.connect('data', isolation_level=None)
     other.execute('BEGIN IMMEDIATE')

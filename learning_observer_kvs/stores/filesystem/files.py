@@ -119,12 +119,12 @@ class Files:
         return None if found is None else (found.st_size, found.st_mtime)
 
     def probe(self) -> None:
-        """Make the directory if there is none, and try to write into it.
+        """Try to write into the directory, or to make it, and leave nothing.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
-        with self._in_place(), self._directory.write_locked():
+        with self._in_place():
             self._directory.probe()
 
     def write(self, requests: Sequence[WriteRequest]) -> None:

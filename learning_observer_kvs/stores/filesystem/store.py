@@ -9,7 +9,9 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import StoreMissing
+from learning_observer_kvs.private_files import ACCESS
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.filesystem.directory import Directory
@@ -52,11 +54,14 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         path: the directory; a relative one is taken from the current working directory, ``~`` is the home folder. Made
             at the first write.
         subdirs: whether slashes in keys become subdirectories.
+        mode: who may open new files and folders: ``private``: their owner alone. ``group``: a group that shares them.
+            What replaces a file keeps the mode, owner and group of that one.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
 
     Attributes:
         path: the absolute path of the directory.
         subdirs: as given.
+        access: what the mode says.
         directory: what reads and changes its files.
     """
 
@@ -66,13 +71,21 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         *Store.COMMON,
         Option('path', 'path', required=True, doc='the folder, such as .lo_kvs.'),
         Option('subdirs', 'boolean', default=False, doc='whether slashes in keys become sub-folders.'),
+        MODE,
     )
 
-    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[CommonOptions]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        subdirs: bool = False,
+        mode: str = 'private',
+        **common: Unpack[CommonOptions],
+    ) -> None:
         super().__init__(**common)
         self.path = absolute(path)
         self.subdirs = subdirs
-        self.directory = Directory(self.path)
+        self.access = ACCESS[mode]
+        self.directory = Directory(self.path, access=self.access)
         self._is_read_only = False
 
     def _open_threads(self) -> FilesystemThreads:
@@ -83,10 +96,10 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         return self.path
 
     async def health_check(self) -> list[Problem]:
-        """Make the directory if there is none, and try to write into it; no data is changed.
+        """Try to write into the directory, or to make it; nothing is changed, and nothing is left.
 
         Returns:
-            Nothing; what is wrong is raised.
+            A warning if others than intended can read the directory.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
@@ -95,7 +108,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
             return []
         threads = self._threads.here()
         await threads.readers.run(threads.files.probe)
-        return []
+        return await threads.readers.run(check_access, self.access, self.path)
 
     async def open_existing(self) -> None:
         """Make sure that the directory is there. Reading creates nothing in it.

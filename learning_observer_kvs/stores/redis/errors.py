@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
+from learning_observer_kvs.config.redaction import without_addresses
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, allow
@@ -180,7 +181,7 @@ def lost(error: BaseException | str) -> ReplyLost:
     Args:
         error: why it is lost.
     """
-    return ReplyLost(_one_line(error))
+    return ReplyLost(one_line(error))
 
 
 def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
@@ -196,7 +197,7 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     """
     if isinstance(error, KVSError):
         return error
-    text = _one_line(error)
+    text = one_line(error)
     if text == ALL_BUSY:
         return Overloaded(
             f'Redis at {address}: all its connections were busy for {timeout:g} s. '
@@ -241,9 +242,14 @@ def _broken() -> tuple[type[BaseException], ...]:
     return (ReplyLost, *_named('ConnectionError', 'TimeoutError'), OSError, EOFError)
 
 
-def _one_line(error: BaseException | str) -> str:
-    """Return the text of an error in one line, of an error without one its type."""
+def one_line(error: BaseException | str) -> str:
+    """Return the text of an error in one line, without what it may quote of the settings.
+
+    Args:
+        error: the error; one without a text is named by its type.
+    """
     text = re.sub(r'\s+', ' ', str(error)).partition(', with args beginning')[0].strip().rstrip('.')
+    text = without_addresses(text)
     return text or ('no answer came in time' if isinstance(error, TimeoutError) else type(error).__name__)
 
 

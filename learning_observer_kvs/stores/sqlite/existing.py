@@ -45,7 +45,7 @@ class ExistingDatabase(Database):
         if _may_write(self.path) and _may_write(self.path.parent):
             return super().connect(pinned)
         try:
-            self._inspect()
+            self.file.inspect(only_read=True)
             log, shared = (os.path.realpath(self.path) + suffix for suffix in ('-wal', '-shm'))
             if not _size(log):
                 self._mode = _IMMUTABLE

@@ -14,7 +14,9 @@ from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.config.paths import absolute
+from learning_observer_kvs.private_files import ACCESS
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import check_position
@@ -43,7 +45,13 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             first used, with the directories above it.
         synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
             process; a loss of power may undo the last of it, never in part.
+        mode: who may open the file, if it is made, and folders that are made for it: ``private``: their owner alone.
+            ``group``: a group that shares them. What SQLite keeps beside the file is like the file.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
+
+    Attributes:
+        path: the absolute path of the file.
+        access: what the mode says.
     """
 
     TYPE: ClassVar[str] = 'sqlite'
@@ -58,15 +66,21 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             choices=('full', 'normal'),
             doc='whether an acknowledged write survives a loss of power, too.',
         ),
+        MODE,
     )
 
     def __init__(
-        self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
+        self,
+        path: str | os.PathLike[str],
+        synchronous: str = 'full',
+        mode: str = 'private',
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.path = Path(absolute(path))
+        self.access = ACCESS[mode]
         self._synchronous = synchronous
-        self._database = Database(self.path, f'kvs {self.name}', synchronous)
+        self._database = Database(self.path, f'kvs {self.name}', synchronous, self.access)
 
     def _open_threads(self) -> SQLiteThreads:
         return SQLiteThreads(self._database)
@@ -76,15 +90,27 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         return str(self.path)
 
     async def health_check(self) -> list[Problem]:
-        """Try to write; no data is changed.
+        """Try to write, or to make the file; no data is changed, and a file that is not there is not left there.
 
         Returns:
-            A warning if another process was writing all the time, so that it could not be tried.
+            Warnings: another process was writing all the time, so that it could not be tried; others than intended can
+            read the file.
 
         Raises:
             StoreUnavailable: the file cannot be used.
         """
-        return await self._in_thread(self._database.probe)
+        file, threads = self._database.file, self._threads.here()
+
+        def check_missing() -> bool:
+            threads.connections.pinned.check()
+            if is_missing := file.is_missing():
+                file.try_making()
+            return is_missing
+
+        if await threads.reader.run(check_missing):
+            return []
+        found = await self._in_thread(self._database.probe)
+        return found + await threads.reader.run(check_access, self.access, *file.paths())
 
     async def open_existing(self) -> None:
         """Open the file without creating anything, from now on. One that cannot be written is read.
@@ -94,7 +120,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             StoreUnavailable: it cannot be used.
         """
         await self.close()
-        self._database = ExistingDatabase(self.path, f'kvs {self.name}', self._synchronous)
+        self._database = ExistingDatabase(self.path, f'kvs {self.name}', self._synchronous, self.access)
         await self._in_thread(_open)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
