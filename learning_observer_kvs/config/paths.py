@@ -69,6 +69,8 @@ def rejected(path: str) -> str | None:
     Returns:
         The hint; ``None`` if the path is accepted.
     """
+    if '://' in path:
+        return 'It is a URL; write the path of a file or folder.'
     if '$' in path:
         return 'Write ${NAME} for the value of an environment variable, ~ for your home folder; $NAME is not replaced.'
     if path.startswith('~'):

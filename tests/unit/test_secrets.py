@@ -152,6 +152,6 @@ def test_a_url_where_none_belongs_is_an_error_with_its_fix(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'creds.yaml').write_text(yaml.safe_dump({'kvs': {'default': options}}))
-    [problem] = json.loads(CliRunner().invoke(main, ['check', '--json']).output)
+    [problem] = json.loads(CliRunner().invoke(main, ['check', '--json']).output)['problems']
     assert problem['level'] == 'error'
     assert hint in problem['hint']
