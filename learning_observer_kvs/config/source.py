@@ -79,7 +79,9 @@ def read_text(name: str) -> str:
     except UnicodeDecodeError as error:
         raise unreadable(name, f'is not UTF-8 at byte {error.start}', 'Save the file as UTF-8.') from None
     except OSError as error:
-        raise unreadable(name, f'cannot be read: {error.strerror}', 'Give the path of a readable file.') from None
+        raise unreadable(
+            name, f'cannot be read: {error.strerror or error}', 'Give the path of a readable file.'
+        ) from None
 
 
 def unreadable(location: str, message: str, hint: str) -> StartupCheck:

@@ -12,6 +12,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from time import monotonic
 from typing import ClassVar, TypeVar
 
 from learning_observer_kvs import failed_events, json_codec
@@ -33,6 +34,9 @@ SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
 
 DEFAULT_CACHE_BYTES = 64 << 20
+
+MIN_CLOSE_TIMEOUT = 0.25
+"""Seconds that a backend has at least to finish what is under way when it is closed."""
 
 DEFAULT_RETRY_TIMEOUT = 15
 """Seconds that a call waits for a backend that is away."""
@@ -191,6 +195,10 @@ class Backend(ABC):
     async def _close(self) -> None:
         """Release files and connections; a later call opens them again."""
         return None
+
+    async def _close_within(self, timeout: float) -> None:
+        """Finish what is under way, for so many seconds at most, and :meth:`_close`."""
+        await self._close()
 
     async def health_check(self) -> list[Problem]:
         """Find out what is wrong with the place where the data lives.
@@ -368,6 +376,16 @@ class Backend(ABC):
             raise CorruptValue(f'{self._at(key)}: what is stored {error}. Remove the key, or repair it.') from None
 
     # Inside
+
+    async def _close_backend(self, deadline: float) -> None:
+        """:meth:`_close_within`, until a time of the monotonic clock; no call waits meanwhile for what is away."""
+        outage = self._outages.here()
+        outage.close()
+        try:
+            await self._close_within(max(MIN_CLOSE_TIMEOUT, deadline - monotonic()))
+        finally:  # not sooner: what fails meanwhile must not open again what is being closed
+            if self._outages.peek() is outage:
+                self._outages.pop()
 
     async def _scan_pages(self, prefix: str) -> AsyncIterator[list[str]]:
         seen: set[str] = set()

@@ -372,16 +372,16 @@ class Store(Backend):
     async def close(self) -> None:
         """Finish what is under way in this event loop, and release its files and connections.
 
-        What reducers changed is written first, for ``CLOSE_TIMEOUT`` seconds at most; what could not be is counted in
-        the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The store can be used again.
+        What reducers changed is written first. All of it takes ``CLOSE_TIMEOUT`` seconds at most; what could not be
+        written is counted in the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The
+        store can be used again.
         """
+        deadline = time.monotonic() + CLOSE_TIMEOUT
         if (overlay := self.overlays.peek()) is not None:
             await overlay.close(CLOSE_TIMEOUT)
             if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
                 self.overlays.pop()
-        if (outage := self._outages.pop()) is not None:
-            outage.close()
-        await self._close()
+        await self._close_backend(deadline)
 
     # Inside
 

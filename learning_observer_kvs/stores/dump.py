@@ -73,7 +73,7 @@ async def write(
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        raise DumpFileError(f'{target} cannot be written: {error.strerror}. Give another path.') from None
+        raise DumpFileError(f'{target} cannot be written: {error.strerror or error}. Give another path.') from None
     return count
 
 
@@ -119,7 +119,7 @@ async def read(
     try:
         chunks = await asyncio.to_thread(_validated_chunks, source, name)
     except OSError as error:
-        raise DumpFileError(f'{name} cannot be read: {error.strerror}. Nothing was loaded.') from None
+        raise DumpFileError(f'{name} cannot be read: {error.strerror or error}. Nothing was loaded.') from None
     count = 0
     while True:
         try:

@@ -15,6 +15,7 @@ from sortedcontainers import SortedList
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.keys import check_position
 from learning_observer_kvs.stores.types import CommonOptions, Description, OnDone
 
 MAX_PAGE = 1000
@@ -146,6 +147,7 @@ class InMemoryKVS(Store):
             return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        check_position(cursor, prefix)
         await asyncio.sleep(0)  # a scan is one call after the other; the event loop has its turn in between
         start, limit = prefix if cursor is None else cursor, min(limit, MAX_PAGE)
         with self._lock:

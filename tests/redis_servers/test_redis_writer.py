@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -260,3 +261,12 @@ async def test_a_text_of_two_keys_is_sent_once(monkeypatch: pytest.MonkeyPatch) 
     )
     [[command]] = script.sent
     assert list(command).count(text) == 3
+
+
+async def test_a_write_of_very_many_keys_is_put_together_in_a_time_that_grows_with_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = tuple(f'k{number}' for number in range(800_000))
+    began = time.process_time()
+    assert outcomes(await write(monkeypatch, Script([b'1']), [keys], clustered=False)) == [True]
+    assert time.process_time() - began < 8  # seconds of computing

@@ -257,8 +257,8 @@ class Directory:
 
     def _unclear(self, error: OSError) -> WriteUnclear:
         return WriteUnclear(
-            f'{error.filename or self.root}: {error.strerror}, while a write of several keys was applied. It is '
-            'finished as soon as the disk allows it; read the keys then to find out.'
+            f'{error.filename or self.root}: {error.strerror or error}, while a write of several keys was applied. It '
+            'is finished as soon as the disk allows it; read the keys then to find out.'
         )
 
     def _create(self, path: str, content: bytes) -> None:

@@ -311,9 +311,8 @@ class Files:
         except OSError as error:
             hint = _HINTS.get(error.errno or 0, 'Look at the disk and its permissions.')
             location = error.filename or self._directory.root
-            raise StoreUnavailable(
-                f'{location} cannot be used: {error.strerror}. {hint}{outcome}', retry=error.errno in _WAITING_HELPS
-            ) from None
+            message = f'{location} cannot be used: {error.strerror or error}. {hint}{outcome}'
+            raise StoreUnavailable(message, retry=error.errno in _WAITING_HELPS) from None
 
 
 def _indented(text: bytes) -> bytes:

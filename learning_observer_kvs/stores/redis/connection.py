@@ -25,7 +25,7 @@ from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
-_CURSOR = re.compile(r'(.* )?[0-9]{1,20}', re.ASCII)
+_CURSOR = re.compile(r'(?:.* )?([0-9]{1,20})', re.ASCII)
 """A cursor of a server; in a cluster behind the name of its node."""
 
 
@@ -184,7 +184,7 @@ class RedisConnection:
             InvalidKey: the cursor is not one of a page.
             StoreUnavailable, Overloaded: no answer, or the server refuses.
         """
-        if cursor is not None and not _CURSOR.fullmatch(cursor):
+        if cursor is not None and not _is_cursor(cursor):
             raise InvalidKey(f'{display_key(cursor)} is not the cursor of a page of Redis keys.')
         options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
         if self.clustered:
@@ -326,6 +326,11 @@ def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerat
     with contextlib.suppress(StopIteration):
         generator.__anext__().send(None)  # to its yield; nothing is awaited before
     return generator
+
+
+def _is_cursor(text: str) -> bool:
+    found = _CURSOR.fullmatch(text)
+    return found is not None and int(found[1]) < 1 << 64
 
 
 async def _has_unread_data(connection: Any) -> bool:

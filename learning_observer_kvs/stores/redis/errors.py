@@ -117,6 +117,8 @@ _HINTS = {
     'OOM': _MEMORY,
     'maxmemory': _MEMORY,
     'MISCONF': 'It cannot save to its disk; look at its log.',
+    'invalid bulk length': 'A value is longer than its proto-max-bulk-len allows.',
+    'invalid multibulk length': 'It does not accept so many keys at once; write them in several steps.',
     'DB index': 'The server has fewer databases; see redis_connection.redis_db.',
     'CERTIFICATE_VERIFY_FAILED': (
         'Name the authority that signed its certificate in redis_connection.redis_ssl_ca_certs, and connect to the '

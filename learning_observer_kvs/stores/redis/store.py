@@ -182,14 +182,15 @@ class RedisKVS(QueuedStore):
             if cursor is None:
                 return
 
-    async def _close(self) -> None:
-        await self._drain()
+    async def _close_within(self, timeout: float) -> None:
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self._drain(timeout)
         self._names = None  # the connection may be configured anew meanwhile
         writer, reader = self._writers.pop(), self._readers.pop()  # in one step: what comes from now on gets new ones
         if writer is not None:
             await writer.close()
         if reader is not None:
-            await reader.drain()
+            await reader.close(max(0, deadline - asyncio.get_running_loop().time()))
 
 
 _PREFIX = Option('prefix', 'text', default='', doc='put before every key, so that stores share no keys.')

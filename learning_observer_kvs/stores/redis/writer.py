@@ -170,9 +170,10 @@ class RedisWriter:
         arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
         all_codes = b''
         for request in batch:
-            writes, refresh, codes = request.writes, request.refresh, b''
+            writes, refresh = request.writes, request.refresh
+            codes = bytearray()  # adding to bytes takes a minute for a million keys
             codes_position = len(arguments)
-            arguments.append(codes)
+            arguments.append(b'')
             new_texts: list[bytes] = []
             for key, text in request.expected.items():
                 keys.append(redis_key(key))
@@ -196,9 +197,9 @@ class RedisWriter:
                 if key not in request.expected:
                     keys.append(redis_key(key))
                     codes += ANYTHING + REFRESH_TTL
-            arguments[codes_position] = codes
+            arguments[codes_position] = of_request = bytes(codes)
             arguments += new_texts
-            all_codes += codes
+            all_codes += of_request
         keys[0] = len(keys) - 1
         arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments

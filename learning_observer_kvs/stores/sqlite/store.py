@@ -17,6 +17,7 @@ from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.keys import check_position
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
@@ -137,6 +138,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        check_position(cursor, prefix)
         keys = await self._in_thread(self._database.keys, prefix, cursor, limit)
         return keys, keys[-1] if len(keys) == limit else None
 
