@@ -18,7 +18,7 @@ MASKED = 'auth, authorization, oauth, token, secret, password, session, cookie'
 """What the names of values that the pages do not show contain, unless the settings list other words."""
 
 DEBUG_OPTIONS = (
-    Option('authorize', 'function', doc='the function that decides who may read the pages.'),
+    Option('authorize', 'function', doc='the function that says who may look, as package.module:function.'),
     Option('masked', 'words', default=MASKED, doc='values under keys or fields with one of these words are not shown.'),
 )
 """The options of the ``kvs_debug`` block."""

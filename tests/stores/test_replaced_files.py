@@ -17,7 +17,9 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.directory import ChangeStep
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.sqlite.connections import _mark_replaced
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from learning_observer_kvs.stores.write_queue import WriteRequest
 from tests.support.files import link
 from tests.support.reducing import reduce_anything
 
@@ -212,29 +214,45 @@ async def test_a_store_that_another_thread_or_loop_opens_after_a_replacement_is_
         assert found(path) == before
 
 
-async def test_what_was_acknowledged_before_the_log_was_removed_is_there_when_the_store_was_closed(path: Path) -> None:
+@pytest.mark.parametrize('is_noticed', [True, False])
+async def test_what_was_acknowledged_before_the_log_was_removed_is_there_when_the_store_was_closed(
+    path: Path, is_noticed: bool
+) -> None:
     async with SQLiteKVS(path) as store:
         await store.multiset({f'k{number}': number for number in range(100)})
         remove_log(path)
-        await stopped(lambda: store.set('k', 1))
+        if is_noticed:
+            await stopped(lambda: store.set('k', 1))
     async with SQLiteKVS(path) as store:
         assert await store.dump() == {f'k{number}': number for number in range(100)}
 
 
-async def test_what_another_program_has_written_to_the_log_since_stays_there(path: Path) -> None:
+@pytest.mark.parametrize('is_noticed', [True, False])
+async def test_what_another_program_has_written_to_the_log_since_stays_there(path: Path, is_noticed: bool) -> None:
     await fill('sqlite', path.with_name('another'), 'another')
     async with SQLiteKVS(path) as store:
         await store.set('k', 'old')
         replace_by_another(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("""UPDATE "kvs sqlite" SET value = CAST('"others"' AS BLOB)""")
-            await stopped(lambda: store.set('k', 'new'))
+            if is_noticed:
+                await stopped(lambda: store.set('k', 'new'))
             await store.close()
             rows = other.execute('SELECT value FROM "kvs sqlite"').fetchall()
         assert set(rows) == {(b'"others"',)}
 
 
 # The moment between looking and acknowledging
+
+
+def test_of_a_batch_during_which_the_file_was_replaced_what_may_be_written_is_unclear() -> None:
+    written, refused, lost, failed = requests = [WriteRequest({}, {}, lambda outcome: None) for _ in range(4)]
+    written.result = True
+    lost.error = WriteUnclear('perhaps')
+    failed.result, failed.error = True, StoreUnavailable('full')
+    _mark_replaced(requests, replaced := StoreUnavailable('replaced'))
+    assert [type(request.error) for request in (written, lost)] == [WriteUnclear] * 2
+    assert [request.error for request in (refused, failed)] == [replaced] * 2
 
 
 @pytest.mark.parametrize('statement', ['BEGIN IMMEDIATE', 'COMMIT'])

@@ -29,6 +29,36 @@ async def test_no_cursor_is_left_open(store: SQLiteKVS, path: Path) -> None:
     assert sql(path, 'PRAGMA wal_checkpoint(TRUNCATE)') == [(0, 0, 0)]
 
 
+async def test_small_keys_are_read_without_a_thread_once_the_file_is_open(
+    store: SQLiteKVS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.set('k', 1)
+    assert await store['k'] == 1
+
+    async def fail(*arguments: Any) -> Any:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(store, '_in_thread', fail)
+    assert await store.multiget(['k', 'missing']) == [1, None]
+
+
+def test_each_loop_keeps_its_connection_while_another_one_reads(path: Path, opened: list[sqlite3.Connection]) -> None:
+    store = SQLiteKVS(path)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+
+        async def read() -> None:
+            await store['k']
+
+        for runner in (first, second, first, second):
+            runner.run(read())
+        before = len(opened)
+        for runner in (first, second):
+            runner.run(read())
+        assert len(opened) == before
+        for runner in (first, second):
+            runner.run(store.close())
+
+
 async def test_the_log_stays_bounded_while_it_is_read_and_written(store: SQLiteKVS, path: Path) -> None:
     log, largest, done = Path(f'{path}-wal'), 0, False
     await store.multiset({f'k{number}': '' for number in range(100)})
