@@ -23,7 +23,7 @@ OLD = '96d31d3'
 STUDENTS = 300
 
 PATIENCE = 15_000
-"""Milliseconds that the Sentinels wait for a master, so that they fail over when it is planned, and not when it is slow."""
+"""Milliseconds that the Sentinels wait for a slow master, so that they fail over only when it is planned."""
 
 AWAY = 5.0
 """Seconds for which Redis is away."""
