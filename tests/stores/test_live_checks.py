@@ -32,6 +32,7 @@ from learning_observer_kvs.settings import Settings, read_settings
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.checks import parse
 
 
@@ -163,6 +164,8 @@ async def test_a_database_that_another_process_writes_to_all_the_time_is_a_warni
     other = sqlite3.connect('data', isolation_level=None)
     other.execute('BEGIN IMMEDIATE')
     assert await ids(configuration) == ['KVS.W010']
+    async with SQLiteKVS('data', name='default') as store:
+        assert [problem.subject for problem in await store.health_check()] == ['path']
     other.close()
     assert await ids(configuration) == []
 

@@ -17,6 +17,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.directory import ChangeStep
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.connections import _mark_replaced
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.write_queue import WriteRequest
@@ -308,3 +309,28 @@ async def test_a_change_during_which_the_folder_is_replaced_is_not_acknowledged(
             assert isinstance(outcome, StoreUnavailable | WriteUnclear)
             assert STOPPED in str(outcome)
             await stopped(lambda: store.set('k', 'newer'))
+
+
+async def test_of_changes_after_which_the_folder_was_replaced_what_was_written_is_unclear(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FilesystemKVS(path, retry_timeout=0) as store:
+        await store.set('k', 1)
+        change, loop = store.directory.change, asyncio.get_running_loop()
+
+        def fail(pinned: PinnedFiles) -> None:
+            raise StoreUnavailable('replaced')
+
+        with monkeypatch.context() as patch:
+
+            def change_and_replace(changes: Any) -> None:
+                change(changes)
+                patch.setattr(PinnedFiles, 'check', fail)
+
+            patch.setattr(store.directory, 'change', change_and_replace)
+            written, refused = loop.create_future(), loop.create_future()
+            store.submit({'k': b'2'}, {}, written.set_result)
+            store.submit({'l': b'3'}, {'l': b'2'}, refused.set_result)
+            outcomes = await asyncio.gather(written, refused)
+        assert [type(outcome) for outcome in outcomes] == [WriteUnclear, StoreUnavailable]
+        assert await store['k'] == 2

@@ -19,6 +19,7 @@ from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.sqlite.connections import SQLiteThreads
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.threads import StoreThreads
+from learning_observer_kvs.stores.types import Outcome
 from tests.support.loops import Run, loop_in_thread
 from tests.support.programs import run
 
@@ -173,6 +174,20 @@ def test_nothing_is_kept_of_threads_that_were_closed(make_store: MakeStore, thre
         asyncio.run(store.close())
     gc.collect()
     assert [found for found in gc.get_objects() if isinstance(found, StoreThreads)] == []
+
+
+async def test_closing_has_everything_written_that_waits_for_its_batch(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    monkeypatch.setattr(type(store), 'MAX_REQUESTS', 1)
+    outcomes: list[Outcome] = []
+    for number in range(20):
+        store.submit({f'k{number}': b'1'}, {}, outcomes.append)
+    await store.close()
+    assert outcomes == [True] * 20
+    assert len(await store.keys()) == 20
+    await store.close()
 
 
 def test_closing_in_one_loop_waits_for_the_writes_of_that_loop_and_fails_none_of_another(

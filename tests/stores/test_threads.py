@@ -122,6 +122,42 @@ async def test_reads_are_answered_with_their_results_and_their_errors() -> None:
     await end(threads)
 
 
+async def test_where_no_second_thread_can_be_started_the_first_one_makes_all_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = make_threads()
+    readers = ReaderThreads(threads, 'kvs-reader', 2)
+    assert await readers.run(lambda: 1) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', refused)
+        assert await asyncio.gather(*(readers.run(lambda: 2) for _ in range(3))) == [2, 2, 2]
+    await end(threads)
+
+
+async def test_what_several_loops_submit_is_written_together_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_module, 'MAX_REQUESTS', 3)
+    entered, go = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def write(requests: list[WriteRequest]) -> None:
+        entered.set()
+        go.wait(20)
+        sizes.append(len(requests))
+
+    threads = make_threads(write)
+    first = asyncio.ensure_future(written(threads, [request()]))
+    await asyncio.to_thread(entered.wait, 20)
+    others = [asyncio.ensure_future(written(threads, [request()] * size)) for size in (1, 1, 1, 4, 1)]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, *others)
+    assert sizes == [1, 3, 4, 1]
+    await end(threads)
+
+
 async def test_a_read_beyond_the_bound_is_overloaded_and_those_that_wait_are_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,19 @@ async def test_a_file_that_was_edited_by_hand_is_read(store: FilesystemKVS, root
     for key in ('k', LONG):
         assert await store.compare_and_set(key, {'edited': 1}, 2)
     assert await store.multiget(['k', LONG]) == [2, 2]
+
+
+async def test_of_a_batch_whose_change_is_unclear_so_are_those_that_change_something(
+    store: FilesystemKVS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(changes: Any) -> None:
+        raise WriteUnclear('perhaps')
+
+    await store.set('k', 1)
+    monkeypatch.setattr(store.directory, 'change', fail)
+    loop = asyncio.get_running_loop()
+    written, refused = loop.create_future(), loop.create_future()
+    store.submit({'k': b'2'}, {}, written.set_result)
+    store.submit({'l': b'3'}, {'l': b'2'}, refused.set_result)
+    assert isinstance(await written, WriteUnclear)
+    assert await refused is False

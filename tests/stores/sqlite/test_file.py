@@ -7,10 +7,11 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from learning_observer_kvs.errors import CorruptValue, StoreUnavailable
+from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.types import Description
@@ -214,3 +215,36 @@ async def test_a_read_only_directory_refuses_writes() -> None:
                     with pytest.raises(StoreUnavailable, match='writable for this user'):
                         await call
             assert await store['k'] == 1
+
+
+@pytest.mark.parametrize(
+    ('code', 'kind'),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, WriteUnclear),
+        (sqlite3.SQLITE_IOERR_WRITE, StoreUnavailable),
+        (sqlite3.SQLITE_FULL, StoreUnavailable),
+    ],
+)
+async def test_a_commit_that_fails_is_unclear_where_its_end_may_be_in_the_log(
+    path: Path, code: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed = False
+
+    class Connection(sqlite3.Connection):
+        def execute(self, executed: str, *arguments: Any) -> sqlite3.Cursor:
+            if not armed or executed != 'COMMIT':
+                return super().execute(executed, *arguments)
+            error = sqlite3.OperationalError('disk I/O error')
+            error.sqlite_errorcode = code
+            raise error
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, 'connect', lambda *args, **options: connect(*args, **options, factory=Connection))
+    async with SQLiteKVS(path, retry_timeout=0) as store:
+        await store.set('k', 1)
+        armed = True
+        with pytest.raises(kind, match='disk I/O error'):
+            await store.set('k', 2)
+        armed = False
+        await store.set('l', 3)
+        assert await store.dump() == {'k': 1, 'l': 3}
