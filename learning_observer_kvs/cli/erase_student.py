@@ -22,6 +22,7 @@ from learning_observer_kvs.cli.common import (
     where,
     with_stores,
 )
+from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
@@ -58,7 +59,7 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str, as_
     shown: list[str] = []
 
     async def act(stores: Stores) -> tuple[Store, int, bool]:
-        store = await stores.existing(name)
+        store = await _existing(stores, name, 0.0 if dry_run else longest_interval(stores.router))
         with progress('Searching', total=None, unit='keys') as advance:
             if not dry_run:
                 return store, *await erase(store, student, longest_interval(stores.router), advance)
@@ -89,6 +90,18 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str, as_
         )
     if not found or not is_gone:
         sys.exit(1)
+
+
+async def _existing(stores: Stores, name: str, interval: float) -> Store:
+    """The store, which a server that runs may make when it writes what it keeps."""
+    try:
+        return await stores.existing(name)
+    except StoreMissing:
+        if not interval:
+            raise
+    click.echo(f'Waiting {interval:g} s (flush_interval) for a store that is not there yet.', err=True)
+    await asyncio.sleep(interval + FLUSH_TIME)
+    return await stores.existing(name)
 
 
 def longest_interval(router: KVSRouter) -> float:

@@ -191,6 +191,11 @@ main(prog_name='lo-kvs')
 """
 
 
+def obey_interrupts() -> None:
+    """Take back what a shell does to programs in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_ends_a_process_in_one_line_and_leaves_no_file() -> None:
     Path('b.json').write_text('what was there')
     with subprocess.Popen(
@@ -198,6 +203,7 @@ def test_ctrl_c_ends_a_process_in_one_line_and_leaves_no_file() -> None:
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=obey_interrupts,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b'busy\n'
