@@ -12,6 +12,7 @@ passes, alone = [], []
 together, process = ReducerWorker.process_together, ReducerWorker.process
 
 async def counted_together(self, runs):
+    runs = list(runs)
     passes.append(len(runs))
     return await together(self, runs)
 
