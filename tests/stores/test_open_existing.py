@@ -89,7 +89,8 @@ async def test_a_store_that_cannot_be_written_is_read(make: MakeStore) -> None:
                 assert sorted(await store.keys()) == ['a', 'b']
                 assert len((await store.dump())['b']) == 1_000_000
                 assert await store.describe('a') is not None
-                assert await store.health_check() == []
+                found = {problem.id for problem in await store.health_check()}
+                assert found <= {'KVS.W020'}  # that all may read it
                 with pytest.raises(StoreUnavailable, match='Nothing was written'):
                     await store.set('a', 2)
         assert names(directory) == before
