@@ -15,6 +15,7 @@ from aiohttp import web
 
 import learning_observer_kvs
 from devdata.reducers import document_list, reconstruct, time_on_task
+from learning_observer_kvs.debug.sending import CHUNK, send
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key, parse_key
 
@@ -35,6 +36,12 @@ MESSAGE_INTERVAL = 0.2
 
 KEEP_ALIVE = 15.0
 """Seconds without a change after which an empty comment is sent, to notice a closed connection."""
+
+MAX_PAGES = 32
+"""How many pages follow the changes at once."""
+
+SEND_SECONDS = 10.0
+"""How long a page may take for a message; one that does not read is disconnected."""
 
 RETRY = b'retry: 1000\n\n'
 """Makes a browser reconnect one second after it lost the stream."""
@@ -67,7 +74,7 @@ class ClassPage:
         for path, name in FILES.items():
             app.router.add_get(path, _file(name))
         app.router.add_get('/class', self.everything)
-        app.router.add_get('/class/changes', self.changes)
+        app.router.add_get('/class/changes', self.changes, allow_head=False)
         app.on_shutdown.append(self._stop)
 
     def changed(self, student: str) -> None:
@@ -80,7 +87,7 @@ class ClassPage:
             subscriber.students.add(student)
             subscriber.notified.set()
 
-    async def everything(self, request: web.Request) -> web.Response:
+    async def everything(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/class``: the data of all students as JSON.
 
         Args:
@@ -90,7 +97,9 @@ class ClassPage:
             A list of :data:`Row`.
         """
         store = _store(request)
-        return web.json_response(await rows(store, await students(store)), headers=HEADERS)
+        text = await asyncio.to_thread(json.dumps, await rows(store, await students(store)))
+        headers = {**HEADERS, 'Content-Type': 'application/json; charset=utf-8'}
+        return await send(request, text.encode(), status=200, headers=headers)
 
     async def changes(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/class/changes``: server-sent events, ``everything`` once, then ``changed`` at every change.
@@ -100,20 +109,25 @@ class ClassPage:
 
         Returns:
             The stream, when the page was closed or the server stops.
+
+        Raises:
+            web.HTTPServiceUnavailable: too many pages are open.
         """
+        if len(self._subscribers) >= MAX_PAGES:
+            raise web.HTTPServiceUnavailable(text=f'{MAX_PAGES} class pages are open. Close some of them.')
         store, subscriber = _store(request), Subscriber()
         self._subscribers.add(subscriber)  # before the first read, so that no change is missed
         try:
             stream = web.StreamResponse(headers={**HEADERS, 'Content-Type': 'text/event-stream'})
             await stream.prepare(request)
-            await stream.write(RETRY)
+            await _write(stream, RETRY)
             seen = {row['student']: row for row in await rows(store, await students(store))}
             await _send(stream, 'everything', list(seen.values()))
             while not self._stopped:
                 try:
                     await asyncio.wait_for(subscriber.notified.wait(), KEEP_ALIVE)
                 except TimeoutError:
-                    await stream.write(b':\n\n')
+                    await _write(stream, b':\n\n')
                     continue
                 subscriber.notified.clear()
                 names, subscriber.students = subscriber.students, set()
@@ -124,6 +138,9 @@ class ClassPage:
                 await asyncio.sleep(MESSAGE_INTERVAL)
         except ConnectionResetError:
             pass  # the page was closed
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()  # the page does not read
         finally:
             self._subscribers.discard(subscriber)
         return stream
@@ -207,7 +224,14 @@ def _store(request: web.Request) -> Store:
 
 
 async def _send(stream: web.StreamResponse, kind: str, data: list[Row]) -> None:
-    await stream.write(f'event: {kind}\ndata: {json.dumps(data)}\n\n'.encode())
+    text = await asyncio.to_thread(json.dumps, data)
+    await _write(stream, f'event: {kind}\ndata: {text}\n\n'.encode())
+
+
+async def _write(stream: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        for start in range(0, len(data), CHUNK):
+            await stream.write(data[start : start + CHUNK])
 
 
 def _file(name: str) -> Callable[[web.Request], Awaitable[web.FileResponse]]:

@@ -13,7 +13,7 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue
-from learning_observer_kvs.stream_analytics.helpers import GUEST
+from learning_observer_kvs.stream_analytics.process_event import GUEST
 
 
 class BadMessage(ValueError):

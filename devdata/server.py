@@ -24,13 +24,15 @@ from devdata.class_page import ClassPage
 from devdata.reducers import REDUCERS
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.debug.access import is_local
+from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.replay.events import event_fields
-from learning_observer_kvs.stream_analytics.helpers import (
-    Pipeline,
-    ProcessEvent,
-    fully_qualified_function_name,
+from learning_observer_kvs.stream_analytics.event_pipeline import (
+    EventPipeline,
+    Outcome,
+    event_fields,
+    event_pipeline,
 )
+from learning_observer_kvs.stream_analytics.helpers import Pipeline, fully_qualified_function_name
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +62,14 @@ def make_app(
     learning_observer_kvs.setup(app, config)
     page = ClassPage(app)
     intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY], page)
-    app.router.add_get('/wsapi/in/', intake.connection)
+    app.router.add_get('/wsapi/in/', intake.connection, allow_head=False)
     app.on_shutdown.append(intake.close)
     return app
 
 
 @web.middleware
 async def this_machine_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Reject requests of other machines.
+    """Reject requests of other machines, and of pages of other sites: a browser lets any page open a WebSocket.
 
     Args:
         request: the request.
@@ -77,10 +79,10 @@ async def this_machine_only(request: web.Request, handler: Handler) -> web.Strea
         The handler's response.
 
     Raises:
-        web.HTTPForbidden: the request is not from this machine.
+        web.HTTPForbidden: the request is not from this machine, or from a page of another site.
     """
     if not is_local(request):
-        raise web.HTTPForbidden(text='The demo serves this machine only.')
+        raise web.HTTPForbidden(text='The demo serves this machine only, and no pages of other sites.')
     return await handler(request)
 
 
@@ -127,7 +129,7 @@ class Intake:
     async def _listen(self, socket: web.WebSocketResponse, request: web.Request) -> None:
         locked: dict[str, Any] = {}  # the first value of a field stays
         student: str | None = None
-        processes: list[ProcessEvent] = []
+        pipeline: EventPipeline | None = None
         async for message in socket:
             client = protocol.read(message)
             if client['event'] == 'terminate':
@@ -136,28 +138,34 @@ class Intake:
                 locked = {**client.get('fields', {}), **locked}
                 continue
             event = protocol.full_event({**client, **locked, 'event': client['event']}, request)
-            if student != (student := protocol.student_of(event)):
-                processes = [await reducer(event['metadata']) for reducer in self._reducers]
-            await self._process(event, student, processes)
+            if pipeline is None or student != protocol.student_of(event):
+                student = protocol.student_of(event)
+                pipeline = await event_pipeline(self._reducers, event['metadata'], router=self._router)
+            await self._process(event, student, pipeline)
 
-    async def _process(self, event: dict[str, Any], student: str, processes: list[ProcessEvent]) -> None:
-        """Give an event to every reducer; if one fails, keep the event for a replay of that reducer."""
-        fields = event_fields(event)
-        outcomes = await asyncio.gather(*(process(event, fields) for process in processes), return_exceptions=True)
-        for reducer, process, outcome in zip(self._reducers, processes, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                name = fully_qualified_function_name(reducer)
-                folder = self._router().failed_events
-                path = failed_events.record(event, outcome, reducer=name, keys=process.keys(fields), folder=folder)
-                log.error(
-                    'The reducer %s failed on an event of %s. The event is kept in %s. When the reducer is fixed, run '
-                    'lo-kvs replay %s --reducer %s:%s --config creds.yaml.',
-                    *(name, student, path, folder, reducer.__module__, reducer.__qualname__),
-                    exc_info=outcome,
-                )
-            elif isinstance(outcome, BaseException):
-                raise outcome
+    async def _process(self, event: dict[str, Any], student: str, pipeline: EventPipeline) -> None:
+        """Take an event through the reducers; if one fails, keep the event for a replay of that reducer."""
+        try:
+            outcomes = await pipeline.outcomes(event)
+        except KVSError as error:  # no reducer has processed it
+            outcomes = [Outcome(fully_qualified_function_name(reducer), error) for reducer in self._reducers]
+        for outcome in outcomes:
+            if outcome.error is not None:
+                await self._keep(event, student, outcome.reducer_name, outcome.error)
         self._page.changed(student)
+
+    async def _keep(self, event: dict[str, Any], student: str, name: str, error: Exception) -> None:
+        reducer = next(each for each in self._reducers if fully_qualified_function_name(each) == name)
+        process = await reducer(event['metadata'], router=self._router)
+        folder = self._router().failed_events
+        keys = process.keys(event_fields(event))
+        path = failed_events.record(event, error, reducer=name, keys=keys, folder=folder)
+        log.error(
+            'The reducer %s failed on an event of %s. The event is kept in %s. When the reducer is fixed, run '
+            'lo-kvs replay %s --reducer %s:%s --config creds.yaml.',
+            *(name, student, path, folder, reducer.__module__, reducer.__qualname__),
+            exc_info=error,
+        )
 
     async def close(self, app: web.Application) -> None:
         """Close all connections, with the code "going away"; an ``on_shutdown`` handler.

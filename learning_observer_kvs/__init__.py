@@ -20,6 +20,11 @@ In a script:
 ``learning_observer_kvs.stream_analytics.helpers``. Every error is a ``KVSError``; see ``learning_observer_kvs.errors``.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from learning_observer_kvs._version import __version__
 from learning_observer_kvs.errors import (
     Conflict,
@@ -37,13 +42,16 @@ from learning_observer_kvs.errors import (
     ScopeFieldError,
     StartupCheck,
     StartupFailed,
+    StoreMissing,
     StoreUnavailable,
     WriteUnclear,
 )
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.plugin import AUTHORIZE_KEY, KVS_KEY, setup, startup_hook
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import MISSING
+
+if TYPE_CHECKING:
+    from learning_observer_kvs.plugin import AUTHORIZE_KEY, KVS_KEY, setup, startup_hook
 
 __all__ = [
     'AUTHORIZE_KEY',
@@ -67,9 +75,25 @@ __all__ = [
     'StartupCheck',
     'StartupFailed',
     'Store',
+    'StoreMissing',
     'StoreUnavailable',
     'WriteUnclear',
     '__version__',
     'setup',
     'startup_hook',
 ]
+
+_OF_THE_PLUGIN = ('AUTHORIZE_KEY', 'KVS_KEY', 'setup', 'startup_hook')
+
+
+def __getattr__(name: str) -> Any:
+    """Import the plugin when one of its names is used: aiohttp takes longer to import than scripts and commands run."""
+    if name in _OF_THE_PLUGIN:
+        return getattr(importlib.import_module('learning_observer_kvs.plugin'), name)
+    if name == 'plugin':
+        return importlib.import_module('learning_observer_kvs.plugin')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_THE_PLUGIN})

@@ -7,6 +7,7 @@ KVSError
 ├── Conflict                           other writers changed the key at every one of a bounded number of tries
 ├── WriteUnclear                       the connection broke after a write was sent; it may or may not have been applied
 ├── StoreUnavailable                   the server, file or disk behind a store cannot be used
+│   └── StoreMissing                   a store that is opened without creating it is not there
 ├── Overloaded                         a queue is full; the call was rejected; retry later
 ├── CrossSlot                          the keys of one write are in several slots of a cluster
 ├── ForeignKeys                        clear() of a Redis store would remove what others wrote
@@ -62,6 +63,10 @@ class StoreUnavailable(KVSError):
     def __init__(self, message: str = '', *, retry: bool = False) -> None:
         super().__init__(message)
         self.retry = retry
+
+
+class StoreMissing(StoreUnavailable):
+    """There is no such file, folder or table, and the caller wants none to be created."""
 
 
 class Overloaded(KVSError):

@@ -21,6 +21,7 @@ from typing import Any
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError, InvalidValue, WriteUnclear
+from learning_observer_kvs.private_files import PRIVATE, make_folders
 
 DEFAULT_FOLDER = 'failed-events'
 """Where a store's failed events are kept unless its option ``failed_events`` names another folder, relative to the
@@ -91,7 +92,7 @@ def record(
         'error': f'{type(error).__name__}: {error}',
         'unclear': isinstance(error, WriteUnclear),
     }
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    make_folders(os.fspath(folder), PRIVATE)
     path = Path(folder) / f'failed-events-{at.date()}-{os.getpid()}.jsonl'
     _append(path, _encode(line, event) + b'\n')
     return path

@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from learning_observer_kvs import problems, redis_connection, reducers, settings
 from learning_observer_kvs.applications import Applications
-from learning_observer_kvs.checks import live, static
+from learning_observer_kvs.checks import live, places, static
 from learning_observer_kvs.config.rows import Configuration, StoreConfig
 from learning_observer_kvs.errors import KVSNotConfigured
 from learning_observer_kvs.prestartup import register_startup_check
-from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.problems import Level, Problem
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.closing import close_connections, close_stores
@@ -34,6 +35,8 @@ from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, Persiste
 from learning_observer_kvs.stores.retired import RetiredStores
 from learning_observer_kvs.stores.router_connections import RouterConnections, connection_of
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+
+log = logging.getLogger('learning_observer_kvs')
 
 __all__ = [
     'KVS',
@@ -338,7 +341,11 @@ async def live_problems(configuration: Configuration) -> list[Problem]:
     """
     async with KVSRouter(connection=RedisConnection()) as router:
         router.configure(configuration)
-        return await router.health_check()
+        found = await router.health_check()
+        if any(problem.level is Level.ERROR for problem in found):
+            return found
+        stores = {name: router[name] for name in router.names()}
+        return found + await places.check_unrecognized(stores, configuration.stores_by_name)
 
 
 def checked(loaded: Settings, *, default_required: bool = True) -> Configuration:
@@ -382,3 +389,14 @@ async def kvs_live_check() -> None:
         StartupCheck: a store cannot be used; it names every problem, with the stores it concerns.
     """
     problems.raise_on_errors(await KVS.health_check())
+    log_locations(KVS)
+
+
+def log_locations(router: KVSRouter) -> None:
+    """Log where the stores are, with absolute paths.
+
+    Args:
+        router: the stores.
+    """
+    stores = (f'{name}: {router[name].TYPE}, {router[name].location()}' for name in router.names())
+    log.info('Key-value stores: %s', '; '.join(stores))

@@ -3,7 +3,8 @@
 Importing it replaces the runtime's stores by those of this package, without a change to the runtime's source:
 
 - its ``kvs_startup_check`` and ``KVSRouter`` are ours, so that ``learning_observer.kvs.KVS`` is our ``KVS``;
-- reducers that its decorators made are run by our reducer workers (see :func:`replacement_of` for which);
+- reducers that its decorators made are run by our reducer workers (see :func:`replacement_of` for which), all those of
+  an event in one pass (see :func:`~learning_observer_kvs.module_pipeline.in_one_pass`);
 - ``/debug/kvs`` is served to its administrators, and its application closes the stores when it ends.
 
 ``kvs_plugin: false`` in its settings leaves the runtime as it was. In this module "the runtime" is the package
@@ -19,12 +20,12 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
 
 import learning_observer.auth
 import learning_observer.cache
+import learning_observer.incoming_student_event
 import learning_observer.kvs
 import learning_observer.module_loader
 import learning_observer.prestartup
@@ -36,10 +37,12 @@ from aiohttp import web
 
 from learning_observer_kvs import debug, plugin, prestartup, settings
 from learning_observer_kvs.config import pmss_source
-from learning_observer_kvs.errors import InvalidValue, KVSError, StartupCheck
+from learning_observer_kvs.config.redaction import display_value
+from learning_observer_kvs.errors import KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.module_pipeline import ProcessRuntimeEvent, in_one_pass
 from learning_observer_kvs.problems import raise_on_errors
-from learning_observer_kvs.replay import error_file, listed_reducers
+from learning_observer_kvs.replay import listed_reducers
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
@@ -141,7 +144,8 @@ async def _run_checks() -> None:
 def _is_enabled() -> bool:
     enabled = (runtime.settings.settings or {}).get(SWITCH, True)
     if not isinstance(enabled, bool):
-        raise StartupCheck(f'{SWITCH} is {enabled!r}. Write true, or false to use the stores of the runtime.')
+        shown = display_value(SWITCH, enabled)
+        raise StartupCheck(f'{SWITCH} is {shown}. Write true, or false to use the stores of the runtime.')
     return enabled
 
 
@@ -243,23 +247,12 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         router = runtime.kvs.KVS if router is None else router
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await original(metadata)
-        process_strictly = await strict_pipeline(metadata, router=router)
-        process_leniently = await lenient_pipeline(metadata, router=router)
-
-        async def process_event(event: Any, event_fields: Any = None) -> Any:
-            try:
-                try:
-                    return await process_strictly(event, event_fields)
-                except InvalidValue:  # neither state was changed
-                    return await process_leniently(event, event_fields)
-            except Exception as error:
-                with suppress(Exception):  # the runtime must get the reducer's error, not one of ours
-                    skipped = await listed_reducers.keys_after(runtime, pipeline, metadata, event)
-                    error_file.annotate(error, process_strictly.keys(event_fields)[0], skipped)
-                raise
-
-        process_event.keys = process_strictly.keys  # type: ignore[attr-defined]
-        return process_event
+        return ProcessRuntimeEvent(
+            await strict_pipeline(metadata, router=router),
+            await lenient_pipeline(metadata, router=router),
+            router(),
+            lambda event: listed_reducers.keys_after(runtime, pipeline, metadata, event),
+        )
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
     return pipeline
@@ -382,7 +375,7 @@ _originals: dict[str, Any] = {}
 
 def _replacements() -> list[tuple[Any, str, Any]]:
     """What is replaced: the runtime's module, the name in it, our object."""
-    its = runtime.stream_analytics.helpers
+    its, its_events = runtime.stream_analytics.helpers, runtime.incoming_student_event
     return [
         (runtime.kvs, 'KVSRouter', Router),
         (runtime.kvs, 'kvs_startup_check', kvs_startup_check),
@@ -390,6 +383,7 @@ def _replacements() -> list[tuple[Any, str, Any]]:
         (its, 'student_event_reducer', functools.partial(kvs_pipeline, scope=its.Scope([its.KeyField.STUDENT]))),
         (its, 'make_key', helpers.make_key),
         (runtime.stream_analytics, 'init', init_stream_analytics),
+        (its_events, 'student_event_pipeline', in_one_pass(its_events.student_event_pipeline)),
         (runtime.routes, 'register_debug_routes', register_debug_routes),
     ]
 

@@ -22,7 +22,7 @@ from aiohttp import web
 from learning_observer_kvs import debug, settings
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
-from learning_observer_kvs.kvs import KVS, KVSRouter, checked, kvs_live_check, kvs_startup_check
+from learning_observer_kvs.kvs import KVS, KVSRouter, checked, kvs_live_check, kvs_startup_check, log_locations
 from learning_observer_kvs.prestartup import Hook, run_startup_checks_and_init
 from learning_observer_kvs.problems import Problem, raise_on_errors, report
 
@@ -176,6 +176,7 @@ def _checks_of(router: KVSRouter, loaded: settings.Settings, is_filled: bool) ->
 
     async def live_check() -> None:
         raise_on_errors(await router.health_check())
+        log_locations(router)
 
     return {kvs_startup_check: startup_check, kvs_live_check: live_check}
 

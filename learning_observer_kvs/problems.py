@@ -66,7 +66,16 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.W010': ('An SQLite file is busy', 'Look for a transaction that another process left open.'),
     'KVS.W012': ('A Redis store without a prefix shares its database', 'Give it a prefix, or a database of its own.'),
     'KVS.W013': ('A Redis evicts idempotency records when its memory is full', 'Give it another maxmemory-policy.'),
+    'KVS.W017': (
+        'Files look like keys and are not',
+        'Move them away; or put their values under keys with lo-kvs set.',
+    ),
+    'KVS.W018': (
+        'A store is where the settings are, not in the working directory',
+        'Start in that folder, or write the absolute path.',
+    ),
     'KVS.W014': ('A fail-over of a Redis loses acknowledged writes', 'Have it accept only what a replica can have.'),
+    'KVS.W020': ('Others can read the data of a store', 'Take the permission from them with chmod.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
 

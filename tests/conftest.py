@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     missing = {} if config.getoption('--long') else {'long': '--long'}
     if 'LO_SOURCE' not in os.environ:
         missing['real_runtime'] = 'LO_SOURCE'
+    if os.geteuid():
+        missing['other_users'] = 'root (sudo)'
     left_out = {item: missing.keys() & item.keywords.keys() for item in items}
     config.hook.pytest_deselected(items=[item for item in items if left_out[item]])
     items[:] = [item for item in items if not left_out[item]]

@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Measured on two cores that did nothing else, with .venv in place.
-usual='about 10 minutes'
+usual='about 15 minutes'
 long='about 50 minutes'
 
 . devdata/venv.sh

@@ -11,7 +11,7 @@ from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.config.rows import DEBUG_OPTIONS, Block
-from learning_observer_kvs.config.source import BLOCKS
+from learning_observer_kvs.config.source import BLOCKS, dotted
 from learning_observer_kvs.problems import CATALOGUE, Problem, did_you_mean
 from learning_observer_kvs.stores.redis import options as redis_options
 
@@ -34,7 +34,7 @@ def check_names(settings: Settings) -> Iterator[Problem]:
         similar = difflib.get_close_matches(str(name).lower(), _TOP_LEVEL, 1, 0.8)
         if name not in _TOP_LEVEL and similar and similar[0] not in settings:
             hint = f'Did you mean {similar[0]!r}?'
-            yield Problem('KVS.W005', settings.location(name), str(name), 'is not read', hint)
+            yield Problem('KVS.W005', settings.location(name), dotted((name,)), 'is not read', hint)
 
 
 def check_run_mode(settings: Settings) -> Iterator[Problem]:
@@ -86,7 +86,7 @@ def _check_options(block: Block | None, options: Collection[Option], wrong: str,
         yield Problem(wrong, block.location, block.subject, message, hint)
     known = {option.name: option for option in options}
     for name, value in block.mapping.items():
-        location, subject = block.location_of(name), f'{block.subject}.{name}'
+        location, subject = block.location_of(name), dotted((block.subject, name))
         if name in known:
             if rejected := check_value(known[name], value):
                 yield Problem(wrong, location, subject, *rejected)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
 
+from learning_observer_kvs.checks.places import check_places
 from learning_observer_kvs.config.rows import StoreConfig
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
@@ -40,12 +41,13 @@ async def check_stores(
     Returns:
         The problems in the order of the stores. What several stores report alike is one problem.
     """
+    elsewhere = check_places(rows)  # before a health check makes anything
     found = await asyncio.gather(*(_health_check(store, limit) for store in stores.values()))
     reporting: dict[Problem, list[str]] = {}
     for name, problems in zip(stores, found, strict=True):
         for problem in problems:
             reporting.setdefault(problem, []).append(name)
-    return [
+    return elsewhere + [
         dataclasses.replace(
             problem,
             location=rows[names[0]].location_of(problem.subject) if names[0] in rows else 'settings',

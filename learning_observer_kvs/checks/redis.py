@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlparse
 
 from learning_observer_kvs.config.options import check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
+from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.config.rows import Block, Configuration, StoreConfig
 from learning_observer_kvs.problems import CATALOGUE, Problem
 from learning_observer_kvs.stores.redis.options import (
@@ -39,7 +40,8 @@ def check_prefixes(configuration: Configuration) -> Iterator[Problem]:
         server = location_of(overriding(_shared(configuration), row.mapping))
         for other_prefix, other_server, other in used:
             if other_server == server and (prefix.startswith(other_prefix) or other_prefix.startswith(prefix)):
-                message = f'and {other.subject} share keys: their prefixes are {prefix!r} and {other_prefix!r}'
+                shown = [display_value('prefix', text) for text in (prefix, other_prefix)]
+                message = f'and {other.subject} share keys: their prefixes are {shown[0]} and {shown[1]}'
                 yield Problem('KVS.W003', row.location, row.subject, message, CATALOGUE['KVS.W003'][1])
                 break
         used.append((prefix, server, row))
@@ -133,6 +135,10 @@ def _problems_of_url(url: str, tls: bool) -> Iterator[_Contradiction]:
         wrong_port = True
     if parsed.scheme not in ('redis', 'rediss', 'unix'):
         yield _Contradiction(name, 'does not begin with redis://, rediss:// or unix://', example)
+        return
+    if parsed.scheme != 'unix' and '@' in f'{parsed.path}{parsed.query}{parsed.fragment}':
+        hint = 'In the user and the password, write / as %2F, ? as %3F and # as %23.'
+        yield _Contradiction(name, 'has an @ after its host', hint)
         return
     if wrong_port:
         yield _Contradiction(name, 'has a port that is not a number from 1 to 65535', example)

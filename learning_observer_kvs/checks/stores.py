@@ -11,6 +11,7 @@ from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.config.rows import Configuration, StoreConfig
+from learning_observer_kvs.config.source import dotted
 from learning_observer_kvs.problems import CATALOGUE, Problem, did_you_mean
 from learning_observer_kvs.stores import entry_points
 from learning_observer_kvs.stores.base import Store
@@ -206,7 +207,7 @@ def check_option_names(rows: Rows, types: Types) -> Iterator[Problem]:
             if not similar and cls:
                 hint = f'{cls.TYPE} has the options: {", ".join(known)}.'
             message = 'is not an option of any type of store'
-            yield Problem('KVS.E008', row.location_of(name), f'{row.subject}.{name}', message, hint)
+            yield Problem('KVS.E008', row.location_of(name), dotted((row.subject, name)), message, hint)
 
 
 def check_unused_options(rows: Rows, types: Types) -> Iterator[Problem]:

@@ -8,14 +8,21 @@ from collections.abc import Awaitable, Callable, Collection
 
 import click
 
+from learning_observer_kvs.cli.command import Command
 from learning_observer_kvs.cli.common import (
+    Stores,
     config_option,
     counted,
+    echo_json,
+    json_option,
+    place,
     printable,
     progress,
     store_option,
-    with_router,
+    where,
+    with_stores,
 )
+from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField
@@ -31,12 +38,13 @@ FLUSH_TIME = 1.0
 """Seconds that a server may take for a flush, once ``flush_interval`` is over."""
 
 
-@click.command('erase-student')
+@click.command('erase-student', cls=Command)
 @click.argument('student')
 @click.option('--dry-run', is_flag=True, help='Print the keys without removing them.')
 @config_option
 @store_option
-def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> None:
+@json_option
+def command(student: str, dry_run: bool, config: tuple[str, ...], name: str, as_json: bool) -> None:
     """Remove every reducer key of STUDENT from one store.
 
     STUDENT is the name that is in the keys: ls-17 in STUDENT:ls-17. Events that arrive meanwhile make new keys: end
@@ -48,25 +56,32 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
     Example:
       lo-kvs erase-student ls-17 --dry-run
     """
+    shown: list[str] = []
 
-    async def act(router: KVSRouter) -> tuple[int, bool]:
+    async def act(stores: Stores) -> tuple[Store, int, bool]:
+        store = await _existing(stores, name, 0.0 if dry_run else longest_interval(stores.router))
         with progress('Searching', total=None, unit='keys') as advance:
-            store = router[name]
             if not dry_run:
-                return await erase(store, student, longest_interval(router), advance)
-            found = 0
+                return store, *await erase(store, student, longest_interval(stores.router), advance)
 
             async def show(keys: Collection[str]) -> None:
-                nonlocal found
-                found += len(keys)
-                click.echo(''.join(f'{printable(key)}\n' for key in keys), nl=False)
+                shown.extend(keys)
+                if not as_json:
+                    click.echo(''.join(f'{printable(key)}\n' for key in keys), nl=False)
 
             await search(store, student, show, advance)
-            return found, True
+            return store, len(shown), True
 
-    found, is_gone = with_router(config, act)
+    def interrupted() -> str:
+        return 'Nothing was removed.' if dry_run else 'Some keys may be removed. Run this again to remove the others.'
+
+    store, found, is_gone = with_stores(config, act, interrupted=interrupted)
     done = ', none removed' if dry_run else ' removed'
-    click.echo(f'{counted(found, "key")} of {student!r} in store {name!r}{done}.', err=True)
+    if as_json:
+        keys = {'keys': shown} if dry_run else {'removed': found, 'complete': is_gone}
+        echo_json(place(store) | {'student': student} | keys)
+    else:
+        click.echo(f'{counted(found, "key")} of {student!r} in {where(store)}{done}.', err=True)
     if not is_gone:
         click.echo(
             f'Keys of {student!r} came back each of {MAX_SEARCHES} times, and there may be more: events of this '
@@ -75,6 +90,18 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str) -> 
         )
     if not found or not is_gone:
         sys.exit(1)
+
+
+async def _existing(stores: Stores, name: str, interval: float) -> Store:
+    """The store, which a server that runs may make when it writes what it keeps."""
+    try:
+        return await stores.existing(name)
+    except StoreMissing:
+        if not interval:
+            raise
+    click.echo(f'Waiting {interval:g} s (flush_interval) for a store that is not there yet.', err=True)
+    await asyncio.sleep(interval + FLUSH_TIME)
+    return await stores.existing(name)
 
 
 def longest_interval(router: KVSRouter) -> float:

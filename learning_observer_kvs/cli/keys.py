@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import click
 
-from learning_observer_kvs.cli.common import config_option, echo_json, json_option, printable, store_option, with_store
+from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.common import (
+    Stores,
+    config_option,
+    counted,
+    echo_json,
+    json_option,
+    printable,
+    progress,
+    store_option,
+    where,
+    with_stores,
+)
 from learning_observer_kvs.stores.base import Store
 
 
-@click.command('keys')
+@click.command('keys', cls=Command)
 @click.argument('prefix', default='')
+@click.option('--match', metavar='GLOB', help='Print those alone that match, such as "*,STUDENT:ls-17".')
 @click.option('--limit', type=click.IntRange(1), help='Print at most this many.')
 @config_option
 @store_option
 @json_option
-def command(prefix: str, limit: int | None, config: tuple[str, ...], name: str, as_json: bool) -> None:
+def command(
+    prefix: str, match: str | None, limit: int | None, config: tuple[str, ...], name: str, as_json: bool
+) -> None:
     """Print the keys that begin with PREFIX, one a line.
 
-    With --json each line is a JSON string; without it control characters are escaped.
+    With --match the whole key must match: * is any text, ? any character, [ab] one of these. The store is read by
+    PREFIX alone, so one makes it faster. With --json each line is a JSON string; without it control characters are
+    escaped.
 
     \b
-    Example:
+    Examples:
       lo-kvs keys Internal,writing.reconstruct, --limit 20
+      lo-kvs keys --match '*,STUDENT:ls-17'
     """
+    printed = 0
 
-    async def act(store: Store) -> None:
-        left, cursor = limit, None
-        while True:
-            page = await store.scan(prefix, cursor, 1000)
-            for key in page.keys[:left]:
-                if as_json:
-                    echo_json(key, indent=None)
-                else:
-                    click.echo(printable(key))
-            if left is not None:
-                left -= len(page.keys)
-            cursor = page.cursor
-            if cursor is None or (left is not None and left <= 0):
-                return
+    async def act(stores: Stores) -> Store:
+        nonlocal printed
+        store, cursor = await stores.existing(name), None
+        with progress('Searching', total=None, unit='keys') as advance:
+            while True:
+                page = await store.scan(prefix, cursor, 1000)
+                advance(len(page.keys))
+                keys = [key for key in page.keys if match is None or fnmatch.fnmatchcase(key, match)]
+                for key in keys if limit is None else keys[: limit - printed]:
+                    if as_json:
+                        echo_json(key, indent=None)
+                    else:
+                        click.echo(printable(key))
+                    printed += 1
+                cursor = page.cursor
+                if cursor is None or printed == limit:
+                    return store
 
-    with_store(config, name, act)
+    store = with_stores(config, act, interrupted=lambda: f'{counted(printed, "key")} printed, and there may be more.')
+    click.echo(f'{counted(printed, "key")} in {where(store)}.', err=True)

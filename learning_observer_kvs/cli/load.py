@@ -2,25 +2,92 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import tempfile
+
 import click
 
-from learning_observer_kvs.cli.common import config_option, counted, persistent, store_option, with_store
+from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.common import (
+    Stores,
+    binary_input,
+    config_option,
+    counted,
+    echo_json,
+    json_option,
+    place,
+    printable,
+    progress,
+    store_option,
+    where,
+    with_stores,
+)
+from learning_observer_kvs.stores import copy
 from learning_observer_kvs.stores.base import Store
 
 
-@click.command('load')
+@click.command('load', cls=Command)
 @click.argument('file')
+@click.option('--replace', is_flag=True, help='Replace values that differ; by default they are left and reported.')
 @config_option
 @store_option
-def command(file: str, config: tuple[str, ...], name: str) -> None:
-    """Store every entry of FILE, which dump wrote. An invalid file is rejected before anything is stored.
+@json_option
+def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_json: bool) -> None:
+    """Store every entry of FILE, which dump wrote; - reads it from the standard input.
+
+    An invalid file is rejected before anything is stored. A key that holds another value is left and named, unless
+    --replace is given; the exit status is 1 then. It may be interrupted and run again.
 
     \b
-    Example:
+    Examples:
       lo-kvs load backup.json --store archive
+      gunzip < backup.json.gz | lo-kvs load -
     """
+    done = 0
 
-    async def act(store: Store) -> int:
-        return await persistent(store).load(file)
+    async def act(stores: Stores) -> tuple[Store, copy.CopyReport]:
+        nonlocal done
+        store = stores.to_write(name)
+        with progress('Loading', total=None, unit='entries') as advance:
 
-    click.echo(f'{counted(with_store(config, name, act), "entry", "entries")} loaded from {file}', err=True)
+            def note(entries: int) -> None:
+                nonlocal done
+                done += entries
+                advance(entries)
+
+            return store, await copy.load(store, path, overwrite=replace, name=label, progress=note)
+
+    with tempfile.NamedTemporaryFile() as spooled:  # a file is read twice; this one is for this user alone
+        path, label = file, os.path.abspath(file)
+        if file == '-':
+            shutil.copyfileobj(binary_input(), spooled)
+            spooled.flush()
+            path, label = spooled.name, 'the standard input'
+        store, report = with_stores(
+            config,
+            act,
+            interrupted=lambda: (
+                f'{counted(done, "entry", "entries")} are stored. Run this again: what is stored is not written twice.'
+            ),
+        )
+    if as_json:
+        written = {'file': None if file == '-' else label, 'written': report.copied, 'present': report.present}
+        echo_json(place(store) | written | {'differing': report.differing, 'messages': report.messages})
+    else:
+        _print(report, label, store)
+    if report.differing:
+        sys.exit(1)
+
+
+def _print(report: copy.CopyReport, label: str, store: Store) -> None:
+    for line in report.messages:
+        click.echo(printable(line), err=True)
+    if report.differing > len(report.messages):
+        click.echo(f'… and {report.differing - len(report.messages):,} more.', err=True)
+    entries = counted(report.copied, 'entry', 'entries')
+    others = f'{report.present:,} were there already, {report.differing:,} with another value'
+    click.echo(f'{entries} of {label} loaded into {where(store)}; {others}.', err=True)
+    if report.differing:
+        click.echo('Those were left as they are; --replace replaces them.', err=True)

@@ -6,18 +6,26 @@ import difflib
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from learning_observer_kvs._version import __version__
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.cli.command import INTERRUPTED
+from learning_observer_kvs.errors import KVSError, StoreMissing
 
 COMMANDS = ('check', 'copy', 'dump', 'erase-student', 'get', 'keys', 'load', 'remove', 'replay', 'serve', 'set')
 
+MISSING = 3
+"""The exit status if a store is not there."""
+
+TRACEBACK = 'LO_KVS_TRACEBACK'
+"""The environment variable that has unexpected errors printed whole."""
+
 
 class Commands(click.Group):
-    """A group that imports a command when it is used, and prints the package's errors without a traceback."""
+    """A group that imports a command when it is used, and prints errors without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands, as click asks for them.
@@ -61,8 +69,20 @@ class Commands(click.Group):
             ctx.fail(f'No such command {args[0]!r}. Did you mean {close[0]!r}?')
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run ``lo-kvs``, as click does; what the terminal cannot encode is printed with backslash escapes.
+
+        Args:
+            args: as for click.
+            extra: as for click.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, 'reconfigure'):
+                stream.reconfigure(errors='backslashreplace')
+        return super().main(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; its errors are printed and end the process with status 1.
+        """Run a command; its errors are printed in a line and end the process.
 
         Args:
             ctx: click's context.
@@ -71,17 +91,46 @@ class Commands(click.Group):
             What the command returned.
         """
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at the end of the process it would be too late to say that it failed
+            return result
+        except StoreMissing as error:
+            click.echo(str(error), err=True)
+            ctx.exit(MISSING)
         except KVSError as error:
             click.echo(str(error), err=True)
             ctx.exit(1)
         except BrokenPipeError:
-            # The reader of the output has closed it, as head does; nothing more can be written there.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()  # the reader of the output has closed it, as head does
             ctx.exit(1)
         except OSError as error:
+            _discard_output()
             click.echo(f'{error.filename or "lo-kvs"}: {error.strerror or error}', err=True)
             ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo('Interrupted.', err=True)
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            [*_, at] = traceback.extract_tb(error.__traceback__)
+            click.echo(
+                f'{type(error).__name__}: {error} ({os.path.basename(at.filename)}:{at.lineno}). This is a mistake in '
+                f'lo-kvs or a store type; with {TRACEBACK}=1 it prints where.',
+                err=True,
+            )
+            ctx.exit(1)
+
+
+def _discard_output() -> None:
+    """Have nothing more written to the standard output, which fails, not even when the process ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (AttributeError, ValueError, OSError):
+        return  # it is not a file
 
 
 @click.group(cls=Commands, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
@@ -89,8 +138,9 @@ class Commands(click.Group):
 def main() -> None:
     """Inspect, check, change and copy the key-value stores of Learning Observer.
 
-    Every command reads the settings that its option --config names (check: its arguments); by default creds.yaml in
-    the working directory.
+    Every command reads the settings that its option --config names, or an argument that ends in .yaml, .yml or .pmss;
+    by default creds.yaml in the working directory. Its answer names the store with its absolute path. What only reads
+    creates nothing: the exit status is 3 if a store is not there.
 
     \b
     Example:

@@ -6,15 +6,26 @@ import sys
 
 import click
 
-from learning_observer_kvs.cli.common import config_option, store_option, with_store
+from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.common import (
+    Stores,
+    config_option,
+    echo_json,
+    json_option,
+    place,
+    store_option,
+    where,
+    with_stores,
+)
 from learning_observer_kvs.stores.base import Store
 
 
-@click.command('remove')
+@click.command('remove', cls=Command)
 @click.argument('key')
 @config_option
 @store_option
-def command(key: str, config: tuple[str, ...], name: str) -> None:
+@json_option
+def command(key: str, config: tuple[str, ...], name: str, as_json: bool) -> None:
     """Remove KEY. The exit status is 1 if there is no such key.
 
     \b
@@ -22,9 +33,18 @@ def command(key: str, config: tuple[str, ...], name: str) -> None:
       lo-kvs remove Internal,writing.reconstruct,STUDENT:ls-17
     """
 
-    async def act(store: Store) -> bool:
-        return await store.remove(key)
+    async def act(stores: Stores) -> tuple[Store, bool]:
+        store = await stores.existing(name)
+        return store, await store.remove(key)
 
-    if not with_store(config, name, act):
-        click.echo(f'There is no key {key!r} in store {name!r}.', err=True)
+    store, was_there = with_stores(
+        config, act, interrupted=lambda: f'The key may or may not have been removed: lo-kvs get {key!r} shows it.'
+    )
+    if as_json:
+        echo_json(place(store) | {'key': key, 'removed': was_there})
+    elif was_there:
+        click.echo(f'Removed {key!r} from {where(store)}.', err=True)
+    else:
+        click.echo(f'There is no key {key!r} in {where(store)}.', err=True)
+    if not was_there:
         sys.exit(1)

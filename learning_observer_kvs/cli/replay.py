@@ -17,6 +17,7 @@ from typing import TypeGuard
 
 import click
 
+from learning_observer_kvs.cli.command import Command
 from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, persistent, progress
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVSRouter
@@ -30,7 +31,7 @@ from learning_observer_kvs.stream_analytics.registry import is_reducer
 KINDS = ('study-logs', 'failed-events')
 
 
-@click.command('replay')
+@click.command('replay', cls=Command)
 @click.argument('paths', nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     '--reducer',

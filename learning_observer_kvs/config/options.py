@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from learning_observer_kvs.config import paths
 from learning_observer_kvs.config.raw_text import RawText, UnsetVariable
 from learning_observer_kvs.config.redaction import display_value
 
@@ -15,8 +16,10 @@ MAX_SECONDS = 1_000_000_000
 
 Kind = Literal[
     'path',
+    'path or null',
     'text',
     'text or null',
+    'host',
     'boolean',
     'seconds',
     'seconds or zero',
@@ -24,9 +27,13 @@ Kind = Literal[
     'index',
     'port',
     'addresses',
+    'words',
     'choice',
     'function',
 ]
+
+PATHS = ('path', 'path or null')
+"""The kinds of options that are paths."""
 
 _FUNCTION = re.compile(r'\w+(\.\w+)*:\w+')
 
@@ -37,10 +44,11 @@ class Option:
 
     Args:
         name: its name in the configuration; also the keyword argument of the store's constructor.
-        kind: what values it accepts: ``path`` and ``text`` (not empty), ``text or null``, ``boolean``, ``seconds`` (a
-            positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``, ``count`` (a whole number above 0),
-            ``index`` (0 or above), ``port``, ``addresses`` (a list of ``host:port``, or one text with commas between),
-            ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
+        kind: what values it accepts: ``path`` and ``text`` (not empty), ``path or null``, ``text or null``,
+            ``host``, ``boolean``, ``seconds`` (a positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``,
+            ``count`` (a whole number above 0), ``index`` (0 or above), ``port``, ``addresses`` (a list of
+            ``host:port``, or one text with commas between), ``words`` (a list of words, or one text with commas
+            between), ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
         required: whether a configuration without it is an error.
         default: the value where it is not given.
         choices: the values that a ``choice`` accepts.
@@ -56,18 +64,20 @@ class Option:
 
 
 def convert(option: Option, value: Any) -> Any:
-    """Return the value that an option makes of raw text.
+    """Return the value that an option makes of what is written.
 
     Args:
-        option: the option that the text is given for.
+        option: the option that the value is given for.
         value: any value that settings can hold.
 
     Returns:
-        The number, boolean, plain text or null that a ``RawText`` spells; any other value, and text that the option
-        rejects, unchanged.
+        The number, boolean, plain text or null that a ``RawText`` spells, and a path with ``~`` replaced; any other
+        value, and text that the option rejects, unchanged.
     """
-    if not isinstance(value, RawText) or isinstance(value, UnsetVariable):
+    if isinstance(value, UnsetVariable):
         return value
+    if not isinstance(value, RawText):
+        return paths.expanded(value) if option.kind in PATHS and _is_text(value) else value
     text = str.__str__(value)
     if text == 'None' and option.default is None and not option.required:
         return None  # as PMSS has null
@@ -79,8 +89,9 @@ def convert(option: Option, value: Any) -> Any:
                 with suppress(ValueError):
                     return number(text)
             return value
-        case _:
-            return text if check_value(option, text) is None else value
+        case 'path' | 'path or null':
+            text = paths.expanded(text)
+    return text if check_value(option, text) is None else value
 
 
 def check_value(option: Option, value: Any) -> tuple[str, str] | None:
@@ -98,9 +109,18 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
         return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match option.kind:
-        case 'path' | 'text':
+        case 'path' | 'path or null':
+            is_name = isinstance(value, str) and paths.is_name(value)
+            rejected = paths.rejected(value) if is_name else None
+            accepted = is_name and rejected is None
+            accepted = accepted or (option.kind == 'path or null' and value in (None, ''))  # PMSS has text alone
+            hint = rejected or 'Write a path.'
+        case 'text':
             accepted = _is_text(value) and bool(value) and '\0' not in value
-            hint = 'Write a path.' if option.kind == 'path' else 'Write text that is not empty.'
+            hint = 'Write text that is not empty.'
+        case 'host':
+            accepted = _is_text(value) and _is_host(value)
+            hint = 'Write the name of a host alone; for a URL there is redis_url.'
         case 'text or null':
             accepted, hint = value is None or _is_text(value), 'Write text, or null; put numbers in quotes.'
         case 'boolean':
@@ -123,6 +143,10 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
             listed = value.split(',') if isinstance(value, str) else value
             accepted = value is None or (isinstance(listed, (list, tuple)) and all(map(_is_address, listed)))
             hint = 'Write a list of addresses, each as host:port.'
+        case 'words':
+            listed = value.split(',') if isinstance(value, str) else value
+            accepted = isinstance(listed, (list, tuple)) and all(map(_is_word, listed))
+            hint = 'Write a list of words, or [] for none.'
         case 'choice':
             accepted = value in option.choices
             hint = f'Write {" or ".join(option.choices)}.'
@@ -143,7 +167,15 @@ def _is_text(value: object) -> bool:
 
 def _is_address(item: object) -> bool:
     host, _, port = item.strip().rpartition(':') if isinstance(item, str) else ('', '', '')
-    return bool(host) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536
+    return _is_host(host) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 65536
+
+
+def _is_word(item: object) -> bool:
+    return isinstance(item, str) and any(character.isalnum() for character in item)
+
+
+def _is_host(text: str) -> bool:
+    return bool(text) and not any(character in '@/?#' or character.isspace() for character in text)
 
 
 def _unquote(value: object) -> str:

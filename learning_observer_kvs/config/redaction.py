@@ -15,8 +15,10 @@ MAX_DISPLAYED = 100
 """Characters of a value that are displayed."""
 
 _SECRET = re.compile(r'password|passwd|passphrase|secret|token|credential|(api|private)_?key', re.IGNORECASE)
-_CREDENTIALS = re.compile(r'://\S*@')
-_QUERY = re.compile(r'(://[^?\s]*)\?\S+')
+_CREDENTIALS = re.compile(r'://.*@', re.DOTALL)  # a password may hold anything, also what a URL should not
+_WITHOUT_SLASHES = re.compile(r'^[^/@\s]*:.*@', re.DOTALL)
+_QUERY = re.compile(r'(://[^?]*)\?.+', re.DOTALL)
+_IN_A_TEXT = re.compile(r'(?<![^\s,;(\[\'"])[^\s,;(\[\'"/@]*:\S*@')
 
 
 def is_secret(option: object) -> bool:
@@ -35,12 +37,27 @@ def without_credentials(address: str) -> str:
     """Return an address with what stands before its host and after its question mark redacted.
 
     Args:
-        address: a URL, or any text.
+        address: a URL, ``user:password@host`` without its beginning, or any other value.
 
     Returns:
-        The address; text without a URL unchanged.
+        The address; other values unchanged.
     """
-    return _QUERY.sub(rf'\1?{REDACTED}', _CREDENTIALS.sub(f'://{REDACTED}@', address))
+    found, is_url = _CREDENTIALS.subn(f'://{REDACTED}@', address)
+    if not is_url:
+        found = _WITHOUT_SLASHES.sub(f'{REDACTED}@', found)
+    return _QUERY.sub(rf'\1?{REDACTED}', found)
+
+
+def without_addresses(text: str) -> str:
+    """Return a message of another program with the credentials in it redacted.
+
+    Args:
+        text: the message; what :func:`without_credentials` redacts may be anywhere in it.
+
+    Returns:
+        The message.
+    """
+    return _IN_A_TEXT.sub(f'{REDACTED}@', text)
 
 
 def display_value(option: object, value: object) -> str:

@@ -14,7 +14,13 @@ from learning_observer_kvs.config.source import SettingPath, dotted
 
 Options = Sequence[Option]
 
-DEBUG_OPTIONS = (Option('authorize', 'function'),)
+MASKED = 'auth, authorization, oauth, token, secret, password, session, cookie'
+"""What the names of values that the pages do not show contain, unless the settings list other words."""
+
+DEBUG_OPTIONS = (
+    Option('authorize', 'function', doc='the function that says who may look, as package.module:function.'),
+    Option('masked', 'words', default=MASKED, doc='values under keys or fields with one of these words are not shown.'),
+)
 """The options of the ``kvs_debug`` block."""
 
 
@@ -178,7 +184,7 @@ def _entries(settings: Settings) -> Iterator[_Entry]:
 def _store(settings: Settings, entry: _Entry, options_by_type: Mapping[str, Options]) -> StoreConfig:
     word = _type_of(entry.options)
     options = options_by_type.get(word, ()) if isinstance(word, str) else ()
-    subject = dotted(entry.path) if entry.name is None else f'kvs.{entry.name}'
+    subject = dotted(entry.path if entry.name is None else ('kvs', entry.name))
     return StoreConfig(
         subject=subject, name=entry.name, type=word, **_parts(settings, entry.path, entry.options, options)
     )

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learning_observer_kvs.config.redaction import without_credentials
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.problems import Problem
 
@@ -52,12 +53,12 @@ def dotted(path: Iterable[object]) -> str:
     """Return a path as messages write it.
 
     Args:
-        path: such as ``('kvs', 'default', 'type')``.
+        path: such as ``('kvs', 'default', 'type')``; names that look like a URL with a password are redacted.
 
     Returns:
         ``kvs.default.type``.
     """
-    return '.'.join(map(str, path))
+    return '.'.join(without_credentials(str(part)) for part in path)
 
 
 def read_text(name: str) -> str:
@@ -79,7 +80,9 @@ def read_text(name: str) -> str:
     except UnicodeDecodeError as error:
         raise unreadable(name, f'is not UTF-8 at byte {error.start}', 'Save the file as UTF-8.') from None
     except OSError as error:
-        raise unreadable(name, f'cannot be read: {error.strerror}', 'Give the path of a readable file.') from None
+        raise unreadable(
+            name, f'cannot be read: {error.strerror or error}', 'Give the path of a readable file.'
+        ) from None
 
 
 def unreadable(location: str, message: str, hint: str) -> StartupCheck:

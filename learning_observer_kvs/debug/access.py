@@ -52,21 +52,42 @@ async def is_allowed(
 def is_local(request: web.Request) -> bool:
     """Return whether a request comes from this machine, under a name of this machine, and not through a proxy.
 
-    The ``Host`` header is checked because of DNS rebinding: a web page of another host can make a browser on this
-    machine send requests here, but only under that host's name.
+    A web page of another host can make a browser on this machine send requests here. ``Host`` is checked because of
+    DNS rebinding: under this machine's name such a page has another origin, which :func:`is_same_origin` recognizes.
 
     Args:
         request: the request.
 
     Returns:
-        Whether its peer and its ``Host`` are loopback addresses, and no header shows a proxy.
+        Whether its peer and its ``Host`` are loopback addresses, and no header shows a proxy or a page of another site.
     """
     if any(header in request.headers for header in _FORWARDED) or request.version < HttpVersion11:
         return False  # browsers do not use HTTP/1.0, but proxies do
     peer = request.transport.get_extra_info('peername') if request.transport else None
     if not isinstance(peer, tuple) or not _is_loopback(str(peer[0])):
         return False  # a unix socket has no peer address: at its other end is a proxy
-    return _is_loopback(_host_name(request.headers.get('Host', '')))
+    return _is_loopback(_host_name(request.headers.get('Host', ''))) and is_same_origin(request)
+
+
+def is_same_origin(request: web.Request) -> bool:
+    """Return whether no page of another site sent a request.
+
+    Browsers send ``Origin`` with a WebSocket, with a form, and with what a script asks of another site; and
+    ``Sec-Fetch-Site``, which no script can set, with everything. Programs that are not browsers send neither.
+
+    Args:
+        request: the request.
+
+    Returns:
+        Whether it is from a page of this site, from a link that was followed, or not from a page at all.
+    """
+    site, mode = request.headers.get('Sec-Fetch-Site', 'none'), request.headers.get('Sec-Fetch-Mode')
+    if site == 'same-origin':
+        return True  # its Origin is null where the page has the Referrer-Policy no-referrer
+    own = f'{request.scheme}://{request.headers.get("Host", "")}'
+    if any(origin.lower() != own.lower() for origin in request.headers.getall('Origin', [])):
+        return False
+    return site == 'none' or (mode == 'navigate' and request.method in ('GET', 'HEAD'))
 
 
 def _host_name(host: str) -> str:

@@ -1,12 +1,18 @@
-"""The data of the pages: each view is a function that returns one dict, which is served as JSON or as HTML."""
+"""The data of the pages: each view is one dict, which is served as JSON or as HTML.
+
+What is read from a store is one thing, in the event loop, and its view is another, made in a thread: a large value
+takes as long to decode.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
@@ -15,6 +21,13 @@ MAX_EMPTY_SCANS = 20
 
 CORRUPT_BYTES = 2000
 """How many bytes of a corrupt value are shown."""
+
+
+KEY_CHARACTERS = 1 << 20
+"""How many characters the keys of a page have together; a page of longer ones has fewer keys."""
+
+MAX_VALUE_BYTES = 16 << 20
+"""The largest value that is shown; programs and commands read larger ones, too."""
 
 
 class NotFound(Exception):
@@ -54,40 +67,90 @@ async def stores_view(router: KVSRouter) -> dict[str, Any]:
     }
 
 
-async def keys_view(router: KVSRouter, name: str, prefix: str, cursor: str | None, limit: int) -> dict[str, Any]:
-    """Return the view of a page of keys.
+class KeysPage(NamedTuple):
+    """A page of keys, as a store returned it.
+
+    Attributes:
+        store: the store's name.
+        prefix: what the keys begin with.
+        limit: about how many were asked for.
+        keys: the keys.
+        next_cursor: the cursor of the next page; ``None`` ends the scan.
+    """
+
+    store: str
+    prefix: str
+    limit: int
+    keys: list[str]
+    next_cursor: str | None
+
+
+async def read_keys(router: KVSRouter, name: str, prefix: str, cursor: str | None, limit: int) -> KeysPage:
+    """Read a page of keys.
 
     Args:
         router: the stores.
         name: the store's name.
         prefix: only keys that begin with it.
         cursor: ``next_cursor`` of the page before; ``None`` for the first.
-        limit: about how many keys.
+        limit: about how many keys. Of long keys the page has fewer.
 
     Returns:
-        ``{'store', 'prefix', 'limit', 'keys', 'next_cursor'}``; each key as :func:`describe_key` returns it. A
-        ``next_cursor`` of ``None`` ends the scan.
+        The page.
 
     Raises:
         NotFound: there is no such store.
-        StoreUnavailable: the store cannot be used.
+        InvalidKey: the prefix or the cursor is not one of this store.
+        StoreUnavailable, Overloaded: the store cannot be used.
     """
     store = store_of(router, name)
+    count = limit
     for _ in range(MAX_EMPTY_SCANS):
-        keys, cursor = await store.scan(prefix, cursor, limit)
+        keys, following = await store.scan(prefix, cursor, count)
+        size = sum(map(len, keys))
+        if size > KEY_CHARACTERS and count > 1:  # from the same cursor again: there is none within a page
+            count = max(1, count * KEY_CHARACTERS // (2 * size))
+            continue
+        cursor = following
         if keys or cursor is None:
             break
-    return {
-        'store': name,
-        'prefix': prefix,
-        'limit': limit,
-        'keys': [describe_key(key) for key in keys],
-        'next_cursor': cursor,
-    }
+    return KeysPage(name, prefix, limit, keys, cursor)
 
 
-async def value_view(router: KVSRouter, name: str, key: str) -> dict[str, Any]:
-    """Return the view of one value.
+def keys_view(page: KeysPage) -> dict[str, Any]:
+    """Return the view of a page of keys.
+
+    Args:
+        page: what :func:`read_keys` returned.
+
+    Returns:
+        ``{'store', 'prefix', 'limit', 'keys', 'next_cursor'}``; each key as :func:`describe_key` returns it.
+    """
+    return {**page._asdict(), 'keys': [describe_key(key) for key in page.keys]}
+
+
+class Found(NamedTuple):
+    """A value, as a store returned it.
+
+    Attributes:
+        store: the store.
+        name: the store's name.
+        key: the key.
+        description: what the store knows of it.
+        counterpart: the key of the same reducer's other state, if it exists, else ``None``.
+        text: the stored text; ``None`` where it is larger than ``MAX_VALUE_BYTES``.
+    """
+
+    store: Store
+    name: str
+    key: str
+    description: Description
+    counterpart: str | None
+    text: bytes | None
+
+
+async def read_value(router: KVSRouter, name: str, key: str) -> Found:
+    """Read one value.
 
     Args:
         router: the stores.
@@ -95,38 +158,64 @@ async def value_view(router: KVSRouter, name: str, key: str) -> dict[str, Any]:
         key: the key.
 
     Returns:
-        ``{'store', 'key', 'state', 'reducer', 'fields', 'bytes', 'expires_in', 'written', 'counterpart', 'error',
-        'value'}``. The counterpart is the key of the same reducer's other state, if it exists, else ``None``. Of a
-        value that is not JSON, ``error`` says why and ``raw`` has the first bytes; else ``error`` is ``None``.
+        The value, not decoded.
 
     Raises:
         NotFound: there is no such store or key.
         InvalidKey: no store accepts such a key.
-        StoreUnavailable: the store cannot be used.
+        CorruptValue: the Redis key holds a list, say, and no text.
+        StoreUnavailable, Overloaded: the store cannot be used.
     """
     store = store_of(router, name)
+    missing = NotFound(f'There is no such key in store {name!r}. It may have expired or been removed.')
     description = await store.describe(key)
     if description is None:
-        raise NotFound(f'There is no such key in store {name!r}. It may have expired or been removed.')
+        raise missing
+    counterpart = counterpart_of(key)
+    if counterpart is not None and await store.describe(counterpart) is None:
+        counterpart = None
+    text = None
+    if description.bytes <= MAX_VALUE_BYTES:
+        pending = store.overlay().pending([key])
+        [text] = [pending[key]] if pending else await store.read_until(deadline_after(store.retry_timeout), [key])
+        if text is None:
+            raise missing
+        description = description._replace(bytes=len(text))
+    return Found(store, name, key, description, counterpart, text)
+
+
+def value_view(found: Found) -> dict[str, Any]:
+    """Return the view of one value.
+
+    Args:
+        found: what :func:`read_value` returned.
+
+    Returns:
+        ``{'store', 'key', 'state', 'reducer', 'fields', 'bytes', 'expires_in', 'written', 'counterpart', 'error',
+        'value'}``. Of a value that is not JSON, or too large, ``error`` says so and ``raw`` has the first bytes, if
+        they were read; else ``error`` is ``None``.
+    """
     view: dict[str, Any] = {
-        'store': name,
-        **describe_key(key),
-        'bytes': description.bytes,
-        'expires_in': description.expires_in,
-        'written': description.written,
-        'counterpart': None,
+        'store': found.name,
+        **describe_key(found.key),
+        'bytes': found.description.bytes,
+        'expires_in': found.description.expires_in,
+        'written': found.description.written,
+        'counterpart': found.counterpart,
         'error': None,
         'value': None,
     }
-    counterpart = counterpart_of(key)
-    if counterpart is not None and await store.describe(counterpart) is not None:
-        view['counterpart'] = counterpart
+    if found.text is None or len(found.text) > MAX_VALUE_BYTES:
+        view['error'] = (
+            f'The value has {found.description.bytes:,} bytes; the pages show values of up to {MAX_VALUE_BYTES:,}. '
+            '"lo-kvs get" prints it.'
+        )
+        return view | {'raw': ''}
     try:
-        view['value'] = await store[key]
+        view['value'] = found.store.decode(found.key, found.text)
     except CorruptValue as error:
-        [text] = await store.read_bytes([key])
         view['error'] = str(error)
-        view['raw'] = (text or b'')[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
+        view['raw'] = found.text[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
     return view
 
 

@@ -59,6 +59,20 @@ class Event:
         self.done = loop.create_future()
         return self.done
 
+    def context_of_reducer(self) -> Context:
+        """Return the context to run the reducer in; its caller waits."""
+        assert self.context is not None
+        return self.context
+
+    def keep(self, external: JSON, text: bytes) -> None:
+        """Keep what the reducer returned.
+
+        Args:
+            external: the external state; ``False`` where it is not to be written.
+            text: its JSON text, empty where it is not to be written.
+        """
+        self.result = external
+
     def is_withdrawn(self) -> bool:
         """Tell whether the caller was cancelled while it waited."""
         return self.done is not None and self.done.cancelled()
@@ -185,4 +199,4 @@ class Batch:
             self.writes[external_key] = external_text
         if text is not self.text:
             self.writes[internal_key] = self.text = text
-        event.result = external
+        event.keep(external, external_text)

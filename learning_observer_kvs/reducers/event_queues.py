@@ -49,18 +49,7 @@ class QueuedEvents(dict[str, int]):
         locks, holder = self._locks, current_holder()
         if holder is not None and locks.depends_on_caller([key]):
             raise waits_for_itself([key])
-        queued = self.get(key, 0)
-        if queued >= MAX_QUEUED_EVENTS:
-            raise Overloaded(
-                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
-                'slower.'
-            )
-        queue = locks.last_waiter(key)
-        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
-            queue = EventQueue(self._on_ready)
-            locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
-        queue.events.append(event)
-        self[key] = queued + 1
+        queue = self.put(key, event)
         future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
         if holder is None:
             return await future
@@ -71,6 +60,33 @@ class QueuedEvents(dict[str, int]):
             return await future
         finally:
             holder.remove_wait(wait)
+
+    def put(self, key: str, event: Event) -> EventQueue:
+        """Let an event wait behind all others of its key.
+
+        Args:
+            key: the key, which is held.
+            event: the event.
+
+        Returns:
+            The queue that it is in.
+
+        Raises:
+            Overloaded: too many wait for the key.
+        """
+        queued = self.get(key, 0)
+        if queued >= MAX_QUEUED_EVENTS:
+            raise Overloaded(
+                f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
+                'slower.'
+            )
+        queue = self._locks.last_waiter(key)
+        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
+            queue = EventQueue(self._on_ready)
+            self._locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
+        queue.events.append(event)
+        self[key] = queued + 1
+        return queue
 
     def put_first(self, key: str, events: Sequence[Event], queue: EventQueue | None = None) -> EventQueue:
         """Let events wait before all others of their key.

@@ -9,49 +9,25 @@ first reducer was given; if another process wrote in between, it is read again a
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import copy_context
 from time import monotonic
-from types import CoroutineType
-from typing import Any
 
-from learning_observer_kvs.errors import Conflict, ReducerError, StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.reducers.batch import Batch, Event, ReducerCall
-from learning_observer_kvs.reducers.event_queues import QueuedEvents
+from learning_observer_kvs.reducers.batch import Event, ReducerCall
+from learning_observer_kvs.reducers.batch_worker import BatchWorker
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
-from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
-from learning_observer_kvs.reducers.state_cache import StateCache
-from learning_observer_kvs.reducers.time_limit import run_within
-from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
-from learning_observer_kvs.stores.key_locks import (
-    CURRENT,
-    RESERVED,
-    Hold,
-    Holder,
-    current_holder,
-)
-from learning_observer_kvs.stores.keys import check_key, display_key
-from learning_observer_kvs.stores.overlay import NOTHING, PlainOverlay
-from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
+from learning_observer_kvs.reducers.joined import Pass, Run
+from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.key_locks import RESERVED, Hold, current_holder
 
 log = logging.getLogger('learning_observer_kvs')
 
-MAX_BATCH = 100
-"""How many of them are reduced before their one commit."""
 
-LARGE = 16 << 10
-"""Bytes of text from which a state counts as large."""
-
-LARGE_AT_ONCE = 64
-"""How many large states may be decoded at once, while their reducers wait for something."""
-
-
-class ReducerWorker(PlainOverlay):
+class ReducerWorker(BatchWorker):
     """Runs the reducers of one store in one event loop; an overlay of the store.
 
     Each event is written before it is answered, so nothing is pending, unless a subclass delays it.
@@ -60,22 +36,6 @@ class ReducerWorker(PlainOverlay):
         store: where the states are.
         pending: the texts that are delayed, by key.
     """
-
-    def __init__(self, store: Store, pending: Mapping[str, bytes] = NOTHING) -> None:
-        super().__init__(store.key_locks.here(), pending)
-        self._store = store
-        self._encode, self._decode = store.encode, store.decode
-        self._submit = store.submitter()
-        self._timeout = store.reducer_timeout
-        self._is_immediate = store.IS_IMMEDIATE
-        self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
-        self._loop = asyncio.get_running_loop()
-        self._queued = QueuedEvents(self._locks, self._on_ready)
-        self._busy = 0
-        self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._idle: asyncio.Future[None] | None = None
-        self._is_full = self._is_closing = False
 
     async def process(
         self,
@@ -149,6 +109,45 @@ class ReducerWorker(PlainOverlay):
         # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
         return await event.wait(self._loop)
 
+    async def process_together(self, runs: Iterable[Run]) -> list[bytes | BaseException]:
+        """Run many reducers in one pass, commit what they return in one batch, and wait once.
+
+        Each is processed as by :meth:`process`: in order behind the events of its key, on condition, and again where
+        another process wrote in between. One that fails affects no other.
+
+        Args:
+            runs: the reducers, with their event; each is taken when its turn comes.
+
+        Returns:
+            For each the JSON text of the external state that the reducer returned, empty where it declined to write
+            one; or what :meth:`process` would raise.
+
+        Raises:
+            Overloaded, StoreUnavailable: none of them was processed.
+        """
+        if current_holder() is not None:  # each wait must be looked at: it may depend on the caller itself
+            runs = list(runs)
+            results = await asyncio.gather(*(self.process(*run) for run in runs), return_exceptions=True)
+            return [self._text_of(run, result) for run, result in zip(runs, results, strict=True)]
+        if self._is_full:
+            await self._wait_for_capacity()
+        joined = Pass(runs, deadline_after(self._store.retry_timeout), self._loop)
+        while (event := joined.next_event()) is not None:
+            self._begin(event)
+            if self._server.is_slice_over():
+                self._busy += 1
+                self._server.add('', joined)
+                break
+        if not joined.done.done():
+            joined.context = copy_context()
+            await joined.done  # cancelled in here, it withdraws the events whose turn has not come
+        return joined.outcomes()
+
+    def _text_of(self, run: Run, result: JSON | BaseException) -> bytes | BaseException:
+        if isinstance(result, BaseException):
+            return result
+        return b'' if result is False else self._encode(run.external_key, result)
+
     # As an overlay
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:
@@ -213,209 +212,3 @@ class ReducerWorker(PlainOverlay):
         """Wait while this is full."""
         if self._is_closing:
             raise StoreUnavailable(f'Store {self._store.name!r} is being closed; the event was rejected.')
-
-    # Serving the queues
-
-    def _on_ready(self, key: str, queue: EventQueue) -> None:
-        """The key is held for a queue of events now."""
-        self._busy += 1
-        self._server.add(key, queue)
-
-    def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
-        """Reduce events that wait, and commit once."""
-        events, rest = queue.take(MAX_BATCH)
-        self._queued.note_dequeued(key, len(events))
-        return self._process_batch(key, events, rest)
-
-    async def _process_batch(self, key: str, events: list[Event], rest: EventQueue | None, attempt: int = 0) -> None:
-        """Reduce events and commit once; ``attempt`` counts how often other processes wrote in between."""
-        try:
-            if attempt:
-                await pause(attempt)
-            batch = None if attempt else self._open(key)
-            if batch is None:
-                self._server.hand_over()
-                batch = await self._read(key, events[0].deadline, attempt)
-            task = asyncio.current_task()
-            assert task is not None
-            for event in events:
-                if not event.is_withdrawn():
-                    context = event.context
-                    assert context is not None
-                    reducing = self._reduce(key, batch, event)
-                    try:
-                        waits_for = context.run(reducing.send, None)
-                    except StopIteration:
-                        pass  # as most reducers do, it has ended without a wait
-                    else:
-                        self._server.hand_over()
-                        await run_on(context, reducing, waits_for)
-                    if task.cancelling():
-                        await shed_cancellation(task)
-                    batch.events.append(event)
-                if self._server.is_slice_over():
-                    await asyncio.sleep(0)
-        except BaseException as error:
-            self._cannot_reduce(key, events, rest, error)
-            if not isinstance(error, Exception):  # the event loop ends
-                raise
-            return
-        if batch.events:
-            self._commit(key, batch, rest)
-        else:  # all were withdrawn
-            self._next(key, rest)
-
-    def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
-        """The event loop ends: no caller is left to wait forever."""
-        for event in queue.events:
-            event.resolve(error)
-        self._queued.note_dequeued(key, len(queue.events))
-        self._next(key, None)
-
-    def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
-        """The state that events start from cannot be read, or the event loop ends: they have changed nothing."""
-        self._fail(key, events, rest, error)
-
-    def _fail(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
-        """Events have changed nothing: give them their error, and let those wait on that may."""
-        if isinstance(error, StoreUnavailable) and self._is_closing:
-            error = StoreUnavailable(str(error))  # waiting does not help any more
-        self._next(key, self._queued.resolve(key, events, rest, error))
-
-    def _next(self, key: str, rest: EventQueue | None) -> None:
-        """The events of a commit are done with: go on with those that wait."""
-        self._busy -= 1
-        if rest is not None:
-            self._on_ready(key, rest)
-            return
-        self._locks.release(key)
-        if self._idle is not None:
-            self._look_if_idle()
-
-    def _look_if_idle(self) -> None:
-        """Let those go on that wait until no event is under way, if that is so."""
-        if self._idle is not None and not self._busy and not self._queued:
-            self._idle.set_result(None)
-            self._idle = None
-
-    # Reducing
-
-    def _open(self, key: str) -> Batch | None:
-        """The batch that an event of a free key joins; ``None`` if the state must be read."""
-        if self._is_immediate:
-            return Batch(self._store.read_bytes_now(key), False)
-        text = self._cache.get(key)
-        return None if text is None else Batch(text, True)
-
-    async def _read(self, key: str, deadline: float, attempt: int = 0) -> Batch:
-        [text] = await self._store.read_until(deadline, [check_key(key)])
-        if text is not None:
-            self._store.decode(key, text)  # what is corrupt is reported with its key and location
-        return Batch(text, False, attempt)
-
-    async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
-        """Run an event's reducer in this task; what it raises is noted."""
-        text, outer = batch.text, CURRENT.get()
-        if outer is not None:
-            outer = current_holder()
-        holder = self._locks.held[key] = Holder()
-        event.error = None
-        if outer is not None:
-            holder.outer = outer
-            outer.add_wait(holder)
-        is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
-        if is_large:
-            await self._large.acquire()
-            holder.permit = self._large
-        token = CURRENT.set(holder)
-        try:
-            reducing = event.call(batch.state(self._decode, key, event))
-            if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
-                raise ReducerError(
-                    f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
-                )
-            timeout = self._timeout
-            result = await reducing if timeout is None else await run_within(timeout, reducing, key)
-            batch.accept(self._encode, key, event, result)
-        except StopIteration as error:  # of a plain function; no future takes it
-            event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
-            event.error.__cause__ = error
-        except Exception as error:
-            event.error = error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if (task is None or task.cancelling()) and not event.is_waited_for():
-                raise
-            event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
-        finally:
-            holder.has_ended = True
-            CURRENT.reset(token)
-            if is_large:
-                holder.give_back_permits()
-            if outer is not None:
-                outer.remove_wait(holder)
-
-    # Committing
-
-    def _commit(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
-        """Begin to write what a batch came to; :meth:`_committed` is called with the outcome, perhaps at once."""
-        if not batch.writes and not batch.is_cached:
-            self._committed(key, batch, rest, True)
-            return
-        if self._is_immediate:
-            self._committed(key, batch, rest, self._store.commit_bytes_now(batch.writes, {key: batch.base}))
-            return
-        # Cached text decides nothing alone: without anything to write, the comparison is still made.
-        refresh: Collection[str] = ()
-        if self._store.has_ttl and batch.writes:
-            refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
-        on_done = functools.partial(self._committed, key, batch, rest)
-        try:
-            self._submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
-        except Exception as error:  # rejected
-            self._committed(key, batch, rest, error)
-
-    def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
-        """A commit is answered: give each caller its own result, or reduce the events again."""
-        if batch.outcome is None:
-            batch.outcome = outcome
-        if outcome is True:
-            if batch.text is not None and not self._is_immediate:
-                self._cache.put(key, batch.text)
-            for event in batch.events:
-                if event.done is not None:
-                    event.resolve(None)
-            self._next(key, rest)
-            return
-        self._cache.forget(key)
-        if outcome is False:
-            attempt = batch.attempt + 1
-            if attempt < MAX_TRIES:
-                self._server.spawn(
-                    self._process_batch(key, batch.events, rest, attempt), f'kvs reducer {display_key(key)}'
-                )
-            else:
-                gave_up = Conflict(
-                    f'{display_key(key)}: other processes kept writing it; gave up after {MAX_TRIES} tries.'
-                )
-                self._committed(key, batch, rest, gave_up)
-            return
-        self._fail(key, batch.events, rest, outcome)
-
-    def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
-        """Until when a commit is tried again, and until when it is settled if it was sent."""
-        events = batch.events  # none, if all have been withdrawn
-        return (events[0].deadline, events[-1].deadline) if events else (ONE_TRY, ONE_TRY)
-
-    # Closing
-
-    async def _drain(self) -> None:
-        """Wait until no event is under way."""
-        while self._busy or self._queued:
-            if self._idle is None:
-                self._idle = self._loop.create_future()
-            await asyncio.wait([self._idle])  # others may wait for it, too
-
-    def _unsaved(self) -> int:
-        """How many events are under way."""
-        return self._busy + sum(self._queued.values())

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError, WriteUnclear
@@ -27,14 +27,12 @@ class NotProcessed(NamedTuple):
     """The states that an event did not reach.
 
     Attributes:
-        failed: the internal key of the reducer that failed.
-        skipped: the internal keys of the reducers that came after it.
-        is_unclear: whether the event may have been applied to ``failed`` all the same.
+        keys: the internal keys of the reducers that failed, or were left out because one failed.
+        unclear: those of them to which the event may have been applied all the same.
     """
 
-    failed: str
-    skipped: tuple[str, ...]
-    is_unclear: bool
+    keys: tuple[str, ...]
+    unclear: frozenset[str]
 
 
 class ErrorFile(NamedTuple):
@@ -50,18 +48,18 @@ class ErrorFile(NamedTuple):
     not_processed: NotProcessed | None
 
 
-def annotate(error: BaseException, failed: str, skipped: Sequence[str]) -> None:
+def annotate(error: BaseException, failed: Mapping[str, BaseException], skipped: Sequence[str] = ()) -> None:
     """Note on an error which states its event did not reach. A note from before, for another event, is replaced.
 
     Args:
         error: the error of one event; others may have been raised the same one.
-        failed: the internal key of the reducer that failed.
+        failed: the internal key of each reducer that failed, with its error.
         skipped: the internal keys of the reducers that are left out because of it.
     """
-    said = {'failed': failed, 'skipped': list(skipped), 'unclear': isinstance(error, WriteUnclear)}
+    unclear = [key for key, raised in failed.items() if isinstance(raised, WriteUnclear)]
     notes: list[str] = getattr(error, '__notes__', [])
     notes[:] = [note for note in notes if not note.startswith(_NOTE)]
-    error.add_note(_NOTE + json.dumps(said))
+    error.add_note(_NOTE + json.dumps({'keys': [*failed, *skipped], 'unclear': unclear}))
 
 
 def read(path: Path) -> ErrorFile:
@@ -95,8 +93,12 @@ def read(path: Path) -> ErrorFile:
 def _parse(note: str) -> NotProcessed | None:
     with suppress(CorruptValue):
         said = json_codec.decode(note)
-        if isinstance(said, Mapping) and isinstance(said.get('failed'), str):
-            skipped = said.get('skipped')
-            if isinstance(skipped, list) and all(isinstance(key, str) for key in skipped):
-                return NotProcessed(said['failed'], tuple(skipped), said.get('unclear') is not False)
+        if isinstance(said, Mapping):
+            keys, unclear = said.get('keys'), said.get('unclear')
+            if _are_texts(keys) and keys and _are_texts(unclear):
+                return NotProcessed(tuple(keys), frozenset(unclear))
     return None
+
+
+def _are_texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -1,4 +1,4 @@
-"""What an event says of itself: whose it is, and the fields that a reducer's scope may name."""
+"""What a replay takes from an event: whose it is, and the fields that each reducer is given."""
 
 from __future__ import annotations
 
@@ -6,23 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from learning_observer_kvs.errors import EventFileError
-
-
-def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an event that a reducer's scope may name.
-
-    Args:
-        event: an event as reducers get it.
-
-    Returns:
-        The text and integer values of its client part by name, such as ``doc_id``.
-    """
-    client: Mapping[str, Any] = event.get('client') or {}
-    fields = {name: value for name, value in client.items() if isinstance(value, (str, int))}
-    document = client.get('object')
-    if 'doc_id' not in fields and isinstance(document, Mapping) and isinstance(document.get('id'), str):
-        fields['doc_id'] = document['id']
-    return fields
+from learning_observer_kvs.stream_analytics.event_pipeline import event_fields
 
 
 def fields_for(reducer: object, event: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -92,7 +92,7 @@ def _of_line(found: FailedEvent | EventFileError) -> Failure | EventFileError:
 
 def _of_error_file(path: Path) -> Iterator[Failure]:
     event, not_processed = error_file.read(path)
-    keys = (None,) if not_processed is None else (not_processed.failed, *not_processed.skipped)
+    keys = (None,) if not_processed is None else not_processed.keys
     for key in keys:
         # The traceback holds text of the student, who must not reach the states of another one: the event says whose
         # it is, and a key that does not fit is rejected.
@@ -104,7 +104,7 @@ def _of_error_file(path: Path) -> Iterator[Failure]:
             key=key,
             metadata=metadata_of(event, str(path)),
             fields=_fields(key),
-            is_unclear=not_processed is not None and not_processed.is_unclear and key == not_processed.failed,
+            is_unclear=not_processed is not None and key in not_processed.unclear,
         )
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from learning_observer_kvs.errors import EventFileError
+from learning_observer_kvs.errors import EventFileError, KVSError
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.replay.events import fields_for, metadata_of
+from learning_observer_kvs.stream_analytics.event_pipeline import process_all
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
@@ -88,7 +91,7 @@ async def _replay_file(
     path: Path, reducers: Sequence[Pipeline], router: KVSRouter, report: ReplayReport, progress: Callable[[int], None]
 ) -> None:
     report.files += 1
-    connection: list[ProcessEvent] = []
+    connection: list[tuple[Pipeline, ProcessEvent]] = []
     auth: object = None
     since = 0
     try:
@@ -96,21 +99,16 @@ async def _replay_file(
             metadata = metadata_of(event, f'{path}:{number}') or {}
             if not connection or metadata.get('auth') != auth:
                 auth = metadata.get('auth')
-                connection = [await reducer(metadata, router=router) for reducer in reducers]
-            given = [(reducer, fields_for(reducer, event)) for reducer in reducers]
-            calls = [
-                process_event(event, fields)
-                for process_event, (_, fields) in zip(connection, given, strict=True)
-                if fields is not None
+                connection = [(reducer, await reducer(metadata, router=router)) for reducer in reducers]
+            given = [(reducer, process_event, fields_for(reducer, event)) for reducer, process_event in connection]
+            called = [
+                (reducer, process_event, fields) for reducer, process_event, fields in given if fields is not None
             ]
-            outcomes = await asyncio.gather(*calls, return_exceptions=True)
-            called = [reducer for reducer, fields in given if fields is not None]
-            for reducer, outcome in zip(called, outcomes, strict=True):
-                if isinstance(outcome, Exception):
+            errors = await _process([(process_event, fields) for _, process_event, fields in called], event, router)
+            for (reducer, _, _), error in zip(called, errors, strict=True):
+                if error is not None:
                     name = fully_qualified_function_name(reducer)
-                    report.failures.append(f'{path}:{number}  {name}: {type(outcome).__name__}: {outcome}')
-                elif isinstance(outcome, BaseException):
-                    raise outcome
+                    report.failures.append(f'{path}:{number}  {name}: {type(error).__name__}: {error}')
             report.events += 1
             since += 1
             if since == PROGRESS_EVERY:
@@ -119,3 +117,22 @@ async def _replay_file(
     except EventFileError as error:
         report.failures.append(str(error))
     progress(since)
+
+
+async def _process(
+    called: Sequence[tuple[ProcessEvent, Mapping[str, Any]]], event: Any, router: KVSRouter
+) -> Sequence[Exception | None]:
+    """Give an event to reducers in one pass; the error of each."""
+    if all(isinstance(process_event, ProcessEvent) for process_event, _ in called):
+        try:
+            return [outcome.error for outcome in await process_all(called, event, worker_of(router()))]
+        except KVSError as error:  # none has processed it
+            return [error] * len(called)
+    # Those of a Learning Observer server have their own way to process an event.
+    results = await asyncio.gather(
+        *(process_event(event, fields) for process_event, fields in called), return_exceptions=True
+    )
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+    return [result if isinstance(result, Exception) else None for result in results]

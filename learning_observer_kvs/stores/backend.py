@@ -12,10 +12,12 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from time import monotonic
 from typing import ClassVar, TypeVar
 
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
@@ -32,6 +34,9 @@ SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
 
 DEFAULT_CACHE_BYTES = 64 << 20
+
+MIN_CLOSE_TIMEOUT = 0.25
+"""Seconds that a backend has at least to finish what is under way when it is closed."""
 
 DEFAULT_RETRY_TIMEOUT = 15
 """Seconds that a call waits for a backend that is away."""
@@ -104,7 +109,7 @@ class Backend(ABC):
         self.retry_timeout = retry_timeout
         self._outages: PerLoop[Outage] = PerLoop(Outage)
         self.reducer_timeout = reducer_timeout
-        self.failed_events = os.path.abspath(failed_events)
+        self.failed_events = absolute(failed_events)
         self.key_locks: PerLoop[KeyLocks] = PerLoop(KeyLocks)
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self.siblings: Callable[[], Sequence[Backend]] = tuple  # the stores of its router, this one too; set by that
@@ -191,6 +196,10 @@ class Backend(ABC):
         """Release files and connections; a later call opens them again."""
         return None
 
+    async def _close_within(self, timeout: float) -> None:
+        """Finish what is under way, for so many seconds at most, and :meth:`_close`."""
+        await self._close()
+
     async def health_check(self) -> list[Problem]:
         """Find out what is wrong with the place where the data lives.
 
@@ -201,6 +210,32 @@ class Backend(ABC):
 
         Raises:
             KVSError: it cannot be used.
+        """
+        return []
+
+    async def open_existing(self) -> None:
+        """Open the store without creating anything, from now on.
+
+        To be called before the first other call. What only reads calls it, so that a mistake in a path does not make a
+        new, empty store. Where there is nothing to create, as in a server, it does nothing.
+
+        Raises:
+            StoreMissing: there is no such store.
+            StoreUnavailable: it cannot be used.
+        """
+        return None
+
+    async def unrecognized(self, limit: int = 20) -> list[str]:
+        """Return what looks like a key of this store and is not, so that no call finds it.
+
+        Args:
+            limit: how much at most.
+
+        Returns:
+            Where each is, for messages.
+
+        Raises:
+            StoreUnavailable: the backend does not answer.
         """
         return []
 
@@ -342,6 +377,16 @@ class Backend(ABC):
 
     # Inside
 
+    async def _close_backend(self, deadline: float) -> None:
+        """:meth:`_close_within`, until a time of the monotonic clock; no call waits meanwhile for what is away."""
+        outage = self._outages.here()
+        outage.close()
+        try:
+            await self._close_within(max(MIN_CLOSE_TIMEOUT, deadline - monotonic()))
+        finally:  # not sooner: what fails meanwhile must not open again what is being closed
+            if self._outages.peek() is outage:
+                self._outages.pop()
+
     async def _scan_pages(self, prefix: str) -> AsyncIterator[list[str]]:
         seen: set[str] = set()
         cursor: str | None = None
@@ -368,6 +413,14 @@ class Backend(ABC):
 
     async def _read_again(self, read: Callable[[], Awaitable[T]], deadline: float, error: StoreUnavailable) -> T:
         return await self._outages.here().call_again(read, deadline, error, try_seconds=math.inf)
+
+    def _is_same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
+        if stored is None or wanted is None or stored == wanted:
+            return stored == wanted
+        try:
+            return json_codec.encode(self.decode(key, stored)) == wanted
+        except InvalidValue:  # a NaN that another program wrote: equal to nothing
+            return False
 
     def _gave_up(self, key: str) -> Conflict:
         return Conflict(f'{self._at(key)}: others kept writing it; gave up after {MAX_TRIES} tries.')

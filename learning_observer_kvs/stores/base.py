@@ -1,7 +1,6 @@
 """The contract of every store: each public method, written once.
 
-Whatever the backend, the calls below keep the same promises. What reducers add lies over the store as an overlay, one
-in each event loop; see :mod:`learning_observer_kvs.stores.overlay`.
+Whatever the backend, the calls keep the same promises. What reducers add lies over the store: an overlay in each loop.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import InvalidValue, StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
@@ -52,11 +50,7 @@ class Store(Backend):
             A call that goes through the store in pages, such as ``keys``, waits as long for each.
         reducer_timeout: seconds that a reducer may take for an event; then it is cancelled, and the event fails.
             ``None``: it may take any time. Read by the layer of the reducers.
-        failed_events: the folder for events that were accepted and could not be stored; a relative one is taken from
-            the current working directory. Made at the first such event. Used by the layers above.
-
-    Attributes:
-        failed_events: the absolute path of that folder.
+        failed_events: the folder for events that were accepted and could not be stored, kept as an absolute path.
     """
 
     # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.
@@ -173,13 +167,22 @@ class Store(Backend):
         pending = self.overlay().pending([check_key(key)])
         return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
 
-    async def dump(self, filename: str | os.PathLike[str] | None = None, prefix: str = '') -> Any:
+    async def dump(
+        self,
+        filename: str | os.PathLike[str] | BinaryIO | None = None,
+        prefix: str = '',
+        *,
+        allow_empty: bool = True,
+        progress: Callable[[int], None] = lambda entries: None,
+    ) -> Any:
         """Return everything, or write it to a file, as this process knows it.
 
         Args:
-            filename: where to write one JSON object. The file appears whole or not at all. Values are in memory a few
-                at a time whatever its size; of a backend that may give a key twice (Redis), all keys are.
+            filename: a path, where a file with one JSON object appears whole or not at all, or a binary file that is
+                open. Values are in memory a few at a time; of a backend that may give a key twice (Redis), all keys.
             prefix: only keys that begin with it.
+            allow_empty: whether a file that is there may be replaced although there is no entry.
+            progress: called with how many entries were written since the last call.
 
         Returns:
             Without a file a dict; with one the number of entries written.
@@ -188,12 +191,13 @@ class Store(Backend):
             InvalidKey: no key can begin with the prefix.
             CorruptValue: what is stored under a key is not JSON.
             InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
-            DumpFileError: the file cannot be written.
+            DumpFileError: the file cannot be written, or was left as it is because there is no entry.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
-        return await dump.write(filename, self._entries(prefix), self.encode)
+        entries = self._entries(prefix)
+        return await dump.write(filename, entries, self.encode, allow_empty=allow_empty, progress=progress)
 
     # Writing
 
@@ -368,16 +372,16 @@ class Store(Backend):
     async def close(self) -> None:
         """Finish what is under way in this event loop, and release its files and connections.
 
-        What reducers changed is written first, for ``CLOSE_TIMEOUT`` seconds at most; what could not be is counted in
-        the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The store can be used again.
+        What reducers changed is written first. All of it takes ``CLOSE_TIMEOUT`` seconds at most; what could not be
+        written is counted in the log. Without ``flush_interval`` whatever was acknowledged is safe without this. The
+        store can be used again.
         """
+        deadline = time.monotonic() + CLOSE_TIMEOUT
         if (overlay := self.overlays.peek()) is not None:
             await overlay.close(CLOSE_TIMEOUT)
             if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
                 self.overlays.pop()
-        if (outage := self._outages.pop()) is not None:
-            outage.close()
-        await self._close()
+        await self._close_backend(deadline)
 
     # Inside
 
@@ -412,14 +416,6 @@ class Store(Backend):
 
     def _encode_all(self, values: Mapping[str, JSON]) -> dict[str, bytes | None]:
         return {check_key(key): None if value is MISSING else self.encode(key, value) for key, value in values.items()}
-
-    def _is_same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
-        if stored is None or wanted is None or stored == wanted:
-            return stored == wanted
-        try:
-            return json_codec.encode(self.decode(key, stored)) == wanted
-        except InvalidValue:  # a NaN that another program wrote: equal to nothing
-            return False
 
     async def _unwritten_keys(self, prefix: str) -> list[str]:
         """The keys that this process knows and the backend does not."""

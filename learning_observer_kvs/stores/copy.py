@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
+from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.store import RedisKVS
@@ -33,6 +36,8 @@ class CopyReport:
         present: how many keys the target had already, with the same value.
         differing: how many keys the target has with another value, and were left as they are.
         failed: how many keys were not copied, because what is stored under them is not valid JSON.
+        unrecognized: files of the source that look like those of keys and are not, and were not copied; not all of
+            them, if there are many.
         messages: what was wrong with the first ``MAX_MESSAGES`` of the last two, a line each.
         source_count: how many keys the source has in the end.
         target_count: how many of these keys the target has.
@@ -44,6 +49,7 @@ class CopyReport:
     present: int = 0
     differing: int = 0
     failed: int = 0
+    unrecognized: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     source_count: int = 0
     target_count: int = 0
@@ -54,7 +60,8 @@ class CopyReport:
     def verified(self) -> bool:
         """Whether the target has every key of the source, with the same value."""
         same_count = self.source_count == self.target_count
-        return same_count and self.source_digest == self.target_digest and not self.failed
+        same = same_count and self.source_digest == self.target_digest
+        return same and not self.failed and not self.unrecognized
 
     def add_message(self, text: str) -> None:
         """Keep a message about a key, unless there are enough.
@@ -98,14 +105,48 @@ async def copy(
     report = CopyReport()
     async for keys in _pages(source, target, prefix):
         wanted = await _texts(source, keys, report)
-        present = await _texts(target, list(wanted))
-        report.present += sum(present.get(key) == text for key, text in wanted.items())
-        await _add(target, {key: text for key, text in wanted.items() if key not in present}, report)
-        await _replace(
-            target, {key: text for key, text in wanted.items() if present.get(key, text) != text}, overwrite, report
-        )
+        await _write(target, wanted, overwrite, report)
         progress(len(keys))
     await _compare(source, target, prefix, report, progress)
+    report.unrecognized = await source.unrecognized()
+    return report
+
+
+async def load(
+    target: Store,
+    filename: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    name: str | None = None,
+    progress: Callable[[int], None] = lambda keys: None,
+) -> CopyReport:
+    """Store the entries of a file that ``dump`` wrote, and leave what is there.
+
+    It may be interrupted at any time and run again: an entry that was stored is not written again.
+
+    Args:
+        target: the store that is written to.
+        filename: the file.
+        overwrite: whether a value of the target that differs is replaced; by default it is left, because it may be
+            newer, and reported.
+        name: what messages call the file; by default its path.
+        progress: called with how many entries were done since the last call.
+
+    Returns:
+        How many entries were written; without counts of a source, and without digests.
+
+    Raises:
+        DumpFileError: the file is not a dump; it is read through before anything is stored.
+        StoreUnavailable, WriteUnclear, Overloaded: run it again.
+    """
+    report = CopyReport()
+
+    async def store(entries: Mapping[str, JSON]) -> None:
+        wanted = {key: target.encode(key, value) for key, value in entries.items()}
+        await _write(target, wanted, overwrite, report)
+        progress(len(entries))
+
+    await dump.read(filename, store, name)
     return report
 
 
@@ -175,6 +216,15 @@ async def _stored(store: Store, keys: list[str]) -> list[bytes | CorruptValue | 
         return [*await store.read_bytes(keys)] if keys else []
     except CorruptValue as error:
         return [error] if len(keys) == 1 else [text for key in keys for text in await _stored(store, [key])]
+
+
+async def _write(target: Store, wanted: Mapping[str, bytes], overwrite: bool, report: CopyReport) -> None:
+    """Write the texts that the target does not have; replace those that differ, or report them."""
+    present = await _texts(target, list(wanted))
+    report.present += sum(present.get(key) == text for key, text in wanted.items())
+    await _add(target, {key: text for key, text in wanted.items() if key not in present}, report)
+    differing = {key: text for key, text in wanted.items() if present.get(key, text) != text}
+    await _replace(target, differing, overwrite, report)
 
 
 async def _add(target: Store, texts: Mapping[str, bytes], report: CopyReport) -> None:

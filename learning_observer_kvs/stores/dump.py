@@ -34,54 +34,79 @@ class _NotByLines(Exception):
 
 
 async def write(
-    filename: str | os.PathLike[str],
+    filename: str | os.PathLike[str] | BinaryIO,
     entries: AsyncIterator[tuple[str, JSON]],
     encode: Callable[[str, JSON], bytes],
+    *,
+    allow_empty: bool = True,
+    progress: Callable[[int], None] = lambda entries: None,
 ) -> int:
     """Write entries to a file, which appears whole or not at all and is readable for this user alone.
 
     Args:
-        filename: the file; one that exists is replaced.
+        filename: the file; one that exists is replaced. A binary file that is open is written to as it is.
         entries: keys and values.
         encode: encodes a key's value as JSON text; its errors name the key.
+        allow_empty: whether a file that exists is replaced although there is no entry.
+        progress: called with how many entries were written since the last call.
 
     Returns:
         How many entries were written.
 
     Raises:
-        DumpFileError: the file cannot be written.
+        DumpFileError: the file cannot be written, or was left as it is because there is no entry.
     """
+    if not isinstance(filename, (str, os.PathLike)):
+        return await _write_to(filename, entries, encode, progress)
     target = Path(filename)
     try:
         descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
         try:
             with os.fdopen(descriptor, 'wb') as file:
-                count, buffer = 0, bytearray(b'{')
-                async for key, value in entries:
-                    buffer += b',\n' if count else b'\n'
-                    buffer += json_codec.encode(key) + b': ' + encode(key, value)
-                    count += 1
-                    if len(buffer) > WRITE_BUFFER_BYTES:
-                        await asyncio.to_thread(file.write, bytes(buffer))
-                        buffer.clear()
-                buffer += b'\n}\n'
-                await asyncio.to_thread(_finish, file, bytes(buffer))
+                count = await _write_to(file, entries, encode, progress)
+                if not count and not allow_empty and await asyncio.to_thread(os.path.lexists, target):
+                    raise DumpFileError(f'There is no entry to write; {target} was left as it is.')
+                await asyncio.to_thread(os.fsync, file.fileno())
             await asyncio.to_thread(os.replace, unfinished, target)
         except BaseException:
             with suppress(FileNotFoundError):  # cancelled while it was renamed
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        raise DumpFileError(f'{target} cannot be written: {error.strerror}. Give another path.') from None
+        raise DumpFileError(f'{target} cannot be written: {error.strerror or error}. Give another path.') from None
     return count
 
 
-async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awaitable[None]]) -> int:
+async def _write_to(
+    file: BinaryIO,
+    entries: AsyncIterator[tuple[str, JSON]],
+    encode: Callable[[str, JSON], bytes],
+    progress: Callable[[int], None],
+) -> int:
+    """Write entries to a file that is open, and flush it; how many were written."""
+    count, buffer = 0, bytearray(b'{')
+    async for key, value in entries:
+        buffer += b',\n' if count else b'\n'
+        buffer += json_codec.encode(key) + b': ' + encode(key, value)
+        count += 1
+        progress(1)
+        if len(buffer) > WRITE_BUFFER_BYTES:
+            await asyncio.to_thread(file.write, bytes(buffer))
+            buffer.clear()
+    buffer += b'\n}\n'
+    await asyncio.to_thread(_write_rest, file, bytes(buffer))
+    return count
+
+
+async def read(
+    filename: str | os.PathLike[str], store: Callable[[Entries], Awaitable[None]], name: str | None = None
+) -> int:
     """Read a dump file: validate all of it, then pass its entries to ``store``, a chunk at a time.
 
     Args:
         filename: the file; it need not have been written by :func:`write`, but others are read as a whole.
         store: stores a chunk of entries.
+        name: what messages call the file; by default its path.
 
     Returns:
         How many entries were stored.
@@ -90,18 +115,18 @@ async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awai
         DumpFileError: the file cannot be read, or is not one JSON object of valid keys and values; the message says
             where. Nothing was stored, unless the file changed while it was loaded; then the message says how much.
     """
-    source = Path(filename)
+    source, name = Path(filename), name or str(filename)
     try:
-        chunks = await asyncio.to_thread(_validated_chunks, source)
+        chunks = await asyncio.to_thread(_validated_chunks, source, name)
     except OSError as error:
-        raise DumpFileError(f'{source} cannot be read: {error.strerror}. Nothing was loaded.') from None
+        raise DumpFileError(f'{name} cannot be read: {error.strerror or error}. Nothing was loaded.') from None
     count = 0
     while True:
         try:
             chunk = await asyncio.to_thread(next, chunks, None)
         except (_NotByLines, OSError):
             raise DumpFileError(
-                f'{source} changed while it was loaded; {count:,} of its entries were stored. Load it again.'
+                f'{name} changed while it was loaded; {count:,} of its entries were stored. Load it again.'
             ) from None
         if chunk is None:
             return count
@@ -109,24 +134,23 @@ async def read(filename: str | os.PathLike[str], store: Callable[[Entries], Awai
         count += len(chunk)
 
 
-def _finish(file: BinaryIO, rest: bytes) -> None:
+def _write_rest(file: BinaryIO, rest: bytes) -> None:
     file.write(rest)
     file.flush()
-    os.fsync(file.fileno())
 
 
-def _validated_chunks(source: Path) -> Iterator[Entries]:
+def _validated_chunks(source: Path, name: str) -> Iterator[Entries]:
     """Validate a whole file; its entries in chunks, read again line by line if it is written so."""
     try:
-        _validate(source, _by_lines(source))
+        _validate(name, _by_lines(source))
     except _NotByLines:
-        whole = _as_a_whole(source)
-        _validate(source, [(whole, 0)])
+        whole = _as_a_whole(source, name)
+        _validate(name, [(whole, 0)])
         return _chunks(({key: value}, 0) for key, value in whole.items())
     return _chunks(_by_lines(source))
 
 
-def _validate(source: Path, lines: Iterable[SizedEntries]) -> None:
+def _validate(name: str, lines: Iterable[SizedEntries]) -> None:
     number = 0
     for entries, _ in lines:
         for key, value in entries.items():
@@ -135,7 +159,7 @@ def _validate(source: Path, lines: Iterable[SizedEntries]) -> None:
                 check_key(key)
                 json_codec.encode(value)
             except (InvalidKey, InvalidValue) as error:
-                raise DumpFileError(f'{source}, entry {number} ({key[:100]!r}): {error} Nothing was loaded.') from None
+                raise DumpFileError(f'{name}, entry {number} ({key[:100]!r}): {error} Nothing was loaded.') from None
 
 
 def _chunks(lines: Iterable[SizedEntries]) -> Iterator[Entries]:
@@ -150,15 +174,15 @@ def _chunks(lines: Iterable[SizedEntries]) -> Iterator[Entries]:
         yield chunk
 
 
-def _as_a_whole(source: Path) -> Entries:
+def _as_a_whole(source: Path, name: str) -> Entries:
     """The entries of a file in any other layout, in memory all at once."""
     try:
         entries = json_codec.decode(source.read_bytes())
     except CorruptValue as error:
-        raise DumpFileError(f'{source} {error}. A dump is one JSON object. Nothing was loaded.') from None
+        raise DumpFileError(f'{name} {error}. A dump is one JSON object. Nothing was loaded.') from None
     if not isinstance(entries, dict):
         raise DumpFileError(
-            f'{source} holds a JSON {type(entries).__name__}; a dump is one object of keys and values. '
+            f'{name} holds a JSON {type(entries).__name__}; a dump is one object of keys and values. '
             'Nothing was loaded.'
         )
     return entries

@@ -53,6 +53,22 @@ def check_prefix(prefix: str, name: str = 'prefix') -> str:
         raise InvalidKey(f'The {name} of a scan cannot be the beginning of a key: {error}') from None
 
 
+def check_position(cursor: str | None, prefix: str) -> None:
+    """Check the cursor of a backend that has its keys in order, where it is the last key of a page.
+
+    Args:
+        cursor: the cursor; ``None`` for the first page.
+        prefix: what the keys of the page begin with.
+
+    Raises:
+        InvalidKey: no key that begins with the prefix can be the cursor.
+    """
+    if cursor is not None and not cursor.startswith(prefix):
+        raise InvalidKey(
+            f'{display_key(cursor)} is not the cursor of a page of keys that begin with {display_key(prefix)}.'
+        )
+
+
 def display_key(key: str) -> str:
     """Return a key as messages show it.
 

@@ -13,7 +13,9 @@ from weakref import WeakSet
 from sortedcontainers import SortedList
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.keys import check_position
 from learning_observer_kvs.stores.types import CommonOptions, Description, OnDone
 
 MAX_PAGE = 1000
@@ -47,6 +49,17 @@ class InMemoryKVS(Store):
     def location(self) -> str:
         """Return where the data lives, for messages."""
         return 'memory of this process'
+
+    async def open_existing(self) -> None:
+        """Raise, because what another process keeps in its memory cannot be opened.
+
+        Raises:
+            StoreMissing: always.
+        """
+        raise StoreMissing(
+            f'The data of type {self.TYPE} is in the memory of the process that uses it, and cannot be seen from '
+            'another one. /debug/kvs of that process shows it.'
+        )
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the stored bytes of keys.
@@ -134,6 +147,7 @@ class InMemoryKVS(Store):
             return self._drop(key)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        check_position(cursor, prefix)
         await asyncio.sleep(0)  # a scan is one call after the other; the event loop has its turn in between
         start, limit = prefix if cursor is None else cursor, min(limit, MAX_PAGE)
         with self._lock:

@@ -53,6 +53,8 @@ class Outage:
         try:
             while error.retry and now < deadline and self._closed is None:
                 await asyncio.wait([self._paused(now)], timeout=deadline - now)
+                if self._closed is not None:
+                    break  # another try would open again what is being closed
                 seconds = None if try_seconds is None else longest_try(try_seconds, deadline - monotonic())
                 cut = asyncio.timeout(seconds)
                 try:

@@ -101,7 +101,7 @@ class PinnedFiles:
 
     def _unknown(self, path: str, error: OSError) -> StoreUnavailable:
         retry = error.errno in (errno.EMFILE, errno.ENFILE)
-        return StoreUnavailable(f'{path} cannot be looked at: {error.strerror}.', retry=retry)
+        return StoreUnavailable(f'{path} cannot be looked at: {error.strerror or error}.', retry=retry)
 
     def _stop(self, path: str) -> None:
         if self._replaced is None:

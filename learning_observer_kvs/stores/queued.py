@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Unpack
 
 from learning_observer_kvs.per_loop import PerLoop
-from learning_observer_kvs.stores.base import CLOSE_TIMEOUT, Store
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
@@ -32,8 +32,8 @@ class QueuedStore(Store):
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
         self._write_queues: PerLoop[WriteQueue] = PerLoop(
-            lambda: WriteQueue(self._write_batch, self.location(), self.MAX_REQUESTS, self.MAX_BYTES)
-        )
+            lambda: WriteQueue(self._write_batch, self.location, self.MAX_REQUESTS, self.MAX_BYTES)
+        )  # kept as long as its loop: what has its submitter may go on while the store is closed
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
@@ -104,23 +104,30 @@ class QueuedStore(Store):
         *,
         clear: bool = False,
     ) -> bool:
-        """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile."""
+        """Wait for the outcome of a write; it is completed also if the caller is cancelled meanwhile.
+
+        But for one that fails: then it is not tried again.
+        """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         on_done = functools.partial(_resolve, future)
-        self._write_queues.here().add(WriteRequest(writes, expected, on_done, (), deadline, clear=clear))
-        return await future
+        request = WriteRequest(writes, expected, on_done, (), deadline, clear=clear)
+        self._write_queues.here().add(request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            request.withdraw()
+            raise
 
-    async def _drain(self) -> None:
-        """Wait until this event loop's writes are done, ``CLOSE_TIMEOUT`` seconds at most, and let go of its queue.
+    async def _drain(self, timeout: float) -> None:
+        """Wait until this event loop's writes are done, so many seconds at most, and give up those that wait.
 
         A backend that is away is not waited for.
         """
         queue = self._write_queues.peek()
         if queue is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
+                async with asyncio.timeout(timeout):
                     await queue.drain()
-            self._write_queues.pop()
             queue.close(f'Store {self.name!r} was closed before this was written; nothing was written.')
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
@@ -23,6 +24,7 @@ class RouterConnections:
         self._common: RedisConnection | None = None
         self._made: set[RedisConnection] = set()
         self._outdated: set[RedisConnection] = set()
+        self._dropped: WeakSet[RedisConnection] = WeakSet()
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Change the settings. Stores that would be somewhere else now keep to the former ones.
@@ -86,12 +88,13 @@ class RouterConnections:
         if self._common in unused:
             self._common = None
         self._made -= unused
+        self._dropped.update(unused)
         self._outdated -= unused
         return unused
 
     def to_close(self) -> list[RedisConnection]:
-        """Return the connections that end with the router."""
-        return [*self._made, *([self._base] if self._base is not None else [])]
+        """Return the connections that end with the router, also those that replaced stores have opened again."""
+        return [*self._made, *self._dropped, *([self._base] if self._base is not None else [])]
 
 
 def connection_of(store: object) -> RedisConnection | None:

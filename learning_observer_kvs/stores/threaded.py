@@ -10,7 +10,6 @@ from asyncio import get_running_loop
 from typing import Generic, TypeVar, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop
-from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.threads import StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions
@@ -39,9 +38,9 @@ class ThreadedStore(QueuedStore, Generic[ThreadsT]):
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._threads.here().writer.submit(batch, on_batch_done)
 
-    async def _close(self) -> None:
-        deadline = get_running_loop().time() + base.CLOSE_TIMEOUT
-        await self._drain()
+    async def _close_within(self, timeout: float) -> None:
+        deadline = get_running_loop().time() + timeout
+        await self._drain(timeout)
         self._threads.pop()
         threads = self._leave()
         if threads is not None and not await threads.wait_until_ended(deadline - get_running_loop().time()):

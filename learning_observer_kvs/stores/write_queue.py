@@ -100,6 +100,13 @@ class WriteRequest:
         """Tell whether :meth:`answer_early` was called."""
         return self.on_done is _ignore
 
+    def withdraw(self) -> None:
+        """Do not try it again once it has failed: its caller waits no longer.
+
+        What the caller writes next may go past it while it waits for another try, and would be overwritten.
+        """
+        self.deadline = ONE_TRY
+
 
 WriteBatch: TypeAlias = Sequence[WriteRequest]
 OnBatchDone: TypeAlias = Callable[[WriteBatch], None]
@@ -111,7 +118,7 @@ class WriteQueue:
     Args:
         write_batch: begins to carry out a batch, and calls back (in this event loop) when each of its requests has a
             result or an error.
-        location: where things are written, for messages.
+        location: returns where things are written, for messages.
         max_requests: how many requests a batch has at most.
         max_bytes: how many bytes a batch writes at most; a single request may write more.
         now: the clock, in seconds.
@@ -120,7 +127,7 @@ class WriteQueue:
     def __init__(
         self,
         write_batch: Callable[[WriteBatch, OnBatchDone], None],
-        location: str,
+        location: Callable[[], str],
         max_requests: int,
         max_bytes: int,
         now: Callable[[], float] = monotonic,
@@ -133,14 +140,14 @@ class WriteQueue:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[WriteRequest] = deque()
         self._bytes = 0
-        self._in_flight = False
+        self._in_flight: WriteBatch | None = None
         self._sent_at = 0.0
         self._scheduled = False
         self._idle: asyncio.Future[None] | None = None
         self._failed: list[WriteRequest] = []  # to be tried again
         self._retry: asyncio.TimerHandle | None = None  # when
         self._away: StoreUnavailable | None = None  # why nothing could be written the last time
-        self._is_held = self._is_watched = self._is_closed = False
+        self._is_held = self._is_watched = False
 
     def submit(
         self,
@@ -177,49 +184,54 @@ class WriteQueue:
             StoreUnavailable: the backend is known to be away, and the request's deadline is over.
         """
         waiting = self._waiting
-        if waiting:
+        if waiting or self._failed:
             queued = len(waiting) + len(self._failed)
             if queued >= MAX_QUEUED or self._bytes + request.size > MAX_QUEUED_BYTES:
                 raise Overloaded(
-                    f'{queued:,} writes, of {self._bytes / (1 << 20):,.1f} MB, wait for {self._location} already; this '
-                    'one was rejected. Retry later.'
+                    f'{queued:,} writes, of {self._bytes / (1 << 20):,.1f} MB, wait for {self._location()} already; '
+                    'this one was rejected. Retry later.'
                 )
         if self._away is not None and request.deadline <= self._now():
             raise StoreUnavailable(str(self._away), retry=True)
         waiting.append(request)
         self._bytes += request.size
-        if not self._in_flight and not self._scheduled:
+        if self._in_flight is None and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._send)
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is in flight, or the backend is away."""
-        while self._away is None and (self._waiting or self._in_flight or self._failed):
+        while self._away is None and (self._waiting or self._in_flight is not None or self._failed):
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.wait([self._idle])
 
     def close(self, why: str) -> None:
-        """Give every request that still waits an error: it was not written. What is in flight is not tried again.
+        """Give every request that still waits an error: it was not written. What is in flight is left to its end.
+
+        What is submitted later is written as before, and does not wait for that.
 
         Args:
             why: a sentence for the message.
         """
-        self._is_closed = True
+        self._in_flight = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
         waiting = [*self._failed, *self._waiting]
         self._failed.clear()
         self._waiting.clear()
+        self._bytes = 0
         error = StoreUnavailable(why) if self._away is None else gave_up(self._away, why)
+        self._away = None
+        self._is_held = False
         for request in waiting:
             request.on_done(error)
 
     def _send(self) -> None:
         """The tick has ended: send what has been asked for."""
         self._scheduled = False
-        if self._in_flight or self._is_held or not self._waiting:
+        if self._in_flight is not None or self._is_held or not self._waiting:
             return
         waiting = self._waiting
         batch = [waiting.popleft()]
@@ -229,7 +241,7 @@ class WriteQueue:
             size += request.size
             batch.append(request)
         self._bytes -= size
-        self._in_flight = True
+        self._in_flight = batch
         self._sent_at = self._now()
         if not self._is_watched:
             self._watch_in(WATCH_SECONDS)
@@ -241,19 +253,26 @@ class WriteQueue:
             self._loop.call_soon(self._batch_done, batch)
 
     def _batch_done(self, batch: WriteBatch) -> None:
-        self._in_flight = False
+        if self._in_flight is not batch:
+            self._answer(batch)  # the queue was closed meanwhile
+            return
+        self._in_flight = None
         failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
         if failed:
             batch = self._put_back(batch, failed)
         else:
             self._away = None
         self._send()  # before the callers go on, so that nothing stands idle meanwhile
-        for request in batch:
-            request.on_done(request.result if request.error is None else request.error)
+        self._answer(batch)
         self._look_if_idle()
 
+    def _answer(self, batch: WriteBatch) -> None:
+        for request in batch:
+            request.on_done(request.result if request.error is None else request.error)
+
     def _look_if_idle(self) -> None:
-        if self._idle is not None and (self._away or not (self._in_flight or self._waiting or self._failed)):
+        is_idle = self._in_flight is None and not self._waiting and not self._failed
+        if self._idle is not None and (is_idle or self._away is not None):
             self._idle.set_result(None)
             self._idle = None
 
@@ -271,7 +290,7 @@ class WriteQueue:
                 again.append(request)
             elif request.failing_since:
                 request.error = self._too_late(request, now)
-        if self._is_closed or not again:
+        if not again:
             self._away = None  # no request waits for the next try
             return batch
         for request in again:
@@ -283,16 +302,23 @@ class WriteQueue:
         if self._retry is None:
             pause = pause_after(now - self._failed[0].failing_since)
             self._retry = self._loop.call_later(pause, self._try_again)
-        return [request for request in batch if request not in set(again)]
+        kept = set(again)
+        return [request for request in batch if request not in kept]
 
     def _try_again(self) -> None:
         self._retry = None
         self._is_held = False
-        for request in self._failed:
-            request.error = None
-        self._waiting.extendleft(reversed(self._failed))
+        for request in reversed(self._failed):
+            if request.deadline == ONE_TRY:  # it was withdrawn
+                self._bytes -= request.size
+            else:
+                request.error = None
+                self._waiting.appendleft(request)
         self._failed.clear()
         self._send()
+        if self._in_flight is None:
+            self._away = None  # all were answered meanwhile: the next request finds out whether it still is
+            self._look_if_idle()
 
     def _watch_in(self, seconds: float) -> None:
         self._is_watched = True
@@ -301,20 +327,20 @@ class WriteQueue:
     def reject_late(self) -> None:
         """Answer those whose deadline is over while the backend is away, or a batch in flight is held up."""
         self._is_watched = False
-        if not (self._in_flight or self._waiting or self._failed):
+        if self._in_flight is None and not self._waiting and not self._failed:
             return
         now = self._now()
         soonest = now + WATCH_SECONDS
         late: list[WriteRequest] = []
-        if self._away is not None or (self._in_flight and now - self._sent_at >= WATCH_SECONDS):
+        if self._away is not None or (self._in_flight is not None and now - self._sent_at >= WATCH_SECONDS):
             waiting = [*self._failed, *self._waiting]
-            late = [request for request in waiting if ONE_TRY < request.deadline <= now]
+            late = [request for request in waiting if ONE_TRY < _answer_by(request) <= now]
             if late:
                 done = set(late)
                 self._failed = [request for request in self._failed if request not in done]
                 self._waiting = deque(request for request in self._waiting if request not in done)
                 self._bytes -= sum(request.size for request in late)
-            soonest = min((request.deadline for request in waiting if request.deadline > now), default=soonest)
+            soonest = min((time for request in waiting if (time := _answer_by(request)) > now), default=soonest)
         self._watch_in(min(WATCH_SECONDS, max(soonest - now, 0.01)))
         for request in late:
             request.on_done(self._too_late(request, now))
@@ -326,10 +352,15 @@ class WriteQueue:
             since = request.failing_since or min(other.failing_since or now for other in self._failed or [request])
             return gave_up(error, f'It has been so for {now - since:.0f} s.') if now - since >= 1 else error
         return StoreUnavailable(
-            f'{self._location} has been busy with the writes before for {now - self._sent_at:.0f} s. Nothing was '
+            f'{self._location()} has been busy with the writes before for {now - self._sent_at:.0f} s. Nothing was '
             'written.',
             retry=True,
         )
+
+
+def _answer_by(request: WriteRequest) -> float:
+    """When a request is answered at the latest that waits behind others; one that is tried once may wait, too."""
+    return request.deadline if request.deadline > ONE_TRY else request.resend_until
 
 
 def _may_recover(error: Exception) -> bool:

@@ -9,15 +9,13 @@ async def count_events(event, internal_state):
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import ScopeFieldError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.reducers import workers_of
-from learning_observer_kvs.reducers.event_deadline import deadline_of
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     fully_qualified_function_name,
@@ -25,6 +23,7 @@ from learning_observer_kvs.stream_analytics.keys import (
     make_key_from_json,
     parse_key,
 )
+from learning_observer_kvs.stream_analytics.process_event import ProcessEvent, Reducer
 from learning_observer_kvs.stream_analytics.registry import register_reducer
 
 __all__ = [
@@ -43,50 +42,6 @@ __all__ = [
     'parse_key',
     'student_event_reducer',
 ]
-
-GUEST = '[guest]'
-"""The student of events that come without metadata."""
-
-Reducer: TypeAlias = Callable[[Any, JSON], Awaitable[Any]]
-"""``async def reducer(event, internal_state)``, which returns ``(internal_state, external_state)``."""
-
-
-class ProcessEvent(Protocol):
-    """Processes the events of one connection with one reducer; a :class:`Pipeline` returns it."""
-
-    async def __call__(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> JSON:
-        """Run the reducer on one event, and commit both of its states.
-
-        Args:
-            event: the event, as the reducer gets it.
-            event_fields: values by the name of an ``EventField`` of the scope; one that is missing is ``None``.
-
-        Returns:
-            The external state, as the reducer returned it; ``False`` where it declined to write one.
-
-        Raises:
-            Exception: what the reducer raised; neither state was changed, as with all but the last of these errors.
-            ReducerError: the reducer did not return a pair, or sent an event to its own key.
-            InvalidKey: a field's value makes a key that no store accepts.
-            InvalidValue: a state that JSON cannot hold.
-            CorruptValue: the stored internal state is not JSON.
-            Conflict: other processes kept writing the internal state.
-            Overloaded: too many events wait for this key; the event was rejected; retry later.
-            StoreUnavailable: the store cannot be used; the event was not processed.
-            WriteUnclear: the commit may or may not have been applied.
-        """
-        ...
-
-    def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
-        """Return the keys of the internal and the external state that an event goes to.
-
-        Args:
-            event_fields: as for the call.
-
-        Raises:
-            InvalidKey: a field's value makes a key that no store accepts.
-        """
-        ...
 
 
 class Pipeline(Protocol):
@@ -144,9 +99,6 @@ def kvs_pipeline(
     for field in fields:
         if not isinstance(field, EventField) and field is not KeyField.STUDENT:
             raise ScopeFieldError(f'{field!r} cannot be filled in from an event; KeyField.STUDENT and EventFields can.')
-    event_fields_of_scope = [field for field in fields if isinstance(field, EventField)]
-    names = [field.event for field in event_fields_of_scope]
-    by_student = KeyField.STUDENT in fields
     null_text = json_codec.encode(null_state)
 
     def decorator(func: Reducer) -> Pipeline:
@@ -157,53 +109,13 @@ def kvs_pipeline(
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
-            store = router()
-            worker = workers_of(store)
-            student = GUEST
-            if by_student and metadata is not None and 'auth' in metadata:
-                student = metadata['auth']['safe_user_id']
-
-            def values_of(event_fields: Mapping[str, Any] | None) -> tuple[str, ...]:
-                return tuple([str((event_fields or {}).get(name)) for name in names])
-
-            def keys_of(values: tuple[str, ...]) -> tuple[str, str]:
-                key_dict: dict[KeyField | EventField, Any] = dict(zip(event_fields_of_scope, values, strict=True))
-                if by_student:
-                    key_dict[KeyField.STUDENT] = student
-                return (
-                    make_key(reducer_name, key_dict, KeyStateType.INTERNAL),
-                    make_key(reducer_name, key_dict, KeyStateType.EXTERNAL),
-                )
-
-            # Nearly all events of a connection are of one document, so the last keys are reused.
-            last_values = ('None',) * len(names)
-            last_keys = keys_of(last_values)
-
-            # It returns the coroutine that does the work: one more around it would cost as much as all of this.
-            def process_event(event: Any, event_fields: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, JSON]:
-                nonlocal last_values, last_keys
-                if names:
-                    try:
-                        values = values_of(event_fields)
-                        if values != last_values:
-                            last_values, last_keys = values, keys_of(values)
-                    except Exception as error:
-                        return _raise(error)  # where it is awaited: the caller may have the events of others at hand
-                deadline = deadline_of(event, func, store.retry_timeout)
-                return worker().process(*last_keys, functools.partial(func, event), null_text, deadline)
-
-            process_event.keys = lambda event_fields=None: keys_of(values_of(event_fields))  # type: ignore[attr-defined]
-            return cast(ProcessEvent, process_event)
+            return ProcessEvent(func, reducer_name, null_text, fields, metadata, router())
 
         # The pipeline alone: another one may be made of the same function.
         pipeline.__module__, pipeline.__qualname__ = module, qualname
         return pipeline
 
     return decorator
-
-
-async def _raise(error: Exception) -> JSON:
-    raise error
 
 
 def student_event_reducer(

@@ -1,4 +1,4 @@
-"""What a run has: a plan, a folder, a Redis of its own, and somebody to tell how far it is."""
+"""What a run has: a plan, a directory, a Redis, and what prints its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.contender import Place
+from tests.benchmarks.contender import Location
 from tests.benchmarks.machine import pinned
 from tests.benchmarks.measure import Plan
 from tests.benchmarks.results import Say
@@ -17,32 +17,37 @@ from tests.support.redis_server import RedisServer
 
 @dataclass(frozen=True)
 class Environment:
-    """What cases are given.
+    """What cases get.
 
     Attributes:
         plan: how much to do.
-        place: where contenders may keep things.
-        server: the Redis behind ``place.port``.
-        say: takes lines of progress.
+        location: where contenders may keep things.
+        server: the Redis behind ``location.port``.
+        say: gets lines of progress.
     """
 
     plan: Plan
-    place: Place
+    location: Location
     server: RedisServer
     say: Say
 
     @contextlib.contextmanager
-    def pinned(self, *, to_redis: bool) -> Iterator[None]:
-        """While a case with Redis lasts, the server has a core of its own; others may use all cores."""
+    def pinned(self, *others: int, to_redis: bool) -> Iterator[None]:
+        """While a case with Redis lasts, keep the server and others off the core of this process.
+
+        Args:
+            others: ids of processes that run where the server does.
+            to_redis: whether the case is with Redis; if not, all processes may use all cores.
+        """
         if not to_redis:
             yield
             return
-        with pinned(self.server.pid):
+        with pinned(self.server.pid, *others):
             yield
 
 
 @contextlib.contextmanager
 def environment(plan: Plan, say: Say) -> Iterator[Environment]:
-    """A folder and a Redis that are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix='kvs-benchmark-') as folder, RedisServer() as server:
-        yield Environment(plan, Place(Path(folder), server.port), server, say)
+    """Make a directory and start a Redis; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix='kvs-benchmark-') as directory, RedisServer() as server:
+        yield Environment(plan, Location(Path(directory), server.port), server, say)

@@ -1,4 +1,4 @@
-"""What the parts can do, with nothing around them: no promise, no key in between, no event loop."""
+"""What the parts can do, with nothing around them: without a promise, a key or an event loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from typing import Any
 import hiredis
 import orjson
 
-from learning_observer_kvs import json_codec
-from tests.benchmarks.contender import LIMIT, Contender, Done, Load, Place
-from tests.benchmarks.load import EVENTS, State, student, write
+from tests.benchmarks.contender import LIMIT, Contender, Done, Load, Location
+from tests.benchmarks.load import EVENTS, State, student
 
 PIPELINE = 100
 """How many commands go in one packet."""
@@ -25,8 +24,19 @@ ROWS = 200
 """How many rows go in one transaction."""
 
 
+Decode = Callable[[bytes], Any]
+Encode = Callable[[Any], bytes]
+
+
+def our_codec() -> tuple[Decode, Encode]:
+    """Return the package's; imported here, because older checkouts of the package have another."""
+    from learning_observer_kvs import json_codec
+
+    return json_codec.decode, json_codec.encode
+
+
 class Limit(Contender):
-    """Folds events in plain loops."""
+    """Reduces events in plain loops."""
 
     promise = LIMIT
 
@@ -38,16 +48,16 @@ class Limit(Contender):
         events = load.students * load.each
         gc.collect()
         started = time.perf_counter()
-        self.fold(events, min(load.students, len(self.names)))
+        self.reduce(events, min(load.students, len(self.names)))
         return Done(events, time.perf_counter() - started)
 
-    def fold(self, events: int, students: int) -> None:
-        """Do it."""
+    def reduce(self, events: int, students: int) -> None:
+        """Reduce so many events of so many students."""
         raise NotImplementedError
 
     def pair(self, number: int) -> tuple[bytes, bytes]:
-        """Texts of a student's two states after an event."""
-        internal, external = write(EVENTS[number % len(EVENTS)], self.state.null_state())
+        """Return the texts of a student's two states after an event."""
+        internal, external = self.state.reduce(EVENTS[number % len(EVENTS)], self.state.null_state())
         return _compact(internal), _compact(external)
 
 
@@ -59,29 +69,33 @@ class Codec(Limit):
     """A dictionary of JSON text: decode, reduce, encode twice."""
 
     name = 'limit: dictionary and our codec'
-    decode: Callable[[bytes], Any] = staticmethod(json_codec.decode)
-    encode: Callable[[Any], bytes] = staticmethod(json_codec.encode)
+
+    def codec(self) -> tuple[Decode, Encode]:
+        """Return what decodes a text and what encodes a value."""
+        return our_codec()
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        first = self.encode(state.null_state())
+        self._decode, self._encode = self.codec()
+        first = self._encode(state.null_state())
         self.texts = {key: first for pair in self.names for key in pair}
 
-    def fold(self, events: int, students: int) -> None:
-        texts, names, decode, encode = self.texts, self.names, self.decode, self.encode
+    def reduce(self, events: int, students: int) -> None:
+        texts, names, decode, encode, reduce = self.texts, self.names, self._decode, self._encode, self.state.reduce
         for number in range(events):
             internal_key, external_key = names[number % students]
-            internal, external = write(EVENTS[number % len(EVENTS)], decode(texts[internal_key]))
+            internal, external = reduce(EVENTS[number % len(EVENTS)], decode(texts[internal_key]))
             texts[internal_key] = encode(internal)
             texts[external_key] = encode(external)
 
 
 class LooseCodec(Codec):
-    """The same with orjson, which would store NaN as null and accept what cannot come back."""
+    """The same with orjson, which would store NaN as null and accept what is read back as another value."""
 
     name = 'limit: dictionary and orjson'
-    decode = staticmethod(orjson.loads)
-    encode = staticmethod(orjson.dumps)
+
+    def codec(self) -> tuple[Decode, Encode]:
+        return orjson.loads, orjson.dumps
 
 
 class BareSocket(Limit):
@@ -89,15 +103,15 @@ class BareSocket(Limit):
 
     name = 'limit: the same bytes through a bare socket'
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
+    def __init__(self, location: Location) -> None:
+        super().__init__(location)
         self._reader = hiredis.Reader()
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        prefix = self.place.fresh()
+        prefix = self.location.fresh()
         self.names = [(f'{prefix}:{internal}', f'{prefix}:{external}') for internal, external in self.names]
-        self._socket = socket.create_connection(('127.0.0.1', self.place.port))
+        self._socket = socket.create_connection(('127.0.0.1', self.location.port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._commands = [self._mset(number, *self.pair(number)) for number in range(len(self.names))]
 
@@ -106,7 +120,7 @@ class BareSocket(Limit):
         command: tuple[Any, ...] = ('MSET', internal_key, internal, external_key, external)
         return bytes(hiredis.pack_command(command))
 
-    def fold(self, events: int, students: int) -> None:
+    def reduce(self, events: int, students: int) -> None:
         size = min(students, PIPELINE, max(1, (4 << 20) // len(self._commands[0])))
         starts = range(0, students - size + 1, size)
         packets = [b''.join(self._commands[start : start + size]) for start in starts]
@@ -138,16 +152,18 @@ class CodecAndSocket(BareSocket):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self._texts = [json_codec.encode(state.null_state())] * len(self.names)
+        self._decode, self._encode = our_codec()
+        self._texts = [self._encode(state.null_state())] * len(self.names)
 
-    def fold(self, events: int, students: int) -> None:
+    def reduce(self, events: int, students: int) -> None:
         size = min(students, PIPELINE, max(1, (4 << 20) // len(self._commands[0])))
         packet: list[bytes] = []
+        decode, encode, reduce = self._decode, self._encode, self.state.reduce
         for number in range(events):
-            place = number % students
-            internal, external = write(EVENTS[number % len(EVENTS)], json_codec.decode(self._texts[place]))
-            text = self._texts[place] = json_codec.encode(internal)
-            packet.append(self._mset(place, text, json_codec.encode(external)))
+            position = number % students
+            internal, external = reduce(EVENTS[number % len(EVENTS)], decode(self._texts[position]))
+            text = self._texts[position] = encode(internal)
+            packet.append(self._mset(position, text, encode(external)))
             if len(packet) == size:
                 self._exchange(b''.join(packet), size)
                 packet.clear()
@@ -162,23 +178,23 @@ class BareSQLite(Limit):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self._folder = self.place.folder / self.place.fresh()
-        self._folder.mkdir()
-        self._database = sqlite3.connect(self._folder / 'limit.sqlite3', isolation_level=None)
+        self._directory = self.location.directory / self.location.fresh()
+        self._directory.mkdir()
+        self._database = sqlite3.connect(self._directory / 'limit.sqlite3', isolation_level=None)
         self._database.execute('PRAGMA journal_mode = WAL')
         self._database.execute('PRAGMA synchronous = FULL')
         self._database.execute('CREATE TABLE kvs (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID')
         self._pairs = [self.pair(number) for number in range(len(self.names))]
         self._written = 0
 
-    def fold(self, events: int, students: int) -> None:
+    def reduce(self, events: int, students: int) -> None:
         rows: list[tuple[str, bytes]] = []
         for number in range(events):
-            place = number % students
+            position = number % students
             self._written += 1
-            # A page that does not change is not written, so each text ends in a number of its own.
+            # A page that does not change is not written, so each text ends in another number.
             end = b',"n":%d}' % self._written
-            for key, text in zip(self.names[place], self._pairs[place], strict=True):
+            for key, text in zip(self.names[position], self._pairs[position], strict=True):
                 rows.append((key, text[:-1] + end))
             if len(rows) >= ROWS:
                 self._commit(rows)
@@ -192,4 +208,4 @@ class BareSQLite(Limit):
 
     async def close(self) -> None:
         self._database.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)

@@ -10,8 +10,12 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+"""This checkout."""
 
 LIBRARIES = (
     'redis',
@@ -27,8 +31,9 @@ LIBRARIES = (
 
 
 def description() -> dict[str, str]:
-    """What a figure depends on, beside the code."""
+    """Return what a figure depends on."""
     return {
+        'measured': f'on {time.strftime("%Y-%m-%d")} at commit {commit(ROOT)}',
         'processor': f'{_processor()}, {len(_cores())} cores',
         'system': f'{platform.system()} {platform.release().split("-")[0]}',
         'Python': f'{platform.python_implementation()} {platform.python_version()}',
@@ -40,27 +45,43 @@ def description() -> dict[str, str]:
     }
 
 
+def commit(checkout: Path) -> str:
+    """Return the commit of a checkout, and whether files were changed since."""
+    git = ['git', '-C', str(checkout), 'describe', '--always', '--dirty=, changed', '--exclude=*']
+    with contextlib.suppress(OSError):
+        answer = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+        if answer:
+            return answer
+    return 'unknown'
+
+
 def calm_collector() -> None:
-    """What a server may do once it has started: what is there by then is not looked at again, the rest less often."""
+    """Exclude what is there by now from collections, and have the rest collected less often, as a server may."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 
 @contextlib.contextmanager
-def pinned(server_pid: int) -> Iterator[None]:
-    """While it lasts, the server has a core of its own and this process another, where there are two."""
+def pinned(*servers: int) -> Iterator[None]:
+    """While it lasts, run the servers on one core and this process on another, where there are two.
+
+    Args:
+        servers: ids of processes.
+    """
     cores = _cores()
     if not hasattr(os, 'sched_setaffinity') or len(cores) < 2:
         yield
         return
-    os.sched_setaffinity(server_pid, {cores[-1]})
+    for server in servers:
+        os.sched_setaffinity(server, {cores[-1]})
     os.sched_setaffinity(0, {cores[0]})
     try:
         yield
     finally:
         os.sched_setaffinity(0, cores)
-        os.sched_setaffinity(server_pid, cores)
+        for server in servers:
+            os.sched_setaffinity(server, cores)
 
 
 def _cores() -> list[int]:
@@ -81,9 +102,9 @@ def _redis() -> str:
     program = shutil.which('redis-server')
     if program is None:
         return 'none'
-    said = subprocess.run([program, '--version'], capture_output=True, text=True, check=False).stdout
-    found = re.search(r'v=(\S+)', said)
-    return f'{found.group(1) if found else "unknown"}, on loopback, on a core of its own, saving nothing'
+    answer = subprocess.run([program, '--version'], capture_output=True, text=True, check=False).stdout
+    found = re.search(r'v=(\S+)', answer)
+    return f'{found.group(1) if found else "unknown"}, on loopback, on another core, saving nothing'
 
 
 def _sqlite() -> str:

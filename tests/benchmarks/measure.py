@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import redis
 
-from tests.benchmarks.contender import Contender, Load, Place
+from tests.benchmarks.contender import Contender, Load, Location
 from tests.benchmarks.load import State
 from tests.benchmarks.results import Rates, Say
+
+
+class Selection(enum.Enum):
+    """Which contenders are measured."""
+
+    ALL = 'all'
+    PAIRS = 'the base and the stores of this package'
+    OURS = 'the stores of this package'
+
+
+BACKENDS = ('redis', 'stub', 'sqlite', 'filesystem')
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,8 @@ class Plan:
         files: how many in the store with a file for each.
         sessions: how many writing sessions are replayed.
         events: how many events of each at most.
+        backends: which of ``BACKENDS`` are measured.
+        selection: which contenders.
     """
 
     seconds: float
@@ -35,6 +49,8 @@ class Plan:
     files: int
     sessions: int
     events: int
+    backends: Sequence[str] = BACKENDS
+    selection: Selection = Selection.ALL
 
 
 SMALL_TO_LARGE = ('0.3 KB', '3 KB', '50 KB')
@@ -52,14 +68,20 @@ MAX_EACH = 20_000
 
 
 async def interleaved(
-    kinds: Sequence[type[Contender]], place: Place, state: State, load: Load, plan: Plan, say: Say
+    contenders: Sequence[Contender], state: State, load: Load, plan: Plan, say: Say, *, label: str = ''
 ) -> list[Rates]:
-    """Each contender in turn, and again; so that what else the machine does hits all alike.
+    """Measure each contender in turn, and again, so that what else the machine does affects all alike.
+
+    Every other turn goes backwards. In pairs, each contender has as many turns as the others.
 
     Args:
+        contenders: what is measured.
+        state: what their reducers keep.
         load: how many students, how much queued; how many events each is found out from how fast the contender is.
+        plan: how much is done.
+        say: gets lines of progress.
+        label: what the lines begin with.
     """
-    contenders = [kind(place) for kind in kinds]
     loads: dict[str, tuple[Load, int]] = {}
     found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     try:
@@ -67,9 +89,9 @@ async def interleaved(
             await contender.open(state)
             loads[contender.name] = await warm(contender, load, plan)
         for turn in range(plan.repeats):
-            for contender in contenders:
+            for contender in contenders if turn % 2 == 0 else reversed(contenders):
                 load, repeats = loads[contender.name]
-                if turn < repeats:
+                if turn < repeats or plan.selection is Selection.PAIRS:
                     done = await contender.run(load)
                     found[contender.name].append(done.events / done.seconds)
         for contender in contenders:
@@ -77,9 +99,10 @@ async def interleaved(
     finally:
         for contender in contenders:
             await contender.close()
-        empty_redis(place)
+        if contenders:
+            empty_redis(contenders[0].location)
     for name, rates in found.items():
-        say(f'  {state.label:>7}  {name}: {max(rates):,.0f}/s')
+        say(f'  {label:>7}  {name}: {max(rates):,.0f}/s')
     return [Rates(name, rates) for name, rates in found.items()]
 
 
@@ -100,7 +123,7 @@ async def warm(contender: Contender, load: Load, plan: Plan) -> tuple[Load, int]
     return replace(load, each=min(MAX_EACH, max(1, round(load.each * wanted / seconds)))), repeats
 
 
-def empty_redis(place: Place) -> None:
+def empty_redis(location: Location) -> None:
     """Leave nothing for the next case."""
-    with redis.Redis(host='127.0.0.1', port=place.port, socket_timeout=60) as client:
+    with redis.Redis(host='127.0.0.1', port=location.port, socket_timeout=60) as client:
         client.flushall()

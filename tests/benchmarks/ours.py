@@ -1,41 +1,66 @@
-"""This package, through its public door: pipelines with a router made from settings."""
+"""This package by its public calls: pipelines, and a router made from settings."""
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
-from tests.benchmarks.contender import ByEvent, Promise
-from tests.benchmarks.load import Apply, State
+from tests.benchmarks.contender import ByEvent, Location, Promise
+from tests.benchmarks.load import JSON, ProcessEvent, State
 
 FLUSH_INTERVAL = 1.0
 """Seconds, where a case writes behind. The last flush is part of the time that is measured."""
 
+BUFFERED = Promise(True, 'processes', 'in memory, flushed')
+
+EVENT_PIPELINE = 'learning_observer_kvs.stream_analytics.event_pipeline'
+"""The module that an older checkout does not have."""
+
 
 class Ours(ByEvent):
-    """A store of this package."""
+    """A store of this package.
+
+    Args:
+        location: where it may keep things.
+        joined: whether an event goes through its reducers in one pass, by ``event_pipeline``.
+    """
 
     type: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
     queues = True
 
+    def __init__(self, location: Location, *, joined: bool = False) -> None:
+        super().__init__(location)
+        self.joined = joined
+        if joined:
+            self.name = f'{self.name}, `event_pipeline`'
+
+    def known(self) -> bool:
+        """Return whether the package has the options and the calls that this needs."""
+        if self.joined:
+            try:
+                importlib.import_module(EVENT_PIPELINE)
+            except ModuleNotFoundError:
+                return False
+        return set(self.options) <= {option.name for option in KVS_MAP[self.type].OPTIONS}
+
     def settings(self) -> dict[str, Any]:
-        """What would stand in ``creds.yaml``."""
+        """Return what would be in ``creds.yaml``."""
         options: dict[str, Any] = {'type': self.type, **self.options}
-        name = self.place.fresh()
+        name = self.location.fresh()
         if self.type == 'sqlite':
-            options['path'] = str(self.place.folder / name / 'state.sqlite3')
+            options['path'] = str(self.location.directory / name / 'state.sqlite3')
         elif self.type == 'filesystem':
-            options['path'] = str(self.place.folder / name)
+            options['path'] = str(self.location.directory / name)
         elif self.type == 'redis':
             options['prefix'] = f'{name}:'
-        self._folder = self.place.folder / name
+        self._directory = self.location.directory / name
         return {
             'kvs': {'default': options},
-            'redis_connection': {'redis_host': '127.0.0.1', 'redis_port': self.place.port},
+            'redis_connection': {'redis_host': '127.0.0.1', 'redis_port': self.location.port},
         }
 
     async def open(self, state: State) -> None:
@@ -43,12 +68,24 @@ class Ours(ByEvent):
         self.router = KVSRouter.from_settings(self.settings())
         self.store = self.router()
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
         process = await self.state.reducers[reducer]({'auth': {'safe_user_id': name}}, router=self.router)
         return process
 
+    async def connection(self, name: str, reducers: int) -> ProcessEvent:
+        if not self.joined:
+            return await super().connection(name, reducers)
+        event_pipeline = importlib.import_module(EVENT_PIPELINE).event_pipeline
+        pipeline: ProcessEvent = await event_pipeline(
+            self.state.reducers[:reducers], {'auth': {'safe_user_id': name}}, router=self.router
+        )
+        return pipeline
+
     async def read(self, keys: Sequence[str]) -> list[JSON]:
         return await self.store.multiget(keys)
+
+    async def read_one(self, key: str) -> JSON:
+        return await self.store[key]
 
     async def settle(self) -> None:
         if 'flush_interval' in self.options:
@@ -56,7 +93,7 @@ class Ours(ByEvent):
 
     async def close(self) -> None:
         await self.router.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Stub(Ours):
@@ -87,23 +124,18 @@ class SQLiteBehind(SQLite):
     name = '**sqlite**, `flush_interval`'
     options = {'flush_interval': FLUSH_INTERVAL}
     longer = 8
-    promise = Promise(True, 'processes', 'in memory, flushed')
+    promise = BUFFERED
 
 
 class FilesystemBehind(Filesystem):
     name = '**filesystem**, `flush_interval`'
     options = {'flush_interval': FLUSH_INTERVAL}
     longer = 8
-    promise = Promise(True, 'processes', 'in memory, flushed')
+    promise = BUFFERED
 
 
 class RedisBehind(Redis):
     name = '**redis**, `flush_interval`'
     options = {'flush_interval': FLUSH_INTERVAL}
     longer = 8
-    promise = Promise(True, 'processes', 'in memory, flushed')
-
-
-def known(contender: type[Ours]) -> bool:
-    """Whether its store type takes the options it needs."""
-    return set(contender.options) <= {option.name for option in KVS_MAP[contender.type].OPTIONS}
+    promise = BUFFERED

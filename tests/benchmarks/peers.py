@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 
 from redis.asyncio import BlockingConnectionPool
 
-from learning_observer_kvs.json_codec import JSON
 from tests.benchmarks.contender import ByEvent, Contender, Promise
-from tests.benchmarks.load import Apply, State, write
+from tests.benchmarks.load import JSON, ProcessEvent, State
 from tests.benchmarks.today import CONNECTIONS, client
 
 Get = Callable[[str], Awaitable[Any]]
@@ -32,29 +31,29 @@ class Peer(ByEvent):
     """What is imported."""
 
     def load(self, module: str) -> Any:
-        """A module of it."""
+        """Import a module of it."""
         return importlib.import_module(module)
 
-    def folding(self, internal_key: str, get: Get, put: Put) -> Apply:
-        """The way all of them go: get the internal state, run the reducer, put both."""
-        state = self.state
+    def process(self, internal_key: str, get: Get, put: Put) -> ProcessEvent:
+        """Return what gets the internal state, runs the reducer, and puts both states, as all of them do."""
+        state, reduce = self.state, self.state.reduce
 
-        async def apply(event: Any) -> JSON:
+        async def process(event: Any) -> JSON:
             found = await get(internal_key)
-            internal, external = write(event, state.null_state() if found is None else found)
+            internal, external = reduce(event, state.null_state() if found is None else found)
             await put(internal, external)
             return external
 
-        return apply
+        return process
 
 
 def installed(contender: type[Contender]) -> bool:
-    """Whether what a contender needs is there."""
+    """Return whether what a contender needs is installed."""
     return not issubclass(contender, Peer) or importlib.util.find_spec(contender.package) is not None
 
 
 async def closed(cache: Any) -> None:
-    """Close a cache that closes its client by a name redis-py warns of."""
+    """Close a cache that closes its client by a name that redis-py warns of."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
         await cache.close()
@@ -72,18 +71,18 @@ class Aiocache(Peer):
         self.cache = self.load('aiocache').RedisCache(
             serializer=self.load('aiocache.serializers').JsonSerializer(),
             endpoint='127.0.0.1',
-            port=self.place.port,
-            namespace=self.place.fresh(),
+            port=self.location.port,
+            namespace=self.location.fresh(),
             timeout=None,
             pool_max_size=CONNECTIONS,
             connection_pool_class=BlockingConnectionPool,
             connection_pool_kwargs={'timeout': None},
         )
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
         cache = self.cache
         internal_key, external_key = self.state.keys(name, reducer)
-        return self.folding(
+        return self.process(
             internal_key,
             cache.get,
             lambda internal, external: cache.multi_set([(internal_key, internal), (external_key, external)]),
@@ -103,17 +102,17 @@ class AiocacheOptimistic(Aiocache):
     name = 'aiocache, `OptimisticLock`'
     promise = Promise(False, 'processes', 'in Redis')
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
         cache, state = self.cache, self.state
         internal_key, external_key = state.keys(name, reducer)
         lock_module = self.load('aiocache.lock')
 
-        async def apply(event: Any) -> JSON:
+        async def process(event: Any) -> JSON:
             while True:
                 try:
                     async with lock_module.OptimisticLock(cache, internal_key) as lock:
                         found = await cache.get(internal_key)
-                        internal, external = write(event, state.null_state() if found is None else found)
+                        internal, external = state.reduce(event, state.null_state() if found is None else found)
                         if found is None:
                             await cache.add(internal_key, internal)
                         else:
@@ -123,11 +122,11 @@ class AiocacheOptimistic(Aiocache):
                 await cache.set(external_key, external)
                 return external
 
-        return apply
+        return process
 
 
 class AiocacheMemory(Aiocache):
-    """In memory with its JSON serializer: without one it hands out the stored object itself."""
+    """In memory with its JSON serializer: without one it returns the stored object itself."""
 
     name = 'aiocache, memory'
     promise = Promise(True, 'none', 'in memory')
@@ -135,7 +134,7 @@ class AiocacheMemory(Aiocache):
     async def open(self, state: State) -> None:
         await ByEvent.open(self, state)
         self.cache = self.load('aiocache').SimpleMemoryCache(
-            serializer=self.load('aiocache.serializers').JsonSerializer(), namespace=self.place.fresh(), timeout=None
+            serializer=self.load('aiocache.serializers').JsonSerializer(), namespace=self.location.fresh(), timeout=None
         )
 
     async def close(self) -> None:
@@ -151,10 +150,10 @@ class Cashews(Peer):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self.prefix = self.place.fresh() + ':'
+        self.prefix = self.location.fresh() + ':'
         self.cache = self.load('cashews').Cache()
         self.cache.setup(
-            f'redis://127.0.0.1:{self.place.port}',
+            f'redis://127.0.0.1:{self.location.port}',
             pickle_type='json',
             suppress=False,
             socket_timeout=60,
@@ -163,10 +162,10 @@ class Cashews(Peer):
         )
         await self.cache.init()
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
         cache = self.cache
         internal_key, external_key = (self.prefix + key for key in self.state.keys(name, reducer))
-        return self.folding(
+        return self.process(
             internal_key,
             cache.get,
             lambda internal, external: cache.set_many({internal_key: internal, external_key: external}),
@@ -185,15 +184,15 @@ class CashewsLock(Cashews):
     name = 'cashews, `lock`'
     promise = Promise(True, 'processes', 'in Redis')
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
-        cache, plain = self.cache, await super().socket(name, reducer)
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
+        cache, plain = self.cache, await super().process_event(name, reducer)
         lock_key = f'{self.prefix}lock:{name}:{reducer}'
 
-        async def apply(event: Any) -> JSON:
+        async def process(event: Any) -> JSON:
             async with cache.lock(lock_key, expire=60):
                 return await plain(event)
 
-        return apply
+        return process
 
 
 class PyKeyValue(Peer):
@@ -205,14 +204,14 @@ class PyKeyValue(Peer):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self.prefix = self.place.fresh() + ':'
-        self.client = client(self.place.port, decode_responses=True)
+        self.prefix = self.location.fresh() + ':'
+        self.client = client(self.location.port, decode_responses=True)
         self.store = self.load('key_value.aio.stores.redis').RedisStore(client=self.client)
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
         store = self.store
         keys = [self.prefix + key for key in self.state.keys(name, reducer)]
-        return self.folding(keys[0], store.get, lambda internal, external: store.put_many(keys, [internal, external]))
+        return self.process(keys[0], store.get, lambda internal, external: store.put_many(keys, [internal, external]))
 
     async def read(self, keys: Sequence[str]) -> list[JSON]:
         found: list[JSON] = await self.store.get_many([self.prefix + key for key in keys])
@@ -242,12 +241,12 @@ class PyKeyValueDisk(PyKeyValue):
     async def open(self, state: State) -> None:
         await ByEvent.open(self, state)
         self.prefix = ''
-        self._folder = self.place.folder / self.place.fresh()
-        self.store = self.load('key_value.aio.stores.disk').DiskStore(directory=self._folder)
+        self._directory = self.location.directory / self.location.fresh()
+        self.store = self.load('key_value.aio.stores.disk').DiskStore(directory=self._directory)
 
     async def close(self) -> None:
         await self.store.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Diskcache(Peer):
@@ -259,28 +258,28 @@ class Diskcache(Peer):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self._folder = self.place.folder / self.place.fresh()
+        self._directory = self.location.directory / self.location.fresh()
         self.cache = self.load('diskcache').Cache(
-            str(self._folder), eviction_policy='none', size_limit=1 << 40, sqlite_synchronous=2
+            str(self._directory), eviction_policy='none', size_limit=1 << 40, sqlite_synchronous=2
         )
         self._thread = ThreadPoolExecutor(1)  # more of them would spin for the same lock
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
         cache, state, loop = self.cache, self.state, asyncio.get_running_loop()
         internal_key, external_key = state.keys(name, reducer)
 
         def transaction(event: Any) -> JSON:
             with cache.transact(retry=True):
                 found = cache.get(internal_key)
-                internal, external = write(event, state.null_state() if found is None else found)
+                internal, external = state.reduce(event, state.null_state() if found is None else found)
                 cache.set(internal_key, internal)
                 cache.set(external_key, external)
                 return external
 
-        async def apply(event: Any) -> JSON:
+        async def process(event: Any) -> JSON:
             return await loop.run_in_executor(self._thread, transaction, event)
 
-        return apply
+        return process
 
     async def read(self, keys: Sequence[str]) -> list[JSON]:
         return await asyncio.get_running_loop().run_in_executor(
@@ -290,4 +289,4 @@ class Diskcache(Peer):
     async def close(self) -> None:
         self._thread.shutdown()
         self.cache.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)

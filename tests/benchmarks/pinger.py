@@ -31,7 +31,7 @@ def main(port: int) -> None:
 
 
 class Pinger:
-    """Such a client in a process of its own, for as long as the block lasts.
+    """Such a client in another process, for as long as the block lasts.
 
     Attributes:
         longest: how many milliseconds it waited at most.

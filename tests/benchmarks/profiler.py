@@ -1,13 +1,14 @@
-"""Where the time of an event goes: a sample of the stack every millisecond, sorted into rooms.
+"""Where the time of an event goes: a sample of the stack every millisecond, sorted into categories.
 
 The innermost frame of each sample says what ran. What C code does counts for the line that called it, so a few words
-in that line tell the codec from the rest.
+in that line distinguish the codec from the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import linecache
 import os
 import signal
@@ -15,9 +16,11 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 
 from tests.benchmarks import ours
+from tests.benchmarks.cases.upstream import STUDENTS
+from tests.benchmarks.comparisons import stores_on
 from tests.benchmarks.contender import Load
 from tests.benchmarks.environment import Environment
-from tests.benchmarks.load import state_of
+from tests.benchmarks.load import UPSTREAM_REDUCERS, State, state_of, upstream_state_of
 from tests.benchmarks.measure import warm
 from tests.benchmarks.results import Table
 
@@ -34,36 +37,25 @@ LINES = (
 FILES = (
     ('the reducer', (f'benchmarks{os.sep}load.py',)),
     ('the benchmark', (f'{os.sep}benchmarks{os.sep}',)),
-    ('codec', ('jsontext', f'{os.sep}json{os.sep}', 'msgspec', 'orjson')),
-    (
-        'transport',
-        (
-            'redis_batches',
-            'redis_connection',
-            f'{os.sep}redis{os.sep}',
-            'hiredis',
-            'redis_scripts',
-            'writer.py',
-            'sqlite',
-        ),
-    ),
+    ('codec', ('json_codec', f'{os.sep}json{os.sep}', 'msgspec', 'orjson')),
+    ('transport', (f'{os.sep}redis{os.sep}', f'{os.sep}sqlite{os.sep}', 'hiredis')),
     ('waiting for an answer', ('selectors.py',)),
     ('asyncio', (f'{os.sep}asyncio{os.sep}', 'async_timeout', 'contextvars')),
     ('ours', ('learning_observer_kvs',)),
 )
-"""Which room a file is in; the first that fits."""
+"""Which category a file is in; the first that fits."""
 
 
-def room_of(code: CodeType, line_number: int) -> str:
-    """What a line is busy with."""
+def category_of(code: CodeType, line_number: int) -> str:
+    """Return what a line is busy with."""
     if 'learning_observer_kvs' in code.co_filename:
         line = linecache.getline(code.co_filename, line_number)
-        for room, words in LINES:
+        for category, words in LINES:
             if any(word in line for word in words):
-                return room
-    for room, parts in FILES:
+                return category
+    for category, parts in FILES:
         if any(part in code.co_filename for part in parts):
-            return room
+            return category
     return 'the rest'
 
 
@@ -87,12 +79,12 @@ class Sampler:
             line_number: int | None = frame.f_lineno  # none before the first line of a function
             self._lines[frame.f_code, line_number or frame.f_code.co_firstlineno] += 1
 
-    def rooms(self) -> dict[str, float]:
-        """The share of each room."""
-        return self._shares(room_of)
+    def categories(self) -> dict[str, float]:
+        """Return the share of each category."""
+        return self._shares(category_of)
 
-    def places(self) -> dict[str, float]:
-        """The share of each function, as ``file:function``, the largest first."""
+    def functions(self) -> dict[str, float]:
+        """Return the share of each function, as ``file:function``, the largest first."""
         return self._shares(lambda code, _: f'{os.sep.join(code.co_filename.split(os.sep)[-2:])}:{code.co_name}')
 
     def _shares(self, name: Callable[[CodeType, int], str]) -> dict[str, float]:
@@ -103,63 +95,62 @@ class Sampler:
         return {what: count / total for what, count in found.most_common()}
 
 
-LOADS: dict[str, Callable[[int], Load]] = {
-    'one': lambda students: Load(1),
-    'class': lambda students: Load(students),
-    'queued': lambda students: Load(students, queued=10),
-}
-"""Which cases can be profiled."""
+CATEGORIES = (
+    'codec',
+    'digest',
+    'transport',
+    'asyncio',
+    'ours',
+    'the reducer',
+    'waiting for an answer',
+    'the benchmark',
+    'the rest',
+)
 
 
 def profile(environment: Environment, case: str) -> list[Table]:
-    """For each store and size, what share of an event is codec, transport, asyncio, ours.
+    """Return for each store and size what share of an event is codec, transport, asyncio, ours.
 
     Args:
-        case: one of ``LOADS``.
+        environment: what the run has.
+        case: ``one``, ``class``, ``queued``, or ``upstream``, which goes by ``event_pipeline``.
     """
-    rooms = [
-        'codec',
-        'digest',
-        'transport',
-        'asyncio',
-        'ours',
-        'the reducer',
-        'waiting for an answer',
-        'the benchmark',
-        'the rest',
-    ]
+    students = environment.plan.students
+    load = {
+        'one': Load(1),
+        'class': Load(students),
+        'queued': Load(students, queued=10),
+        'upstream': Load(min(STUDENTS, students), reducers=UPSTREAM_REDUCERS),
+    }[case]
+    joined = load.reducers > 1
     table = Table(
         f'Where the time of an event goes: {case}',
-        'Shares of the main thread, sampled every millisecond; `sqlite` and `filesystem` write in threads of their '
-        'own.',
-        ['', 'state', 'µs an event', *rooms],
+        'Shares of the main thread, sampled every millisecond; `sqlite` and `filesystem` write in other threads.',
+        ['', 'state', 'µs an event', *CATEGORIES],
     )
-    tables = [table]
-    for kind in (ours.Redis, ours.RedisBehind, ours.SQLite, ours.Filesystem, ours.Stub):
-        if ours.known(kind):
-            for label in environment.plan.sizes:
-                with environment.pinned(to_redis=kind.type == 'redis'):
-                    sampler, cost = asyncio.run(
-                        _profiled(environment, kind, LOADS[case](environment.plan.students), label)
-                    )
-                shares, places = sampler.rooms(), sampler.places()
-                table.add(
-                    [kind.name, label, f'{cost:.3g}', *(f'{shares.get(room, 0):.0%}' for room in rooms)],
-                    contender=kind.name,
-                    state=label,
-                    microseconds=cost,
-                    shares=shares,
-                    places=places,
-                )
-                environment.say(f'{kind.name}, {label}: {cost:.3g} µs an event')
-                for place, share in list(places.items())[:15]:
-                    environment.say(f'  {share:6.1%}  {place}')
-    return tables
+    kinds = stores_on(environment, ours.Redis, ours.RedisBehind, ours.SQLite, ours.Filesystem, ours.Stub)
+    for kind, label in itertools.product(kinds, environment.plan.sizes):
+        store = kind(environment.location, joined=joined)
+        state = upstream_state_of(label) if joined else state_of(label)
+        with environment.pinned(to_redis=kind.type == 'redis'):
+            sampler, cost = asyncio.run(_profiled(environment, store, load, state))
+        shares, functions = sampler.categories(), sampler.functions()
+        table.add(
+            [store.name, label, f'{cost:.3g}', *(f'{shares.get(category, 0):.0%}' for category in CATEGORIES)],
+            contender=store.name,
+            state=label,
+            microseconds=cost,
+            shares=shares,
+            functions=functions,
+        )
+        environment.say(f'{store.name}, {label}: {cost:.3g} µs an event')
+        for function, share in list(functions.items())[:15]:
+            environment.say(f'  {share:6.1%}  {function}')
+    return [table]
 
 
-async def _profiled(environment: Environment, kind: type[ours.Ours], load: Load, label: str) -> tuple[Sampler, float]:
-    contender = kind(environment.place)
-    await contender.open(state_of(label))
+async def _profiled(environment: Environment, contender: ours.Ours, load: Load, state: State) -> tuple[Sampler, float]:
+    await contender.open(state)
     sampler, events, seconds = Sampler(), 0, 0.0
     try:
         load, _ = await warm(contender, load, environment.plan)

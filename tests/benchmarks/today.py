@@ -1,4 +1,4 @@
-"""What people write without a library: one command at a time, ``deepcopy``, one file a key."""
+"""What the runtime does without this package: one command at a time, ``deepcopy``, one file a key."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import copy
 import json
 import os
 import shutil
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as Client
 
-from learning_observer_kvs.json_codec import JSON
-from tests.benchmarks.contender import ByEvent, Promise, loads
-from tests.benchmarks.load import Apply, State, write
+from tests.benchmarks.contender import ByEvent, Promise
+from tests.benchmarks.load import JSON, ProcessEvent, State
 
 CONNECTIONS = 100
 """The most that redis-py's default pool opens. Where more commands wait, that pool fails; a blocking one makes them
@@ -22,44 +22,65 @@ wait, which is kinder."""
 
 
 def client(port: int, **options: Any) -> Client:
-    """A redis-py client with a pool that makes bursts wait."""
+    """Return a redis-py client with a pool that makes bursts wait."""
     pool = BlockingConnectionPool(host='127.0.0.1', port=port, max_connections=CONNECTIONS, timeout=None, **options)
     return Client.from_pool(pool)
 
 
-class OneByOne(ByEvent):
-    """GET, run, SET, SET: what the runtime does today."""
+class Today(ByEvent):
+    """Get the internal state, run the reducer, set one state, set the other."""
+
+    @abstractmethod
+    async def get(self, key: str) -> JSON:
+        """Return the value of a key, the caller's to change; ``None`` where there is none."""
+
+    @abstractmethod
+    async def set(self, key: str, value: JSON) -> None:
+        """Set the value of a key."""
+
+    async def process_event(self, name: str, reducer: int = 0) -> ProcessEvent:
+        get, set_value, state, reduce = self.get, self.set, self.state, self.state.reduce
+        internal_key, external_key = state.keys(name, reducer)
+
+        async def process(event: Any) -> JSON:
+            found = await get(internal_key)
+            internal, external = reduce(event, state.null_state() if found is None else found)
+            await set_value(internal_key, internal)
+            await set_value(external_key, external)
+            return external
+
+        return process
+
+    async def read(self, keys: Sequence[str]) -> list[JSON]:
+        return [await self.get(key) for key in keys]
+
+
+class OneByOne(Today):
+    """Redis, one command at a time."""
 
     name = 'one command at a time (redis-py, `json`)'
     promise = Promise(False, 'none', 'in Redis')
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self.prefix = self.place.fresh() + ':'
-        self.client = client(self.place.port)
+        self.prefix = self.location.fresh() + ':'
+        self.client = client(self.location.port)
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
-        redis, state = self.client, self.state
-        internal_key, external_key = (self.prefix + key for key in state.keys(name, reducer))
+    async def get(self, key: str) -> JSON:
+        return _value(await self.client.get(self.prefix + key))
 
-        async def apply(event: Any) -> JSON:
-            internal, external = write(event, loads(await redis.get(internal_key), state))
-            await redis.set(internal_key, json.dumps(internal))
-            await redis.set(external_key, json.dumps(external))
-            return external
-
-        return apply
+    async def set(self, key: str, value: JSON) -> None:
+        await self.client.set(self.prefix + key, json.dumps(value))
 
     async def read(self, keys: Sequence[str]) -> list[JSON]:
-        texts = await self.client.mget([self.prefix + key for key in keys])
-        return [None if text is None else json.loads(text) for text in texts]
+        return [_value(text) for text in await self.client.mget([self.prefix + key for key in keys])]
 
     async def close(self) -> None:
         await self.client.aclose()
 
 
-class Deepcopy(ByEvent):
-    """A dictionary of objects that hands out copies, because callers change what they get."""
+class Deepcopy(Today):
+    """A dictionary of objects that returns copies, because callers change what they get."""
 
     name = 'dictionary with `copy.deepcopy`'
     promise = Promise(True, 'process', 'in memory')
@@ -68,25 +89,15 @@ class Deepcopy(ByEvent):
         await super().open(state)
         self.values: dict[str, JSON] = {}
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
-        values, state = self.values, self.state
-        internal_key, external_key = state.keys(name, reducer)
+    async def get(self, key: str) -> JSON:
+        return copy.deepcopy(self.values.get(key))
 
-        async def apply(event: Any) -> JSON:
-            found = values.get(internal_key)
-            internal, external = write(event, state.null_state() if found is None else copy.deepcopy(found))
-            values[internal_key] = copy.deepcopy(internal)
-            values[external_key] = copy.deepcopy(external)
-            return external
-
-        return apply
-
-    async def read(self, keys: Sequence[str]) -> list[JSON]:
-        return [copy.deepcopy(self.values.get(key)) for key in keys]
+    async def set(self, key: str, value: JSON) -> None:
+        self.values[key] = copy.deepcopy(value)
 
 
-class FilePerKey(ByEvent):
-    """A JSON file for each key, written beside and renamed; on the event loop, as today's store does."""
+class FilePerKey(Today):
+    """A JSON file for each key, written beside and renamed; on the event loop, as the runtime's store does."""
 
     name = 'a file a key, renamed (`json`)'
     promise = Promise(False, 'none', 'with the kernel')
@@ -94,45 +105,42 @@ class FilePerKey(ByEvent):
 
     async def open(self, state: State) -> None:
         await super().open(state)
-        self.folder = self.place.folder / self.place.fresh()
-        self.folder.mkdir()
+        self.directory = self.location.directory / self.location.fresh()
+        self.directory.mkdir()
+        self._prefix = str(self.directory) + os.sep
 
-    async def socket(self, name: str, reducer: int = 0) -> Apply:
-        state = self.state
-        internal_path, external_path = (str(self.folder / key) for key in state.keys(name, reducer))
+    async def get(self, key: str) -> JSON:
+        return _value(_read(self._prefix + key))
 
-        async def apply(event: Any) -> JSON:
-            internal, external = write(event, loads(self._text(internal_path), state))
-            self._replace(internal_path, json.dumps(internal))
-            self._replace(external_path, json.dumps(external))
-            return external
-
-        return apply
-
-    async def read(self, keys: Sequence[str]) -> list[JSON]:
-        texts = [self._text(str(self.folder / key)) for key in keys]
-        return [None if text is None else json.loads(text) for text in texts]
+    async def set(self, key: str, value: JSON) -> None:
+        _replace(self._prefix + key, json.dumps(value), fsync=self.fsync)
 
     async def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _text(self, path: str) -> str | None:
-        try:
-            with open(path, encoding='utf-8') as handle:
-                return handle.read()
-        except FileNotFoundError:
-            return None
-
-    def _replace(self, path: str, text: str) -> None:
-        with open(path + '.new', 'w', encoding='utf-8') as handle:
-            handle.write(text)
-            if self.fsync:
-                handle.flush()
-                os.fsync(handle.fileno())
-        os.replace(path + '.new', path)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class FilePerKeyDurable(FilePerKey):
     name = 'a file a key, renamed, `fsync` (`json`)'
     promise = Promise(False, 'none', 'on disk')
     fsync = True
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding='utf-8') as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: str, text: str, *, fsync: bool) -> None:
+    with open(path + '.new', 'w', encoding='utf-8') as handle:
+        handle.write(text)
+        if fsync:
+            handle.flush()
+            os.fsync(handle.fileno())
+    os.replace(path + '.new', path)
+
+
+def _value(text: str | bytes | None) -> JSON:
+    return None if text is None else json.loads(text)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from learning_observer_kvs.cli import common
 from learning_observer_kvs.cli.main import COMMANDS, main
 from learning_observer_kvs.kvs import KVSRouter
 
@@ -98,23 +99,26 @@ def test_get_prints_a_value_as_json(filled: Run, store: str, key: str) -> None:
 def test_getting_a_missing_key_is_an_error(filled: Run) -> None:
     result = filled('get', 'nobody')
     assert (result.exit_code, result.stdout) == (1, '')
-    assert result.stderr == "There is no key 'nobody' in store 'default'.\n"
+    assert result.stderr == f"There is no key 'nobody' in store 'default' ({Path.cwd()}/state.sqlite3).\n"
     assert filled('get', '').exit_code == 1
 
 
 @stores
 def test_load_restores_what_dump_wrote(filled: Run, store: str) -> None:
     result = filled('dump', 'backup.json', '--store', 'default')
-    assert (result.exit_code, result.stdout, result.stderr) == (0, '', '6 entries written to backup.json\n')
+    here = Path.cwd()
+    said = f"6 entries of store 'default' ({here}/state.sqlite3) written to {here}/backup.json.\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (0, '', said)
     assert json.loads(Path('backup.json').read_text()) == ENTRIES
     Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: other.sqlite3}}')
-    assert filled('load', 'backup.json').stderr == '6 entries loaded from backup.json\n'
+    said = f"6 entries of {here}/backup.json loaded into store 'default' ({here}/other.sqlite3); 0 were there already, "
+    assert filled('load', 'backup.json').stderr == said + '0 with another value.\n'
     assert json.loads(filled('dump').stdout) == ENTRIES
 
 
 def test_dump_prints_the_entries_of_a_prefix(filled: Run) -> None:
     assert json.loads(filled('dump', '--prefix', 'External').stdout) == {EXTERNAL: ENTRIES[EXTERNAL]}
-    assert 'é' in filled('dump', '--prefix', 'External').stdout
+    assert 'é' in filled('dump', '-', '--prefix', 'External').stdout
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_missing_files_and_directories_are_errors_in_one_line(filled: Run) -> No
         assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize('words', [['keys'], ['get', 'a'], ['dump'], ['load', 'x'], ['replay', 'x', '-r']])
+@pytest.mark.parametrize('words', [['keys'], ['get', 'a'], ['dump'], ['load', 'x'], ['replay', 'x', '-r'], ['serve']])
 def test_every_command_ends_with_the_report_of_wrong_settings(run: Run, reducers: str, words: list[str]) -> None:
     Path('creds.yaml').write_text('kvs: {default: {type: redsi}}')
     Path('x').write_text('{}')
@@ -174,9 +178,16 @@ def test_an_option_or_the_environment_names_the_settings(filled: Run, monkeypatc
 def test_check_lists_the_stores_of_a_correct_configuration(run: Run) -> None:
     result = run('check', 'creds.yaml')
     assert result.exit_code == 0
-    assert result.stdout == 'creds.yaml: no problems. Stores: default (sqlite), files (filesystem)\n'
+    here = Path.cwd()
+    stores = {
+        'default': {'type': 'sqlite', 'location': f'{here}/state.sqlite3'},
+        'files': {'type': 'filesystem', 'location': f'{here}/files'},
+    }
+    listed = [f"Store '{name}': {store['type']}, {store['location']}" for name, store in stores.items()]
+    assert result.stdout.splitlines() == ['creds.yaml: no problems.', *listed]
     assert not Path('state.sqlite3').exists()
-    assert json.loads(run('check', '--json').stdout) == []
+    found = json.loads(run('check', '--json').stdout)
+    assert found == {'settings': [f'{here}/creds.yaml'], 'stores': stores, 'problems': []}
 
 
 def test_check_reports_warnings_and_succeeds(run: Run) -> None:
@@ -194,7 +205,7 @@ def test_check_reports_the_mistakes_of_each_file_as_text_and_as_json(run: Run, f
     assert f'{file}' in said.output
     result = run('check', str(file), '--json')
     assert result.exit_code == 1
-    found = json.loads(result.stdout)
+    found = json.loads(result.stdout)['problems']
     for problem in found:
         assert set(problem) == {'id', 'level', 'location', 'subject', 'message', 'hint'}
         assert problem['id'] in said.output
@@ -203,7 +214,7 @@ def test_check_reports_the_mistakes_of_each_file_as_text_and_as_json(run: Run, f
 
 def test_checking_a_missing_file_is_an_error_as_text_and_as_json(run: Run) -> None:
     assert 'none.yaml  the file does not exist' in run('check', 'none.yaml').stderr
-    [problem] = json.loads(run('check', 'none.yaml', '--json').stdout)
+    [problem] = json.loads(run('check', 'none.yaml', '--json').stdout)['problems']
     assert problem['id'] == 'KVS.E000'
 
 
@@ -317,7 +328,7 @@ def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 
 def test_a_process_prints_in_any_encoding_and_exits_with_the_status(filled: Run) -> None:
     ended = process('get', EXTERNAL, env={'PYTHONIOENCODING': 'ascii'})
-    assert (ended.returncode, ended.stderr) == (0, '')
+    assert (ended.returncode, ended.stderr) == (0, f"Read from store 'default' ({Path.cwd()}/state.sqlite3).\n")
     assert json.loads(ended.stdout) == ENTRIES[EXTERNAL]
     ended = process('get', 'nobody')
     assert ended.returncode == 1
@@ -333,15 +344,20 @@ def test_a_closed_pipe_prints_no_error(filled: Run) -> None:
     assert ended.returncode == 1
 
 
-def test_a_progress_bar_is_shown_on_a_terminal_only(run: Run, reducers: str) -> None:
-    Path('a.study.log').write_bytes(event('keystroke') * 500)
-    arguments = ['replay', 'a.study.log', '-r', f'{reducers}:count']
-    assert process(*arguments).stderr == ''
-    with terminal() as (theirs, written):
-        ended = process(*arguments, capture_output=False, stdout=subprocess.PIPE, stderr=theirs, env={'TERM': 'xterm'})
-    assert '500/500 events' in re.sub(r'\x1b\[[\d;]*m', '', b''.join(written).decode())
-    assert ended.returncode == 0
-    assert '500 events' in ended.stdout
+def test_a_progress_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, 'SHOW_AFTER', 0)
+    monkeypatch.setenv('TERM', 'xterm')
+    for is_terminal in (False, True):
+        with terminal() as (theirs, written), os.fdopen(os.dup(theirs), 'w') as stderr:
+            monkeypatch.setattr(sys, 'stderr', stderr)
+            if not is_terminal:
+                monkeypatch.setattr(stderr, 'isatty', lambda: False)
+            with common.progress('Replaying', 500, 'events') as advance:
+                for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+                    timer.join()
+                advance(500)
+        shown = re.sub(r'\x1b\[[\d;]*m', '', b''.join(written).decode())
+        assert ('500/500 events' in shown) == is_terminal
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def write_error_file(name: str, event: Any, *keys: str, error: BaseException | N
     """What the server writes when the first of these reducers has failed."""
     if keys:
         error = error or StoreUnavailable('away')
-        error_file.annotate(error, keys[0], keys[1:])
+        error_file.annotate(error, {keys[0]: error}, keys[1:])
         trace += '\n'.join(error.__notes__) + '\n'
     path = Path('logs') / f'critical-error-{name}.tb'
     path.parent.mkdir(exist_ok=True)
@@ -208,7 +208,7 @@ def test_a_file_that_does_not_say_which_reducers_failed_is_replayed_on_request_o
 
 def test_text_of_a_student_in_a_traceback_does_not_lead_to_another_students_state(run: Run) -> None:
     error = StoreUnavailable('x')
-    error_file.annotate(error, key(fields='STUDENT:bob'), [])
+    error_file.annotate(error, {key(fields='STUDENT:bob'): error})
     write_error_file('a', event(1, time=1.0), trace=f'ValueError: no\n{error.__notes__[0]}\n')
     [failure] = replay(run, 'logs')['failures']
     assert 'is not a key that' in failure
@@ -218,7 +218,7 @@ def test_text_of_a_student_in_a_traceback_does_not_lead_to_another_students_stat
 def test_the_note_of_an_error_that_several_events_got_is_the_last_events(run: Run) -> None:
     error = StoreUnavailable('away')
     for student in ('bob', 'ann'):
-        error_file.annotate(error, key(fields=f'STUDENT:{student}'), [])
+        error_file.annotate(error, {key(fields=f'STUDENT:{student}'): error})
     assert len(error.__notes__) == 1
     write_error_file('a', event(1, time=1.0), trace=f'  | {error.__notes__[0]}\n')
     assert replay(run, 'logs')['replayed'] == 1

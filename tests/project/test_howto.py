@@ -90,7 +90,7 @@ def test_moving_from_files_to_redis_leaves_a_server_with_the_same_states(
     assert run(directory, 'copy', 'default', 'states', *before)[-1] == 'Verified: the stores agree.'
     run(directory, 'set', 'Internal,a.b,STUDENT:bob', '{"n": 2}', *before)
     run(directory, 'copy', 'default', 'states', *before, status=1)
-    assert run(directory, 'copy', 'default', 'states', '--overwrite', *before)[-1] == 'Verified: the stores agree.'
+    assert run(directory, 'copy', 'default', 'states', '--replace', *before)[-1] == 'Verified: the stores agree.'
 
     for key in ('Internal,a.b,STUDENT:bob', 'External,a.b,STUDENT:bob'):
         assert run(directory, 'get', key, *after) == run(directory, 'get', key, '--store', 'files', *after)

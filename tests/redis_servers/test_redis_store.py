@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -90,6 +91,38 @@ async def test_what_pythons_json_wrote_is_read_and_foreign_names_are_left_alone(
     await store.clear(force=True)
     assert await store.keys() == []
     assert direct.exists(b'\xff\xfe')
+
+
+# Commits
+
+
+@pytest.mark.parametrize('expiry', [None, 60], ids=['redis', 'redis_ephemeral'])
+async def test_batches_of_all_shapes_come_to_what_a_dictionary_comes_to(
+    expiry: float | None, redis: RedisConnection
+) -> None:
+    dice = random.Random(0 if expiry is None else 1)
+    texts = [b'%d' % number for number in range(3)]  # one object each, and copies of them, which are sent twice
+    made = PersistentRedisKVS(connection=redis) if expiry is None else EphemeralRedisKVS(expiry, connection=redis)
+    async with made as store:
+        expected: dict[str, bytes] = {}
+        for _ in range(40):
+            outcomes, wanted = [], []
+            for group in ('abc', 'def', 'ghi', 'jkl'):  # no two requests of a batch share a key
+                keys = dice.sample(group, dice.randint(1, 3))
+                shared = dice.choice([*texts, bytes(bytearray(dice.choice(texts)))])
+                writes = {key: dice.choice([None, shared, shared, shared, dice.choice(texts)]) for key in keys}
+                condition = {
+                    key: expected.get(key) if dice.random() < 0.8 else b'other' for key in keys if dice.random() < 0.5
+                }
+                holds = all(expected.get(key) == text for key, text in condition.items())
+                wanted.append(holds)
+                outcomes.append(store.commit_bytes(writes, condition))
+                if holds:
+                    expected |= {key: text for key, text in writes.items() if text is not None}
+                    for key in (key for key, text in writes.items() if text is None):
+                        expected.pop(key, None)
+            assert await asyncio.gather(*outcomes) == wanted
+            assert await store.read_bytes(list('abcdefghijkl')) == [expected.get(key) for key in 'abcdefghijkl']
 
 
 # Bounds

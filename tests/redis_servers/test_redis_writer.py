@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,6 +69,18 @@ async def write(
     monkeypatch: pytest.MonkeyPatch, script: Script, keys: Sequence[str | tuple[str, ...]], *, clustered: bool = True
 ) -> list[WriteRequest]:
     """Write one batch, with a request for each key, or for the keys of a tuple, 20 s before their deadline."""
+    batch = [
+        WriteRequest(dict.fromkeys((key,) if isinstance(key, str) else key, b'1'), {}, lambda outcome: None, (), 20)
+        for key in keys
+    ]
+    await write_requests(monkeypatch, script, batch, clustered=clustered)
+    return batch
+
+
+async def write_requests(
+    monkeypatch: pytest.MonkeyPatch, script: Script, batch: list[WriteRequest], *, clustered: bool = False
+) -> None:
+    """Write one batch of requests, each until it is answered."""
     monkeypatch.setattr('learning_observer_kvs.stores.redis.writer.pause_after', lambda seconds: 0)
     kind: Any = ClusterClient if clustered else PinnedConnection
     monkeypatch.setattr(kind, 'exchange', lambda _, commands, timeout: script.exchange(commands, timeout))
@@ -76,10 +89,6 @@ async def write(
     clock = iter(range(1_000_000))
     wrong_type: Callable[[str], Exception] = ValueError
     writer = RedisWriter(connection, names, wrong_type, 0, now=lambda: next(clock) * 3.0)
-    batch = [
-        WriteRequest(dict.fromkeys((key,) if isinstance(key, str) else key, b'1'), {}, lambda outcome: None, (), 20)
-        for key in keys
-    ]
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     writer.write_batch(batch, done.set_result)
     if isinstance(script, Hanging):
@@ -90,7 +99,6 @@ async def write(
     await writer.close()
     await connection.close()
     assert script.exchanges == []
-    return batch
 
 
 def outcomes(batch: Sequence[WriteRequest]) -> list[Any]:
@@ -270,3 +278,28 @@ async def test_a_batch_that_is_under_way_when_the_writer_is_closed_is_unclear(
 
 async def test_an_error_that_no_server_sent_is_that_of_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes(await write(monkeypatch, Faulty(), ['a', 'b'])) == [LookupError] * 2
+
+
+async def test_a_text_of_two_keys_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b'x' * 1000
+    script = Script([b'111'])
+    await write_requests(
+        monkeypatch,
+        script,
+        [
+            WriteRequest({'a': text, 'b': text}, {'a': None}, lambda outcome: None, (), 20),
+            WriteRequest({'c': text}, {}, lambda outcome: None, (), 20),
+            WriteRequest({'d': b'1', 'e': text, 'f': text}, {}, lambda outcome: None, (), 20),
+        ],
+    )
+    [[command]] = script.sent
+    assert list(command).count(text) == 3
+
+
+async def test_a_write_of_very_many_keys_is_put_together_in_a_time_that_grows_with_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = tuple(f'k{number}' for number in range(800_000))
+    began = time.process_time()
+    assert outcomes(await write(monkeypatch, Script([b'1']), [keys], clustered=False)) == [True]
+    assert time.process_time() - began < 8  # seconds of computing

@@ -75,6 +75,22 @@ async def test_a_store_that_is_used_after_it_was_replaced_is_flushed_and_closed_
     until(lambda: clients_of(servers[0]) == before, 'the connections to close')
 
 
+async def test_a_replaced_store_whose_connection_another_used_on_leaves_none_though_it_is_used_again(
+    servers: tuple[RedisServer, RedisServer],
+) -> None:
+    server = servers[1]
+    router = KVSRouter.from_settings(source(server))
+    former = router()
+    router.configure(parse(source(server, {'cache_bytes': 1 << 20})))
+    await event(1, router())
+    router.configure(parse(source(server, redis_timeout=4)))
+    await event(2, router())
+    await asyncio.sleep(0.1)
+    await event(3, former)  # of a student whose connection is open
+    await router.close()
+    await asyncio.to_thread(until, lambda: clients_of(server) == 0, 'the end of all connections')
+
+
 async def test_replaced_and_removed_stores_leave_no_connection(servers: tuple[RedisServer, RedisServer]) -> None:
     before = clients_of(servers[0])
     own = {'redis_host': '127.0.0.1', 'redis_port': servers[0].port, 'prefix': 'own:'}

@@ -70,7 +70,7 @@ async def test_a_state_that_cannot_be_read_fails_the_events_and_not_those_after_
 async def test_it_gives_up_with_conflict_after_a_bounded_number_of_tries(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ('reducers.worker', 'stores.base', 'stores.backend'):
+    for module in ('reducers.batch_worker', 'stores.base', 'stores.backend'):
         monkeypatch.setattr(f'learning_observer_kvs.{module}.MAX_TRIES', 5)
     numbers = iter(range(100, 200))
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.reducers import worker, worker_of
+from learning_observer_kvs.reducers import batch_worker, worker_of
 from tests.support.watched import Watched, count, until
 
 
 @pytest.fixture(autouse=True)
 def _one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, 'LARGE', 10)
-    monkeypatch.setattr(worker, 'LARGE_AT_ONCE', 1)
+    monkeypatch.setattr(batch_worker, 'LARGE', 10)
+    monkeypatch.setattr(batch_worker, 'LARGE_AT_ONCE', 1)
 
 
 def send(store: Watched, name: str, step: Any) -> asyncio.Future[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.reducers import serving, worker, worker_of
+from learning_observer_kvs.reducers import batch_worker, serving, worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
 from tests.support.watched import INTERNAL, Watched, count, count_slowly, process, until
@@ -170,8 +170,8 @@ async def test_events_that_were_all_withdrawn_are_not_committed(watched: Watched
 async def test_reducers_of_large_states_that_wait_for_each_other_are_not_kept_by_their_number(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, 'LARGE', 0)
-    monkeypatch.setattr(worker, 'LARGE_AT_ONCE', 1)
+    monkeypatch.setattr(batch_worker, 'LARGE', 0)
+    monkeypatch.setattr(batch_worker, 'LARGE_AT_ONCE', 1)
     go_on = asyncio.Event()
 
     async def outer(state: Any) -> Any:
@@ -193,8 +193,8 @@ async def test_reducers_of_large_states_that_wait_for_each_other_are_not_kept_by
 async def test_a_reducer_of_a_large_state_that_waits_for_a_key_lets_another_large_state_be_decoded(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, 'LARGE', 0)
-    monkeypatch.setattr(worker, 'LARGE_AT_ONCE', 1)
+    monkeypatch.setattr(batch_worker, 'LARGE', 0)
+    monkeypatch.setattr(batch_worker, 'LARGE_AT_ONCE', 1)
     go_on = asyncio.Event()
 
     async def write_b(state: Any) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.errors import ReducerError
 from learning_observer_kvs.failed_events import FailedEvent
-from learning_observer_kvs.reducers import time_limit, worker, worker_of
+from learning_observer_kvs.reducers import batch_worker, time_limit, worker_of
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
@@ -281,7 +281,7 @@ async def test_an_acknowledged_event_whose_reducer_hangs_when_it_is_reduced_agai
 
 
 def test_without_the_option_no_reducer_has_a_task_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, 'run_within', None)
+    monkeypatch.setattr(batch_worker, 'run_within', None)
 
     async def main() -> None:
         assert await process(InMemoryKVS(), count) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
-from learning_observer_kvs.reducers import worker, worker_of
+from learning_observer_kvs.reducers import batch_worker, worker_of
 from learning_observer_kvs.stores import base, key_locks
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
@@ -60,7 +60,7 @@ async def test_a_write_of_an_external_state_waits_for_the_reducer_of_its_pair(wa
 async def test_more_events_than_a_batch_are_committed_in_several(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, 'MAX_BATCH', 3)
+    monkeypatch.setattr(batch_worker, 'MAX_BATCH', 3)
     watched.gate.clear()
     events = [process(watched, count_slowly)]
     await until(lambda: len(watched.commits) == 1)
@@ -74,7 +74,7 @@ async def test_more_events_than_a_batch_are_committed_in_several(
 
 
 async def test_an_event_comes_after_those_that_a_batch_left(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, 'MAX_BATCH', 1)
+    monkeypatch.setattr(batch_worker, 'MAX_BATCH', 1)
     served: list[int] = []
 
     def numbered(number: int) -> Any:

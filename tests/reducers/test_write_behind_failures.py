@@ -193,7 +193,7 @@ async def test_those_who_wait_for_capacity_share_one_flush(delayed_pair: Pair, m
 
 
 async def test_a_flush_that_loses_against_others_too_often_keeps_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('learning_observer_kvs.reducers.worker.MAX_TRIES', 3)
+    monkeypatch.setattr('learning_observer_kvs.reducers.batch_worker.MAX_TRIES', 3)
     store = Away(flush_interval=NEVER)
     await event(1, store)
     store.away = False

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.reducers import serving, worker, worker_of, write_behind
+from learning_observer_kvs.reducers import batch_worker, serving, worker_of, write_behind
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
@@ -59,8 +59,8 @@ async def test_a_flush_that_an_update_asked_for_is_not_waited_for_once_it_has_en
 async def test_a_flush_inside_a_reducer_of_a_large_state_lets_another_large_state_be_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, 'LARGE', 0)
-    monkeypatch.setattr(worker, 'LARGE_AT_ONCE', 1)
+    monkeypatch.setattr(batch_worker, 'LARGE', 0)
+    monkeypatch.setattr(batch_worker, 'LARGE_AT_ONCE', 1)
     store = Away(flush_interval=NEVER)
     store._texts |= {'Internal,a': b'10', 'Internal,b': b'20'}
     go_on = asyncio.Event()

@@ -155,10 +155,10 @@ async def main():
         from learning_observer_kvs.reducers import worker_of
         submit, away = KVS().submit, StoreUnavailable('away, for all events at once')
 
-        def submit_or_fail(writes, expected, on_done, refresh=()):
+        def submit_or_fail(writes, expected, on_done, *more):
             if any(FAILS in key for key in expected):
                 raise away
-            return submit(writes, expected, on_done, refresh)
+            return submit(writes, expected, on_done, *more)
 
         async def feed(events):
             await asyncio.gather(*(server.feed(student, events) for student in ('bob', 'ann')))

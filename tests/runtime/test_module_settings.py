@@ -121,5 +121,7 @@ def test_checking_the_runtimes_settings_ignores_its_other_blocks() -> None:
         text=True,
         check=True,
     )
-    found = [(problem['id'], problem['location'], problem['subject']) for problem in json.loads(ended.stdout)]
+    found = [
+        (problem['id'], problem['location'], problem['subject']) for problem in json.loads(ended.stdout)['problems']
+    ]
     assert found == [('KVS.W001', 'tests/runtime/host/creds.yaml:21', 'kvs.memoization.expiry')]

@@ -160,7 +160,7 @@ say([learning_observer.kvs.KVS is KVS, learning_observer.cache.cache_backend is 
 """,
         STUB,
     )
-    assert said == [True, True, [True, True, True, True]]
+    assert said == [True, True, [True] * 5]
 
 
 def test_a_late_import_with_wrong_settings_leaves_the_runtime_as_it_was(host: Host) -> None:

@@ -242,7 +242,7 @@ def test_the_command_reports_the_copy_and_exits_with_1_where_the_stores_differ(c
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "'b' has another value in 'rows'; it was left as it is."
     assert ended.stdout.splitlines()[0] == 'Keys copied: 1. Already present: 0. Differing: 1. Unreadable: 0.'
-    ended = lo_kvs(config, 'copy', 'files', 'rows', '--overwrite')
+    ended = lo_kvs(config, 'copy', 'files', 'rows', '--replace')
     assert ended.returncode == 0
     digests = [line.rpartition(' ')[2] for line in ended.stdout.splitlines() if 'digest' in line]
     assert len(digests) == 2

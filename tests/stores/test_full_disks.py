@@ -211,3 +211,16 @@ async def test_a_lock_that_another_process_holds_may_be_tried_again(tmp_path: Pa
         with Directory(str(tmp_path)).write_locked(), pytest.raises(StoreUnavailable, match='held by') as caught:
             await store.set('k', 2)
         assert caught.value.retry
+
+
+async def test_an_error_of_the_system_without_a_number_is_named_by_its_text(tmp_path: Path) -> None:
+    async with FilesystemKVS(tmp_path, retry_timeout=0) as store:
+        await store.set('k', 1)
+
+        def fail(step: ChangeStep) -> None:
+            raise OSError('the disk is odd')
+
+        store.directory.before_step = fail
+        with pytest.raises(StoreUnavailable, match='the disk is odd') as caught:
+            await store.set('k', 2)
+        assert 'None' not in str(caught.value)

@@ -75,13 +75,24 @@ def silent_port() -> Iterator[int]:
 # Directories and files
 
 
-async def test_missing_directories_are_made_and_the_check_leaves_nothing_in_them() -> None:
-    configuration = config(type='filesystem', path='a/b/c')
+@pytest.mark.parametrize('type', ['filesystem', 'sqlite'])
+async def test_a_check_makes_nothing_that_is_missing(type: str) -> None:
+    configuration = config(type=type, path='a/b/c')
     assert await ids(configuration) == []
-    assert Path('a/b/c').is_dir()
+    assert list(Path().iterdir()) == []
+    Path('a').mkdir()
+    assert await ids(configuration) == []
+    assert list(Path().rglob('*')) == [Path('a')]
     async with KVSRouter.from_settings(configuration) as router:
-        assert await router().keys() == []
-    assert [path.name for path in Path('a/b/c').rglob('*')] == ['.lo_kvs', 'lock']
+        await router().set('k', 1)
+        assert await router().keys() == ['k']
+
+
+async def test_a_check_of_a_folder_without_a_lock_leaves_nothing_in_it() -> None:
+    Path('data').mkdir()
+    Path('data/k').write_text('1')
+    assert await ids(config(type='filesystem', path='data')) == []
+    assert [path.name for path in Path('data').rglob('*')] == ['k']
 
 
 async def test_the_data_of_the_store_and_of_other_programs_stays_as_it_was() -> None:
@@ -147,6 +158,8 @@ async def test_a_directory_in_place_of_a_database_is_an_error() -> None:
 
 async def test_a_database_that_another_process_writes_to_all_the_time_is_a_warning() -> None:
     configuration = config(type='sqlite', path='data')
+    async with KVSRouter.from_settings(configuration) as router:
+        await router().set('k', 1)
     assert await ids(configuration) == []
     other = sqlite3.connect('data', isolation_level=None)
     other.execute('BEGIN IMMEDIATE')
@@ -290,7 +303,7 @@ def test_the_command_runs_them_with_live(creds: Path) -> None:
     result = run('--live')
     assert result.exit_code == 1
     assert 'creds.yaml:3  kvs.cache does not work. Redis at 127.0.0.1' in result.stdout
-    found = json.loads(run('--live', '--json').stdout)
+    found = json.loads(run('--live', '--json').stdout)['problems']
     assert [(problem['id'], problem['level'], problem['location']) for problem in found] == [
         ('KVS.E018', 'error', 'creds.yaml:3')
     ]
@@ -317,3 +330,51 @@ def test_what_several_stores_report_alike_is_one_problem() -> None:
     problem = Problem('KVS.W009', '', 'type', 'is odd', 'Even it out.')
     found = asyncio.run(check_stores({'a': Odd(problem), 'b': Odd(), 'c': Odd(problem)}, {}))
     assert [problem.subject for problem in found] == ['kvs.a and kvs.c']
+
+
+# Where stores are
+
+
+async def test_a_store_beside_the_settings_that_the_working_directory_lacks_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere := tmp_path / 'elsewhere').mkdir()
+    (elsewhere / 'creds.yaml').write_text('kvs:\n  default:\n    type: sqlite\n    path: state.sqlite3\n')
+    (elsewhere / 'state.sqlite3').touch()
+    [problem] = await problems_of(read_settings('elsewhere/creds.yaml'))
+    assert (problem.id, problem.location) == ('KVS.W018', 'elsewhere/creds.yaml:4')
+    assert str(tmp_path) in problem.message
+    assert str(elsewhere / 'state.sqlite3') in problem.message
+    assert f'Start this in {elsewhere}' in problem.hint
+    monkeypatch.chdir(elsewhere)
+    assert await ids(read_settings('creds.yaml')) == []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'state.sqlite3').touch()
+    assert await ids(read_settings('elsewhere/creds.yaml')) == []
+    (tmp_path / 'absolute.yaml').write_text(f'kvs: {{default: {{type: sqlite, path: {tmp_path}/new.sqlite3}}}}')
+    assert await ids(read_settings('absolute.yaml')) == []
+
+
+async def test_files_that_look_like_keys_and_are_not_are_a_warning_of_the_command_alone(tmp_path: Path) -> None:
+    settings = config(type='filesystem', path='files')
+    async with KVSRouter.from_settings(settings) as router:
+        await router().set('key', 1)
+        (tmp_path / 'files' / 'a-97-').write_text('1')
+        assert await router.health_check() == []
+    [problem] = await problems_of(settings)
+    assert problem.id == 'KVS.W017'
+    assert 'a-97-' in problem.message
+
+
+async def test_a_server_logs_the_absolute_paths_of_its_stores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stores = {'default': {'type': 'sqlite', 'path': 'a.sqlite3'}, 'files': {'type': 'filesystem', 'path': 'b'}}
+    for router in (KVS, KVSRouter()):
+        caplog.clear()
+        app = web.Application()
+        learning_observer_kvs.setup(app, {'kvs': stores}, router=router)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await runner.cleanup()
+        said = f'default: sqlite, {tmp_path}/a.sqlite3; files: filesystem, {tmp_path}/b'
+        assert said in caplog.text

@@ -194,6 +194,6 @@ async def test_an_event_whose_field_has_no_text_fails_where_it_is_awaited() -> N
     async with KVSRouter(default=InMemoryKVS()) as router:
         process = await reducer(router=router)
         good, bad = process(1, {'doc_id': 'a'}), process(2, {'doc_id': Unreadable()})
-        first, second = await asyncio.gather(good, bad, return_exceptions=True)
-        assert first == 1
-        assert isinstance(second, LookupError)
+        outcomes = await asyncio.gather(good, bad, return_exceptions=True)
+        assert outcomes[0] == 1
+        assert isinstance(outcomes[1], LookupError)

@@ -40,7 +40,9 @@ class Sentinels:
         password: str | None = None,
         server_password: str | None = None,
     ) -> None:
-        quick = (*arguments, '--repl-diskless-sync-delay', '0')
+        # A replica that is behind under load catches up, and is not cut off to begin anew.
+        patient = ('--client-output-buffer-limit', 'replica', '0', '0', '0', '--repl-backlog-size', '256mb')
+        quick = (*arguments, '--repl-diskless-sync-delay', '0', *patient)
         self.master = RedisServer(*quick)
         of_master = ('--replicaof', '127.0.0.1', str(self.master.port))
         self.replicas = [RedisServer(*quick, *of_master) for _ in range(replicas)]
@@ -84,10 +86,10 @@ class Sentinels:
         The master holds writes back from when the replica has all that was written until clients follow the Sentinels,
         so none is acknowledged that the new master lacks.
         """
-        until(self._replicates, 'the replica')
+        until(self._replicates, 'the replica', 300)  # it has much to read after a long load
         with self.master.client() as master:
             master.client_pause(HELD_BACK, all=False)
-            until(lambda: _lag(master) == 0, 'the replica to have everything')
+            until(lambda: _lag(master) == 0, 'the replica to have everything', 60)
             self.plan_fail_over()
             self.until_moved()
         self.master, self.replica = self.replica, self.master

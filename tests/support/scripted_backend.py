@@ -24,7 +24,7 @@ class ScriptedBackend:
         self.now = 1000.0
         self.timers: list[tuple[float, asyncio.Handle, Callable[[], Any]]] = []
         asyncio.get_running_loop().call_later = self._call_later  # type: ignore[method-assign, assignment]
-        self.queue = WriteQueue(self._begin, 'a test', max_requests, max_bytes, lambda: self.now)
+        self.queue = WriteQueue(self._begin, lambda: 'a test', max_requests, max_bytes, lambda: self.now)
         self.outcomes: dict[str, Outcome] = {}
 
     def _begin(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

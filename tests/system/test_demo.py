@@ -123,9 +123,10 @@ async def test_terminate_ends_the_connection_after_the_events_before_it(
     assert [n for _, _, n in await noted()] == list(range(50))
 
 
-async def test_an_event_without_auth_belongs_to_the_guest(server: TestServer, browser: aiohttp.ClientSession) -> None:
-    await sent(server, browser, event(student=None), END)
-    assert await noted('[guest]') == [['keystroke', None, None]]
+async def test_an_event_without_auth_is_left_out(server: TestServer, browser: aiohttp.ClientSession) -> None:
+    await sent(server, browser, event(student=None), event(), END)
+    assert await noted('[guest]') is None
+    assert await noted() == [['keystroke', None, None]]
 
 
 async def test_each_event_belongs_to_the_student_of_its_auth(
@@ -206,7 +207,7 @@ async def test_an_event_is_replayed_to_the_student_whose_it_is(
     server: TestServer, browser: aiohttp.ClientSession, broken: list[str], tmp_path: Path
 ) -> None:
     broken.append('keystroke')
-    names = ['Bob', 'bob', '../up', 'x' * 300, 'ü/\\', 'a,STUDENT:bob', None]
+    names = ['Bob', 'bob', '../up', 'x' * 300, 'ü/\\', 'a,STUDENT:bob']
     await sent(server, browser, *(event(student=name, n=n) for n, name in enumerate(names)), END)
     broken.clear()
     async with KVSRouter.from_settings(settings(tmp_path)) as router:
@@ -214,7 +215,7 @@ async def test_an_event_is_replayed_to_the_student_whose_it_is(
         report = await retry(kept, [notes], router=router)
         assert (report.replayed, report.failures) == (len(names), [])
         for n, name in enumerate(names):
-            [[_, _, noted_n]] = await router()[make_key(notes, {KeyField.STUDENT: name or '[guest]'}, INTERNAL)]
+            [[_, _, noted_n]] = await router()[make_key(notes, {KeyField.STUDENT: name}, INTERNAL)]
             assert noted_n == n
 
 

@@ -69,7 +69,7 @@ def keep(folder: Path) -> list[str]:
 def write_error_file(path: Path, event: Any, keys: list[str]) -> None:
     """What the server writes of an event that a reducer failed on."""
     error = StoreUnavailable('away')
-    error_file.annotate(error, keys[0], keys[1:])
+    error_file.annotate(error, {keys[0]: error}, keys[1:])
     [note] = error.__notes__
     path.write_text(f'{json.dumps(event, sort_keys=True, indent=2)}\nTraceback:\nStoreUnavailable: away\n{note}\n')
 
@@ -149,7 +149,7 @@ async def test_erasing_a_student_erases_what_was_replayed_too(settings: Settings
 
 async def test_an_event_that_failed_while_the_store_was_away_waits_for_the_next_run(tmp_path: Path) -> None:
     names = keep(tmp_path / 'failed')
-    gone = {'kvs': {'default': {'type': 'redis', 'redis_host': '127.0.0.1', 'redis_port': 1}}}
+    gone = {'kvs': {'default': {'type': 'redis', 'redis_host': '127.0.0.1', 'redis_port': 1, 'retry_timeout': 0.2}}}
     async with KVSRouter.from_settings(gone) as router:
         rows = failures.read(files.find([tmp_path / 'failed']).failures)
         with pytest.raises(StoreUnavailable):

@@ -21,6 +21,10 @@ OLD = '96d31d3'
 """The commit of the version that is replaced."""
 
 STUDENTS = 300
+
+PATIENCE = 15_000
+"""Milliseconds that the Sentinels wait for a slow master, so that they fail over only when it is planned."""
+
 AWAY = 5.0
 """Seconds for which Redis is away."""
 
@@ -66,7 +70,7 @@ async def test_a_school_loses_no_event_while_its_servers_and_its_redis_come_and_
         await asyncio.to_thread(sentinels.master.stop)
         await school.run(AWAY)
         await asyncio.to_thread(sentinels.master.start)
-        sentinels.tolerate(300)
+        sentinels.tolerate(PATIENCE)
 
     async def restart() -> None:
         await replace(0)
@@ -83,6 +87,7 @@ async def test_a_school_loses_no_event_while_its_servers_and_its_redis_come_and_
         'fail-over': fail_over,
         'rolling restart': restart,
     }
+    sentinels.tolerate(PATIENCE)
     quiet = minutes * 60 / (len(disturbances) + 2)
     slow: dict[str, list[float]] = {}
     try:

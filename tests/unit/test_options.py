@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,8 +12,10 @@ from learning_observer_kvs.config.raw_text import RawText, UnsetVariable
 from learning_observer_kvs.config.rows import DEBUG_OPTIONS
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter
 from learning_observer_kvs.settings import read_settings
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis import options as redis_options
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.checks import check, check_store, ids, parse
 
 
@@ -31,7 +34,12 @@ def test_a_type_that_a_program_adds_is_checked_by_its_options(monkeypatch: pytes
 @pytest.mark.parametrize(
     ('kind', 'good', 'bad'),
     [
-        ('path', ['a', '/a b'], ['', None, 5, True, 'a\0']),
+        (
+            'path',
+            ['a', '/a b'],
+            ['', None, 5, True, 'a\0', '$HOME/a', 'a/${NAME}', ':memory:', 'a/:memory:', '~', '~x/a'],
+        ),
+        ('path or null', ['a', '', None], [5, True, 'a\0', '$HOME/a', ':memory:', '~x/a']),
         ('text', ['a', ' '], ['', None, 5]),
         ('text or null', ['a', '', None], [5, True, '\udfff']),
         ('boolean', [True, False], ['true', 0, None]),
@@ -133,6 +141,46 @@ def test_raw_text_is_converted_by_the_kind_of_its_option_and_kept_raw_where_it_i
     rejected = check_value(option, found) is not None and isinstance(value, str)
     assert type(found) is (RawText if rejected else type(value))
     assert convert(option, text) is text
+
+
+@pytest.mark.parametrize('make', [str, RawText])
+@pytest.mark.parametrize('kind', ['path', 'path or null'])
+def test_the_home_folder_is_where_a_path_with_a_tilde_leads(
+    kind: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('HOME', '/home/ann')
+    assert convert(Option('o', kind), make('~/a b')) == '/home/ann/a b'
+    assert convert(Option('o', kind), make('a/~')) == 'a/~'
+    unknown = '~no-such-user/a'
+    assert convert(Option('o', kind), make(unknown)) == unknown
+    rejected = check_value(Option('o', kind), unknown)
+    assert rejected is not None
+    assert './~no-such-user/a' in rejected[1]
+
+
+@pytest.mark.parametrize(
+    ('path', 'hint'),
+    [('$HOME/a', '${NAME}'), ('$${HOME}/a', '${NAME}'), (':memory:', 'type: stub'), ('~no-such-user/a', './~')],
+)
+@pytest.mark.parametrize('type', ['sqlite', 'filesystem'])
+def test_a_path_that_would_be_a_folder_of_a_surprising_name_is_an_error_with_a_hint(
+    path: str, hint: str, type: str
+) -> None:
+    [problem] = check_store({'type': type, 'path': path})
+    assert problem.id == 'KVS.E009'
+    assert hint in problem.hint
+    [problem] = check_store({'type': 'stub', 'failed_events': path})
+    assert hint in problem.hint
+
+
+def test_stores_and_their_folders_of_failed_events_are_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    for store in (SQLiteKVS('~/s', failed_events='~/f'), FilesystemKVS('~/s', failed_events='~/f')):
+        assert (store.location(), store.failed_events) == (str(tmp_path / 's'), str(tmp_path / 'f'))
+    same = {'default': {'type': 'sqlite', 'path': '~/a'}, 'b': {'type': 'filesystem', 'path': str(tmp_path / 'a')}}
+    assert ids(check({'kvs': same})) == ['KVS.E012']
 
 
 @pytest.mark.parametrize('kind', get_args(Kind))

@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, ClassVar
 
-import pytest
-
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores import queued
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.types import Outcome
@@ -62,30 +59,31 @@ async def test_a_write_without_a_deadline_is_tried_for_the_retry_timeout() -> No
     assert [(request.deadline, request.resend_until) for request in batch[1:]] == [(ONE_TRY, ONE_TRY), (5.0, 7.0)]
 
 
-async def test_closing_waits_for_writes_and_lets_go_of_the_queue() -> None:
+async def test_closing_waits_for_writes_and_keeps_the_queue_of_the_event_loop() -> None:
     store = Scripted()
     outcomes: list[Outcome] = []
     store.submit(WRITES, {}, outcomes.append)
     await asyncio.sleep(0)
-    closing = asyncio.ensure_future(store._drain())
+    closing = asyncio.ensure_future(store._drain(5))
     for _ in range(3):
         await asyncio.sleep(0)
     assert not closing.done()
     store.finish(0)
     await closing
     assert outcomes == [False]
-    assert store._write_queues.peek() is None
-    await store._drain()
+    await store._drain(5)
+    store.submit(WRITES, {}, outcomes.append)
+    await asyncio.sleep(0)
+    assert len(store.batches) == 2
 
 
-async def test_what_is_not_sent_when_closing_takes_too_long_was_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queued, 'CLOSE_TIMEOUT', 0.01)
+async def test_what_is_not_sent_when_closing_takes_too_long_was_not_written() -> None:
     store = Scripted()
     outcomes: list[Outcome] = []
     store.submit(WRITES, {}, outcomes.append)
     await asyncio.sleep(0)
     store.submit(WRITES, {}, outcomes.append)
-    await store._drain()
+    await store._drain(0.01)
     [outcome] = outcomes
     assert isinstance(outcome, StoreUnavailable)
     assert "Store 'scripted' was closed before this was written; nothing was written." in str(outcome)

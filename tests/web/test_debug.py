@@ -279,7 +279,10 @@ async def test_no_method_changes_data(serve: Serve, method: str) -> None:
     client = await serve()
     await KVS().set('k', 1)
     for path in ('/debug/kvs', '/debug/kvs/default', '/debug/kvs/default/key?key=k'):
-        assert (await client.request(method, path)).status == 405
+        shows = method == 'post' and path != '/debug/kvs'  # its parameters may be too long for a URL
+        answer = await client.request(method, path)
+        assert answer.status == (200 if shows else 405)
+        assert answer.headers['X-Content-Type-Options'] == 'nosniff'
     assert await KVS().dump() == {'k': 1}
 
 
@@ -432,6 +435,7 @@ async def test_below_a_path_every_link_stays_below_it(serve: Serve) -> None:
         assert links
         for link in links:
             answer: ClientResponse = await client.get(html.unescape(link))
+            assert not answer.history
             assert link.startswith('/lo/debug/kvs')
             assert answer.status == 200
     assert (await client.get('/debug/kvs')).status == 404

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal, TypeAlias
 
+from learning_observer_kvs.config.paths import name_of
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.private_files import PRIVATE, Access, create, make_folders, trial_folder
 from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
 
@@ -43,6 +45,7 @@ class Directory:
         root: its absolute path; made, with those above it, at the first change.
         lock_seconds: how long to wait for the lock.
         before_step: called before each step of a change; tests stop there.
+        access: who may open new files and folders.
 
     Attributes:
         root: as given.
@@ -55,9 +58,11 @@ class Directory:
         root: str,
         lock_seconds: float = LOCK_SECONDS,
         before_step: Callable[[ChangeStep], None] = lambda step: None,
+        access: Access = PRIVATE,
     ) -> None:
         self.root = root
-        self.lock = DirectoryLock(self.absolute(_LOCK), lock_seconds)
+        self._access = access
+        self.lock = DirectoryLock(self.absolute(_LOCK), lock_seconds, access)
         self.before_step = before_step
 
     def absolute(self, path: str) -> str:
@@ -69,7 +74,7 @@ class Directory:
         Returns:
             The absolute path.
         """
-        return f'{self.root}/{path}'
+        return f'{self.root}/{name_of(path)}'
 
     # Reading
 
@@ -201,7 +206,7 @@ class Directory:
             StoreUnavailable: the lock was held for too long, or the journal is damaged.
         """
         if not os.path.isdir(self.absolute(META_DIR)):
-            os.makedirs(self.absolute(META_DIR), exist_ok=True)
+            make_folders(self.absolute(META_DIR), self._access)
         self._refuse_links(_LOCK)
         with self.lock.held(create=True):
             self._recover()
@@ -227,7 +232,7 @@ class Directory:
                     continue
                 staged[path] = name = f'{_STAGED}{len(staged)}'
                 self.before_step('stage')
-                self._create(name, content)
+                self._create(name, content, replaces=path)
             if len(staged) > 1:
                 self._write_journal(staged)
             self.before_step('count')
@@ -256,22 +261,34 @@ class Directory:
 
     def _unclear(self, error: OSError) -> WriteUnclear:
         return WriteUnclear(
-            f'{error.filename or self.root}: {error.strerror}, while a write of several keys was applied. It is '
-            'finished as soon as the disk allows it; read the keys then to find out.'
+            f'{error.filename or self.root}: {error.strerror or error}, while a write of several keys was applied. It '
+            'is finished as soon as the disk allows it; read the keys then to find out.'
         )
 
-    def _create(self, path: str, content: bytes) -> None:
-        with open(self.absolute(path), 'xb', buffering=0) as file:  # never through a link
+    def _create(self, path: str, content: bytes, replaces: str | None = None) -> None:
+        number = create(self.absolute(path), self._access, replaces and self.absolute(replaces))
+        with open(number, 'wb', buffering=0) as file:
             rest = memoryview(content)
             while rest:
                 rest = rest[file.write(rest) :]
 
     def probe(self) -> None:
-        """Try to write a file; inside :meth:`write_locked`.
+        """Try to change something, and leave nothing: not even the directory, if there is none.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be changed.
+            StoreUnavailable: the lock was held for too long, or the journal is damaged.
         """
+        if os.path.isdir(self.absolute(META_DIR)):
+            with self.write_locked():
+                self._try_writing()
+        else:
+            with trial_folder(self.absolute(META_DIR)) as folder:
+                trial = Directory(folder, self.lock.seconds)
+                with trial.write_locked():
+                    trial._try_writing()
+
+    def _try_writing(self) -> None:
         name = f'{_STAGED}probe'
         try:
             self._create(name, b'probe')
@@ -309,7 +326,7 @@ class Directory:
                 if again:
                     return  # done already, by the process that was killed
                 raise
-            os.makedirs(os.path.dirname(self.absolute(path)), exist_ok=True)
+            make_folders(os.path.dirname(self.absolute(path)), self._access)
             os.rename(self.absolute(new), self.absolute(path))
 
     def _prune(self, path: str) -> None:
@@ -377,7 +394,7 @@ class Directory:
             mode = os.lstat(whole).st_mode
         except FileNotFoundError:
             if content is not None and '/' in path:
-                os.makedirs(os.path.dirname(whole), exist_ok=True)
+                make_folders(os.path.dirname(whole), self._access)
             return
         except NotADirectoryError:
             if content is None:

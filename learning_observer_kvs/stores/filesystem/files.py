@@ -10,13 +10,16 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.config.paths import text_of
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.listing import ListingCache
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
+from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.write_queue import WriteRequest
@@ -116,12 +119,12 @@ class Files:
         return None if found is None else (found.st_size, found.st_mtime)
 
     def probe(self) -> None:
-        """Make the directory if there is none, and try to write into it.
+        """Try to write into the directory, or to make it, and leave nothing.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
-        with self._in_place(), self._directory.write_locked():
+        with self._in_place():
             self._directory.probe()
 
     def write(self, requests: Sequence[WriteRequest]) -> None:
@@ -165,6 +168,23 @@ class Files:
             names = self._names()
             keys = [self._key(names, path) for path in paths]
         return [key for key in keys if key is not None and key.startswith(prefix)], following
+
+    def unrecognized(self, limit: int) -> list[str]:
+        """Return the files that look like those of keys and are not.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            Their absolute paths.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place():
+            names = self._names()
+            found = islice(unrecognized(self._directory, lambda path: self._key(names, path)), limit)
+            return [self._directory.absolute(path) for path in found]
 
     def _change(self, requests: Sequence[WriteRequest]) -> None:
         changes: dict[str, bytes | None] = {}
@@ -265,7 +285,7 @@ class Files:
                 continue
             with entries:
                 for entry in entries:
-                    name = entry.name
+                    name = text_of(entry.name)
                     if name.startswith('.'):
                         continue
                     if entry.is_file(follow_symlinks=False):
@@ -291,9 +311,8 @@ class Files:
         except OSError as error:
             hint = _HINTS.get(error.errno or 0, 'Look at the disk and its permissions.')
             location = error.filename or self._directory.root
-            raise StoreUnavailable(
-                f'{location} cannot be used: {error.strerror}. {hint}{outcome}', retry=error.errno in _WAITING_HELPS
-            ) from None
+            message = f'{location} cannot be used: {error.strerror or error}. {hint}{outcome}'
+            raise StoreUnavailable(message, retry=error.errno in _WAITING_HELPS) from None
 
 
 def _indented(text: bytes) -> bytes:

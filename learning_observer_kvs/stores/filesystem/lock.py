@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.private_files import PRIVATE, Access, make_file
 
 LOCK_SECONDS = 1.0
 """How long one try waits for the lock, which is held for milliseconds; the call tries again until its deadline."""
@@ -28,13 +29,15 @@ class DirectoryLock:
     Args:
         path: where it is.
         seconds: how long to wait for the lock.
+        access: who may open the file.
 
     Attributes:
         path, seconds: as given.
     """
 
-    def __init__(self, path: str, seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, path: str, seconds: float = LOCK_SECONDS, access: Access = PRIVATE) -> None:
         self.path = path
+        self._access = access
         self.seconds = seconds
 
     def exists(self) -> bool:
@@ -57,7 +60,7 @@ class DirectoryLock:
         deadline = time.monotonic() + self.seconds
         while True:
             # A lock belongs to the open file, so each call opens its own: threads exclude each other, too.
-            lock = os.open(self.path, _SAFELY | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY), 0o666)
+            lock = self._open(create)
             _OPEN.add(lock)
             try:
                 self._acquire(lock, deadline)
@@ -100,6 +103,15 @@ class DirectoryLock:
             os.pwrite(lock, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
         finally:
             os.close(lock)
+
+    def _open(self, create: bool) -> int:
+        while True:
+            try:
+                return os.open(self.path, _SAFELY | (os.O_RDWR if create else os.O_RDONLY))
+            except FileNotFoundError:
+                if not create:
+                    raise
+            make_file(self.path, self._access)
 
     def _is_in_place(self, lock: int) -> bool:
         """Whether the lock file is still the one that others find there."""

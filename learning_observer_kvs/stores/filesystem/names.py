@@ -104,6 +104,22 @@ class FileNames:
         return path if path.isascii() and path == path.lower() else None
 
 
+def resembles_key(path: str) -> bool:
+    """Return whether a path looks as if a key had it, in any directory of this kind.
+
+    Args:
+        path: below the directory, with ``/``; bytes that are not UTF-8 are lone surrogates.
+
+    Returns:
+        Whether all of it is letters, digits, underscores and escapes, in directories that begin with ``_``.
+    """
+    *above, name = path.split('/')
+    if not name or any(not part.startswith('_') for part in above):
+        return False
+    letters = unicodedata.normalize('NFC', _ESCAPE.sub('', ''.join((*above, name))))
+    return all(c.isalnum() or c.isidentifier() or '\udc80' <= c <= '\udcff' for c in letters)
+
+
 def is_digest(path: str) -> bool:
     """Return whether a path is that of a key without a readable name.
 

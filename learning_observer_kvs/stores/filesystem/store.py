@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
+from learning_observer_kvs.errors import StoreMissing
+from learning_observer_kvs.private_files import ACCESS
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.filesystem.directory import Directory
@@ -47,13 +51,17 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
     files in the directory are not keys and are left alone.
 
     Args:
-        path: the directory; a relative one is taken from the current working directory. Made at the first write.
+        path: the directory; a relative one is taken from the current working directory, ``~`` is the home folder. Made
+            at the first write.
         subdirs: whether slashes in keys become subdirectories.
+        mode: who may open new files and folders: ``private``: their owner alone. ``group``: a group that shares them.
+            What replaces a file keeps the mode, owner and group of that one.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
 
     Attributes:
         path: the absolute path of the directory.
         subdirs: as given.
+        access: what the mode says.
         directory: what reads and changes its files.
     """
 
@@ -63,13 +71,22 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         *Store.COMMON,
         Option('path', 'path', required=True, doc='the folder, such as .lo_kvs.'),
         Option('subdirs', 'boolean', default=False, doc='whether slashes in keys become sub-folders.'),
+        MODE,
     )
 
-    def __init__(self, path: str | os.PathLike[str], subdirs: bool = False, **common: Unpack[CommonOptions]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        subdirs: bool = False,
+        mode: str = 'private',
+        **common: Unpack[CommonOptions],
+    ) -> None:
         super().__init__(**common)
-        self.path = os.path.abspath(path)
+        self.path = absolute(path)
         self.subdirs = subdirs
-        self.directory = Directory(self.path)
+        self.access = ACCESS[mode]
+        self.directory = Directory(self.path, access=self.access)
+        self._is_read_only = False
 
     def _open_threads(self) -> FilesystemThreads:
         return FilesystemThreads(self.path, Files(self.directory, self.subdirs))
@@ -79,17 +96,29 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         return self.path
 
     async def health_check(self) -> list[Problem]:
-        """Make the directory if there is none, and try to write into it; no data is changed.
+        """Try to write into the directory, or to make it; nothing is changed, and nothing is left.
 
         Returns:
-            Nothing; what is wrong is raised.
+            A warning if others than intended can read the directory.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
+        if self._is_read_only:
+            return []
         threads = self._threads.here()
         await threads.readers.run(threads.files.probe)
-        return []
+        return await threads.readers.run(check_access, self.access, self.path)
+
+    async def open_existing(self) -> None:
+        """Make sure that the directory is there. Reading creates nothing in it.
+
+        Raises:
+            StoreMissing: it is not there.
+        """
+        if not await self._threads.here().readers.run(os.path.lexists, self.path):
+            raise StoreMissing(f'There is no folder: {self.path}.')
+        self._is_read_only = not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys in a thread, several as of one moment.
@@ -106,6 +135,21 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         """
         threads = self._threads.here()
         return await threads.readers.run(threads.files.read, keys)
+
+    async def unrecognized(self, limit: int = 20) -> list[str]:
+        """Return the files that look like those of keys and are not, so that no call finds them.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            Their absolute paths.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        threads = self._threads.here()
+        return await threads.scanner.run(threads.files.unrecognized, limit)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)

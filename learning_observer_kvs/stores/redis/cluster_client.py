@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hiredis import pack_command
-from redis import exceptions
-from redis.asyncio import RedisCluster
-from redis.asyncio.cluster import ClusterNode
-from redis.crc import key_slot
 
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, lost, refusal
 
+if TYPE_CHECKING:
+    from redis.asyncio import RedisCluster
+    from redis.asyncio.cluster import ClusterNode
+
 Command = Sequence[str | bytes | int]
-
-_STALE_MAP = (ReplyLost, KVSError, exceptions.ClusterError)
-"""Errors after which the map of slots may be out of date."""
-
-_REDIRECTIONS = (exceptions.AskError, exceptions.TryAgainError)  # MOVED is an ASK to redis-py
 
 
 class ClusterClient:
@@ -72,15 +68,15 @@ class ClusterClient:
                 try:
                     node = client.nodes_manager.get_node_from_slot(_slot(command))
                     by_node.setdefault(node, []).append(position)
-                except exceptions.RedisClusterException as error:
+                except redis_py.exceptions.RedisClusterException as error:
                     replies[position] = self._unavailable(error)
             await asyncio.gather(
                 *(self._exchange(node, packed, positions, replies, timeout) for node, positions in by_node.items())
             )
             for position, reply in enumerate(replies):
-                if isinstance(reply, _REDIRECTIONS):
+                if _is_redirection(reply):
                     replies[position] = await self._redirect(client, commands[position], timeout)
-            if any(isinstance(reply, _STALE_MAP) for reply in replies):
+            if any(_is_of_a_stale_map(reply) for reply in replies):
                 await _read_map(client, timeout)
             return replies
 
@@ -107,7 +103,7 @@ class ClusterClient:
                 for position in positions:
                     try:
                         replies[position] = await connection.read_response()
-                    except exceptions.ResponseError as error:
+                    except redis_py.exceptions.ResponseError as error:
                         replies[position] = error
                     answered += 1
         except BaseException as error:
@@ -128,7 +124,7 @@ class ClusterClient:
         try:
             async with asyncio.timeout(timeout):
                 return await client.execute_command(*command)
-        except exceptions.ResponseError as error:
+        except redis_py.exceptions.ResponseError as error:
             return error
         except Exception as error:
             return refusal(error) or lost(error)
@@ -175,8 +171,10 @@ class ClusterClient:
         async with self._ready(self._timeout) as client:
             found: dict[ClusterNode, str] = {}
             for redis_key in redis_keys:
-                with contextlib.suppress(exceptions.RedisClusterException):  # no node has its slot
-                    found.setdefault(client.nodes_manager.get_node_from_slot(key_slot(redis_key.encode())), redis_key)
+                with contextlib.suppress(redis_py.exceptions.RedisClusterException):  # no node has its slot
+                    found.setdefault(
+                        client.nodes_manager.get_node_from_slot(redis_py.crc.key_slot(redis_key.encode())), redis_key
+                    )
             return list(found.values())
 
     async def info(self) -> dict[str, dict[str, str]]:
@@ -201,7 +199,7 @@ class ClusterClient:
             async with asyncio.timeout(timeout):
                 await self._permits.acquire()
         except TimeoutError:
-            raise self._unavailable(exceptions.ConnectionError(ALL_BUSY)) from None
+            raise self._unavailable(redis_py.exceptions.ConnectionError(ALL_BUSY)) from None
         try:
             try:
                 await self._client.initialize()
@@ -219,7 +217,19 @@ async def _read_map(client: RedisCluster, timeout: float) -> None:
             await client.nodes_manager.initialize()
 
 
+def _is_of_a_stale_map(reply: object) -> bool:
+    """Return whether a reply is an error after which the map of slots may be out of date."""
+    return isinstance(reply, Exception) and isinstance(reply, (ReplyLost, KVSError, redis_py.exceptions.ClusterError))
+
+
+def _is_redirection(reply: object) -> bool:
+    """Return whether a reply says that another node has the slot; MOVED is an ASK to redis-py."""
+    return isinstance(reply, Exception) and isinstance(
+        reply, (redis_py.exceptions.AskError, redis_py.exceptions.TryAgainError)
+    )
+
+
 def _slot(command: Command) -> int:
     """Return the slot of a command's first key."""
     key = command[3] if command[0] in ('EVAL', 'EVALSHA') else command[1]
-    return key_slot(key if isinstance(key, bytes) else str(key).encode())
+    return redis_py.crc.key_slot(key if isinstance(key, bytes) else str(key).encode())

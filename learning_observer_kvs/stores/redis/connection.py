@@ -10,21 +10,22 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hiredis import pack_command
-from redis import exceptions
-from redis.asyncio import Redis, RedisCluster
 
 from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import options as redis_options
-from learning_observer_kvs.stores.redis.client import client_of, cluster_of
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, refusal, unavailable
 
-_CURSOR = re.compile(r'(.* )?[0-9]{1,20}', re.ASCII)
+if TYPE_CHECKING:
+    from redis.asyncio import Redis, RedisCluster
+
+_CURSOR = re.compile(r'(?:.* )?([0-9]{1,20})', re.ASCII)
 """A cursor of a server; in a cluster behind the name of its node."""
 
 
@@ -81,7 +82,7 @@ class RedisConnection:
     def clustered(self) -> bool:
         """Whether it is a cluster."""
         if (handed_in := self._client_handed_in()) is not None:
-            return isinstance(handed_in, RedisCluster)
+            return isinstance(handed_in, redis_py.asyncio.RedisCluster)
         return bool(redis_options.value(self.settings, 'redis_cluster'))
 
     @property
@@ -92,7 +93,7 @@ class RedisConnection:
     def address(self) -> str:
         """Return where the server is, for messages, without a password."""
         if (handed_in := self._client_handed_in()) is not None:
-            if isinstance(handed_in, RedisCluster):
+            if isinstance(handed_in, redis_py.asyncio.RedisCluster):
                 return ', '.join(node.name for node in handed_in.startup_nodes)
             options = handed_in.connection_pool.connection_kwargs
             names = {'redis_host': 'host', 'redis_port': 'port', 'redis_socket': 'path'}
@@ -106,8 +107,9 @@ class RedisConnection:
         clients = self._clients.here()
         settings = self.settings
         if not clients or clients[-1].settings != settings:
-            make = cluster_of if self.clustered else client_of
-            client = make(settings)
+            from learning_observer_kvs.stores.redis import client as clients_of  # imports redis-py
+
+            client = clients_of.cluster_of(settings) if self.clustered else clients_of.client_of(settings)
             clients.append(_Client(dict(settings), client, _closed_at_the_end_of_the_loop(client)))
         return clients[-1].client
 
@@ -182,7 +184,7 @@ class RedisConnection:
             InvalidKey: the cursor is not one of a page.
             StoreUnavailable, Overloaded: no answer, or the server refuses.
         """
-        if cursor is not None and not _CURSOR.fullmatch(cursor):
+        if cursor is not None and not _is_cursor(cursor):
             raise InvalidKey(f'{display_key(cursor)} is not the cursor of a page of Redis keys.')
         options: list[str | bytes | int] = ['MATCH', pattern, 'COUNT', count]
         if self.clustered:
@@ -272,7 +274,7 @@ class PinnedConnection:
                 for _ in commands:
                     try:
                         replies.append(await connection.read_response())
-                    except exceptions.ResponseError as error:
+                    except redis_py.exceptions.ResponseError as error:
                         replies.append(error)
         except BaseException as error:
             await self.drop()
@@ -313,7 +315,7 @@ def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerat
         try:
             yield
         finally:
-            if isinstance(client, Redis):
+            if isinstance(client, redis_py.asyncio.Redis):
                 await client.aclose(close_connection_pool=True)
             else:
                 await client.aclose()
@@ -326,11 +328,16 @@ def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerat
     return generator
 
 
+def _is_cursor(text: str) -> bool:
+    found = _CURSOR.fullmatch(text)
+    return found is not None and int(found[1]) < 1 << 64
+
+
 async def _has_unread_data(connection: Any) -> bool:
     """Return whether there is something to read though no reply is due, be it the end of the connection."""
     try:
         return bool(await connection.can_read())
-    except (exceptions.RedisError, OSError):
+    except (redis_py.exceptions.RedisError, OSError):
         return True
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
-from redis import exceptions
-
+from learning_observer_kvs.config.redaction import without_addresses
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, allow
 
 
@@ -17,10 +18,7 @@ class ReplyLost(Exception):
     """
 
 
-LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOFError)
-"""Errors of a broken connection."""
-
-_REFUSALS: dict[type, str] = {exceptions.BusyLoadingError: 'LOADING', exceptions.AuthenticationError: 'NOAUTH'}
+_REFUSALS = {'BusyLoadingError': 'LOADING', 'AuthenticationError': 'NOAUTH'}
 """Replies that redis-py treats as a broken connection, and how they begin on the wire."""
 
 _NO_CLIENT_MORE = 'max number of clients reached'
@@ -30,12 +28,12 @@ ALL_BUSY = 'No connection available'
 """What redis-py says when a pool has none to give."""
 
 _TRANSIENT = (
-    exceptions.BusyLoadingError,
-    exceptions.ReadOnlyError,
-    exceptions.OutOfMemoryError,
-    exceptions.ClusterError,
-    exceptions.RedisClusterException,
-    exceptions.TryAgainError,
+    'BusyLoadingError',
+    'ReadOnlyError',
+    'OutOfMemoryError',
+    'ClusterError',
+    'RedisClusterException',
+    'TryAgainError',
 )
 
 _TRANSIENT_REPLIES = (
@@ -54,10 +52,10 @@ _TRANSIENT_REPLIES = (
 """How a server refuses that loads, fails over, is busy, or has no space: memory is freed, a save succeeds again."""
 
 _PERMANENT_ERRORS = (
-    exceptions.AuthenticationError,
-    exceptions.AuthorizationError,
-    exceptions.NoPermissionError,
-    exceptions.AskError,  # one that is left: the server is a cluster, and is not used as one
+    'AuthenticationError',
+    'AuthorizationError',
+    'NoPermissionError',
+    'AskError',  # one that is left: the server is a cluster, and is not used as one
 )
 
 _PERMANENT = (
@@ -120,6 +118,8 @@ _HINTS = {
     'OOM': _MEMORY,
     'maxmemory': _MEMORY,
     'MISCONF': 'It cannot save to its disk; look at its log.',
+    'invalid bulk length': 'A value is longer than its proto-max-bulk-len allows.',
+    'invalid multibulk length': 'It does not accept so many keys at once; write them in several steps.',
     'DB index': 'The server has fewer databases; see redis_connection.redis_db.',
     'CERTIFICATE_VERIFY_FAILED': (
         'Name the authority that signed its certificate in redis_connection.redis_ssl_ca_certs, and connect to the '
@@ -140,10 +140,10 @@ def is_loss(reply: object) -> bool:
     Args:
         reply: a reply, or the error in its place.
     """
-    return isinstance(reply, (ReplyLost, *LOST)) and refusal(reply) is None
+    return isinstance(reply, Exception) and isinstance(reply, _broken()) and refusal(reply) is None
 
 
-def refusal(error: object) -> exceptions.ResponseError | None:
+def refusal(error: object) -> redis_py.exceptions.ResponseError | None:
     """Return the reply that an error of redis-py's stands for, where it is not a broken connection.
 
     Args:
@@ -152,12 +152,12 @@ def refusal(error: object) -> exceptions.ResponseError | None:
     Returns:
         The refusal, as the server wrote it; ``None`` if the error is not one.
     """
-    if isinstance(error, exceptions.ConnectionError):
+    if isinstance(error, redis_py.exceptions.ConnectionError):
         for kind, code in _REFUSALS.items():
-            if isinstance(error, kind):
-                return exceptions.ResponseError(f'{code} {error}')
+            if isinstance(error, _named(kind)):
+                return redis_py.exceptions.ResponseError(f'{code} {error}')
         if _NO_CLIENT_MORE in str(error):
-            return exceptions.ResponseError(str(error))
+            return redis_py.exceptions.ResponseError(str(error))
     return None
 
 
@@ -170,9 +170,9 @@ def may_recover(error: BaseException) -> bool:
     if isinstance(error, KVSError):
         return isinstance(error, StoreUnavailable) and error.retry
     text = str(error)
-    if isinstance(error, _PERMANENT_ERRORS) or any(sign in text for sign in _PERMANENT):
+    if isinstance(error, _named(*_PERMANENT_ERRORS)) or any(sign in text for sign in _PERMANENT):
         return False
-    return isinstance(error, (ReplyLost, *LOST, *_TRANSIENT)) or any(sign in text for sign in _TRANSIENT_REPLIES)
+    return isinstance(error, (*_broken(), *_named(*_TRANSIENT))) or any(sign in text for sign in _TRANSIENT_REPLIES)
 
 
 def lost(error: BaseException | str) -> ReplyLost:
@@ -181,7 +181,7 @@ def lost(error: BaseException | str) -> ReplyLost:
     Args:
         error: why it is lost.
     """
-    return ReplyLost(_one_line(error))
+    return ReplyLost(one_line(error))
 
 
 def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
@@ -197,7 +197,7 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     """
     if isinstance(error, KVSError):
         return error
-    text = _one_line(error)
+    text = one_line(error)
     if text == ALL_BUSY:
         return Overloaded(
             f'Redis at {address}: all its connections were busy for {timeout:g} s. '
@@ -230,9 +230,26 @@ def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
     )
 
 
-def _one_line(error: BaseException | str) -> str:
-    """Return the text of an error in one line, of an error without one its type."""
+@functools.cache
+def _named(*names: str) -> tuple[type[BaseException], ...]:
+    """Return errors of redis-py by their names."""
+    return tuple(getattr(redis_py.exceptions, name) for name in names)
+
+
+@functools.cache
+def _broken() -> tuple[type[BaseException], ...]:
+    """Return the errors of a broken connection."""
+    return (ReplyLost, *_named('ConnectionError', 'TimeoutError'), OSError, EOFError)
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return the text of an error in one line, without what it may quote of the settings.
+
+    Args:
+        error: the error; one without a text is named by its type.
+    """
     text = re.sub(r'\s+', ' ', str(error)).partition(', with args beginning')[0].strip().rstrip('.')
+    text = without_addresses(text)
     return text or ('no answer came in time' if isinstance(error, TimeoutError) else type(error).__name__)
 
 
@@ -240,8 +257,8 @@ def _hint(error: BaseException, text: str) -> str:
     for sign, hint in _HINTS.items():
         if sign in text:
             return hint
-    if isinstance(error, (exceptions.ClusterCrossSlotError, exceptions.AskError)):
+    if isinstance(error, (redis_py.exceptions.ClusterCrossSlotError, redis_py.exceptions.AskError)):
         return 'It is a cluster; set redis_connection.redis_cluster: true.'
-    if isinstance(error, (ReplyLost, *LOST)) or 'cannot be connected' in text:
+    if isinstance(error, _broken()) or 'cannot be connected' in text:
         return 'Is it running there? See redis_connection.redis_host and redis_port.'
     return 'Look at its log.'

@@ -18,6 +18,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores.redis.errors import one_line
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -169,7 +170,7 @@ class MasterWatch:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-        reasons = [_one_line(error) for error in errors]
+        reasons = [one_line(error) for error in errors]
         for sign, message, hint in _REFUSALS:
             if any(sign in reason for reason in reasons):
                 raise self._unavailable(f'{message}. {hint}', retry=False)
@@ -268,7 +269,7 @@ class MasterWatch:
             log.warning(
                 'No Sentinel of %s can be reached (%s); %s stays in use as the master.',
                 self._service,
-                _one_line(error),
+                one_line(error),
                 self._address and '{}:{}'.format(*self._address),
             )
         self._conclude()
@@ -295,7 +296,3 @@ class MasterWatch:
             if self._hold is not None:
                 self._hold.cancel()
                 self._hold = None
-
-
-def _one_line(error: BaseException) -> str:
-    return ' '.join(str(error).split()).rstrip('.') or type(error).__name__

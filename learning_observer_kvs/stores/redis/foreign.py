@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import META_PREFIX, Names, decode
@@ -50,7 +51,7 @@ def _by_name(names: Names, prefixes: Sequence[str], redis_keys: Sequence[bytes])
             prefix = next((prefix for prefix in prefixes if text.startswith(prefix)), '')
             foreign = prefix != ''
         if foreign:
-            return f'{display_key(text)}, a key of a store with the prefix {prefix!r}'
+            return f'{display_key(text)}, a key of a store with the prefix {display_value("prefix", prefix)}'
     return None
 
 

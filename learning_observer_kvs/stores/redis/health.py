@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
+from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.keys import display_key
@@ -84,7 +85,7 @@ def _refusal(connection: RedisConnection, names: Names, trial: Trial) -> Problem
         return Problem('KVS.E022', '', 'type', message, hint)
     if trial.refused or trial.keys_refused:
         name = user(connection.settings) or 'default'
-        what = ' and '.join(trial.refused) or f'keys that begin with {names.prefix!r}'
+        what = ' and '.join(trial.refused) or f'keys that begin with {display_value("prefix", names.prefix)}'
         if 'EVALSHA' in trial.refused and 'EVAL' not in trial.refused:
             what += ' (and allows EVAL, but the store does not send its scripts with every write)'
         needed = rules(connection.settings, clustered=connection.clustered)

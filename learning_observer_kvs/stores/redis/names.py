@@ -15,7 +15,7 @@ import functools
 import hashlib
 import re
 
-from redis.crc import key_slot
+from learning_observer_kvs.stores.redis import redis_py
 
 META_PREFIX = '\x00lo-kvs:'
 """Behind the prefix of a store: the beginning of its hidden Redis keys, such as idempotency records."""
@@ -193,4 +193,4 @@ def _tag_in(redis_key: str) -> str:
 
 @functools.lru_cache(10_000)
 def _slot_of_tag(tag: str) -> int:
-    return key_slot(tag.encode())
+    return redis_py.crc.key_slot(tag.encode())

@@ -10,9 +10,9 @@ from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.config.redaction import REDACTED, without_credentials
 
 OPTIONS: tuple[Option, ...] = (
-    Option('redis_host', 'text', default='localhost', doc='the host of the server, or of any node of a cluster.'),
+    Option('redis_host', 'host', default='localhost', doc='the host of the server, or of any node of a cluster.'),
     Option('redis_port', 'port', default=6379, doc='its port.'),
-    Option('redis_socket', 'text or null', doc='the path of its unix socket, instead of host and port.'),
+    Option('redis_socket', 'path or null', doc='the path of its unix socket, instead of host and port.'),
     Option(
         'redis_url',
         'text or null',
@@ -33,11 +33,11 @@ OPTIONS: tuple[Option, ...] = (
     Option('redis_ssl', 'boolean', default=False, doc='whether to speak TLS; the certificate is verified.'),
     Option(
         'redis_ssl_ca_certs',
-        'text or null',
+        'path or null',
         doc='a file of the authorities to trust, for a certificate that those of the system did not sign.',
     ),
-    Option('redis_ssl_certfile', 'text or null', doc='the certificate of this client, where the server wants one.'),
-    Option('redis_ssl_keyfile', 'text or null', doc='the key of that certificate, if it is in another file.'),
+    Option('redis_ssl_certfile', 'path or null', doc='the certificate of this client, where the server wants one.'),
+    Option('redis_ssl_keyfile', 'path or null', doc='the key of that certificate, if it is in another file.'),
     Option(
         'redis_ssl_check_hostname',
         'boolean',
@@ -106,11 +106,11 @@ def address(settings: Mapping[str, Any]) -> str:
     if url := given(settings, 'redis_url'):
         return without_credentials(str(url)).replace(f'{REDACTED}@', '')
     if path := given(settings, 'redis_socket'):
-        return str(path)
+        return without_credentials(str(path))
     if hosts := sentinels(settings):
-        listed = ', '.join(f'{host}:{port}' for host, port in hosts)
-        return f'{given(settings, "redis_service_name")} (Sentinels {listed})'
-    return f'{value(settings, "redis_host")}:{value(settings, "redis_port")}'
+        listed = ', '.join(f'{without_credentials(host)}:{port}' for host, port in hosts)
+        return f'{without_credentials(str(given(settings, "redis_service_name")))} (Sentinels {listed})'
+    return f'{without_credentials(str(value(settings, "redis_host")))}:{value(settings, "redis_port")}'
 
 
 def value(settings: Mapping[str, Any], name: str) -> Any:

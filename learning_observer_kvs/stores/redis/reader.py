@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import NoneType
@@ -52,6 +53,7 @@ class RedisReader:
         self._keys = self._bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._given_up: StoreUnavailable | None = None
 
     def read(self, redis_keys: Sequence[str]) -> asyncio.Future[list[Any]]:
         """Begin to read.
@@ -82,10 +84,24 @@ class RedisReader:
             self._loop.call_soon(self._send)
         return future
 
-    async def drain(self) -> None:
-        """Wait until nothing is under way."""
-        while self._tasks or self._waiting:
-            await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
+    async def close(self, timeout: float) -> None:
+        """Wait until nothing is under way, and give up what is then.
+
+        Args:
+            timeout: seconds after which that is.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._tasks or self._waiting:
+                    await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
+        self._given_up = StoreUnavailable(
+            f'Redis at {self._connection.address()} did not answer a read until the store was closed.'
+        )
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _send(self) -> None:
         """Send what has gathered in this tick, unless enough is under way."""
@@ -120,8 +136,10 @@ class RedisReader:
             self._not_read(packet, self._connection.unavailable(error))
         except Exception as error:
             self._not_read(packet, error)
-        except BaseException:  # the loop ends
-            for _, _, future in packet:
+        except BaseException:
+            if self._given_up is not None:
+                self._not_read([*packet, *(self._next() for _ in range(len(self._waiting)))], self._given_up)
+            for _, _, future in packet:  # the loop ends
                 future.cancel()
             raise
         else:

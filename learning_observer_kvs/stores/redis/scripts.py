@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.cluster_client import Command
 
 Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
@@ -30,8 +29,9 @@ NEW_RECORD = '[0,""]'
 # What a key must hold for a commit: anything, nothing, a text that is sent, a text whose SHA-1 is sent.
 ANYTHING, ABSENT, EQUAL_TEXT, EQUAL_SHA1 = b'*', b'0', b'=', b'#'
 
-# What a commit does with a key: nothing, set it to a text that is sent, delete it, begin its TTL anew.
-KEEP, SET, DELETE, REFRESH_TTL = b'*', b'S', b'-', b'E'
+# What a commit does with a key: nothing, set it to a text that is sent, set it to the text that was sent last (for the
+# key before), delete it, begin its TTL anew.
+KEEP, SET, SET_AGAIN, DELETE, REFRESH_TTL = b'*', b'S', b'A', b'-', b'E'
 
 # What became of a commit: applied; not applied, because a condition failed or there was nothing to delete; not applied,
 # because a key that was to be compared does not hold a string; not applied, because the server refuses a command.
@@ -74,7 +74,7 @@ COMMIT = Script(f"""
 -- what is done with it), the texts and digests to compare with, the texts to set.
 -- The reply has one letter a commit.
 local ANYTHING, ABSENT, EQUAL_TEXT = {ANYTHING[0]}, {ABSENT[0]}, {EQUAL_TEXT[0]}
-local SET, DELETE, REFRESH_TTL = {SET[0]}, {DELETE[0]}, {REFRESH_TTL[0]}
+local SET, SET_AGAIN, DELETE, REFRESH_TTL = {SET[0]}, {SET_AGAIN[0]}, {DELETE[0]}, {REFRESH_TTL[0]}
 local APPLIED, NOT_APPLIED = '{APPLIED:c}', '{NOT_APPLIED:c}'
 local WRONG_TYPE, REFUSED = '{WRONG_TYPE:c}', '{REFUSED:c}'
 local sequence, answered, ttl_ms, actions = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -127,16 +127,16 @@ while a <= count do
     end
     for i = 1, letters, 2 do
         local action = byte(codes, i + 1)
-        if action == SET then
+        if action == SET or action == SET_AGAIN then
+            if action == SET then a = a + 1 end
             if outcome == APPLIED then
                 if ttl_ms == '0' then
-                    call('SET', KEYS[k], ARGV[a])
+                    call('SET', KEYS[k], ARGV[a - 1])
                 else
-                    call('SET', KEYS[k], ARGV[a], 'PX', ttl_ms)
+                    call('SET', KEYS[k], ARGV[a - 1], 'PX', ttl_ms)
                 end
                 changed = true
             end
-            a = a + 1
         elseif action == DELETE and outcome == APPLIED and call('UNLINK', KEYS[k]) == 1 then
             changed = true
         elseif action == REFRESH_TTL and outcome == APPLIED then
@@ -167,7 +167,11 @@ async def run(exchange: Exchange, script: Script, calls: Sequence[Sequence[Any]]
     """
     replies = await exchange([('EVALSHA', script.digest, *call) for call in calls])
     # A call that met a server without the script has not run. Those that other nodes of a cluster have answered have.
-    unknown = [position for position, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    unknown = [
+        position
+        for position, reply in enumerate(replies)
+        if isinstance(reply, Exception) and isinstance(reply, redis_py.exceptions.NoScriptError)
+    ]
     if unknown:
         again: list[Any]
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
@@ -87,7 +88,9 @@ class RedisKVS(QueuedStore):
 
     def location(self) -> str:
         """Return the address of the server and the prefix, for messages."""
-        return f'Redis at {self.connection.address()}' + (f', prefix {self.prefix!r}' if self.prefix else '')
+        return f'Redis at {self.connection.address()}' + (
+            f', prefix {display_value("prefix", self.prefix)}' if self.prefix else ''
+        )
 
     async def health_check(self) -> list[Problem]:
         """Return what is wrong with the server or cluster.
@@ -182,14 +185,15 @@ class RedisKVS(QueuedStore):
             if cursor is None:
                 return
 
-    async def _close(self) -> None:
-        await self._drain()
+    async def _close_within(self, timeout: float) -> None:
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self._drain(timeout)
         self._names = None  # the connection may be configured anew meanwhile
         writer, reader = self._writers.pop(), self._readers.pop()  # in one step: what comes from now on gets new ones
         if writer is not None:
             await writer.close()
         if reader is not None:
-            await reader.drain()
+            await reader.close(max(0, deadline - asyncio.get_running_loop().time()))
 
 
 _PREFIX = Option('prefix', 'text', default='', doc='put before every key, so that stores share no keys.')

@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from redis.exceptions import ResponseError
-
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import may_recover
 from learning_observer_kvs.stores.redis.names import Names
@@ -136,5 +135,7 @@ async def _try_scripts(exchange: Exchange, record: str, a: str, b: str) -> Excep
         if isinstance(reply, Exception):
             return reply
         if reply != expected:
-            return ResponseError(f'a trial of the scripts of the store was answered by {reply!r}, not {expected!r}')
+            return redis_py.exceptions.ResponseError(
+                f'a trial of the scripts of the store was answered by {reply!r}, not {expected!r}'
+            )
     return None

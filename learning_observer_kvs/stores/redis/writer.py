@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hiredis import pack_command
-from redis.exceptions import NoPermissionError
 
 from learning_observer_kvs.errors import CrossSlot, KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.deadline import longest_try, pause_after
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover
 from learning_observer_kvs.stores.redis.names import Names, slot_of
@@ -41,6 +41,7 @@ from learning_observer_kvs.stores.redis.scripts import (
     REFRESH_TTL,
     REFUSED,
     SET,
+    SET_AGAIN,
     WRONG_TYPE,
     Exchange,
     run,
@@ -155,7 +156,7 @@ class RedisWriter:
             elif letter == REFUSED:
                 command = 'UNLINK' if None in request.writes.values() else 'PEXPIRE'
                 request.error = self._connection.unavailable(
-                    NoPermissionError(f'it refuses the command {command}; nothing was written')
+                    redis_py.exceptions.NoPermissionError(f'it refuses the command {command}; nothing was written')
                 )
 
     # What is sent
@@ -169,9 +170,10 @@ class RedisWriter:
         arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
         all_codes = b''
         for request in batch:
-            writes, refresh, codes = request.writes, request.refresh, b''
+            writes, refresh = request.writes, request.refresh
+            codes = bytearray()  # adding to bytes takes a minute for a million keys
             codes_position = len(arguments)
-            arguments.append(codes)
+            arguments.append(b'')
             new_texts: list[bytes] = []
             for key, text in request.expected.items():
                 keys.append(redis_key(key))
@@ -195,9 +197,9 @@ class RedisWriter:
                 if key not in request.expected:
                     keys.append(redis_key(key))
                     codes += ANYTHING + REFRESH_TTL
-            arguments[codes_position] = codes
+            arguments[codes_position] = of_request = bytes(codes)
             arguments += new_texts
-            all_codes += codes
+            all_codes += of_request
         keys[0] = len(keys) - 1
         arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments
@@ -206,6 +208,8 @@ class RedisWriter:
     def _action(text: bytes | None, new_texts: list[bytes]) -> bytes:
         if text is None:
             return DELETE
+        if new_texts and new_texts[-1] is text:
+            return SET_AGAIN  # both states of a reducer that returns one object twice
         new_texts.append(text)
         return SET
 

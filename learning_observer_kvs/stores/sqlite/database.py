@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
-import stat
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.private_files import PRIVATE, Access, share_like
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
+from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID, DatabaseFile, FileIdentity, enable_wal
 from learning_observer_kvs.stores.sqlite.statements import Statements
 from learning_observer_kvs.stores.write_queue import WriteRequest
-
-APPLICATION_ID = 0x4C4F4B56
-"""Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
 BUSY_MS = 1_000
 """Milliseconds that one try waits for another process's transaction; the call tries again until its deadline."""
@@ -51,11 +47,19 @@ class Database:
         path: the file.
         table: the name of the table, any text.
         synchronous: ``full`` or ``normal``.
+        access: who may open the file, if it is made.
+
+    Attributes:
+        path, table: as given.
+        file: the file, as the system sees it.
     """
 
-    def __init__(self, path: Path, table: str, synchronous: str) -> None:
+    def __init__(self, path: Path, table: str, synchronous: str, access: Access = PRIVATE) -> None:
         self.path = path
+        self.file = DatabaseFile(path, access)
         self._synchronous = synchronous
+        self.table = table
+        self._mode = 'mode=rw'  # for the URI
         self._table = quoted = '"' + table.replace('"', '""') + '"'
         # A value larger than the first parameter is not read: it comes as NULL.
         select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
@@ -79,12 +83,13 @@ class Database:
         with _opening:
             try:
                 pinned.check()
-                before = self._inspect()
+                before = self.file.inspect(_OPENED)
                 connection = self._connect(BUSY_MS)
                 try:
                     self._initialize(connection)
                     pinned.pin(str(self.path), before)
-                    for beside in (self._beside('-wal'), self._beside('-shm')):
+                    for beside in self.file.paths()[1:]:
+                        share_like(beside, before)
                         pinned.pin(beside, os.stat(beside))
                     pinned.check()
                 except BaseException:
@@ -121,7 +126,7 @@ class Database:
 
     def _connect(self, wait_ms: int) -> sqlite3.Connection:
         """Open a connection to a file that is there."""
-        uri = f'{self.path.as_uri()}?mode=rw'
+        uri = f'{self.path.as_uri()}?{self._mode}'
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f'PRAGMA busy_timeout = {wait_ms}')
@@ -133,33 +138,6 @@ class Database:
             raise
         return connection
 
-    def _inspect(self) -> os.stat_result:
-        """Look at the file without SQLite, which might touch what another program left beside it; make a missing one.
-
-        Returns:
-            What the file system knows of it.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644))
-            return os.stat(self.path)
-        if stat.S_ISDIR(found.st_mode):
-            raise self._unusable('it is a folder', 'Give the path of a file.')
-        if not stat.S_ISREG(found.st_mode):
-            raise self._unusable('it is not a regular file', 'Choose another path.')
-        # Closing a file drops the locks of the whole process on it, so one that SQLite has open is not opened here.
-        if not found.st_size or (found.st_dev, found.st_ino) in _OPENED:
-            return found
-        with open(self.path, 'rb') as file:
-            head = file.read(100)
-        if not head.startswith(b'SQLite format 3\0'):
-            raise self._unusable('it is not an SQLite file', 'Choose another path; it was not touched.')
-        if head[68:72] != APPLICATION_ID.to_bytes(4, 'big'):
-            raise self._unusable('it is the database of another program', 'Choose another path; it was not touched.')
-        return found
-
     def _initialize(self, connection: sqlite3.Connection) -> None:
         """Mark a new file, before its log can hold anything, and make sure that the table is there."""
         if connection.execute('PRAGMA application_id').fetchone()[0] != APPLICATION_ID:
@@ -170,35 +148,18 @@ class Database:
                 raise self._unusable('it is the database of another program', 'Choose another path.')
             connection.execute(f'PRAGMA application_id = {APPLICATION_ID}')
             connection.execute('COMMIT')
-        self._enable_wal(connection)
-        known = connection.execute(
-            'SELECT 1 FROM sqlite_master WHERE name = ?', (self._table[1:-1].replace('""', '"'),)
-        )
+        enable_wal(connection, self.path, BUSY_MS)
+        known = connection.execute('SELECT 1 FROM sqlite_master WHERE name = ?', (self.table,))
         if known.fetchone() is None:
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS {self._table} '
                 '(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, written REAL NOT NULL)'
             )
 
-    def _enable_wal(self, connection: sqlite3.Connection) -> None:
-        """Have changes go to a write-ahead log, so that readers and writers do not wait for one another."""
-        deadline = time.monotonic() + BUSY_MS / 1000
-        while True:
-            try:
-                [mode] = connection.execute('PRAGMA journal_mode = WAL').fetchone()
-                break
-            except sqlite3.OperationalError as error:
-                # This statement ignores the busy timeout while another process executes it.
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(random.random() / 100)
-        if mode != 'wal':
-            raise self._unusable('this disk cannot share memory among processes', 'Choose a path on a local disk.')
-
     def log_state(self) -> LogState | None:
         """Return what changes when another program writes to the log; ``None`` if there is no log."""
         try:
-            found = os.stat(self._beside('-wal'))
+            found = os.stat(self.file.paths()[1])
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
@@ -213,10 +174,6 @@ class Database:
         """
         with suppress(sqlite3.Error):
             connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()
-
-    def _beside(self, suffix: str) -> str:
-        """The path of a file that SQLite keeps beside this one."""
-        return os.path.realpath(self.path) + suffix
 
     def probe(self, connection: sqlite3.Connection) -> list[Problem]:
         """Try to write; no data is changed.
@@ -416,7 +373,7 @@ def prefix_end(prefix: str) -> str | None:
 _opening = threading.Lock()
 """Held while a file is opened, so that no thread looks at it before it is known to be open."""
 
-_OPENED: set[tuple[int, int]] = set()
+_OPENED: set[FileIdentity] = set()
 """The files that this process has, or had, open; each by device and inode number."""
 
 

@@ -80,7 +80,7 @@ def of_system(path: Path, error: OSError) -> StoreUnavailable:
         The error to raise, with a hint.
     """
     hint = _HINTS_OF_SYSTEM.get(error.errno or 0)
-    return unusable(path, str(error.strerror), hint or 'Choose another path.', retry=hint is not None)
+    return unusable(path, str(error.strerror or error), hint or 'Choose another path.', retry=hint is not None)
 
 
 def unusable(path: Path, message: str, hint: str, *, retry: bool = False) -> StoreUnavailable:

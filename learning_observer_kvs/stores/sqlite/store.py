@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, Unpack
 
 from learning_observer_kvs.config.options import Option
+from learning_observer_kvs.config.paths import absolute
+from learning_observer_kvs.private_files import ACCESS
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.keys import check_position
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
+from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
 from learning_observer_kvs.stores.threaded import ThreadedStore
 from learning_observer_kvs.stores.types import CommonOptions, Description
 
@@ -36,11 +41,17 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     Several processes on one machine may share the file; every condition of a write is checked inside its transaction.
 
     Args:
-        path: the file; a relative one is taken from the current working directory. Made when first used, with the
-            directories above it.
+        path: the file; a relative one is taken from the current working directory, ``~`` is the home folder. Made when
+            first used, with the directories above it.
         synchronous: ``full``: what is acknowledged survives a loss of power. ``normal``: it survives a crash of the
             process; a loss of power may undo the last of it, never in part.
+        mode: who may open the file, if it is made, and folders that are made for it: ``private``: their owner alone.
+            ``group``: a group that shares them. What SQLite keeps beside the file is like the file.
         **common: the options of every store; see :class:`~learning_observer_kvs.stores.base.Store`.
+
+    Attributes:
+        path: the absolute path of the file.
+        access: what the mode says.
     """
 
     TYPE: ClassVar[str] = 'sqlite'
@@ -55,14 +66,21 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             choices=('full', 'normal'),
             doc='whether an acknowledged write survives a loss of power, too.',
         ),
+        MODE,
     )
 
     def __init__(
-        self, path: str | os.PathLike[str], synchronous: str = 'full', **common: Unpack[CommonOptions]
+        self,
+        path: str | os.PathLike[str],
+        synchronous: str = 'full',
+        mode: str = 'private',
+        **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
-        self.path = Path(os.path.abspath(path))
-        self._database = Database(self.path, f'kvs {self.name}', synchronous)
+        self.path = Path(absolute(path))
+        self.access = ACCESS[mode]
+        self._synchronous = synchronous
+        self._database = Database(self.path, f'kvs {self.name}', synchronous, self.access)
 
     def _open_threads(self) -> SQLiteThreads:
         return SQLiteThreads(self._database)
@@ -72,15 +90,38 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         return str(self.path)
 
     async def health_check(self) -> list[Problem]:
-        """Try to write; no data is changed.
+        """Try to write, or to make the file; no data is changed, and a file that is not there is not left there.
 
         Returns:
-            A warning if another process was writing all the time, so that it could not be tried.
+            Warnings: another process was writing all the time, so that it could not be tried; others than intended can
+            read the file.
 
         Raises:
             StoreUnavailable: the file cannot be used.
         """
-        return await self._in_thread(self._database.probe)
+        file, threads = self._database.file, self._threads.here()
+
+        def check_missing() -> bool:
+            threads.connections.pinned.check()
+            if is_missing := file.is_missing():
+                file.try_making()
+            return is_missing
+
+        if await threads.reader.run(check_missing):
+            return []
+        found = await self._in_thread(self._database.probe)
+        return found + await threads.reader.run(check_access, self.access, *file.paths())
+
+    async def open_existing(self) -> None:
+        """Open the file without creating anything, from now on. One that cannot be written is read.
+
+        Raises:
+            StoreMissing: there is no such file, or no table of this store in it.
+            StoreUnavailable: it cannot be used.
+        """
+        await self.close()
+        self._database = ExistingDatabase(self.path, f'kvs {self.name}', self._synchronous, self.access)
+        await self._in_thread(_open)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys, on the event loop where they are few and small.
@@ -123,6 +164,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        check_position(cursor, prefix)
         keys = await self._in_thread(self._database.keys, prefix, cursor, limit)
         return keys, keys[-1] if len(keys) == limit else None
 

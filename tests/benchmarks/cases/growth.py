@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tests.benchmarks import ours
 from tests.benchmarks.cases.keys import AT_ONCE, VALUE
-from tests.benchmarks.cases.reducers import takes_part
+from tests.benchmarks.comparisons import stores_on
 from tests.benchmarks.contender import Load
 from tests.benchmarks.environment import Environment
 from tests.benchmarks.load import SIZES, state_of
@@ -19,7 +19,7 @@ KINDS: tuple[type[ours.Ours], ...] = (ours.Redis, ours.RedisBehind, ours.SQLite,
 
 
 def growth(environment: Environment) -> list[Table]:
-    """Microseconds an event, along each of the three."""
+    """Measure microseconds an event, along each of the three."""
     plan = environment.plan
     few = plan.students // 10 or 1
     students = [count for count in (1, 10, 100, 1000, 10_000) if count <= plan.students * 10]
@@ -51,9 +51,7 @@ def growth(environment: Environment) -> list[Table]:
 def _table(environment: Environment, title: str, text: str, points: dict[str, tuple[Load, str, int]]) -> Table:
     environment.say(title)
     table = Table(title, text + ' Microseconds an event.', ['', *points])
-    for kind in KINDS:
-        if not takes_part(kind):
-            continue
+    for kind in stores_on(environment, *KINDS):
         costs = {}
         with environment.pinned(to_redis=kind.type == 'redis'):
             for label, (load, size, others) in points.items():
@@ -72,7 +70,7 @@ def _table(environment: Environment, title: str, text: str, points: dict[str, tu
 
 async def _cost(environment: Environment, kind: type[ours.Ours], load: Load, size: str, others: int) -> float:
     plan: Plan = replace(environment.plan, seconds=environment.plan.seconds / 3)
-    contender = kind(environment.place)
+    contender = kind(environment.location)
     await contender.open(state_of(size))
     try:
         for start in range(0, others, AT_ONCE):
@@ -87,4 +85,4 @@ async def _cost(environment: Environment, kind: type[ours.Ours], load: Load, siz
         return statistics.median(costs)
     finally:
         await contender.close()
-        empty_redis(environment.place)
+        empty_redis(environment.location)

@@ -1,4 +1,4 @@
-"""Scanning a whole store: ``keys``, ``scan``, ``dump``, and what it holds up meanwhile."""
+"""Scans of a whole store: ``keys``, ``scan``, ``dump``, and what they delay meanwhile."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.benchmarks import ours, today
+from tests.benchmarks.comparisons import stores_on
 from tests.benchmarks.environment import Environment
 from tests.benchmarks.load import state_of
 from tests.benchmarks.measure import empty_redis
@@ -27,13 +28,13 @@ VALUE = {'total': 1234, 'words': 310, 'worked': 345_678, 'last': 1_700_000_000_0
 
 
 @dataclass
-class Walk:
+class Scan:
     """One call, and what it cost.
 
     Attributes:
-        milliseconds: how long it took.
-        loop: how many of them the event loop stood still at a stretch.
-        others: how many another client of the server waited at most.
+        milliseconds: how many it took.
+        loop: the longest time for which the event loop stood still.
+        others: the longest time that another client of the server waited.
     """
 
     call: str
@@ -42,8 +43,8 @@ class Walk:
     others: float = 0.0
 
 
-def walks(environment: Environment) -> list[Table]:
-    """Every backend with many keys of a dashboard's values."""
+def scans(environment: Environment) -> list[Table]:
+    """Measure every backend with many keys of a dashboard's values."""
     tables = []
     for count in environment.plan.keys:
         environment.say(f'Keys: {count:,}')
@@ -53,7 +54,7 @@ def walks(environment: Environment) -> list[Table]:
             'another client of Redis waited for an answer at most. `scan` with pages of 1,000 keys.',
             ['', 'keys', 'call', 'ms', 'loop still, ms', 'another client, ms'],
         )
-        for kind in (ours.Redis, ours.SQLite, ours.Stub, ours.Filesystem):
+        for kind in stores_on(environment, ours.Redis, ours.SQLite, ours.Stub, ours.Filesystem):
             size = min(count, environment.plan.files) if kind is ours.Filesystem else count
             with environment.pinned(to_redis=kind is ours.Redis):
                 asyncio.run(_measure(environment, kind, size, table))
@@ -62,7 +63,7 @@ def walks(environment: Environment) -> list[Table]:
 
 
 async def _measure(environment: Environment, kind: type[ours.Ours], count: int, table: Table) -> None:
-    contender = kind(environment.place)
+    contender = kind(environment.location)
     await contender.open(state_of('0.3 KB'))
     store = contender.store
     is_redis = kind is ours.Redis
@@ -77,7 +78,7 @@ async def _measure(environment: Environment, kind: type[ours.Ours], count: int, 
             table,
             kind.name,
             count,
-            Walk('filling', (time.perf_counter() - started) * 1000),
+            Scan('filling', (time.perf_counter() - started) * 1000),
             is_redis=False,
         )
 
@@ -89,7 +90,7 @@ async def _measure(environment: Environment, kind: type[ours.Ours], count: int, 
                 if cursor is None:
                     return
 
-        path = environment.place.folder / 'dump.json'
+        path = environment.location.directory / 'dump.json'
         prefix = key_of(0, count)[: -(len(str(count - 1)) - 1)]
         calls: dict[str, Callable[[], Awaitable[Any]]] = {
             'first page of `scan`': lambda: store.scan(limit=1000),
@@ -101,40 +102,40 @@ async def _measure(environment: Environment, kind: type[ours.Ours], count: int, 
         if is_redis:
             calls['today: `KEYS *`'] = lambda: contender_keys(environment)
         for call, go in calls.items():
-            _row(environment, table, kind.name, count, await _walk(environment, call, go, is_redis), is_redis=is_redis)
+            _row(environment, table, kind.name, count, await _scan(environment, call, go, is_redis), is_redis=is_redis)
     finally:
         await contender.close()
-        empty_redis(environment.place)
+        empty_redis(environment.location)
 
 
 def key_of(number: int, count: int) -> str:
-    """A key as reducers write it; ten of equal size begin alike."""
+    """Return a key as reducers write it; all numbers have as many digits."""
     return f'External,writing_0,STUDENT:ls-{number:0{len(str(count - 1))}}'
 
 
 async def contender_keys(environment: Environment) -> None:
-    """What today's store does to list keys."""
-    client = today.client(environment.place.port)
+    """List keys as the runtime's store does."""
+    client = today.client(environment.location.port)
     await client.keys('*')
     await client.aclose()
 
 
-async def _walk(environment: Environment, call: str, go: Callable[[], Awaitable[Any]], is_redis: bool) -> Walk:
-    walk = Walk(call)
+async def _scan(environment: Environment, call: str, go: Callable[[], Awaitable[Any]], is_redis: bool) -> Scan:
+    scan = Scan(call)
     gc.collect()
-    with Pinger(environment.place.port) if is_redis else contextlib.nullcontext() as pinger:
+    with Pinger(environment.location.port) if is_redis else contextlib.nullcontext() as pinger:
         async with standstill() as longest:
             started = time.perf_counter()
             await go()
-            walk.milliseconds = (time.perf_counter() - started) * 1000
-    walk.loop = longest[0]
-    walk.others = pinger.longest if pinger else 0.0
-    return walk
+            scan.milliseconds = (time.perf_counter() - started) * 1000
+    scan.loop = longest[0]
+    scan.others = pinger.longest if pinger else 0.0
+    return scan
 
 
 @contextlib.asynccontextmanager
 async def standstill() -> AsyncIterator[list[float]]:
-    """Yields a list of one figure: how many milliseconds the loop stood still at a stretch, at most."""
+    """Yield a list of one figure: for how many milliseconds the loop stood still at a stretch, at most."""
     longest = [0.0]
     ended = False
 
@@ -155,24 +156,24 @@ async def standstill() -> AsyncIterator[list[float]]:
         await task
 
 
-def _row(environment: Environment, table: Table, name: str, count: int, walk: Walk, *, is_redis: bool) -> None:
-    filling = walk.call == 'filling'
+def _row(environment: Environment, table: Table, name: str, count: int, scan: Scan, *, is_redis: bool) -> None:
+    filling = scan.call == 'filling'
     environment.say(
-        f'  {name}, {walk.call}: {walk.milliseconds:,.1f} ms, loop {walk.loop:.1f} ms, others {walk.others:.1f} ms'
+        f'  {name}, {scan.call}: {scan.milliseconds:,.1f} ms, loop {scan.loop:.1f} ms, others {scan.others:.1f} ms'
     )
     table.add(
         [
             name,
             f'{count:,}',
-            walk.call,
-            f'{walk.milliseconds:,.1f}',
-            '' if filling else f'{walk.loop:.1f}',
-            f'{walk.others:.1f}' if is_redis else '',
+            scan.call,
+            f'{scan.milliseconds:,.1f}',
+            '' if filling else f'{scan.loop:.1f}',
+            f'{scan.others:.1f}' if is_redis else '',
         ],
         contender=name,
         keys=count,
-        call=walk.call,
-        milliseconds=walk.milliseconds,
-        loop_ms=walk.loop,
-        others_ms=walk.others if is_redis else None,
+        call=scan.call,
+        milliseconds=scan.milliseconds,
+        loop_ms=None if filling else scan.loop,
+        others_ms=scan.others if is_redis else None,
     )

@@ -7,24 +7,22 @@ import copy
 import gc
 import gzip
 import itertools
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from devdata.reducers import REDUCERS
-from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.replay import files, study_log
-from learning_observer_kvs.replay.events import event_fields
+from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, replay
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key
 from tests.benchmarks import ours, today
-from tests.benchmarks.cases.reducers import takes_part
+from tests.benchmarks.comparisons import compared, with_base
+from tests.benchmarks.contender import Contender, Done, Load
 from tests.benchmarks.environment import Environment
-from tests.benchmarks.load import state_of
-from tests.benchmarks.measure import empty_redis
-from tests.benchmarks.results import Table, number
+from tests.benchmarks.load import JSON, State, state_of
+from tests.benchmarks.measure import Selection, interleaved
+from tests.benchmarks.results import Table, ratios
 from tests.support.sessions import FOLDER
 
 NULL_STATES: dict[str, JSON] = {
@@ -33,118 +31,136 @@ NULL_STATES: dict[str, JSON] = {
     'event_count': {},
     'document_list': {'documents': {}, 'current': None},
 }
-"""What the reducers start from, for today's way, which has no pipelines."""
-
-
-IN_REDIS: Sequence[type[ours.Ours]] = (ours.Redis, ours.RedisBehind)
-ELSEWHERE: Sequence[type[ours.Ours]] = (ours.SQLite, ours.Filesystem, ours.Stub)
+"""What the reducers start from, for the base, which has no pipelines."""
 
 
 def sessions(environment: Environment) -> list[Table]:
-    """How many events of real writing a process takes in a second."""
+    """Measure how many events of real writing a process reduces in a second."""
     plan = environment.plan
-    files = shortened(environment.place.folder / 'sessions', plan.sessions, plan.events)
+    files = shortened(environment.location.directory / 'sessions', plan.sessions, plan.events)
     where = 'the sessions of `LO_KVS_SESSIONS`' if 'devdata' not in FOLDER.parts else 'the sample of devdata'
-    table = Table(
-        f'`lo-kvs replay` of {len(files)} writing sessions through {len(REDUCERS)} reducers',
-        f'From {where}, at most {plan.events:,} events each, {FILES_AT_ONCE} sessions at once. '
-        'An event counts once, whichever of the four take it. Reading the files is part of it, for all alike.',
-        ['', 'events', 'events/s', 'ratio'],
-    )
-    environment.say('Sessions')
-    base = 0.0
-    with environment.pinned(to_redis=True):
-        events, seconds = asyncio.run(_one_by_one(environment, files))
-        base = events / seconds
-        _row(environment, table, today.OneByOne.name, events, base, base)
-        for kind in IN_REDIS:
-            if takes_part(kind):
-                events, seconds = asyncio.run(_replay(environment, kind, files))
-                _row(environment, table, kind.name, events, events / seconds, base)
-    for kind in ELSEWHERE:
-        events, seconds = asyncio.run(_replay(environment, kind, files))
-        _row(environment, table, kind.name, events, events / seconds, base)
-    return [table]
+    tables = []
+    for comparison in compared(environment):
+        title = f'`lo-kvs replay` of {len(files)} writing sessions: {comparison.backend}'
+        environment.say(title)
+        stores = with_base(environment, comparison, [kind(environment.location) for kind in comparison.ours])
+        contenders = [
+            Replayed(store, files) if isinstance(store, ours.Ours) else OneByOne(store, files)
+            for store in stores
+            if isinstance(store, (ours.Ours, today.Today))
+        ]
+        with environment.pinned(to_redis=comparison.backend == 'redis'):
+            rates = asyncio.run(interleaved(contenders, state_of('0.3 KB'), Load(1), plan, environment.say))
+        text = (
+            f'From {where}, at most {plan.events:,} events each, {FILES_AT_ONCE} sessions at once, through '
+            f'{len(REDUCERS)} reducers. An event counts once, whichever of them get it. Reading the files is part of '
+            'it, for all alike.'
+        )
+        promises = {contender.name: contender.promise for contender in stores}
+        paired = plan.selection is Selection.PAIRS
+        tables.append(ratios(title, text, comparison.base.name, promises, {'all sessions': rates}, paired=paired))
+    return tables
 
 
-def shortened(folder: Path, count: int, events: int) -> list[Path]:
-    """Copies of the first sessions, with no more than so many events each."""
-    folder.mkdir(exist_ok=True)
+def shortened(directory: Path, count: int, events: int) -> list[Path]:
+    """Return copies of the first sessions, with no more than so many events each."""
+    directory.mkdir(exist_ok=True)
     found = []
-    for path in files.find([FOLDER]).study_logs[:count]:
+    logs = sorted(path for path in FOLDER.rglob('*') if path.name.endswith(study_log.SUFFIXES))
+    for path in logs[:count]:
         with gzip.open(path) if path.suffix == '.gz' else path.open('rb') as lines:
-            copied = folder / path.name.removesuffix('.gz')
+            copied = directory / path.name.removesuffix('.gz')
             copied.write_bytes(b''.join(itertools.islice(lines, events)))
         found.append(copied)
     return found
 
 
-async def _replay(environment: Environment, kind: type[ours.Ours], files: Sequence[Path]) -> tuple[int, float]:
-    contender = kind(environment.place)
-    await contender.open(state_of('0.3 KB'))
-    try:
-        gc.collect()
-        report = await replay(files, REDUCERS, router=contender.router)
-        started = time.perf_counter()
-        await contender.settle()
-        if report.failures:
-            raise RuntimeError(report.failures[0])
-        return report.events, report.seconds + time.perf_counter() - started
-    finally:
-        await contender.close()
-        empty_redis(environment.place)
+class Replayed(Contender):
+    """The sessions through a store of this package, which is empty at the beginning of each measurement.
+
+    Args:
+        store: the store.
+        files: the sessions.
+    """
+
+    def __init__(self, store: ours.Ours, files: Sequence[Path]) -> None:
+        super().__init__(store.location)
+        self.name = store.name
+        self._store = store
+        self._files = files
+
+    async def open(self, state: State) -> None:
+        self._state = state
+
+    async def run(self, load: Load) -> Done:
+        await self._store.open(self._state)
+        try:
+            gc.collect()
+            started = time.perf_counter()
+            report = await replay(self._files, REDUCERS, router=self._store.router)
+            await self._store.settle()
+            seconds = time.perf_counter() - started
+            if report.failures:
+                raise RuntimeError(report.failures[0])
+            return Done(report.events, seconds)
+        finally:
+            await self._store.close()
 
 
-async def _one_by_one(environment: Environment, files: Sequence[Path]) -> tuple[int, float]:
-    """The same, as the runtime does it today."""
-    client = today.client(environment.place.port)
-    events = 0
+class OneByOne(Contender):
+    """The same as the runtime does it without this package.
 
-    def socket(reducer: Any) -> Callable[[Any, dict[str, Any], str], Awaitable[None]]:
-        function, null_state = reducer.__wrapped__, NULL_STATES[reducer.__name__]
-        by_document = reducer.__name__ == 'reconstruct'
+    Args:
+        store: what keeps the states.
+        files: the sessions.
+    """
 
-        async def apply(event: Any, fields: dict[str, Any], student: str) -> None:
-            names: dict[Any, Any] = {KeyField.STUDENT: student}
-            if by_document:
-                names[EventField('doc_id')] = fields.get('doc_id')
-            internal_key = make_key(function, names, KeyStateType.INTERNAL)
-            text = await client.get(internal_key)
-            internal, external = await function(event, copy.deepcopy(null_state) if text is None else json.loads(text))
-            if internal is not False:
-                await client.set(internal_key, json.dumps(internal))
-            if external is not False:
-                await client.set(make_key(function, names, KeyStateType.EXTERNAL), json.dumps(external))
+    def __init__(self, store: today.Today, files: Sequence[Path]) -> None:
+        super().__init__(store.location)
+        self.name = store.name
+        self._store = store
+        self._files = files
 
-        return apply
+    async def open(self, state: State) -> None:
+        self._state = state
 
-    sockets = [socket(reducer) for reducer in REDUCERS]
-    waiting = iter(files)
+    async def run(self, load: Load) -> Done:
+        await self._store.open(self._state)
+        try:
+            gc.collect()
+            started = time.perf_counter()
+            waiting = iter(self._files)
+            counts = await asyncio.gather(*(self._feed(waiting) for _ in range(FILES_AT_ONCE)))
+            return Done(sum(counts), time.perf_counter() - started)
+        finally:
+            await self._store.close()
 
-    async def worker() -> None:
-        nonlocal events
+    async def _feed(self, waiting: Any) -> int:
+        processes = [self._process(reducer) for reducer in REDUCERS]
+        count = 0
         for path in waiting:
             for _, event in study_log.read(path):
-                student = (event.get('metadata') or event['client'])['auth']['safe_user_id']
-                fields = event_fields(event)
-                await asyncio.gather(*(apply(event, fields, student) for apply in sockets))
-                events += 1
+                client = event['client']
+                student = (event.get('metadata') or client)['auth']['safe_user_id']
+                document = client.get('doc_id') or (client.get('object') or {}).get('id')
+                await asyncio.gather(*(process(event, document, student) for process in processes))
+                count += 1
+        return count
 
-    gc.collect()
-    started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(FILES_AT_ONCE)))
-    seconds = time.perf_counter() - started
-    await client.aclose()
-    empty_redis(environment.place)
-    return events, seconds
+    def _process(self, reducer: Any) -> Callable[[Any, Any, str], Awaitable[None]]:
+        store, function, null_state = self._store, reducer.__wrapped__, NULL_STATES[reducer.__name__]
+        by_document = reducer.__name__ == 'reconstruct'
 
+        async def process(event: Any, document: Any, student: str) -> None:
+            fields: dict[Any, Any] = {KeyField.STUDENT: student}
+            if by_document:
+                fields[EventField('doc_id')] = document
+            internal_key = make_key(function, fields, KeyStateType.INTERNAL)
+            found = await store.get(internal_key)
+            internal, external = await function(event, copy.deepcopy(null_state) if found is None else found)
+            if internal is not False:
+                await store.set(internal_key, internal)
+            if external is not False:
+                await store.set(make_key(function, fields, KeyStateType.EXTERNAL), external)
 
-def _row(environment: Environment, table: Table, name: str, events: int, rate: float, base: float) -> None:
-    environment.say(f'  {name}: {rate:,.0f} events/s')
-    table.add(
-        [name, f'{events:,}', number(rate), f'{number(rate / base)} ×'],
-        contender=name,
-        events=events,
-        events_per_second=rate,
-        ratio=rate / base,
-    )
+        return process

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.sqlite.database import APPLICATION_ID
+from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.types import Description
 from tests.support.disks import foreign_directory, read_only, small_disk

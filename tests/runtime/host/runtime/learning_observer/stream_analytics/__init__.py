@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import learning_observer.module_loader
@@ -19,3 +20,8 @@ def init() -> None:
             {'reducer': reducer['function'], 'scope': reducer['scope']},
         )
     REDUCER_MODULES = found
+
+
+def reducer_modules(source: str) -> list[dict[str, Any]]:
+    """The reducers for events of a source."""
+    return copy.deepcopy((REDUCER_MODULES or {})[source])

@@ -1,0 +1,81 @@
+"""What a request asks for: the query of its URL, and for what is too long for a URL, the same in the body of a POST.
+
+A key may have 1 MB, a URL 8 KB. Browsers change line ends in what a form sends, so a form of these pages sends each
+field percent-encoded already, as ``text/plain``: a line for each, which is a query with line ends for its ``&``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
+
+from aiohttp import web
+
+MAX_URL = 4000
+"""The longest URL in characters that a page links to; for a longer one it has a form."""
+
+MAX_BODY = 8 << 20
+"""The longest body in bytes: the longest key percent-encoded, and a cursor."""
+
+
+class BadParameters(Exception):
+    """The query or the body cannot be read; the text says why.
+
+    Args:
+        text: what is wrong.
+        status: the HTTP status for it.
+    """
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+async def read(request: web.Request) -> dict[str, str]:
+    """Read the parameters of a request.
+
+    Args:
+        request: a GET, HEAD or POST request.
+
+    Returns:
+        The values by name, of the body before those of the URL; the first one of each name counts.
+
+    Raises:
+        BadParameters: they are not UTF-8, or too long.
+    """
+    query = request.rel_url.raw_query_string
+    if request.method != 'POST':
+        return _parsed(query, 'URL')
+    body = bytearray()
+    async for part in request.content.iter_chunked(1 << 16):
+        body += part
+        if len(body) > MAX_BODY:
+            raise BadParameters(f'The body has over {MAX_BODY:,} bytes. Send the fields of one page.', 413)
+    text = body.replace(b'\r\n', b'&').strip(b'&').decode('utf-8', 'surrogateescape')
+    return _parsed(query, 'URL') | _parsed(text, 'body')
+
+
+def query_of(values: Mapping[str, str]) -> str:
+    """Return parameters as the query of a URL.
+
+    Args:
+        values: the values by name.
+
+    Returns:
+        The query without its question mark, all of it ASCII.
+    """
+    return urlencode(values)
+
+
+def _parsed(query: str, where: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors='strict', max_num_fields=100)
+        ''.join(value for _, value in pairs).encode()
+    except UnicodeError:
+        raise BadParameters(f'The {where} is not UTF-8. Percent-encode each parameter as UTF-8.') from None
+    except ValueError:
+        raise BadParameters(f'The {where} has too many parameters.') from None
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        values.setdefault(name, value)
+    return values

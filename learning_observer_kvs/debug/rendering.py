@@ -1,0 +1,110 @@
+"""The text of the pages: the data of a view as JSON or as HTML. It is made in a thread, because values may be large."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug import parameters
+from learning_observer_kvs.errors import InvalidValue
+
+if TYPE_CHECKING:
+    import jinja2
+
+SHOWN_CHARACTERS = 256 << 10
+"""How much of a value a page shows, in characters of indented JSON; its JSON has the whole value."""
+
+
+def as_json(data: Mapping[str, Any]) -> bytes:
+    """Return the data of a view as JSON.
+
+    Args:
+        data: the data.
+
+    Returns:
+        The text in UTF-8; what Python's ``json`` writes and JSON does not know (``NaN``) is written likewise.
+    """
+    try:
+        return json_codec.encode(data)
+    except InvalidValue:  # NaN, or deeper than this package writes; another program may have stored that
+        # A lone surrogate has no UTF-8; it is shown as JSON escapes it.
+        return json.dumps(data, ensure_ascii=False).encode('utf-8', 'backslashreplace')
+
+
+class Templates:
+    """The pages as HTML.
+
+    Args:
+        url: makes the URL of a route: from its name, a store's name, and the query.
+    """
+
+    def __init__(self, url: Callable[..., str]) -> None:
+        self._url = url
+
+    @functools.cached_property
+    def _templates(self) -> jinja2.Environment:
+        import jinja2  # slow to import, and not needed by servers without these pages
+
+        templates = jinja2.Environment(
+            loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
+        templates.filters['indented'] = indented
+        templates.filters['cut'] = cut
+        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
+        return templates
+
+    def render(self, template: str, data: Mapping[str, Any]) -> bytes:
+        """Return the data of a view as a page.
+
+        Args:
+            template: the file name of the template.
+            data: the data.
+
+        Returns:
+            The page in UTF-8.
+        """
+        return self._templates.get_template(template).render(data).encode('utf-8', 'backslashreplace')
+
+
+def indented(value: Any) -> tuple[str, bool]:
+    """Return a value as indented JSON, for people.
+
+    Args:
+        value: any JSON value.
+
+    Returns:
+        The first ``SHOWN_CHARACTERS`` of the text, and whether there are more.
+    """
+    parts, left = [], SHOWN_CHARACTERS
+    try:
+        for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+            parts.append(part[:left])
+            left -= len(part)
+            if left < 0:
+                return ''.join(parts), True
+    except RecursionError:  # it nests deeper than Python's own encoder goes
+        return ''.join(parts), True
+    return ''.join(parts), False
+
+
+def cut(text: str, most: int) -> str:
+    """Return the beginning of a text, with the length of the whole if it is longer.
+
+    Args:
+        text: any text.
+        most: how many characters are shown.
+    """
+    return text if len(text) <= most else f'{text[:most]}… ({len(text):,} characters)'
+
+
+def _percent_encoded(value: object) -> str:
+    return parameters.query_of({'': str(value)})[1:]

@@ -1,0 +1,103 @@
+"""Sending an answer no faster than its reader takes it, to few readers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from learning_observer_kvs.errors import Overloaded
+
+CHUNK = 1 << 16
+"""Bytes that are given to a connection at once."""
+
+SEND_SECONDS = 10.0
+"""How long a reader may take for an answer, and a second more for every ``SLOWEST`` bytes of it."""
+
+SLOWEST = 100_000
+
+MAX_WAITING = 100
+"""How many requests wait until one of those before them was answered."""
+
+
+class Viewers:
+    """Bounds how many requests are answered at once: in all, and of one client.
+
+    Args:
+        most: how many in all.
+        of_one_client: how many of one client.
+    """
+
+    def __init__(self, most: int, of_one_client: int) -> None:
+        self._most = most
+        self._of_one_client = of_one_client
+        self._admitted: Counter[str] = Counter()
+        self._waiting: dict[asyncio.Future[None], str] = {}
+
+    @asynccontextmanager
+    async def admit(self, client: str) -> AsyncIterator[None]:
+        """Enter when there is capacity; an asynchronous context.
+
+        Args:
+            client: which client it is.
+
+        Raises:
+            Overloaded: too many wait already.
+        """
+        while not self._may_enter(client):
+            if len(self._waiting) >= MAX_WAITING:
+                raise Overloaded('Too many pages wait to be read. Retry in a few seconds.')
+            left = asyncio.get_running_loop().create_future()
+            self._waiting[left] = client
+            try:
+                await left
+            finally:
+                del self._waiting[left]
+        self._admitted[client] += 1
+        try:
+            yield
+        finally:
+            self._admitted -= Counter([client])
+            for left in self._waiting:
+                if not left.done():
+                    left.set_result(None)
+
+    def _may_enter(self, client: str) -> bool:
+        return self._admitted.total() < self._most and self._admitted[client] < self._of_one_client
+
+
+async def send(request: web.Request, body: bytes, *, status: int, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Send an answer, a piece whenever the reader has taken the one before.
+
+    A connection whose reader is too slow, or does not read, is closed.
+
+    Args:
+        request: the request.
+        body: the answer's body; nothing of it is sent for a HEAD request.
+        status: its HTTP status.
+        headers: its headers, with the content type.
+
+    Returns:
+        The response, sent.
+    """
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = len(body)
+    rest = memoryview(b'' if request.method == 'HEAD' else body)
+    try:
+        async with asyncio.timeout(SEND_SECONDS + len(body) / SLOWEST):
+            await response.prepare(request)
+            while len(rest) > CHUNK:
+                await response.write(rest[:CHUNK])
+                rest = rest[CHUNK:]
+            await response.write_eof(
+                bytes(rest)
+            )  # with the last piece: without one it does not wait until it was taken
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionResetError:
+        pass  # the reader has gone
+    return response

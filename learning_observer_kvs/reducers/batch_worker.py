@@ -1,0 +1,344 @@
+"""Batches of events: their queues are served, the reducers run, and what they return is committed on condition."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Collection, Coroutine, Mapping
+from contextvars import Context, copy_context
+from types import CoroutineType
+from typing import Any
+
+from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
+from learning_observer_kvs.reducers.batch import Batch, Event
+from learning_observer_kvs.reducers.event_queues import QueuedEvents
+from learning_observer_kvs.reducers.joined import JoinedEvent, Pass
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
+from learning_observer_kvs.reducers.state_cache import StateCache
+from learning_observer_kvs.reducers.time_limit import run_within
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import ONE_TRY
+from learning_observer_kvs.stores.key_locks import CURRENT, RESERVED, Holder, current_holder
+from learning_observer_kvs.stores.keys import check_key, display_key
+from learning_observer_kvs.stores.overlay import NOTHING, PlainOverlay
+from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
+
+MAX_BATCH = 100
+"""How many of them are reduced before their one commit."""
+
+LARGE = 16 << 10
+"""Bytes of text from which a state counts as large."""
+
+LARGE_AT_ONCE = 64
+"""How many large states may be decoded at once, while their reducers wait for something."""
+
+
+class BatchWorker(PlainOverlay):
+    """Serves the queues of one store in one event loop: reduces the events that wait for a key, and commits them once.
+
+    :class:`~learning_observer_kvs.reducers.worker.ReducerWorker` is what events come to.
+
+    Args:
+        store: where the states are.
+        pending: the texts that are delayed, by key.
+    """
+
+    def __init__(self, store: Store, pending: Mapping[str, bytes] = NOTHING) -> None:
+        super().__init__(store.key_locks.here(), pending)
+        self._store = store
+        self._encode, self._decode = store.encode, store.decode
+        self._submit = store.submitter()
+        self._timeout = store.reducer_timeout
+        self._is_immediate = store.IS_IMMEDIATE
+        self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._queued = QueuedEvents(self._locks, self._on_ready)
+        self._busy = 0
+        self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._idle: asyncio.Future[None] | None = None
+        self._is_full = self._is_closing = False
+
+    # Serving the queues
+
+    def _on_ready(self, key: str, queue: EventQueue) -> None:
+        """The key is held for a queue of events now."""
+        self._busy += 1
+        self._server.add(key, queue)
+
+    def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
+        """Reduce events that wait, and commit once."""
+        if isinstance(queue, Pass):
+            return self._serve_pass(queue)
+        events, rest = queue.take(MAX_BATCH)
+        self._queued.note_dequeued(key, len(events))
+        return self._process_batch(key, events, rest)
+
+    async def _process_batch(self, key: str, events: list[Event], rest: EventQueue | None, attempt: int = 0) -> None:
+        """Reduce events and commit once; ``attempt`` counts how often other processes wrote in between."""
+        try:
+            if attempt:
+                await pause(attempt)
+            batch = None if attempt else self._open(key)
+            if batch is None:
+                self._server.hand_over()
+                batch = await self._read(key, events[0].deadline, attempt)
+            task = asyncio.current_task()
+            assert task is not None
+            for event in events:
+                if not event.is_withdrawn():
+                    context = event.context_of_reducer()
+                    reducing = self._reduce(key, batch, event)
+                    try:
+                        waits_for = context.run(reducing.send, None)
+                    except StopIteration:
+                        pass  # as most reducers do, it has ended without a wait
+                    else:
+                        self._server.hand_over()
+                        await run_on(context, reducing, waits_for)
+                    if task.cancelling():
+                        await shed_cancellation(task)
+                    batch.events.append(event)
+                if self._server.is_slice_over():
+                    await asyncio.sleep(0)
+        except BaseException as error:
+            self._cannot_reduce(key, events, rest, error)
+            if not isinstance(error, Exception):  # the event loop ends
+                raise
+            return
+        if batch.events:
+            self._commit(key, batch, rest)
+        else:  # all were withdrawn
+            self._next(key, rest)
+
+    def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
+        """The event loop ends: no caller is left to wait forever."""
+        if isinstance(queue, Pass):
+            queue.fail(error)
+            self._end_pass()
+            return
+        for event in queue.events:
+            event.resolve(error)
+        self._queued.note_dequeued(key, len(queue.events))
+        self._next(key, None)
+
+    def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
+        """The state that events start from cannot be read, or the event loop ends: they have changed nothing."""
+        self._fail(key, events, rest, error)
+
+    def _fail(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
+        """Events have changed nothing: give them their error, and let those wait on that may."""
+        if isinstance(error, StoreUnavailable) and self._is_closing:
+            error = StoreUnavailable(str(error))  # waiting does not help any more
+        self._next(key, self._queued.resolve(key, events, rest, error))
+
+    def _next(self, key: str, rest: EventQueue | None) -> None:
+        """The events of a commit are done with: go on with those that wait."""
+        self._busy -= 1
+        if rest is not None:
+            self._on_ready(key, rest)
+            return
+        self._locks.release(key)
+        if self._idle is not None:
+            self._look_if_idle()
+
+    def _look_if_idle(self) -> None:
+        """Let those go on that wait until no event is under way, if that is so."""
+        if self._idle is not None and not self._busy and not self._queued:
+            self._idle.set_result(None)
+            self._idle = None
+
+    # Reducing
+
+    def _open(self, key: str) -> Batch | None:
+        """The batch that an event of a free key joins; ``None`` if the state must be read."""
+        if self._is_immediate:
+            return Batch(self._store.read_bytes_now(key), False)
+        text = self._cache.get(key)
+        return None if text is None else Batch(text, True)
+
+    async def _read(self, key: str, deadline: float, attempt: int = 0) -> Batch:
+        [text] = await self._store.read_until(deadline, [check_key(key)])
+        if text is not None:
+            self._store.decode(key, text)  # what is corrupt is reported with its key and location
+        return Batch(text, False, attempt)
+
+    async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
+        """Run an event's reducer in this task; what it raises is noted."""
+        text, before = batch.text, CURRENT.get()
+        outer = None if before is None else current_holder()
+        holder = self._locks.held[key] = Holder()
+        event.error = None
+        if outer is not None:
+            holder.outer = outer
+            outer.add_wait(holder)
+        is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
+        if is_large:
+            await self._large.acquire()
+            holder.permit = self._large
+        CURRENT.set(holder)
+        try:
+            reducing = event.call(batch.state(self._decode, key, event))
+            if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
+                raise ReducerError(
+                    f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
+                )
+            timeout = self._timeout
+            result = await reducing if timeout is None else await run_within(timeout, reducing, key)
+            batch.accept(self._encode, key, event, result)
+        except StopIteration as error:  # of a plain function; no future takes it
+            event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
+            event.error.__cause__ = error
+        except Exception as error:
+            event.error = error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if (task is None or task.cancelling()) and not event.is_waited_for():
+                raise
+            event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
+        finally:
+            holder.has_ended = True
+            CURRENT.set(before)  # not by a token: what began in the caller's context may end in a copy of it
+            if is_large:
+                holder.give_back_permits()
+            if outer is not None:
+                outer.remove_wait(holder)
+
+    # Many reducers with one event
+
+    async def _serve_pass(self, joined: Pass) -> None:
+        """Begin the reducers that are left of a pass, in the caller's context."""
+        context = joined.context.run(copy_context)
+        try:
+            while (event := context.run(joined.next_event)) is not None:
+                context.run(self._begin, event)
+                if self._server.is_slice_over():
+                    await asyncio.sleep(0)
+        except BaseException as error:  # the event loop ends
+            self._abandon('', joined, error)
+            raise
+        self._end_pass()
+
+    def _end_pass(self) -> None:
+        self._busy -= 1
+        self._look_if_idle()
+
+    def _begin(self, event: JoinedEvent) -> None:
+        """Run an event's reducer at once where nothing is before it and its state is known, else in its turn."""
+        locks, key = self._locks, event.key
+        if key in locks.held or (locks.barrier is not None and locks.is_barred()):
+            try:
+                self._queued.put(key, event)
+            except Overloaded as error:
+                event.resolve(error)
+            return
+        locks.held[key] = RESERVED
+        batch = self._open(key)
+        if batch is None:
+            self._on_ready(key, self._queued.put_first(key, [event]))
+            return
+        self._busy += 1
+        before = CURRENT.get()
+        reducing = self._reduce(key, batch, event)
+        try:
+            waits_for = reducing.send(None)
+        except StopIteration:
+            batch.events.append(event)
+            self._commit(key, batch, None)
+        except BaseException:
+            self._next(key, None)
+            raise
+        else:
+            context = copy_context()
+            CURRENT.set(before)
+            self._server.spawn(
+                self._finish(key, batch, event, context, reducing, waits_for), f'kvs reducer {display_key(key)}'
+            )
+
+    async def _finish(
+        self,
+        key: str,
+        batch: Batch,
+        event: JoinedEvent,
+        context: Context,
+        reducing: Coroutine[Any, Any, None],
+        waits_for: Any,
+    ) -> None:
+        """Run the rest of a reducer that waits for something, and commit."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await run_on(context, reducing, waits_for)
+            if task.cancelling():
+                await shed_cancellation(task)
+        except BaseException as error:  # the event loop ends
+            self._cannot_reduce(key, [event], None, error)
+            raise
+        batch.events.append(event)
+        self._commit(key, batch, None)
+
+    # Committing
+
+    def _commit(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
+        """Begin to write what a batch came to; :meth:`_committed` is called with the outcome, perhaps at once."""
+        if not batch.writes and not batch.is_cached:
+            self._committed(key, batch, rest, True)
+            return
+        if self._is_immediate:
+            self._committed(key, batch, rest, self._store.commit_bytes_now(batch.writes, {key: batch.base}))
+            return
+        # Cached text decides nothing alone: without anything to write, the comparison is still made.
+        refresh: Collection[str] = ()
+        if self._store.has_ttl and batch.writes:
+            refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
+        on_done = functools.partial(self._committed, key, batch, rest)
+        try:
+            self._submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
+        except Exception as error:  # rejected
+            self._committed(key, batch, rest, error)
+
+    def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
+        """A commit is answered: give each caller its own result, or reduce the events again."""
+        if batch.outcome is None:
+            batch.outcome = outcome
+        if outcome is True:
+            if batch.text is not None and not self._is_immediate:
+                self._cache.put(key, batch.text)
+            for event in batch.events:
+                if event.done is not None:
+                    event.resolve(None)
+            self._next(key, rest)
+            return
+        self._cache.forget(key)
+        if outcome is False:
+            attempt = batch.attempt + 1
+            if attempt < MAX_TRIES:
+                self._server.spawn(
+                    self._process_batch(key, batch.events, rest, attempt), f'kvs reducer {display_key(key)}'
+                )
+            else:
+                gave_up = Conflict(
+                    f'{display_key(key)}: other processes kept writing it; gave up after {MAX_TRIES} tries.'
+                )
+                self._committed(key, batch, rest, gave_up)
+            return
+        self._fail(key, batch.events, rest, outcome)
+
+    def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
+        """Until when a commit is tried again, and until when it is settled if it was sent."""
+        events = batch.events  # none, if all have been withdrawn
+        return (events[0].deadline, events[-1].deadline) if events else (ONE_TRY, ONE_TRY)
+
+    # Ending
+
+    async def _drain(self) -> None:
+        """Wait until no event is under way."""
+        while self._busy or self._queued:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.wait([self._idle])  # others may wait for it, too
+
+    def _unsaved(self) -> int:
+        """How many events are under way."""
+        return self._busy + sum(self._queued.values())

@@ -1,0 +1,142 @@
+"""An event that goes through many reducers in one pass: its caller waits once, for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextvars import Context, copy_context
+from typing import NamedTuple
+
+from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.reducers.batch import Event, ReducerCall
+from learning_observer_kvs.reducers.serving import EventQueue
+
+
+class Run(NamedTuple):
+    """One reducer with an event.
+
+    Attributes:
+        internal_key: the key of the internal state.
+        external_key: the key of the external state.
+        call: the reducer with the event filled in.
+        null_text: the JSON text of the state that a key starts from.
+        deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
+            ``retry_timeout`` of the store from now.
+    """
+
+    internal_key: str
+    external_key: str
+    call: ReducerCall
+    null_text: bytes = b'null'
+    deadline: float | None = None
+
+
+class Pass(EventQueue):
+    """An event on its way through many reducers; stands in the line of the queues where reducers have run long enough.
+
+    Args:
+        runs: the reducers with the event. One after the other is taken: what is ready is dropped but for its text.
+        deadline: the deadline of runs that have none.
+        loop: the running event loop.
+
+    Attributes:
+        done: what the caller waits for: a future that is done when all reducers are.
+        context: the caller's, from when it waits.
+    """
+
+    __slots__ = ('_deadline', '_left', '_outcomes', '_runs', 'context', 'done')
+
+    context: Context
+
+    def __init__(self, runs: Iterable[Run], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._runs = iter(runs)
+        self._deadline = deadline
+        self._left = 1  # those that are not begun
+        self._outcomes: list[bytes | BaseException | JoinedEvent] = []
+        self.done: asyncio.Future[JSON] = loop.create_future()
+
+    def next_event(self) -> JoinedEvent | None:
+        """Return the event for the next reducer; ``None`` if there is none left, or the caller was cancelled."""
+        if self._outcomes and isinstance(last := self._outcomes[-1], JoinedEvent) and last.is_resolved:
+            self._outcomes[-1] = last.outcome()
+        run = None if self.done.cancelled() else next(self._runs, None)
+        if run is None:
+            self.one_done()
+            return None
+        event = JoinedEvent(run, self, self._deadline)
+        self._outcomes.append(event)
+        self._left += 1
+        return event
+
+    def one_done(self) -> None:
+        """Count an event that is done; the last one lets the caller go on."""
+        self._left -= 1
+        if not self._left and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Let the caller go on with an error: the event loop ends.
+
+        Args:
+            error: the error.
+        """
+        if not self.done.done():
+            self.done.cancel() if isinstance(error, asyncio.CancelledError) else self.done.set_exception(error)
+
+    def outcomes(self) -> list[bytes | BaseException]:
+        """Return what became of each reducer, once all are done; see :meth:`JoinedEvent.outcome`."""
+        return [each.outcome() if isinstance(each, JoinedEvent) else each for each in self._outcomes]
+
+
+class JoinedEvent(Event):
+    """One of the events that a caller waits for together.
+
+    Args:
+        run: the reducer with the event.
+        joined: what the caller waits for.
+        deadline: the deadline of a run that has none.
+
+    Attributes:
+        key: the key of the internal state.
+        is_resolved: whether it is known what came of it.
+    """
+
+    __slots__ = ('_failure', '_pass', '_text', 'is_resolved', 'key')
+
+    def __init__(self, run: Run, joined: Pass, deadline: float) -> None:
+        super().__init__(run.external_key, run.call, run.null_text, deadline if run.deadline is None else run.deadline)
+        self._pass = joined
+        self._failure: BaseException | None = None
+        self._text = b''
+        self.is_resolved = False
+        self.key = run.internal_key
+        self.done = joined.done
+
+    def context_of_reducer(self) -> Context:
+        """Return a context of its own: the reducers of a pass may run at the same time."""
+        return self._pass.context.run(copy_context)
+
+    def keep(self, external: JSON, text: bytes) -> None:
+        """Keep the text of what the reducer returned: the objects of many reducers would be many.
+
+        Args:
+            external: the external state; ``False`` where it is not to be written.
+            text: its JSON text, empty where it is not to be written.
+        """
+        self._text = text
+
+    def resolve(self, error: BaseException | None) -> None:
+        """Note what came of it; the last one lets the caller go on.
+
+        Args:
+            error: what befell all events of the commit; ``None`` if it succeeded.
+        """
+        if self.is_resolved:
+            return
+        self.is_resolved = True
+        self._failure = error or self.error
+        self._pass.one_done()
+
+    def outcome(self) -> bytes | BaseException:
+        """Return the text of the external state, empty where it was not to be written; or what befell the event."""
+        return self._text if self._failure is None else self._failure

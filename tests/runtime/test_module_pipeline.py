@@ -1,0 +1,147 @@
+"""The integration: an event of the runtime goes through its reducers in one pass, with all that the runtime does."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.runtime_host import ORDERS, STUB, Host
+
+COUNTING = """
+from learning_observer_kvs.reducers.worker import ReducerWorker
+passes, alone = [], []
+together, process = ReducerWorker.process_together, ReducerWorker.process
+
+async def counted_together(self, runs):
+    runs = list(runs)
+    passes.append(len(runs))
+    return await together(self, runs)
+
+async def counted(self, *run):
+    alone.append(run)
+    return await process(self, *run)
+
+ReducerWorker.process_together, ReducerWorker.process = counted_together, counted
+"""
+
+FAILING = """
+import pathlib
+app = start()
+import learning_observer.stream_analytics
+from learning_observer.module_loader import REDUCERS
+from learning_observer.stream_analytics.helpers import student_event_reducer
+from learning_observer.stream_analytics.fields import KeyField, Scope
+
+@student_event_reducer(null_state=0)
+async def first(event, state):
+    return state + 1, state + 1
+
+@student_event_reducer(null_state=0)
+async def broken(event, state):
+    raise LookupError('broken')
+
+@student_event_reducer(null_state=0)
+async def last(event, state):
+    return state + 1, state + 1
+
+REDUCERS[:] = [{'context': 'writing', 'function': each, 'scope': Scope([KeyField.STUDENT])}
+               for each in (first, broken, last)]
+learning_observer.stream_analytics.init()
+
+async def main():
+    from learning_observer import incoming_student_event as its, kvs, settings
+    async with served(app):
+        pipeline = await its.student_event_pipeline({'auth': {'safe_user_id': 'bob'}, 'source': 'writing'})
+        raised = None
+        try:
+            await pipeline({'client': {'event': 'keystroke'}})
+        except Exception as error:
+            raised = [type(each).__name__ for each in error.exceptions], str(error)
+        [file] = pathlib.Path('logs').glob('critical-error-*.tb')
+        return [await kvs.KVS()[f'Internal,__main__.{name},STUDENT:bob'] for name in ('first', 'broken', 'last')], \
+            file.read_text(), raised
+
+say(asyncio.run(main()))
+"""
+
+
+@ORDERS
+def test_all_reducers_of_an_event_are_run_in_one_pass(host: Host, order: str) -> None:
+    said = host.run(
+        COUNTING
+        + """
+async def main():
+    async with served(start()) as server:
+        await server.feed('bob', [{'number': 1, 'doc_id': 'a', 'word': 'w'}, {'number': 2}])
+    return passes, len(alone)
+
+say(asyncio.run(main()))
+""",
+        'kvs: {default: {type: sqlite, path: state}}\n',
+        order,
+    )
+    assert said == [[5, 4], 0]  # the second event lacks a field of one scope
+
+
+@ORDERS
+def test_a_reducer_that_fails_is_in_the_runtimes_file_and_the_others_are_committed(host: Host, order: str) -> None:
+    states, file, raised = host.run(FAILING, STUB, order)
+    assert states == [1, None, 1]
+    assert json.loads(file.partition('Traceback')[0]) == {'client': {'event': 'keystroke'}}
+    assert '1 of 3 reducers failed: __main__.broken' in file
+    assert raised is None
+
+
+@ORDERS
+def test_in_development_a_reducer_that_fails_is_raised(host: Host, order: str) -> None:
+    states, _, raised = host.run(FAILING, STUB + 'dev: true\n', order)
+    assert states == [1, None, 1]
+    assert raised == [['LookupError'], '1 of 3 reducers failed: __main__.broken (1 sub-exception)']
+
+
+@ORDERS
+def test_a_function_that_the_server_has_replaced_or_wrapped_stays(host: Host, order: str) -> None:
+    assert host.run(
+        """
+import functools
+from learning_observer import incoming_student_event as its
+original = its.student_event_pipeline
+
+@functools.wraps(original)
+async def wrapped(metadata):
+    return await original(metadata)
+
+its.student_event_pipeline = wrapped
+start()
+say(its.student_event_pipeline is wrapped)
+""",
+        STUB,
+        order,
+    )
+
+
+def test_reducers_that_do_not_wait_need_no_task(host: Host) -> None:
+    said = host.run(
+        FAILING.split('async def main')[0].replace('first, broken, last', 'first, last')
+        + """
+async def main():
+    from learning_observer import incoming_student_event as its, kvs
+    async with served(app):
+        pipeline = await its.student_event_pipeline({'auth': {'safe_user_id': 'bob'}, 'source': 'writing'})
+        await pipeline({'client': {'event': 'keystroke'}})
+        loop, made = asyncio.get_running_loop(), []
+
+        def factory(loop, work, **options):
+            made.append(work)
+            return asyncio.Task(work, loop=loop, **options)
+
+        loop.set_task_factory(factory)
+        for _ in range(10):
+            await pipeline({'client': {'event': 'keystroke'}})
+        loop.set_task_factory(None)
+        return [str(each) for each in made], await kvs.KVS()['External,__main__.last,STUDENT:bob']
+
+say(asyncio.run(main()))
+""",
+        STUB,
+    )
+    assert said == [[], 11]
