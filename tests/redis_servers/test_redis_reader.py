@@ -110,17 +110,28 @@ async def test_of_many_packets_four_are_under_way_and_the_others_follow(servers:
     assert await asyncio.gather(*reads) == [texts(keys(400))] * (READERS + 2)
 
 
-async def test_draining_waits_for_what_is_not_sent_yet_and_for_what_is_under_way(servers: Servers, make: Make) -> None:
+async def test_closing_waits_for_what_is_not_sent_yet_and_for_what_is_under_way(servers: Servers, make: Make) -> None:
     reader = make()
-    await reader.drain()
     servers.is_holding = True
-    drained: asyncio.Task[None] = asyncio.ensure_future(reader.drain())
+    closed = asyncio.ensure_future(reader.close(20))
     read = reader.read(['k'])
     await until(lambda: len(servers.held) == 1)
-    assert not drained.done()
+    assert not closed.done()
     servers.held[0].set_result(None)
-    await drained
-    assert read.done()
+    await closed
+    assert await read == [b'k']
+
+
+async def test_what_is_not_read_when_closing_takes_too_long_is_told_so(servers: Servers, make: Make) -> None:
+    reader = make()
+    servers.is_holding = True
+    reads = [reader.read(keys(400)) for _ in range(READERS + 2)]
+    await until(lambda: len(servers.held) == READERS)
+    await reader.close(0)
+    async with asyncio.timeout(3):
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * len(reads)
+    assert 'until the store was closed' in str(outcomes[-1])
 
 
 async def test_keys_that_wait_are_bounded(servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
