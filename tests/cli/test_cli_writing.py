@@ -140,7 +140,8 @@ async def test_the_pages_are_served_to_this_machine_in_any_run_mode(tmp_path: Pa
             keys = await (await session.get(f'{address}/debug/kvs/default')).json()
             assert [entry['key'] for entry in keys['keys']] == ['Internal,a.b,STUDENT:bob']
             strange = {'Host': 'writing.example.org'}
-            assert (await session.get(f'{address}/debug/kvs', headers=strange)).status == 403
+            async with session.get(f'{address}/debug/kvs', headers=strange) as refused:
+                assert refused.status == 403
 
 
 async def test_stores_that_are_not_there_are_left_out_of_the_pages_and_not_made(tmp_path: Path, run: Run) -> None:

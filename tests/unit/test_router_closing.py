@@ -254,5 +254,7 @@ def test_closing_waits_for_stores_of_its_own_loop_alone() -> None:
     assert elsewhere.may_close is not None
     elsewhere.may_close.set()
     loop.run_until_complete(retired.close())
+    while left := asyncio.all_tasks(loop):
+        loop.run_until_complete(asyncio.wait(left))
     loop.close()
     assert elsewhere.closed == 1
