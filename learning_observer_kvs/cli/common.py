@@ -31,7 +31,6 @@ __all__ = [
     'counted',
     'echo_json',
     'json_option',
-    'persistent',
     'place',
     'printable',
     'progress',
@@ -102,7 +101,13 @@ class Stores:
             KVSNotConfigured: the configuration has no store of this name.
             click.UsageError: it is a store in memory.
         """
-        return persistent(self.router[name])
+        store = self.router[name]
+        if isinstance(store, InMemoryKVS):
+            raise click.UsageError(
+                f'Store {store.name!r} is of type {store.TYPE}: what is written there is gone when this command ends. '
+                'Name another store.'
+            )
+        return store
 
 
 def with_stores(
@@ -139,26 +144,6 @@ def with_stores(
 
     with interruptible(interrupted):
         return asyncio.run(run())
-
-
-def persistent(store: Store) -> Store:
-    """Check that what a command writes to a store is still there after the command.
-
-    Args:
-        store: where the command is to write.
-
-    Returns:
-        The same store.
-
-    Raises:
-        click.UsageError: it is a store in memory.
-    """
-    if isinstance(store, InMemoryKVS):
-        raise click.UsageError(
-            f'Store {store.name!r} is of type {store.TYPE}: what is written there is gone when this command ends. '
-            'Name another store.'
-        )
-    return store
 
 
 def where(store: Store) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import importlib
 import io
@@ -18,9 +17,16 @@ from typing import TypeGuard
 import click
 
 from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import config_option, counted, echo_json, json_option, persistent, progress
+from learning_observer_kvs.cli.common import (
+    Stores,
+    config_option,
+    counted,
+    echo_json,
+    json_option,
+    progress,
+    with_stores,
+)
 from learning_observer_kvs.errors import EventFileError
-from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import failures, files, study_log
 from learning_observer_kvs.replay.retry import RetryReport, retry
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
@@ -107,12 +113,16 @@ def replay_logs(
         SystemExit: with 1, if there were failures.
     """
 
-    async def run() -> ReplayReport:
-        async with KVSRouter.from_settings(config) as router:
-            with progress('Replaying', total=events_in(paths), unit='events') as advance:
-                return await replay(paths, reducers, router=router, at_once=at_once, progress=advance)
+    async def act(stores: Stores) -> ReplayReport:
+        with progress('Replaying', total=events_in(paths), unit='events') as advance:
+            return await replay(paths, reducers, router=stores.router, at_once=at_once, progress=advance)
 
-    report = asyncio.run(run())
+    report = with_stores(
+        config,
+        act,
+        interrupted=lambda: 'The states may have some of the events; a second replay feeds all of them again.',
+        retry_seconds=None,
+    )
     if as_json:
         echo_json(
             {
@@ -158,13 +168,19 @@ def retry_failures(
     """
     rows = list(failures.read(paths))
 
-    async def run() -> RetryReport:
-        async with KVSRouter.from_settings(config) as router:
-            persistent(router())
-            with progress('Replaying', total=len(rows), unit='events') as advance:
-                return await retry(rows, reducers, router=router, unclear=unclear, unmarked=unmarked, progress=advance)
+    async def act(stores: Stores) -> RetryReport:
+        stores.to_write('default')
+        with progress('Replaying', total=len(rows), unit='events') as advance:
+            return await retry(
+                rows, reducers, router=stores.router, unclear=unclear, unmarked=unmarked, progress=advance
+            )
 
-    report = asyncio.run(run())
+    report = with_stores(
+        config,
+        act,
+        interrupted=lambda: 'Some events may be replayed. Run this again: an event is not applied twice.',
+        retry_seconds=None,
+    )
     if as_json:
         echo_json(
             {

@@ -138,6 +138,7 @@ def test_an_unexpected_error_is_a_line_and_a_variable_has_it_printed_whole(monke
 
 # Interrupted
 
+REDUCER = ['--reducer', 'devdata.reducers:reconstruct']
 INTERRUPTED = {
     'keys': (['keys'], '0 keys printed'),
     'get': (['get', 'k'], 'Nothing was changed'),
@@ -150,6 +151,8 @@ INTERRUPTED = {
     'erase-student': (['erase-student', 'bob'], 'Run this again'),
     'erase-student --dry-run': (['erase-student', 'bob', '--dry-run'], 'Nothing was removed'),
     'check --live': (['check', '--live'], 'Nothing was changed'),
+    'replay of study logs': (['replay', 'some.study.log', *REDUCER], 'some of the events'),
+    'replay of failed events': (['replay', 'failed-events-1.jsonl', *REDUCER], 'Run this again'),
 }
 
 
@@ -158,6 +161,8 @@ def test_an_interrupted_command_says_what_is_done_and_how_to_go_on(
     words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path('some.json').write_text('{"a": 1}')
+    Path('some.study.log').touch()
+    Path('failed-events-1.jsonl').touch()
 
     def interrupt(coroutine: Any) -> None:
         coroutine.close()
