@@ -388,15 +388,18 @@ async def kvs_live_check() -> None:
     Raises:
         StartupCheck: a store cannot be used; it names every problem, with the stores it concerns.
     """
-    problems.raise_on_errors(await KVS.health_check())
-    log_locations(KVS)
+    await check_live(KVS)
 
 
-def log_locations(router: KVSRouter) -> None:
-    """Log where the stores are, with absolute paths.
+async def check_live(router: KVSRouter) -> None:
+    """Check the files, directories and servers behind stores, and log where the stores are. Warnings are logged.
 
     Args:
         router: the stores.
+
+    Raises:
+        StartupCheck: a store cannot be used; it names every problem, with the stores it concerns.
     """
+    problems.raise_on_errors(await router.health_check())
     stores = (f'{name}: {router[name].TYPE}, {router[name].location()}' for name in router.names())
     log.info('Key-value stores: %s', '; '.join(stores))

@@ -11,6 +11,7 @@ or, where the program loads its settings itself:
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
@@ -22,9 +23,9 @@ from aiohttp import web
 from learning_observer_kvs import debug, settings
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
-from learning_observer_kvs.kvs import KVS, KVSRouter, checked, kvs_live_check, kvs_startup_check, log_locations
+from learning_observer_kvs.kvs import KVS, KVSRouter, check_live, checked, kvs_live_check, kvs_startup_check
 from learning_observer_kvs.prestartup import Hook, run_startup_checks_and_init
-from learning_observer_kvs.problems import Problem, raise_on_errors, report
+from learning_observer_kvs.problems import Problem, report
 
 KVS_KEY = web.AppKey('learning_observer_kvs', KVSRouter)
 """The key of the router in an application: ``app[KVS_KEY]`` is ``app['kvs']``, but typed."""
@@ -174,11 +175,7 @@ def _checks_of(router: KVSRouter, loaded: settings.Settings, is_filled: bool) ->
         if not is_filled:
             router.configure(checked(loaded))
 
-    async def live_check() -> None:
-        raise_on_errors(await router.health_check())
-        log_locations(router)
-
-    return {kvs_startup_check: startup_check, kvs_live_check: live_check}
+    return {kvs_startup_check: startup_check, kvs_live_check: functools.partial(check_live, router)}
 
 
 def _failed(failure: StartupCheck) -> StartupFailed:
