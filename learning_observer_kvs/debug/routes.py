@@ -179,8 +179,7 @@ class Pages:
 
     async def _stores(self, request: web.Request, query: Parameters) -> Page:
         await self._authorized(request, 'list', '', None)
-        async with _in_time('The stores did not answer.'):
-            data = await views.stores_view(self._router)
+        data = views.stores_view(self._router)
         return Page('stores.html', lambda: data)
 
     async def keys(self, request: web.Request) -> web.StreamResponse:

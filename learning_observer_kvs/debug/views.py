@@ -52,7 +52,7 @@ def store_of(router: KVSRouter, name: str) -> Store:
     return router[name]
 
 
-async def stores_view(router: KVSRouter) -> dict[str, Any]:
+def stores_view(router: KVSRouter) -> dict[str, Any]:
     """Return the view of all stores.
 
     Args:
@@ -61,7 +61,7 @@ async def stores_view(router: KVSRouter) -> dict[str, Any]:
     Returns:
         ``{'stores': [{'name', 'type', 'location'}, …]}``, in the order of the configuration.
     """
-    stores = {name: store_of(router, name) for name in router.names()}
+    stores = {name: router[name] for name in router.names()}
     return {
         'stores': [{'name': name, 'type': store.TYPE, 'location': store.location()} for name, store in stores.items()]
     }
