@@ -15,12 +15,13 @@ import functools
 import importlib
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
 
 from learning_observer_kvs import debug, settings
+from learning_observer_kvs.config.layers import option_in
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
 from learning_observer_kvs.kvs import KVS, KVSRouter, check_live, checked, kvs_live_check, kvs_startup_check
@@ -185,8 +186,7 @@ def _failed(failure: StartupCheck) -> StartupFailed:
 
 def _authorize_of(configuration: settings.Settings) -> Authorize | None:
     """The function that ``kvs_debug.authorize`` names, as ``module:function``."""
-    block = configuration.get('kvs_debug')
-    name = block.get('authorize') if isinstance(block, Mapping) else None
+    name = option_in(configuration, 'kvs_debug', 'authorize')
     if name is None:
         return None
     try:

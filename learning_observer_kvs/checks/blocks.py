@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
-from learning_observer_kvs.config.layers import Settings
+from learning_observer_kvs.config.layers import Settings, option_in
 from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import display_value
@@ -46,8 +45,7 @@ def check_run_mode(settings: Settings) -> Iterator[Problem]:
     Yields:
         ``KVS.W004``.
     """
-    block = settings.get('config')
-    mode: Any = block.get('run_mode') if isinstance(block, Mapping) else None
+    mode = option_in(settings, 'config', 'run_mode')
     if mode is not None and mode not in RUN_MODES:
         location, message = settings.location('config', 'run_mode'), f'is {display_value("run_mode", mode)}'
         hint = did_you_mean(mode, RUN_MODES) or CATALOGUE['KVS.W004'][1]

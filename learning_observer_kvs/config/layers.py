@@ -100,9 +100,23 @@ def run_mode(settings: Mapping[str, Any]) -> str | None:
     Returns:
         ``dev``, ``deploy`` or ``interactive``, as ``config.run_mode`` says; ``None`` if it does not.
     """
-    block = settings.get('config')
-    mode = block.get('run_mode') if isinstance(block, Mapping) else None
+    mode = option_in(settings, 'config', 'run_mode')
     return mode if isinstance(mode, str) else None
+
+
+def option_in(settings: Mapping[str, Any], block: str, option: str) -> Any:
+    """Return the value of an option of a block, as it is written.
+
+    Args:
+        settings: all settings, checked or not.
+        block: the name of the block.
+        option: the name of the option.
+
+    Returns:
+        The value; ``None`` if the option is not written, or the block is not a mapping.
+    """
+    options = settings.get(block)
+    return options.get(option) if isinstance(options, Mapping) else None
 
 
 def _layers(source: Source) -> Iterator[Layer]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.config.layers import option_in
 from learning_observer_kvs.config.redaction import REDACTED
 from learning_observer_kvs.config.rows import MASKED
 from learning_observer_kvs.errors import CorruptValue
@@ -42,8 +43,8 @@ class Mask:
         Args:
             settings: all settings, checked; ``kvs_debug.masked`` lists the words.
         """
-        block = settings.get('kvs_debug')
-        return cls(block.get('masked', MASKED) if isinstance(block, Mapping) else MASKED)
+        words = option_in(settings, 'kvs_debug', 'masked')
+        return cls(MASKED if words is None else words)
 
     def hides(self, name: str) -> bool:
         """Return whether what a name stands for is masked.
