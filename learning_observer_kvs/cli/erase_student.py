@@ -59,10 +59,11 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str, as_
     shown: list[str] = []
 
     async def act(stores: Stores) -> tuple[Store, int, bool]:
-        store = await _existing(stores, name, 0.0 if dry_run else longest_interval(stores.router))
+        interval = 0.0 if dry_run else longest_interval(stores.router)
+        store = await _existing(stores, name, interval)
         with progress('Searching', total=None, unit='keys') as advance:
             if not dry_run:
-                return store, *await erase(store, student, longest_interval(stores.router), advance)
+                return store, *await erase(store, student, interval, advance)
 
             async def show(keys: Collection[str]) -> None:
                 shown.extend(keys)
