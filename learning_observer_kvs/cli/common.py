@@ -20,6 +20,7 @@ from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.copy import CopyReport
 from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.memory import InMemoryKVS
 
@@ -30,6 +31,7 @@ __all__ = [
     'config_option',
     'counted',
     'echo_json',
+    'echo_messages',
     'json_option',
     'place',
     'printable',
@@ -203,6 +205,19 @@ def echo_json(value: Any, indent: int | None = 2, *, err: bool = False) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value, indent=indent)
     click.echo(text, err=err)
+
+
+def echo_messages(report: CopyReport) -> None:
+    """Print to standard error what was wrong with single keys, and how many there are beyond those that are named.
+
+    Args:
+        report: of a copy, or of a file that was loaded.
+    """
+    for line in report.messages:
+        click.echo(printable(line), err=True)
+    others = report.differing + report.failed - len(report.messages)
+    if others > 0:
+        click.echo(f'… and {others:,} more.', err=True)
 
 
 def printable(text: str) -> str:

@@ -14,9 +14,9 @@ from learning_observer_kvs.cli.common import (
     config_option,
     counted,
     echo_json,
+    echo_messages,
     json_option,
     place,
-    printable,
     progress,
     where,
     with_stores,
@@ -78,11 +78,7 @@ def command(source: str, target: str, prefix: str, replace: bool, config: tuple[
 
 
 def _print(report: copy.CopyReport, source: Store, target: Store) -> None:
-    for line in report.messages:
-        click.echo(printable(line), err=True)
-    others = report.differing + report.failed - len(report.messages)
-    if others > 0:
-        click.echo(f'… and {others:,} more.', err=True)
+    echo_messages(report)
     click.echo(
         f'Keys copied: {report.copied:,}. Already present: {report.present:,}. Differing: {report.differing:,}. '
         f'Unreadable: {report.failed:,}.'

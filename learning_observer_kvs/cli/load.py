@@ -16,9 +16,9 @@ from learning_observer_kvs.cli.common import (
     config_option,
     counted,
     echo_json,
+    echo_messages,
     json_option,
     place,
-    printable,
     progress,
     store_option,
     where,
@@ -82,10 +82,7 @@ def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_jso
 
 
 def _print(report: copy.CopyReport, label: str, store: Store) -> None:
-    for line in report.messages:
-        click.echo(printable(line), err=True)
-    if report.differing > len(report.messages):
-        click.echo(f'… and {report.differing - len(report.messages):,} more.', err=True)
+    echo_messages(report)
     entries = counted(report.copied, 'entry', 'entries')
     others = f'{report.present:,} were there already, {report.differing:,} with another value'
     click.echo(f'{entries} of {label} loaded into {where(store)}; {others}.', err=True)
