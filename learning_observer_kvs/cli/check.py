@@ -10,8 +10,8 @@ from click.core import ParameterSource
 
 from learning_observer_kvs.checks import static
 from learning_observer_kvs.checks.places import check_places
-from learning_observer_kvs.cli.command import Command, interruptible
-from learning_observer_kvs.cli.common import config_option, echo_json, json_option, progress
+from learning_observer_kvs.cli.command import Command, config_option, interruptible, json_option
+from learning_observer_kvs.cli.common import echo_json, progress
 from learning_observer_kvs.config.rows import Configuration
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, live_problems, reserved_names

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-
-C = TypeVar('C', bound=Callable[..., Any])
 
 SETTINGS = ('.yaml', '.yml', '.pmss')
 """How the names of files of settings end."""

@@ -1,4 +1,4 @@
-"""What several commands share: the store that they work on, output, and progress."""
+"""What several commands share: the stores that they work on, output, and progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from learning_observer_kvs import kvs
 from learning_observer_kvs.checks import places
-from learning_observer_kvs.cli.command import config_option, interruptible, json_option, store_option
+from learning_observer_kvs.cli.command import interruptible
 from learning_observer_kvs.config.rows import Configuration
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
@@ -23,23 +23,6 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.copy import CopyReport
 from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.memory import InMemoryKVS
-
-__all__ = [
-    'Stores',
-    'binary_input',
-    'binary_output',
-    'config_option',
-    'counted',
-    'echo_json',
-    'echo_messages',
-    'json_option',
-    'place',
-    'printable',
-    'progress',
-    'store_option',
-    'where',
-    'with_stores',
-]
 
 T = TypeVar('T')
 

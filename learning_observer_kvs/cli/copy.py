@@ -8,14 +8,12 @@ import sys
 import click
 
 from learning_observer_kvs.checks.places import named
-from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.command import Command, config_option, json_option
 from learning_observer_kvs.cli.common import (
     Stores,
-    config_option,
     counted,
     echo_json,
     echo_messages,
-    json_option,
     place,
     progress,
     where,

@@ -8,17 +8,14 @@ import sys
 import click
 
 from learning_observer_kvs.checks.places import named
-from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
 from learning_observer_kvs.cli.common import (
     Stores,
     binary_output,
-    config_option,
     counted,
     echo_json,
-    json_option,
     place,
     progress,
-    store_option,
     where,
     with_stores,
 )

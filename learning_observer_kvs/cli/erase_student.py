@@ -8,20 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 import click
 
-from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import (
-    Stores,
-    config_option,
-    counted,
-    echo_json,
-    json_option,
-    place,
-    printable,
-    progress,
-    store_option,
-    where,
-    with_stores,
-)
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, printable, progress, where, with_stores
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store

@@ -6,19 +6,8 @@ import fnmatch
 
 import click
 
-from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import (
-    Stores,
-    config_option,
-    counted,
-    echo_json,
-    json_option,
-    printable,
-    progress,
-    store_option,
-    where,
-    with_stores,
-)
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, progress, where, with_stores
 from learning_observer_kvs.stores.base import Store
 
 

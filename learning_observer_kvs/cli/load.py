@@ -9,18 +9,15 @@ import tempfile
 
 import click
 
-from learning_observer_kvs.cli.command import Command
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
 from learning_observer_kvs.cli.common import (
     Stores,
     binary_input,
-    config_option,
     counted,
     echo_json,
     echo_messages,
-    json_option,
     place,
     progress,
-    store_option,
     where,
     with_stores,
 )

@@ -6,17 +6,8 @@ import sys
 
 import click
 
-from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import (
-    Stores,
-    config_option,
-    echo_json,
-    json_option,
-    place,
-    store_option,
-    where,
-    with_stores,
-)
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
+from learning_observer_kvs.cli.common import Stores, echo_json, place, where, with_stores
 from learning_observer_kvs.stores.base import Store
 
 

@@ -16,16 +16,8 @@ from typing import TypeGuard
 
 import click
 
-from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import (
-    Stores,
-    config_option,
-    counted,
-    echo_json,
-    json_option,
-    progress,
-    with_stores,
-)
+from learning_observer_kvs.cli.command import Command, config_option, json_option
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, progress, with_stores
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.replay import failures, files, study_log
 from learning_observer_kvs.replay.retry import RetryReport, retry

@@ -6,8 +6,7 @@ import importlib
 
 import click
 
-from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import config_option, json_option
+from learning_observer_kvs.cli.command import Command, config_option, json_option
 
 
 @click.command('serve', cls=Command)

@@ -5,18 +5,8 @@ from __future__ import annotations
 import click
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.cli.command import Command
-from learning_observer_kvs.cli.common import (
-    Stores,
-    binary_input,
-    config_option,
-    echo_json,
-    json_option,
-    place,
-    store_option,
-    where,
-    with_stores,
-)
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
+from learning_observer_kvs.cli.common import Stores, binary_input, echo_json, place, where, with_stores
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.base import Store
