@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError, WriteUnclear
+from learning_observer_kvs.replay.events import is_event
 
 PATTERN = 'critical-error-*.tb'
 """The names of these files."""
@@ -83,7 +84,7 @@ def read(path: Path) -> ErrorFile:
         event = json_codec.decode(event_text)
     except CorruptValue as error:
         raise EventFileError(f'{path}  the text before "Traceback:" {error}.') from None
-    if not isinstance(event, dict) or not isinstance(event.get('client'), dict):
+    if not is_event(event):
         raise EventFileError(f'{path}  it does not begin with an event: an object with an object "client".')
     notes = [line.lstrip(' |') for line in trace.splitlines()]  # a group's traceback has a frame
     found = [note.removeprefix(_NOTE) for note in notes if note.startswith(_NOTE)]

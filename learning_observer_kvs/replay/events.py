@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.stream_analytics.event_pipeline import event_fields
+
+
+def is_event(value: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether a value of a file is an event: an object with an object ``client``.
+
+    Args:
+        value: any JSON value.
+    """
+    return isinstance(value, dict) and isinstance(value.get('client'), dict)
 
 
 def fields_for(reducer: object, event: Mapping[str, Any]) -> Mapping[str, Any] | None:

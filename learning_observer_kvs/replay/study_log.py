@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError
+from learning_observer_kvs.replay.events import is_event
 
 SUFFIXES = ('.study.log', '.study.log.gz')
 
@@ -84,7 +85,7 @@ def _event(path: Path, number: int, line: bytes) -> dict[str, Any]:
         event = json_codec.decode(text or line)
     except CorruptValue as error:
         raise EventFileError(f'{path}:{number}  the line {error}. Correct or remove it.') from None
-    if not isinstance(event, dict) or not isinstance(event.get('client'), dict):
+    if not is_event(event):
         raise EventFileError(
             f'{path}:{number}  the line is not an event: an event is an object with an object "client".'
         )
