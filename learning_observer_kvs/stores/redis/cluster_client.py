@@ -11,7 +11,7 @@ from hiredis import pack_command
 
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.stores.redis import redis_py
-from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, lost, refusal
+from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, lost, one_line, refusal
 
 if TYPE_CHECKING:
     from redis.asyncio import RedisCluster
@@ -112,7 +112,7 @@ class ClusterClient:
             if not isinstance(error, Exception):
                 raise
             for position in positions[answered:]:
-                replies[position] = lost(f'{node.name}: {lost(error)}') if is_sent else self._unavailable(error)
+                replies[position] = lost(f'{node.name}: {one_line(error)}') if is_sent else self._unavailable(error)
             if is_sent and (refused := refusal(error)) is not None:
                 replies[positions[answered]] = refused
         finally:

@@ -20,7 +20,7 @@ from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
-from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, refusal, unavailable
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, is_wrong_type, lost, refusal, unavailable
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -165,7 +165,7 @@ class RedisConnection:
             except ReplyLost as error:
                 raise self.unavailable(error) from None
         for reply in replies:
-            if isinstance(reply, Exception) and not str(reply).startswith('WRONGTYPE'):
+            if isinstance(reply, Exception) and not is_wrong_type(reply):
                 raise self.unavailable(reply)
         return replies
 
