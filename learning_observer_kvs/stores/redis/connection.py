@@ -199,11 +199,14 @@ class RedisConnection:
         """Return the fields of ``INFO`` by address, of the server or of each master; none where it is refused.
 
         Raises:
-            StoreUnavailable, Overloaded, ReplyLost: no answer.
+            StoreUnavailable, Overloaded: no answer.
         """
         if self.clustered:
             return await self.cluster_client().info()
-        [text] = await self.exchange([('INFO',)])
+        try:
+            [text] = await self.exchange([('INFO',)])
+        except ReplyLost as error:
+            raise self.unavailable(error) from None
         lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
         return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
 

@@ -43,11 +43,10 @@ async def health_check(
     """
     try:
         trial = await try_store(connection, names)
-        servers = await connection.info()
     except ReplyLost as lost:
         raise connection.unavailable(lost) from None
     found: dict[str, Problem] = {}
-    for address, info in servers.items():
+    for address, info in (await connection.info()).items():
         for problem in await _problems_of_server(connection, f'Redis at {address}', info, permanent):
             found.setdefault(problem.id, problem)  # what is wrong with all nodes of a cluster is reported for one
     problems = list(found.values())

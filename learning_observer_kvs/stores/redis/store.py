@@ -17,7 +17,7 @@ from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
+from learning_observer_kvs.stores.redis.errors import is_wrong_type, lost, wrong_type
 from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
@@ -108,10 +108,7 @@ class RedisKVS(QueuedStore):
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
-        try:
-            servers = await self.connection.info()
-        except ReplyLost as error:
-            raise self.connection.unavailable(error) from None
+        servers = await self.connection.info()
         return any(fields.get('loading') == '1' for fields in servers.values())
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
