@@ -12,6 +12,7 @@ from collections.abc import Collection
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost
@@ -114,7 +115,7 @@ async def find_key_of_single_server(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
-                redis_keys, cursor = await connection.scan(cursor, 1000, pattern)
+                redis_keys, cursor = await connection.scan(cursor, SCAN_KEYS, pattern)
                 for redis_key in redis_keys:
                     if (text := decode(redis_key)) is not None:
                         return text

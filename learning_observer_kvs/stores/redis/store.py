@@ -12,6 +12,7 @@ from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
@@ -25,9 +26,6 @@ from learning_observer_kvs.stores.redis.reader import RedisReader
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
-
-SCAN_COUNT = 1000
-"""About how many keys a page has when a whole store is cleared."""
 
 
 class RedisKVS(QueuedStore):
@@ -174,7 +172,7 @@ class RedisKVS(QueuedStore):
     async def _clear(self) -> None:
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan_until('', cursor, SCAN_COUNT)
+            keys, cursor = await self._scan_until('', cursor, SCAN_KEYS)
             size = self.names.max_keys_per_write
             chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
             deadline = deadline_after(self.retry_timeout)
