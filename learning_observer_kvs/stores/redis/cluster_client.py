@@ -94,7 +94,7 @@ class ClusterClient:
         try:
             async with asyncio.timeout(timeout):
                 connection = node.acquire_connection()
-                if connection.is_connected and await connection.can_read():
+                if connection.is_connected and await has_unread_data(connection):
                     await connection.disconnect(nowait=True)  # the node has closed it meanwhile
                 if not connection.is_connected:
                     await connection.connect()
@@ -208,6 +208,18 @@ class ClusterClient:
             yield self._client
         finally:
             self._permits.release()
+
+
+async def has_unread_data(connection: Any) -> bool:
+    """Return whether there is something to read though no reply is due, be it the end of the connection.
+
+    Args:
+        connection: redis-py's, on which nothing is under way.
+    """
+    try:
+        return bool(await connection.can_read())
+    except (redis_py.exceptions.RedisError, OSError):
+        return True
 
 
 async def _read_map(client: RedisCluster, timeout: float) -> None:
