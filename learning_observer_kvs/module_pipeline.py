@@ -42,10 +42,11 @@ class ProcessRuntimeEvent:
         store: Store,
         keys_after: Callable[[Any], Awaitable[Sequence[str]]],
     ) -> None:
-        self.strictly = strictly
         self.leniently = leniently
         self.store = store
-        self.keys = strictly.keys
+        self.reducer_name = strictly.reducer_name
+        self.run, self.keys = strictly.run, strictly.keys
+        self._strictly = strictly
         self._keys_after = keys_after
 
     async def __call__(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Any:
@@ -64,7 +65,7 @@ class ProcessRuntimeEvent:
         """
         try:
             try:
-                return await self.strictly(event, event_fields)
+                return await self._strictly(event, event_fields)
             except InvalidValue:  # neither state was changed
                 return await self.leniently(event, event_fields)
         except Exception as error:
@@ -126,12 +127,7 @@ class _Pass:
 async def _process(noted: Sequence[_Noted]) -> None:
     """Take one event through the reducers that it has come to."""
     first, event, _ = noted[0]
-    worker = worker_of(first.store)
-    outcomes = await process_all([(process.strictly, fields) for process, _, fields in noted], event, worker)
-    for position, outcome in enumerate(outcomes):
-        if isinstance(outcome.error, InvalidValue):  # neither state was changed
-            process, _, fields = noted[position]
-            [outcomes[position]] = await process_all([(process.leniently, fields)], event, worker)
+    outcomes = await process_all([(process, fields) for process, _, fields in noted], event, worker_of(first.store))
     try:
         raise_failures(outcomes)
     except ExceptionGroup as error:

@@ -55,7 +55,7 @@ class BatchWorker(PlainOverlay):
         self._loop = asyncio.get_running_loop()
         self._queued = QueuedEvents(self._locks, self._on_ready)
         self._busy = 0
-        self._server = QueueServer(self._serve, self._abandon, self._locks.watch)
+        self._server = QueueServer[EventQueue | Pass](self._serve, self._abandon, self._locks.watch)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False
@@ -67,7 +67,7 @@ class BatchWorker(PlainOverlay):
         self._busy += 1
         self._server.add(key, queue)
 
-    def _serve(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
+    def _serve(self, key: str, queue: EventQueue | Pass) -> Coroutine[Any, Any, None]:
         """Reduce events that wait, and commit once."""
         if isinstance(queue, Pass):
             return self._serve_pass(queue)
@@ -112,7 +112,7 @@ class BatchWorker(PlainOverlay):
         else:  # all were withdrawn
             self._next(key, rest)
 
-    def _abandon(self, key: str, queue: EventQueue, error: BaseException) -> None:
+    def _abandon(self, key: str, queue: EventQueue | Pass, error: BaseException) -> None:
         """The event loop ends: no caller is left to wait forever."""
         if isinstance(queue, Pass):
             queue.fail(error)

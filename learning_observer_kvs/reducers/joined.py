@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, ReducerCall
-from learning_observer_kvs.reducers.serving import EventQueue
 
 
 class Run(NamedTuple):
@@ -31,7 +30,7 @@ class Run(NamedTuple):
     deadline: float | None = None
 
 
-class Pass(EventQueue):
+class Pass:
     """An event on its way through many reducers; stands in the line of the queues where reducers have run long enough.
 
     Args:

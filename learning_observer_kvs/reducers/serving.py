@@ -15,13 +15,14 @@ from contextlib import suppress
 from contextvars import Context
 from time import monotonic
 from types import coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from learning_observer_kvs.reducers.batch import Event
 from learning_observer_kvs.stores.hold_watch import HoldWatch
 from learning_observer_kvs.stores.pacing import TIME_SLICE
 
 T = TypeVar('T')
+QueueT = TypeVar('QueueT')
 
 
 class EventQueue:
@@ -63,7 +64,7 @@ class EventQueue:
         return ()
 
 
-class QueueServer:
+class QueueServer(Generic[QueueT]):
     """Serves queues in one event loop, first come, first served.
 
     Args:
@@ -77,20 +78,20 @@ class QueueServer:
 
     def __init__(
         self,
-        serve: Callable[[str, EventQueue], Awaitable[None]],
-        abandon: Callable[[str, EventQueue, BaseException], None],
+        serve: Callable[[str, QueueT], Awaitable[None]],
+        abandon: Callable[[str, QueueT, BaseException], None],
         watch: HoldWatch,
     ) -> None:
         self._serve = serve
         self._abandon = abandon
         self._watch = watch
         self._loop = asyncio.get_running_loop()
-        self._ready: deque[tuple[str, EventQueue]] = deque()
+        self._ready: deque[tuple[str, QueueT]] = deque()
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.slice_ends: float | None = None
 
-    def add(self, key: str, queue: EventQueue) -> None:
+    def add(self, key: str, queue: QueueT) -> None:
         """Have a queue served soon.
 
         Args:

@@ -123,16 +123,7 @@ async def _process(
     called: Sequence[tuple[ProcessEvent, Mapping[str, Any]]], event: Any, router: KVSRouter
 ) -> Sequence[Exception | None]:
     """Give an event to reducers in one pass; the error of each."""
-    if all(isinstance(process_event, ProcessEvent) for process_event, _ in called):
-        try:
-            return [outcome.error for outcome in await process_all(called, event, worker_of(router()))]
-        except KVSError as error:  # none has processed it
-            return [error] * len(called)
-    # Those of a Learning Observer server have their own way to process an event.
-    results = await asyncio.gather(
-        *(process_event(event, fields) for process_event, fields in called), return_exceptions=True
-    )
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, Exception):
-            raise result
-    return [result if isinstance(result, Exception) else None for result in results]
+    try:
+        return [outcome.error for outcome in await process_all(called, event, worker_of(router()))]
+    except KVSError as error:  # none has processed it
+        return [error] * len(called)

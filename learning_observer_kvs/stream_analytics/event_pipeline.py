@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.errors import InvalidValue
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.reducers import workers_of
@@ -143,8 +144,31 @@ class EventPipeline:
         return await process_all([(process, fields) for process in chosen], event, self._workers())
 
 
+class OneReducer(Protocol):
+    """What :func:`process_all` needs of a :class:`~.process_event.ProcessEvent`."""
+
+    @property
+    def reducer_name(self) -> str:
+        """The reducer's name in keys."""
+
+    @property
+    def leniently(self) -> ProcessEvent | None:
+        """What processes the event again where the reducer returned what JSON cannot hold; ``None`` for an error."""
+
+    def run(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Run:
+        """Return what a worker processes for an event.
+
+        Args:
+            event: the event, as the reducer gets it.
+            event_fields: values by the name of an ``EventField`` of the scope; one that is missing is ``None``.
+
+        Raises:
+            InvalidKey: a field's value makes a key that no store accepts.
+        """
+
+
 async def process_all(
-    reducers: Sequence[tuple[ProcessEvent, Mapping[str, Any]]], event: Any, worker: ReducerWorker
+    reducers: Sequence[tuple[OneReducer, Mapping[str, Any]]], event: Any, worker: ReducerWorker
 ) -> list[Outcome]:
     """Take an event through reducers in one pass.
 
@@ -171,10 +195,12 @@ async def process_all(
 
     results = iter(await worker.process_together(runs()))
     outcomes = []
-    for position, (process, _) in enumerate(reducers):
+    for position, (process, fields) in enumerate(reducers):
         result = failed.get(position) or next(results)
         if isinstance(result, bytes):
             outcomes.append(Outcome(process.reducer_name, None, result))
+        elif isinstance(result, InvalidValue) and process.leniently is not None:  # neither state was changed
+            outcomes += await process_all([(process.leniently, fields)], event, worker)
         elif isinstance(result, Exception):
             outcomes.append(Outcome(process.reducer_name, result))
         else:

@@ -36,7 +36,10 @@ class ProcessEvent:
         reducer_name: the reducer's name in keys.
         field_names: the fields of an event that the scope has.
         student: the student that the state is kept by; ``None`` where the scope has none.
+        leniently: processes the event again where the reducer returned what JSON cannot hold; ``None`` for an error.
     """
+
+    leniently: ProcessEvent | None = None
 
     def __init__(
         self,
