@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -412,7 +411,7 @@ class Backend(ABC):
             return await self._read_again(read, deadline, error)
 
     async def _read_again(self, read: Callable[[], Awaitable[T]], deadline: float, error: StoreUnavailable) -> T:
-        return await self._outages.here().call_again(read, deadline, error, try_seconds=math.inf)
+        return await self._outages.here().call_again(read, deadline, error, may_be_cut=True)
 
     def _is_same(self, key: str, stored: bytes | None, wanted: bytes | None) -> bool:
         if stored is None or wanted is None or stored == wanted:

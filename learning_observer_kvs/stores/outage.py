@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TypeVar
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.deadline import longest_try, pause_after
+from learning_observer_kvs.stores.deadline import MIN_TRY, pause_after
 
 T = TypeVar('T')
 
@@ -24,14 +24,15 @@ class Outage:
         self._since: float | None = None
         self._waiting = 0
         self._pause: asyncio.Future[None] | None = None
-        self._closed: str | None = None
+        self._closed = False
 
     async def call_again(
         self,
         call: Callable[[], Awaitable[T]],
         deadline: float,
         error: StoreUnavailable,
-        try_seconds: float | None = None,
+        *,
+        may_be_cut: bool = False,
     ) -> T:
         """Call something again that could not be done, until it is done or the deadline is over.
 
@@ -39,7 +40,7 @@ class Outage:
             call: what to do; it may be done any number of times.
             deadline: the time of the monotonic clock after which it is not tried any more.
             error: why it could not be done.
-            try_seconds: how long a try may take; ``None`` for a write, which must not be cut off.
+            may_be_cut: whether a try ends at the deadline, or after ``MIN_TRY`` seconds if that is later; not a write.
 
         Returns:
             What ``call`` returns.
@@ -51,12 +52,11 @@ class Outage:
         began = now = monotonic()
         self._waiting += 1
         try:
-            while error.retry and now < deadline and self._closed is None:
+            while error.retry and now < deadline and not self._closed:
                 await asyncio.wait([self._paused(now)], timeout=deadline - now)
-                if self._closed is not None:
+                if self._closed:
                     break  # another try would open again what is being closed
-                seconds = None if try_seconds is None else longest_try(try_seconds, deadline - monotonic())
-                cut = asyncio.timeout(seconds)
+                cut = asyncio.timeout(max(deadline - monotonic(), MIN_TRY) if may_be_cut else None)
                 try:
                     async with cut:
                         return await call()
@@ -70,13 +70,13 @@ class Outage:
             self._waiting -= 1
             if not self._waiting:
                 self._since = None
-        if self._closed is not None:
-            raise gave_up(error, self._closed)
+        if self._closed:
+            raise gave_up(error, 'The store was closed meanwhile.')
         raise error if now - began < 1 else gave_up(error, f'The call waited {now - began:.0f} s for it.')
 
     def close(self) -> None:
         """Let no call wait any longer."""
-        self._closed = 'The store was closed meanwhile.'
+        self._closed = True
         self._end_pause()
 
     def _paused(self, now: float) -> asyncio.Future[None]:

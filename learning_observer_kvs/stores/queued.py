@@ -69,7 +69,7 @@ class QueuedStore(Store):
         self.submitter()(writes, expected, on_done, refresh, deadline, until)
 
     def submitter(self) -> Submit:
-        """Return :meth:`submit` for the running event loop; the deadline must be given."""
+        """Return :meth:`submit` for the running event loop; every argument must be given."""
         return self._write_queues.here().submit
 
     async def commit_bytes(self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]) -> bool:

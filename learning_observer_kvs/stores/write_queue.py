@@ -154,9 +154,9 @@ class WriteQueue:
         writes: Mapping[str, bytes | None],
         expected: Mapping[str, bytes | None],
         on_done: OnDone,
-        refresh: Collection[str] = (),
-        deadline: float = ONE_TRY,
-        resend_until: float | None = None,
+        refresh: Collection[str],
+        deadline: float,
+        resend_until: float,
     ) -> None:
         """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
 
@@ -165,8 +165,8 @@ class WriteQueue:
             expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
             on_done: called once with the outcome, in this event loop.
             refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
-            deadline: until when it is tried again if it was never sent; by default it is tried once.
-            resend_until: until when its outcome is found out if it was sent; by default the same.
+            deadline: until when it is tried again if it was never sent.
+            resend_until: until when its outcome is found out if it was sent.
 
         Raises:
             Overloaded, StoreUnavailable: as :meth:`add`.

@@ -11,7 +11,7 @@ from hiredis import pack_command
 
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.stores.redis import redis_py
-from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, lost, refusal
+from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost, lost, one_line, refusal
 
 if TYPE_CHECKING:
     from redis.asyncio import RedisCluster
@@ -94,7 +94,7 @@ class ClusterClient:
         try:
             async with asyncio.timeout(timeout):
                 connection = node.acquire_connection()
-                if connection.is_connected and await connection.can_read():
+                if connection.is_connected and await has_unread_data(connection):
                     await connection.disconnect(nowait=True)  # the node has closed it meanwhile
                 if not connection.is_connected:
                     await connection.connect()
@@ -112,7 +112,7 @@ class ClusterClient:
             if not isinstance(error, Exception):
                 raise
             for position in positions[answered:]:
-                replies[position] = lost(f'{node.name}: {lost(error)}') if is_sent else self._unavailable(error)
+                replies[position] = lost(f'{node.name}: {one_line(error)}') if is_sent else self._unavailable(error)
             if is_sent and (refused := refusal(error)) is not None:
                 replies[positions[answered]] = refused
         finally:
@@ -208,6 +208,18 @@ class ClusterClient:
             yield self._client
         finally:
             self._permits.release()
+
+
+async def has_unread_data(connection: Any) -> bool:
+    """Return whether there is something to read though no reply is due, be it the end of the connection.
+
+    Args:
+        connection: redis-py's, on which nothing is under way.
+    """
+    try:
+        return bool(await connection.can_read())
+    except (redis_py.exceptions.RedisError, OSError):
+        return True
 
 
 async def _read_map(client: RedisCluster, timeout: float) -> None:

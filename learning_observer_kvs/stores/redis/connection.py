@@ -19,8 +19,8 @@ from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stores.redis import redis_py
-from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
-from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, refusal, unavailable
+from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command, has_unread_data
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, is_wrong_type, lost, refusal, unavailable
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -165,7 +165,7 @@ class RedisConnection:
             except ReplyLost as error:
                 raise self.unavailable(error) from None
         for reply in replies:
-            if isinstance(reply, Exception) and not str(reply).startswith('WRONGTYPE'):
+            if isinstance(reply, Exception) and not is_wrong_type(reply):
                 raise self.unavailable(reply)
         return replies
 
@@ -199,11 +199,14 @@ class RedisConnection:
         """Return the fields of ``INFO`` by address, of the server or of each master; none where it is refused.
 
         Raises:
-            StoreUnavailable, Overloaded, ReplyLost: no answer.
+            StoreUnavailable, Overloaded: no answer.
         """
         if self.clustered:
             return await self.cluster_client().info()
-        [text] = await self.exchange([('INFO',)])
+        try:
+            [text] = await self.exchange([('INFO',)])
+        except ReplyLost as error:
+            raise self.unavailable(error) from None
         lines = text.decode('utf-8', 'replace').splitlines() if isinstance(text, bytes) else []
         return {self.address(): dict(line.split(':', 1) for line in lines if ':' in line)}
 
@@ -258,7 +261,7 @@ class PinnedConnection:
         # One deadline for all, and hiredis to pack: both are several times faster than what redis-py does itself.
         packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
         pool = self._owner.client().connection_pool
-        if self._taken is not None and (self._taken[0] is not pool or await _has_unread_data(self._taken[1])):
+        if self._taken is not None and (self._taken[0] is not pool or await has_unread_data(self._taken[1])):
             await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
             try:
@@ -331,14 +334,6 @@ def _closed_at_the_end_of_the_loop(client: Redis | RedisCluster) -> AsyncGenerat
 def _is_cursor(text: str) -> bool:
     found = _CURSOR.fullmatch(text)
     return found is not None and int(found[1]) < 1 << 64
-
-
-async def _has_unread_data(connection: Any) -> bool:
-    """Return whether there is something to read though no reply is due, be it the end of the connection."""
-    try:
-        return bool(await connection.can_read())
-    except (redis_py.exceptions.RedisError, OSError):
-        return True
 
 
 shared = RedisConnection()

@@ -107,7 +107,6 @@ class MasterWatch:
         self._settled = asyncio.Event()
         self._hold: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._reachable = True
         self._refused = False
         self._closed = False
 
@@ -255,17 +254,15 @@ class MasterWatch:
     # What follows from it
 
     def _learn(self, position: int, answer: _Answer) -> None:
-        self._answers[position] = answer
-        if not self._reachable:
-            self._reachable = True
+        if not self._answers and self._address is not None:
             log.warning('A Sentinel of %s can be reached again.', self._service)
+        self._answers[position] = answer
         self._conclude()
 
     def _forget(self, position: int, error: Exception) -> None:
         if self._answers.pop(position, None) is None:
             return
         if not self._answers:
-            self._reachable = False
             log.warning(
                 'No Sentinel of %s can be reached (%s); %s stays in use as the master.',
                 self._service,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from learning_observer_kvs.config.redaction import display_value
+from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import META_PREFIX, Names, decode
-
-SCAN_COUNT = 1000
-"""About how many keys are looked at in one round trip."""
 
 
 async def find_foreign_key(connection: RedisConnection, names: Names, prefixes: Collection[str]) -> str | None:
@@ -33,7 +31,7 @@ async def find_foreign_key(connection: RedisConnection, names: Names, prefixes: 
         return None
     cursor: str | None = None
     while True:
-        page, cursor = await connection.scan(cursor, SCAN_COUNT, names.scan_pattern(''))
+        page, cursor = await connection.scan(cursor, SCAN_KEYS, names.scan_pattern(''))
         found = _by_name(names, prefixes, page) or (None if names.prefix else await _by_type(connection, page))
         if found is not None or cursor is None:
             return found

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost
@@ -43,11 +44,10 @@ async def health_check(
     """
     try:
         trial = await try_store(connection, names)
-        servers = await connection.info()
     except ReplyLost as lost:
         raise connection.unavailable(lost) from None
     found: dict[str, Problem] = {}
-    for address, info in servers.items():
+    for address, info in (await connection.info()).items():
         for problem in await _problems_of_server(connection, f'Redis at {address}', info, permanent):
             found.setdefault(problem.id, problem)  # what is wrong with all nodes of a cluster is reported for one
     problems = list(found.values())
@@ -55,7 +55,7 @@ async def health_check(
         problems.append(refusal)
     elif trial.error is not None and 'KVS.E020' not in found:
         raise connection.unavailable(trial.error)
-    if connection.clustered and (key := await find_key_of_single_server(connection, names.prefix)) is not None:
+    if connection.clustered and (key := await _find_key_of_single_server(connection, names.prefix)) is not None:
         message = f'is in the cluster at {connection.address()}, where {display_key(key)} was written without a cluster'
         hint = 'Copy such keys in with lo-kvs copy, and remove them there.'
         problems.append(Problem('KVS.E021', '', 'type', message, hint))
@@ -95,27 +95,13 @@ def _refusal(connection: RedisConnection, names: Names, trial: Trial) -> Problem
     return None
 
 
-async def find_key_of_single_server(
-    connection: RedisConnection, prefix: str, seconds: float = SCAN_SECONDS
-) -> str | None:
-    """Look in a cluster for a reducer's key under the name it has on a single server, where it would not be read.
-
-    Args:
-        connection: the connection to the cluster.
-        prefix: of the store's keys.
-        seconds: how long to look.
-
-    Returns:
-        Such a Redis key; ``None`` if none was found in that time.
-
-    Raises:
-        StoreUnavailable, Overloaded: no answer.
-    """
+async def _find_key_of_single_server(connection: RedisConnection, prefix: str) -> str | None:
+    """Return a reducer's key in a cluster under the name it has on a single server, where it would not be read."""
     pattern, cursor = escape_glob(prefix) + '[IE][nx]ternal,*', None
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(SCAN_SECONDS):
             while True:
-                redis_keys, cursor = await connection.scan(cursor, 1000, pattern)
+                redis_keys, cursor = await connection.scan(cursor, SCAN_KEYS, pattern)
                 for redis_key in redis_keys:
                     if (text := decode(redis_key)) is not None:
                         return text

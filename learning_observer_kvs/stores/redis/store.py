@@ -12,12 +12,13 @@ from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
+from learning_observer_kvs.stores.redis.errors import is_wrong_type, lost, wrong_type
 from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
@@ -25,9 +26,6 @@ from learning_observer_kvs.stores.redis.reader import RedisReader
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
-
-SCAN_COUNT = 1000
-"""About how many keys a page has when a whole store is cleared."""
 
 
 class RedisKVS(QueuedStore):
@@ -108,10 +106,7 @@ class RedisKVS(QueuedStore):
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
-        try:
-            servers = await self.connection.info()
-        except ReplyLost as error:
-            raise self.connection.unavailable(error) from None
+        servers = await self.connection.info()
         return any(fields.get('loading') == '1' for fields in servers.values())
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -177,7 +172,7 @@ class RedisKVS(QueuedStore):
     async def _clear(self) -> None:
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan_until('', cursor, SCAN_COUNT)
+            keys, cursor = await self._scan_until('', cursor, SCAN_KEYS)
             size = self.names.max_keys_per_write
             chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
             deadline = deadline_after(self.retry_timeout)

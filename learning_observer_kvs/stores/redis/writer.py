@@ -25,7 +25,7 @@ from learning_observer_kvs.stores.deadline import longest_try, pause_after
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
-from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover, one_line
 from learning_observer_kvs.stores.redis.names import Names, slot_of
 from learning_observer_kvs.stores.redis.records import Records
 from learning_observer_kvs.stores.redis.scripts import (
@@ -350,7 +350,7 @@ class RedisWriter:
             return self._connection.unavailable(reply)
         if isinstance(reply, KVSError) or may_recover(reply):
             return None
-        return self._unclear(loss, f'the server refused the same write when it was sent again: {lost(reply)}')
+        return self._unclear(loss, f'the server refused the same write when it was sent again: {one_line(reply)}')
 
     def _give_up_late(
         self,
