@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from learning_observer_kvs.errors import StoreMissing
+from learning_observer_kvs.private_files import may_write
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.database import Database
@@ -42,7 +43,7 @@ class ExistingDatabase(Database):
         """
         if not os.path.lexists(self.path):
             raise self._missing('There is no file')
-        if _may_write(self.path) and _may_write(self.path.parent):
+        if may_write(self.path) and may_write(self.path.parent):
             return super().connect(pinned)
         try:
             self.file.inspect(only_read=True)
@@ -142,10 +143,6 @@ class ExistingDatabase(Database):
 
     def _missing(self, message: str) -> StoreMissing:
         return StoreMissing(f'{message}: {self.path}.')
-
-
-def _may_write(path: str | os.PathLike[str]) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _size(path: str) -> int:

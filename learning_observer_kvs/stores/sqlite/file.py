@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
-from learning_observer_kvs.private_files import Access, make_file, make_folders, trial_folder
+from learning_observer_kvs.private_files import Access, make_file, make_folders, may_write, trial_folder
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 
 APPLICATION_ID = 0x4C4F4B56
@@ -107,7 +107,7 @@ class DatabaseFile:
     def _refuse_to_lock_out(self, found: os.stat_result) -> None:
         """Raise if SQLite would make files beside this one that its owner could not write."""
         path, *beside = self.paths()
-        if found.st_uid == os.geteuid() or _may_write(path) or not _may_write(os.path.dirname(path)):
+        if found.st_uid == os.geteuid() or may_write(path) or not may_write(os.path.dirname(path)):
             return
         if not all(map(os.path.lexists, beside)):
             raise unusable(
@@ -141,7 +141,3 @@ def enable_wal(connection: sqlite3.Connection, path: Path, wait_ms: int) -> None
             time.sleep(random.random() / 100)
     if mode != 'wal':
         raise unusable(path, 'this disk cannot share memory among processes', 'Choose a path on a local disk.')
-
-
-def _may_write(path: str) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
