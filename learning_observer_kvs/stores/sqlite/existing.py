@@ -18,7 +18,7 @@ from learning_observer_kvs.private_files import may_write
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.database import Database
-from learning_observer_kvs.stores.sqlite.errors import of_system, unusable
+from learning_observer_kvs.stores.sqlite.errors import unusable
 
 _TO_WRITE = 'mode=rw'
 _IMMUTABLE = 'mode=ro&immutable=1'
@@ -28,46 +28,31 @@ _WITH_LOG = 'mode=ro&readonly_shm=1'
 class ExistingDatabase(Database):
     """The table of one store in an SQLite file, of which nothing is created; see :class:`Database`."""
 
-    def connect(self, pinned: PinnedFiles) -> sqlite3.Connection:
-        """Open a connection in autocommit mode.
-
-        Args:
-            pinned: as for :meth:`Database.connect`.
-
-        Returns:
-            The connection; any thread may use it.
-
-        Raises:
-            StoreMissing: the file, or the table in it, is not there.
-            StoreUnavailable: it cannot be used, or another program's data is there.
-        """
+    def _open(self, pinned: PinnedFiles) -> sqlite3.Connection:
+        """Open a connection; raise ``StoreMissing`` if the file, or the table in it, is not there."""
         if not os.path.lexists(self.path):
             raise self._missing('There is no file')
         if may_write(self.path) and may_write(self.path.parent):
-            return super().connect(pinned)
+            return super()._open(pinned)
+        found = self.file.inspect(only_read=True)
+        _, log, shared = self.file.paths()
+        if not _size(log):
+            self._mode = _IMMUTABLE
+        elif os.path.lexists(shared):
+            self._mode = _WITH_LOG
+        else:
+            raise unusable(
+                self.path,
+                f'it cannot be written here, and {log} has changes that are not in it yet',
+                'Copy both to a folder that can be written, and read them there.',
+            )
+        connection = self._connect(0)
         try:
-            self.file.inspect(only_read=True)
-            log, shared = (os.path.realpath(self.path) + suffix for suffix in ('-wal', '-shm'))
-            if not _size(log):
-                self._mode = _IMMUTABLE
-            elif os.path.lexists(shared):
-                self._mode = _WITH_LOG
-            else:
-                raise unusable(
-                    self.path,
-                    f'it cannot be written here, and {log} has changes that are not in it yet',
-                    'Copy both to a folder that can be written, and read them there.',
-                )
-            connection = self._connect(0)
-            try:
-                self._initialize(connection)
-            except BaseException:
-                connection.close()
-                raise
-        except OSError as error:
-            raise of_system(self.path, error) from None
-        except sqlite3.Error as error:
-            raise self.unavailable(error) from None
+            self._initialize(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self.file.note_open(found)
         return connection
 
     def probe(self, connection: sqlite3.Connection) -> list[Problem]:
@@ -138,7 +123,7 @@ class ExistingDatabase(Database):
             raise self._missing(f'There is no such store in the file; it holds {others}')
 
     def _check_unchanged(self) -> None:
-        if self._mode == _IMMUTABLE and _size(os.path.realpath(self.path) + '-wal'):
+        if self._mode == _IMMUTABLE and _size(self.file.paths()[1]):
             raise unusable(self.path, 'another program has begun to write to it', 'Run this again.')
 
     def _missing(self, message: str) -> StoreMissing:

@@ -7,19 +7,18 @@ import random
 import sqlite3
 import stat
 import time
-from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
-from typing import TypeAlias
 
 from learning_observer_kvs.private_files import Access, make_file, make_folders, may_write, trial_folder
+from learning_observer_kvs.stores.pinned_files import FileIdentity, identity
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
-FileIdentity: TypeAlias = tuple[int, int]
-"""Device and inode number."""
+_OPENED: set[FileIdentity] = set()
+"""The files that this process has, or had, open."""
 
 
 class DatabaseFile:
@@ -61,11 +60,10 @@ class DatabaseFile:
         except sqlite3.Error as error:
             raise of_sqlite(self._path, error) from None
 
-    def inspect(self, opened: Collection[FileIdentity] = (), *, only_read: bool = False) -> os.stat_result:
+    def inspect(self, *, only_read: bool = False) -> os.stat_result:
         """Look at the file without SQLite, which might touch what another program left beside it; make a missing one.
 
         Args:
-            opened: the files that this process has open, which are not opened here.
             only_read: whether it is opened so that SQLite makes nothing beside it.
 
         Returns:
@@ -88,7 +86,7 @@ class DatabaseFile:
         if not only_read:
             self._refuse_to_lock_out(found)
         # Closing a file drops the locks of the whole process on it, so one that SQLite has open is not opened here.
-        if not found.st_size or (found.st_dev, found.st_ino) in opened:
+        if not found.st_size or identity(found) in _OPENED:
             return found
         with open(self._path, 'rb') as file:
             head = file.read(100)
@@ -99,6 +97,14 @@ class DatabaseFile:
                 self._path, 'it is the database of another program', 'Choose another path; it was not touched.'
             )
         return found
+
+    def note_open(self, found: os.stat_result) -> None:
+        """Have :meth:`inspect` not open the file any more, because SQLite has it open now.
+
+        Args:
+            found: what :meth:`inspect` returned.
+        """
+        _OPENED.add(identity(found))
 
     def _new(self) -> str:
         """The path at which a missing file is made: of a link that leads to nothing the path that it leads to."""
