@@ -84,6 +84,17 @@ async def test_an_empty_file_is_a_missing_store_and_stays_empty(tmp_path: Path) 
     assert path.stat().st_size == 0
 
 
+@stores
+async def test_a_link_that_leads_to_nothing_is_a_missing_store_and_nothing_is_made(
+    tmp_path: Path, make: MakeStore
+) -> None:
+    (tmp_path / 'store').symlink_to(tmp_path / 'elsewhere')
+    async with make(tmp_path / 'store') as store:
+        with pytest.raises(StoreMissing, match=str(tmp_path / 'store')):
+            await store.open_existing()
+    assert names(tmp_path) == {'store'}
+
+
 async def test_what_is_in_memory_is_missing() -> None:
     with pytest.raises(StoreMissing, match='type stub'):
         await InMemoryKVS().open_existing()

@@ -116,7 +116,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         Raises:
             StoreMissing: it is not there.
         """
-        if not await self._threads.here().readers.run(os.path.lexists, self.path):
+        if not await self._threads.here().readers.run(os.path.exists, self.path):
             raise StoreMissing(f'There is no folder: {self.path}.')
         self._is_read_only = not may_write(self.path)
 

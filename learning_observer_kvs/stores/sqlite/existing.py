@@ -30,7 +30,7 @@ class ExistingDatabase(Database):
 
     def _open(self, pinned: PinnedFiles) -> sqlite3.Connection:
         """Open a connection; raise ``StoreMissing`` if the file, or the table in it, is not there."""
-        if not os.path.lexists(self.path):
+        if self.file.is_missing():
             raise self._missing('There is no file')
         if may_write(self.path) and may_write(self.path.parent):
             return super()._open(pinned)
