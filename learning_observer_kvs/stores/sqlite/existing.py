@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.private_files import may_write
@@ -20,9 +22,25 @@ from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.sqlite.errors import unusable
 
+P = ParamSpec('P')
+T = TypeVar('T')
+
 _TO_WRITE = 'mode=rw'
 _IMMUTABLE = 'mode=ro&immutable=1'
 _WITH_LOG = 'mode=ro&readonly_shm=1'
+
+
+def _unless_changed(read: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Return a method that reads as another one does, and raises if a log has appeared beside an immutable file."""
+
+    @wraps(read)
+    def read_unchanged(self: ExistingDatabase, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found = read(self, *args, **kwargs)
+        if self._mode == _IMMUTABLE and _size(self.file.paths()[1]):
+            raise unusable(self.path, 'another program has begun to write to it', 'Run this again.')
+        return found
+
+    return read_unchanged
 
 
 class ExistingDatabase(Database):
@@ -66,54 +84,10 @@ class ExistingDatabase(Database):
         """
         return super().probe(connection) if self._mode == _TO_WRITE else []
 
-    def read_small(
-        self, connection: sqlite3.Connection, keys: Sequence[str], max_bytes: int
-    ) -> list[bytes | None] | None:
-        """Read keys as :meth:`Database.read_small` does.
-
-        Args:
-            connection: of this database.
-            keys: the keys, one or more.
-            max_bytes: how many bytes each value may have.
-        """
-        found = super().read_small(connection, keys, max_bytes)
-        self._check_unchanged()
-        return found
-
-    def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
-        """Read keys as :meth:`Database.read` does.
-
-        Args:
-            connection: of this database.
-            keys: the keys.
-        """
-        found = super().read(connection, keys)
-        self._check_unchanged()
-        return found
-
-    def keys(self, connection: sqlite3.Connection, prefix: str, cursor: str | None, limit: int) -> list[str]:
-        """Return a page of keys as :meth:`Database.keys` does.
-
-        Args:
-            connection: of this database.
-            prefix: what the keys begin with.
-            cursor: the key after which the page begins; ``None`` for the first page.
-            limit: how many keys at most.
-        """
-        found = super().keys(connection, prefix, cursor, limit)
-        self._check_unchanged()
-        return found
-
-    def describe(self, connection: sqlite3.Connection, key: str) -> tuple[int, float] | None:
-        """Return what is known of a key as :meth:`Database.describe` does.
-
-        Args:
-            connection: of this database.
-            key: the key.
-        """
-        found = super().describe(connection, key)
-        self._check_unchanged()
-        return found
+    read_small = _unless_changed(Database.read_small)
+    read = _unless_changed(Database.read)
+    keys = _unless_changed(Database.keys)
+    describe = _unless_changed(Database.describe)
 
     def _initialize(self, connection: sqlite3.Connection) -> None:
         """Make sure that the table is there."""
@@ -121,10 +95,6 @@ class ExistingDatabase(Database):
         if self.table.lower() not in map(str.lower, tables):  # SQLite ignores case
             others = ', '.join(repr(name.removeprefix('kvs ')) for name in sorted(tables)) or 'no store at all'
             raise self._missing(f'There is no such store in the file; it holds {others}')
-
-    def _check_unchanged(self) -> None:
-        if self._mode == _IMMUTABLE and _size(self.file.paths()[1]):
-            raise unusable(self.path, 'another program has begun to write to it', 'Run this again.')
 
     def _missing(self, message: str) -> StoreMissing:
         return StoreMissing(f'{message}: {self.path}.')
