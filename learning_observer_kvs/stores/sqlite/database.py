@@ -60,6 +60,7 @@ class Database:
         self._synchronous = synchronous
         self.table = table
         self._mode = 'mode=rw'  # for the URI
+        self._log = ''  # the path of its log, since it was opened: links are not followed again at each write
         self._table = quoted = '"' + table.replace('"', '""') + '"'
         # A value larger than the first parameter is not read: it comes as NULL.
         select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
@@ -118,7 +119,8 @@ class Database:
         try:
             self._initialize(connection)
             pinned.pin(str(self.path), before)
-            for beside in self.file.paths()[1:]:
+            _, self._log, shared = self.file.paths()
+            for beside in (self._log, shared):
                 share_like(beside, before)
                 pinned.pin(beside, os.stat(beside))
             pinned.check()
@@ -163,7 +165,7 @@ class Database:
     def log_state(self) -> LogState | None:
         """Return what changes when another program writes to the log; ``None`` if there is no log."""
         try:
-            found = os.stat(self.file.paths()[1])
+            found = os.stat(self._log)
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
