@@ -9,11 +9,12 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeAlias
 
-from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -118,6 +119,19 @@ class PinnedFiles:
             f'{path} was removed or replaced while it was in use. The store is stopped, so that no write is '
             'acknowledged and lost. Put back what was there if it is needed, and restart the programs that use it.'
         )
+
+
+def mark_replaced(requests: Iterable[WriteRequest], replaced: StoreUnavailable) -> None:
+    """Set the errors of requests that were processed while a file was replaced.
+
+    Args:
+        requests: with their results, or errors.
+        replaced: what the check after them raised.
+    """
+    unclear = WriteUnclear(f'{replaced} This write may or may not be in what was there before.')
+    for request in requests:
+        is_written = request.error is None and request.result
+        request.error = unclear if is_written or isinstance(request.error, WriteUnclear) else replaced
 
 
 def identity(found: os.stat_result) -> FileIdentity:
