@@ -169,6 +169,15 @@ def trial_folder(path: str) -> Iterator[str]:
         yield name
 
 
+def may_write(path: str | os.PathLike[str]) -> bool:
+    """Return whether this process may write a file or folder.
+
+    Args:
+        path: the file or folder; one that is not there may not be written.
+    """
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def others_that_can_read(path: str, access: Access) -> str | None:
     """Return who can read a file or folder though its mode is not meant to let them.
 
@@ -239,7 +248,7 @@ def _become_like(number: int, replaced: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     new = os.fstat(number)
-    if old.st_uid not in (os.geteuid(), new.st_uid) and not os.access(replaced, os.W_OK, effective_ids=_EFFECTIVE):
+    if old.st_uid not in (os.geteuid(), new.st_uid) and not may_write(replaced):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), replaced)  # as if it were written in place
     if old.st_uid != new.st_uid:
         with suppress(PermissionError):  # of those who share a file by its group, the last to write it owns it
@@ -268,6 +277,3 @@ def _copy_access_list(original: str, number: int) -> None:
 
 def _is_member(group: int) -> bool:
     return group == os.getegid() or group in os.getgroups()
-
-
-_EFFECTIVE = os.access in os.supports_effective_ids

@@ -9,18 +9,19 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeAlias
 
-from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.write_queue import WriteRequest
 
 log = logging.getLogger('learning_observer_kvs')
 
 CHECK_SECONDS = 0.1
 """Seconds for which :meth:`PinnedFiles.check_at_times` relies on the last check."""
 
-_Identity: TypeAlias = tuple[int, int]
+FileIdentity: TypeAlias = tuple[int, int]
 """Device and inode number, which no other file has as long as this one is open anywhere."""
 
 _TO_PIN = getattr(os, 'O_PATH', os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
@@ -39,19 +40,19 @@ class PinnedFiles:
     def __init__(self, *paths: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._missing = list(paths)
         self._clock = clock
-        self._pinned: dict[str, _Identity] = {}
+        self._pinned: dict[str, FileIdentity] = {}
         self._open: list[int] = []
         self._replaced: str | None = None
         self._check_after = 0.0
 
-    def pin(self, path: str, identity: os.stat_result) -> None:
+    def pin(self, path: str, found: os.stat_result) -> None:
         """Pin a file that is open already.
 
         Args:
             path: of the file.
-            identity: what ``os.stat`` returned for it.
+            found: what ``os.stat`` returned for it.
         """
-        self._pinned.setdefault(path, _identity(identity))
+        self._pinned.setdefault(path, identity(found))
 
     def check(self) -> None:
         """Look at every path.
@@ -64,7 +65,7 @@ class PinnedFiles:
             self._open_and_pin(path)
         for path, pinned in list(self._pinned.items()):
             try:
-                found = _identity(os.stat(path))
+                found = identity(os.stat(path))
             except (FileNotFoundError, NotADirectoryError):
                 found = None
             except OSError as error:
@@ -120,5 +121,23 @@ class PinnedFiles:
         )
 
 
-def _identity(found: os.stat_result) -> _Identity:
+def mark_replaced(requests: Iterable[WriteRequest], replaced: StoreUnavailable) -> None:
+    """Set the errors of requests that were processed while a file was replaced.
+
+    Args:
+        requests: with their results, or errors.
+        replaced: what the check after them raised.
+    """
+    unclear = WriteUnclear(f'{replaced} This write may or may not be in what was there before.')
+    for request in requests:
+        is_written = request.error is None and request.result
+        request.error = unclear if is_written or isinstance(request.error, WriteUnclear) else replaced
+
+
+def identity(found: os.stat_result) -> FileIdentity:
+    """Return which file it is, under whatever path.
+
+    Args:
+        found: what ``os.stat`` returned for it.
+    """
     return found.st_dev, found.st_ino

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,17 @@ stores = pytest.mark.parametrize(
 
 def names(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob('*')}
+
+
+def is_locked(path: Path) -> bool:
+    """Whether this process holds the lock of an SQLite file that every connection to it shares."""
+    lock = (
+        'import fcntl, sys\n'
+        'with open(sys.argv[1], "r+b") as file:\n'
+        '    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)'
+    )
+    found = subprocess.run([sys.executable, '-c', lock, path], capture_output=True, text=True, check=False)
+    return 'BlockingIOError' in found.stderr
 
 
 @stores
@@ -71,6 +84,17 @@ async def test_an_empty_file_is_a_missing_store_and_stays_empty(tmp_path: Path) 
     assert path.stat().st_size == 0
 
 
+@stores
+async def test_a_link_that_leads_to_nothing_is_a_missing_store_and_nothing_is_made(
+    tmp_path: Path, make: MakeStore
+) -> None:
+    (tmp_path / 'store').symlink_to(tmp_path / 'elsewhere')
+    async with make(tmp_path / 'store') as store:
+        with pytest.raises(StoreMissing, match=str(tmp_path / 'store')):
+            await store.open_existing()
+    assert names(tmp_path) == {'store'}
+
+
 async def test_what_is_in_memory_is_missing() -> None:
     with pytest.raises(StoreMissing, match='type stub'):
         await InMemoryKVS().open_existing()
@@ -107,6 +131,18 @@ async def test_a_file_that_a_server_has_open_and_this_user_may_not_write_is_read
                     assert await store['a'] == 1
             assert names(directory) == before
             await server.set('a', 2)
+
+
+async def test_opening_a_file_to_read_it_leaves_the_locks_that_this_process_has_on_it() -> None:
+    with foreign_directory() as directory:
+        path = directory / 'store'
+        async with SQLiteKVS(path) as server:
+            await server.set('a', 1)
+            with read_only(directory):
+                async with SQLiteKVS(path) as store:
+                    await store.open_existing()
+                    assert await store['a'] == 1
+            assert is_locked(path)
 
 
 async def test_a_copy_without_the_shared_memory_of_its_log_is_not_read_without_the_log() -> None:

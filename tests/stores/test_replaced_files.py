@@ -17,8 +17,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.directory import ChangeStep
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
-from learning_observer_kvs.stores.pinned_files import PinnedFiles
-from learning_observer_kvs.stores.sqlite.connections import _mark_replaced
+from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.write_queue import WriteRequest
 from tests.support.files import link
@@ -251,7 +250,7 @@ def test_of_a_batch_during_which_the_file_was_replaced_what_may_be_written_is_un
     written.result = True
     lost.error = WriteUnclear('perhaps')
     failed.result, failed.error = True, StoreUnavailable('full')
-    _mark_replaced(requests, replaced := StoreUnavailable('replaced'))
+    mark_replaced(requests, replaced := StoreUnavailable('replaced'))
     assert [type(request.error) for request in (written, lost)] == [WriteUnclear] * 2
     assert [request.error for request in (refused, failed)] == [replaced] * 2
 

@@ -21,7 +21,7 @@ from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
 from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
-from learning_observer_kvs.stores.pinned_files import PinnedFiles
+from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 _HINTS = {
@@ -194,26 +194,17 @@ class Files:
                 request.result = True
             else:
                 request.result = self._accept(request, changes)
-        unclear = self._change_all(changes)
-        try:
-            self._pinned.check()  # what is acknowledged is in the directory that was there after the change
-        except StoreUnavailable as replaced:
-            unclear = WriteUnclear(f'{replaced} This write may or may not be in what was there before.')
-            for request in requests:
-                request.error = unclear if request.result else replaced
-            return
-        if unclear is not None:
-            for request in requests:
-                if request.result:
-                    request.error = unclear
-
-    def _change_all(self, changes: dict[str, bytes | None]) -> WriteUnclear | None:
         try:
             if changes:
                 self._directory.change(changes)
         except WriteUnclear as unclear:
-            return unclear
-        return None
+            for request in requests:
+                if request.result:
+                    request.error = unclear
+        try:
+            self._pinned.check()  # what is acknowledged is in the directory that was there after the change
+        except StoreUnavailable as replaced:
+            mark_replaced(requests, replaced)
 
     def _accept(self, request: WriteRequest, changes: dict[str, bytes | None]) -> bool:
         """Check a request's condition and add what it writes to the changes; whether it changes anything."""

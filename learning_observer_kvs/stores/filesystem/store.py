@@ -9,7 +9,7 @@ from typing import ClassVar, Unpack
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import StoreMissing
-from learning_observer_kvs.private_files import ACCESS
+from learning_observer_kvs.private_files import ACCESS, may_write
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
@@ -116,9 +116,9 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         Raises:
             StoreMissing: it is not there.
         """
-        if not await self._threads.here().readers.run(os.path.lexists, self.path):
+        if not await self._threads.here().readers.run(os.path.exists, self.path):
             raise StoreMissing(f'There is no folder: {self.path}.')
-        self._is_read_only = not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        self._is_read_only = not may_write(self.path)
 
     async def read_bytes(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys in a thread, several as of one moment.

@@ -7,8 +7,8 @@ from asyncio import AbstractEventLoop, get_running_loop
 from contextlib import suppress
 from threading import get_ident
 
-from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.pinned_files import PinnedFiles
+from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
 from learning_observer_kvs.stores.sqlite.database import Database, LogState
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
 from learning_observer_kvs.stores.write_queue import WriteRequest
@@ -132,7 +132,7 @@ class SQLiteThreads(StoreThreads):
             try:
                 self._check(connection)  # what is acknowledged is in the file that was there after COMMIT
             except StoreUnavailable as replaced:
-                _mark_replaced(requests, replaced)
+                mark_replaced(requests, replaced)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         try:
@@ -151,11 +151,3 @@ class SQLiteThreads(StoreThreads):
 
     def _close_resources(self, *, exiting: bool) -> None:
         self.connections.close_loops(but_running=exiting)
-
-
-def _mark_replaced(requests: list[WriteRequest], replaced: StoreUnavailable) -> None:
-    """Set the errors of requests that were processed while the file was replaced."""
-    unclear = WriteUnclear(f'{replaced} This write may or may not be in what was there before.')
-    for request in requests:
-        is_written = request.error is None and request.result
-        request.error = unclear if is_written or isinstance(request.error, WriteUnclear) else replaced

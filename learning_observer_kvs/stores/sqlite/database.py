@@ -15,7 +15,7 @@ from learning_observer_kvs.private_files import PRIVATE, Access, share_like
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
-from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID, DatabaseFile, FileIdentity, enable_wal
+from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID, DatabaseFile, enable_wal
 from learning_observer_kvs.stores.sqlite.statements import Statements
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
@@ -60,6 +60,7 @@ class Database:
         self._synchronous = synchronous
         self.table = table
         self._mode = 'mode=rw'  # for the URI
+        self._log = ''  # the path of its log, since it was opened: links are not followed again at each write
         self._table = quoted = '"' + table.replace('"', '""') + '"'
         # A value larger than the first parameter is not read: it comes as NULL.
         select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
@@ -82,25 +83,11 @@ class Database:
         """
         with _opening:
             try:
-                pinned.check()
-                before = self.file.inspect(_OPENED)
-                connection = self._connect(BUSY_MS)
-                try:
-                    self._initialize(connection)
-                    pinned.pin(str(self.path), before)
-                    for beside in self.file.paths()[1:]:
-                        share_like(beside, before)
-                        pinned.pin(beside, os.stat(beside))
-                    pinned.check()
-                except BaseException:
-                    connection.close()
-                    raise
+                return self._open(pinned)
             except OSError as error:
                 raise of_system(self.path, error) from None
             except sqlite3.Error as error:
                 raise self.unavailable(error) from None
-            _OPENED.add((before.st_dev, before.st_ino))
-        return connection
 
     def connect_without_waiting(self, pinned: PinnedFiles) -> sqlite3.Connection:
         """Open one more connection after :meth:`connect` has opened one; no statement on it ever waits.
@@ -124,6 +111,25 @@ class Database:
             raise
         return connection
 
+    def _open(self, pinned: PinnedFiles) -> sqlite3.Connection:
+        """Open a connection while no other thread opens a file; see :meth:`connect`."""
+        pinned.check()
+        before = self.file.inspect()
+        connection = self._connect(BUSY_MS)
+        try:
+            self._initialize(connection)
+            pinned.pin(str(self.path), before)
+            _, self._log, shared = self.file.paths()
+            for beside in (self._log, shared):
+                share_like(beside, before)
+                pinned.pin(beside, os.stat(beside))
+            pinned.check()
+        except BaseException:
+            connection.close()
+            raise
+        self.file.note_open(before)
+        return connection
+
     def _connect(self, wait_ms: int) -> sqlite3.Connection:
         """Open a connection to a file that is there."""
         uri = f'{self.path.as_uri()}?{self._mode}'
@@ -145,7 +151,7 @@ class Database:
             owner = connection.execute('PRAGMA application_id').fetchone()[0]
             tables = connection.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]
             if owner != APPLICATION_ID and (owner or tables):
-                raise self._unusable('it is the database of another program', 'Choose another path.')
+                raise unusable(self.path, 'it is the database of another program', 'Choose another path.')
             connection.execute(f'PRAGMA application_id = {APPLICATION_ID}')
             connection.execute('COMMIT')
         enable_wal(connection, self.path, BUSY_MS)
@@ -159,7 +165,7 @@ class Database:
     def log_state(self) -> LogState | None:
         """Return what changes when another program writes to the log; ``None`` if there is no log."""
         try:
-            found = os.stat(self.file.paths()[1])
+            found = os.stat(self._log)
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
@@ -345,9 +351,6 @@ class Database:
         """
         return of_sqlite(self.path, error, outcome)
 
-    def _unusable(self, message: str, hint: str) -> StoreUnavailable:
-        return unusable(self.path, message, hint)
-
 
 def _as_bytes(value: bytes | str) -> bytes:
     """Return a stored value as bytes; one that was put in by hand may be text."""
@@ -372,9 +375,6 @@ def prefix_end(prefix: str) -> str | None:
 
 _opening = threading.Lock()
 """Held while a file is opened, so that no thread looks at it before it is known to be open."""
-
-_OPENED: set[FileIdentity] = set()
-"""The files that this process has, or had, open; each by device and inode number."""
 
 
 def _make_lock() -> None:

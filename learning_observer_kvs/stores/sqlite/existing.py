@@ -11,62 +11,66 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from learning_observer_kvs.errors import StoreMissing
+from learning_observer_kvs.private_files import may_write
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
 from learning_observer_kvs.stores.sqlite.database import Database
-from learning_observer_kvs.stores.sqlite.errors import of_system, unusable
+from learning_observer_kvs.stores.sqlite.errors import unusable
+
+P = ParamSpec('P')
+T = TypeVar('T')
 
 _TO_WRITE = 'mode=rw'
 _IMMUTABLE = 'mode=ro&immutable=1'
 _WITH_LOG = 'mode=ro&readonly_shm=1'
 
 
+def _unless_changed(read: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Return a method that reads as another one does, and raises if a log has appeared beside an immutable file."""
+
+    @wraps(read)
+    def read_unchanged(self: ExistingDatabase, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found = read(self, *args, **kwargs)
+        if self._mode == _IMMUTABLE and _size(self.file.paths()[1]):
+            raise unusable(self.path, 'another program has begun to write to it', 'Run this again.')
+        return found
+
+    return read_unchanged
+
+
 class ExistingDatabase(Database):
     """The table of one store in an SQLite file, of which nothing is created; see :class:`Database`."""
 
-    def connect(self, pinned: PinnedFiles) -> sqlite3.Connection:
-        """Open a connection in autocommit mode.
-
-        Args:
-            pinned: as for :meth:`Database.connect`.
-
-        Returns:
-            The connection; any thread may use it.
-
-        Raises:
-            StoreMissing: the file, or the table in it, is not there.
-            StoreUnavailable: it cannot be used, or another program's data is there.
-        """
-        if not os.path.lexists(self.path):
+    def _open(self, pinned: PinnedFiles) -> sqlite3.Connection:
+        """Open a connection; raise ``StoreMissing`` if the file, or the table in it, is not there."""
+        if self.file.is_missing():
             raise self._missing('There is no file')
-        if _may_write(self.path) and _may_write(self.path.parent):
-            return super().connect(pinned)
+        if may_write(self.path) and may_write(self.path.parent):
+            return super()._open(pinned)
+        found = self.file.inspect(only_read=True)
+        _, log, shared = self.file.paths()
+        if not _size(log):
+            self._mode = _IMMUTABLE
+        elif os.path.lexists(shared):
+            self._mode = _WITH_LOG
+        else:
+            raise unusable(
+                self.path,
+                f'it cannot be written here, and {log} has changes that are not in it yet',
+                'Copy both to a folder that can be written, and read them there.',
+            )
+        connection = self._connect(0)
         try:
-            self.file.inspect(only_read=True)
-            log, shared = (os.path.realpath(self.path) + suffix for suffix in ('-wal', '-shm'))
-            if not _size(log):
-                self._mode = _IMMUTABLE
-            elif os.path.lexists(shared):
-                self._mode = _WITH_LOG
-            else:
-                raise unusable(
-                    self.path,
-                    f'it cannot be written here, and {log} has changes that are not in it yet',
-                    'Copy both to a folder that can be written, and read them there.',
-                )
-            connection = self._connect(0)
-            try:
-                self._initialize(connection)
-            except BaseException:
-                connection.close()
-                raise
-        except OSError as error:
-            raise of_system(self.path, error) from None
-        except sqlite3.Error as error:
-            raise self.unavailable(error) from None
+            self._initialize(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self.file.note_open(found)
         return connection
 
     def probe(self, connection: sqlite3.Connection) -> list[Problem]:
@@ -80,54 +84,10 @@ class ExistingDatabase(Database):
         """
         return super().probe(connection) if self._mode == _TO_WRITE else []
 
-    def read_small(
-        self, connection: sqlite3.Connection, keys: Sequence[str], max_bytes: int
-    ) -> list[bytes | None] | None:
-        """Read keys as :meth:`Database.read_small` does.
-
-        Args:
-            connection: of this database.
-            keys: the keys, one or more.
-            max_bytes: how many bytes each value may have.
-        """
-        found = super().read_small(connection, keys, max_bytes)
-        self._check_unchanged()
-        return found
-
-    def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
-        """Read keys as :meth:`Database.read` does.
-
-        Args:
-            connection: of this database.
-            keys: the keys.
-        """
-        found = super().read(connection, keys)
-        self._check_unchanged()
-        return found
-
-    def keys(self, connection: sqlite3.Connection, prefix: str, cursor: str | None, limit: int) -> list[str]:
-        """Return a page of keys as :meth:`Database.keys` does.
-
-        Args:
-            connection: of this database.
-            prefix: what the keys begin with.
-            cursor: the key after which the page begins; ``None`` for the first page.
-            limit: how many keys at most.
-        """
-        found = super().keys(connection, prefix, cursor, limit)
-        self._check_unchanged()
-        return found
-
-    def describe(self, connection: sqlite3.Connection, key: str) -> tuple[int, float] | None:
-        """Return what is known of a key as :meth:`Database.describe` does.
-
-        Args:
-            connection: of this database.
-            key: the key.
-        """
-        found = super().describe(connection, key)
-        self._check_unchanged()
-        return found
+    read_small = _unless_changed(Database.read_small)
+    read = _unless_changed(Database.read)
+    keys = _unless_changed(Database.keys)
+    describe = _unless_changed(Database.describe)
 
     def _initialize(self, connection: sqlite3.Connection) -> None:
         """Make sure that the table is there."""
@@ -136,16 +96,8 @@ class ExistingDatabase(Database):
             others = ', '.join(repr(name.removeprefix('kvs ')) for name in sorted(tables)) or 'no store at all'
             raise self._missing(f'There is no such store in the file; it holds {others}')
 
-    def _check_unchanged(self) -> None:
-        if self._mode == _IMMUTABLE and _size(os.path.realpath(self.path) + '-wal'):
-            raise unusable(self.path, 'another program has begun to write to it', 'Run this again.')
-
     def _missing(self, message: str) -> StoreMissing:
         return StoreMissing(f'{message}: {self.path}.')
-
-
-def _may_write(path: str | os.PathLike[str]) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _size(path: str) -> int:

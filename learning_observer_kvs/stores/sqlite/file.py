@@ -7,19 +7,18 @@ import random
 import sqlite3
 import stat
 import time
-from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
-from typing import TypeAlias
 
-from learning_observer_kvs.private_files import Access, make_file, make_folders, trial_folder
+from learning_observer_kvs.private_files import Access, make_file, make_folders, may_write, trial_folder
+from learning_observer_kvs.stores.pinned_files import FileIdentity, identity
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 
 APPLICATION_ID = 0x4C4F4B56
 """Marks a file as one of this package (``LOKV``); a database of another program is never touched."""
 
-FileIdentity: TypeAlias = tuple[int, int]
-"""Device and inode number."""
+_OPENED: set[FileIdentity] = set()
+"""The files that this process has, or had, open."""
 
 
 class DatabaseFile:
@@ -61,11 +60,10 @@ class DatabaseFile:
         except sqlite3.Error as error:
             raise of_sqlite(self._path, error) from None
 
-    def inspect(self, opened: Collection[FileIdentity] = (), *, only_read: bool = False) -> os.stat_result:
+    def inspect(self, *, only_read: bool = False) -> os.stat_result:
         """Look at the file without SQLite, which might touch what another program left beside it; make a missing one.
 
         Args:
-            opened: the files that this process has open, which are not opened here.
             only_read: whether it is opened so that SQLite makes nothing beside it.
 
         Returns:
@@ -88,7 +86,7 @@ class DatabaseFile:
         if not only_read:
             self._refuse_to_lock_out(found)
         # Closing a file drops the locks of the whole process on it, so one that SQLite has open is not opened here.
-        if not found.st_size or (found.st_dev, found.st_ino) in opened:
+        if not found.st_size or identity(found) in _OPENED:
             return found
         with open(self._path, 'rb') as file:
             head = file.read(100)
@@ -100,6 +98,14 @@ class DatabaseFile:
             )
         return found
 
+    def note_open(self, found: os.stat_result) -> None:
+        """Have :meth:`inspect` not open the file any more, because SQLite has it open now.
+
+        Args:
+            found: what :meth:`inspect` returned.
+        """
+        _OPENED.add(identity(found))
+
     def _new(self) -> str:
         """The path at which a missing file is made: of a link that leads to nothing the path that it leads to."""
         return self.paths()[0] if self._path.is_symlink() else str(self._path)
@@ -107,7 +113,7 @@ class DatabaseFile:
     def _refuse_to_lock_out(self, found: os.stat_result) -> None:
         """Raise if SQLite would make files beside this one that its owner could not write."""
         path, *beside = self.paths()
-        if found.st_uid == os.geteuid() or _may_write(path) or not _may_write(os.path.dirname(path)):
+        if found.st_uid == os.geteuid() or may_write(path) or not may_write(os.path.dirname(path)):
             return
         if not all(map(os.path.lexists, beside)):
             raise unusable(
@@ -141,7 +147,3 @@ def enable_wal(connection: sqlite3.Connection, path: Path, wait_ms: int) -> None
             time.sleep(random.random() / 100)
     if mode != 'wal':
         raise unusable(path, 'this disk cannot share memory among processes', 'Choose a path on a local disk.')
-
-
-def _may_write(path: str) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
