@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if 'LO_SOURCE' not in os.environ:
         missing['real_runtime'] = 'LO_SOURCE'
     if os.geteuid():
-        missing['other_users'] = 'root (sudo)'
+        missing['other_users'] = missing['own_disk'] = 'root (sudo)'
     left_out = {item: missing.keys() & item.keywords.keys() for item in items}
     config.hook.pytest_deselected(items=[item for item in items if left_out[item]])
     items[:] = [item for item in items if not left_out[item]]

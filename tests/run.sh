@@ -40,6 +40,9 @@ command -v chromium >/dev/null 2>&1 || install_package chromium || true
 command -v chromium >/dev/null 2>&1 ||
     fail 'chromium is needed for the tests of the pages: install it, or put it on the path.'
 
+# What locales are made of, for one whose file names are not UTF-8. Its test is skipped without, except where CI is set.
+{ command -v localedef && [ -e /usr/share/i18n/locales/POSIX ]; } >/dev/null 2>&1 || install_package locales || true
+
 [ -n "$whole" ] || exec python -W error -m pytest -q "$@"
 
 ruff check .

@@ -53,13 +53,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     Path(f'{MODULE}.py').write_text(REDUCERS)
     Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: state.sqlite3}}\n')
 
-    def invoke(*arguments: str) -> Result:
-        result = CliRunner().invoke(main, arguments)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+    return lambda *arguments: CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
 def event(number: Any = 1, student: str = 'ann', time: float | None = None, **client: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every kind of Redis server, and two fixtures for servers that fail."""
+"""Every kind of Redis server, and fixtures for servers that fail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from learning_observer_kvs.stores.backend import Backend
 from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.proxy import Proxy
 from tests.support.redis_fixtures import guarded, redis, redis_nodes, redis_server, sentinels, tls
 from tests.support.redis_nodes import RedisNodes, settings_of
 from tests.support.redis_server import RedisServer
@@ -22,6 +23,13 @@ def direct(redis_server: RedisServer) -> Any:
     with redis_server.client() as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
+    """What stands before the server and makes faults."""
+    async with Proxy(redis_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture

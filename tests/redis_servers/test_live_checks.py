@@ -176,13 +176,7 @@ async def test_a_redis_that_is_loading_when_a_server_starts_is_waited_for_and_a_
 ) -> None:
     settings = {'kvs': {'default': {'type': 'redis'}}}
     with RedisServer('--appendonly', 'yes') as server:
-        with server.client() as client, client.pipeline(transaction=False) as many:
-            for number in range(10_000):
-                many.set(f'k{number}', 1)
-            many.execute()
-        server.stop()
-        server.arguments += ('--key-load-delay', '100')
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.start_loading, 10_000)
         with limited_to(0):
             [problem] = await problems_of(read_settings(settings | at(server.port)))
         assert 'still loading' in problem.hint

@@ -22,6 +22,7 @@ from learning_observer_kvs.stores.types import MISSING
 from tests.support.checks import parse
 from tests.support.redis_nodes import RedisNodes, names_on, settings_of
 from tests.support.redis_server import RedisServer, until
+from tests.support.watched import count
 
 INTERNAL, EXTERNAL = 'Internal,r,STUDENT:b{o}b', 'External,r,STUDENT:b{o}b'
 
@@ -30,10 +31,6 @@ INTERNAL, EXTERNAL = 'Internal,r,STUDENT:b{o}b', 'External,r,STUDENT:b{o}b'
 async def store(cluster: RedisConnection) -> AsyncIterator[PersistentRedisKVS]:
     async with PersistentRedisKVS(prefix='p:', connection=cluster) as store:
         yield store
-
-
-async def count(state: Any) -> Any:
-    return (state or 0) + 1, (state or 0) + 1
 
 
 # Names

@@ -16,6 +16,7 @@ from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.proxy import Fault, Proxy
 from tests.support.redis_nodes import SLOTS, RedisNodes, names_on, settings_of
 from tests.support.redis_server import until
+from tests.support.watched import count
 
 INTERNAL, EXTERNAL = 'Internal,r,STUDENT:b{o}b', 'External,r,STUDENT:b{o}b'
 
@@ -24,10 +25,6 @@ INTERNAL, EXTERNAL = 'Internal,r,STUDENT:b{o}b', 'External,r,STUDENT:b{o}b'
 async def store(cluster: RedisConnection) -> AsyncIterator[PersistentRedisKVS]:
     async with PersistentRedisKVS(prefix='p:', connection=cluster) as store:
         yield store
-
-
-async def count(state: Any) -> Any:
-    return (state or 0) + 1, (state or 0) + 1
 
 
 async def test_a_slot_that_moves_while_events_come_loses_and_doubles_none(

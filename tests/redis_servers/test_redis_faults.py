@@ -16,7 +16,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.proxy import Fault, Proxy
-from tests.support.redis_server import RedisServer, until
+from tests.support.redis_server import until
 
 APPLIED = [
     Fault.DROP_REPLY,
@@ -30,15 +30,9 @@ APPLIED = [
 
 
 @pytest.fixture
-async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
-    async with Proxy(redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def store(direct: Redis, proxy: Proxy) -> AsyncIterator[PersistentRedisKVS]:
     """A store whose every command goes through the proxy; the server knows its scripts."""
-    connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_timeout': 0.5})
+    connection = proxy.connection()
     async with PersistentRedisKVS(connection=connection) as store:
         await store.set('k', 'old')
         assert await store['k'] == 'old'

@@ -308,16 +308,9 @@ async def test_a_write_to_a_server_that_stands_still_ends_at_its_deadline_also_w
 
 @contextmanager
 def loading(server: RedisServer) -> Iterator[None]:
-    with server.client() as client:
-        with client.pipeline(transaction=False) as many:
-            for number in range(20_000):
-                many.set(f'k{number}', 1)
-            many.execute()
-        server.stop()
-        server.arguments += ('--key-load-delay', '100')
-        server.start()
-        yield
-        until(lambda: not int(client.info('persistence')['loading']), 'the data')
+    server.start_loading()
+    yield
+    server.until_loaded()
 
 
 @contextmanager
@@ -329,21 +322,18 @@ def configured(server: RedisServer, name: str, value: Any, before: Any) -> Itera
 
 
 @contextmanager
-def without_a_master(server: RedisServer) -> Iterator[None]:
-    """Reads are MASTERDOWN, writes READONLY."""
+def as_a_replica(server: RedisServer) -> Iterator[None]:
     with server.client() as client:
-        client.config_set('replica-serve-stale-data', 'no')
         client.replicaof('127.0.0.1', 1)
         yield
         client.replicaof('NO', 'ONE')
 
 
 @contextmanager
-def as_a_replica(server: RedisServer) -> Iterator[None]:
-    with server.client() as client:
-        client.replicaof('127.0.0.1', 1)
+def without_a_master(server: RedisServer) -> Iterator[None]:
+    """Reads are MASTERDOWN, writes READONLY."""
+    with configured(server, 'replica-serve-stale-data', 'no', 'yes'), as_a_replica(server):
         yield
-        client.replicaof('NO', 'ONE')
 
 
 @contextmanager

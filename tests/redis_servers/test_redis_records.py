@@ -35,24 +35,14 @@ APPENDING: dict[str, Callable[[Store], Awaitable[Any]]] = {
 """Each method that reads, modifies and writes; ``k`` holds ``['old']``."""
 
 
-def through(proxy: Proxy) -> RedisConnection:
-    return RedisConnection({'redis_host': '127.0.0.1', 'redis_port': proxy.port, 'redis_timeout': 0.5})
-
-
 def records(direct: Redis) -> list[bytes]:
     return list(direct.scan_iter(b'*lo-kvs:writer:*'))
 
 
 @pytest.fixture
-async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
-    async with Proxy(redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def store(direct: Redis, proxy: Proxy) -> AsyncIterator[PersistentRedisKVS]:
     """A store whose every command goes through the proxy; it has written before."""
-    connection = through(proxy)
+    connection = proxy.connection()
     async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
         await store.set('k', ['old'])
         assert await store['k'] == ['old']
@@ -83,7 +73,7 @@ async def test_a_write_that_is_sent_again_and_finds_no_record_is_unclear_and_not
 async def test_the_first_write_of_a_store_is_unclear_too_where_it_finds_no_record(
     fault: Fault, direct: Redis, proxy: Proxy
 ) -> None:
-    connection = through(proxy)
+    connection = proxy.connection()
     async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
         happened = proxy.inject(fault, b'"mark"', pause=True)
         write = asyncio.ensure_future(store.set('k', 'mark'))
@@ -98,7 +88,7 @@ async def test_the_first_write_of_a_store_is_unclear_too_where_it_finds_no_recor
 
 async def test_the_first_write_of_a_store_is_known_again_when_its_reply_is_lost(direct: Redis, proxy: Proxy) -> None:
     for fault in (Fault.DROP_REPLY, Fault.DROP_REQUEST):
-        connection = through(proxy)
+        connection = proxy.connection()
         async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
             direct.set(f'{PREFIX}k', b'["old"]')
             proxy.inject(fault, b'"mark"')
@@ -192,7 +182,7 @@ async def test_what_was_not_sent_yet_is_applied_by_a_server_that_took_over_witho
 async def test_after_a_write_that_was_given_up_the_record_stays_and_late_copies_change_nothing(
     direct: Redis, proxy: Proxy
 ) -> None:
-    connection = through(proxy)
+    connection = proxy.connection()
     async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
         await store.set('k', 'old')
         before = records(direct)
@@ -214,7 +204,7 @@ async def test_after_a_write_that_was_given_up_the_record_stays_and_late_copies_
 async def test_a_flush_of_write_behind_whose_record_is_gone_is_settled_by_reading(direct: Redis, proxy: Proxy) -> None:
     for fault in (Fault.DROP_REPLY, Fault.DROP_REQUEST):
         direct.flushall()
-        connection = through(proxy)
+        connection = proxy.connection()
         async with PersistentRedisKVS(prefix=PREFIX, connection=connection, flush_interval=3600) as store:
             await APPENDING['event'](store)
             await store.flush()
@@ -287,7 +277,7 @@ POLICIES += [
 async def test_under_eviction_no_event_is_applied_twice_and_noeviction_answers_each(policy: str) -> None:
     with RedisServer('--maxmemory-policy', policy, '--maxmemory-samples', '10') as server, server.client() as direct:
         async with Proxy(server.port) as proxy:
-            connection = through(proxy)
+            connection = proxy.connection()
             async with PersistentRedisKVS(prefix=PREFIX, connection=connection) as store:
                 outcomes = [await one_event_under_pressure(store, proxy, direct, number) for number in range(3)]
                 stored = json.loads(direct.get(f'{PREFIX}k') or b'[]')

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.reducers import worker_of
@@ -15,7 +14,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.redis_sentinels import SERVICE, Sentinels
-from tests.support.redis_server import RedisServer, until
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -48,8 +47,7 @@ async def test_a_server_killed_and_started_again_is_used_again_and_has_what_was_
         with pytest.raises(StoreUnavailable, match=f'Redis at 127.0.0.1:{durable.port} cannot be used'):
             await call()  # the closed connection is noticed before anything is sent
     durable.start()
-    with durable.client() as client:
-        await asyncio.to_thread(until, lambda: has_loaded(client), 'the data')
+    await asyncio.to_thread(durable.until_loaded)
     assert await own['k'] == 'before'
     await own.set('k', 'after')
     assert await own['k'] == 'after'
@@ -118,24 +116,12 @@ async def test_a_server_that_stands_still_is_an_error_and_applies_nothing_twice(
 async def test_a_server_that_is_loading_is_an_error_and_is_used_when_it_is_ready(
     own: Store, durable: RedisServer
 ) -> None:
-    with durable.client() as client:
-        with client.pipeline(transaction=False) as many:
-            for number in range(20_000):
-                many.set(f'k{number}', 1)
-            many.execute()
-        durable.stop()
-        durable.arguments += ('--key-load-delay', '100')
-        await asyncio.to_thread(durable.start)
-        for call in (lambda: own['k'], lambda: own.set('k', 'refused'), lambda: own.keys()):
-            with pytest.raises(StoreUnavailable, match='still loading'):
-                await call()
-        await asyncio.to_thread(until, lambda: has_loaded(client), 'the data')
-        assert await own['k'] == 'before'
-
-
-def has_loaded(client: Redis) -> bool:
-    """Whether a server that was started again has its data."""
-    return not int(client.info('persistence')['loading'])
+    await asyncio.to_thread(durable.start_loading)
+    for call in (lambda: own['k'], lambda: own.set('k', 'refused'), lambda: own.keys()):
+        with pytest.raises(StoreUnavailable, match='still loading'):
+            await call()
+    await asyncio.to_thread(durable.until_loaded)
+    assert await own['k'] == 'before'
 
 
 async def test_a_server_without_memory_refuses_whole_writes_and_serves_reads(own: Store, durable: RedisServer) -> None:

@@ -12,7 +12,7 @@ from learning_observer_kvs import kvs
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from tests.support.watched import EXTERNAL, INTERNAL, count, until
+from tests.support.watched import EXTERNAL, INTERNAL, count, count_after, until
 from tests.support.write_behind import NEVER, Away
 
 
@@ -50,12 +50,8 @@ async def test_what_is_not_flushed_is_forgotten(store: InMemoryKVS) -> None:
 async def test_an_event_whose_reducer_runs_meanwhile_is_reduced_on_a_fresh_state(store: InMemoryKVS) -> None:
     go_on = asyncio.Event()
 
-    async def wait(state: Any) -> Any:
-        await go_on.wait()
-        return await count(state)
-
     await process(store)
-    running, waiting = process(store, wait), process(store)
+    running, waiting = process(store, count_after(go_on)), process(store)
     await asyncio.sleep(0)
     kvs.clear()
     go_on.set()

@@ -8,17 +8,13 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.reducers import batch_worker, worker_of
-from tests.support.watched import Watched, count, until
+from tests.support.watched import Watched, count, send, until
 
 
 @pytest.fixture(autouse=True)
 def _one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_worker, 'LARGE', 10)
     monkeypatch.setattr(batch_worker, 'LARGE_AT_ONCE', 1)
-
-
-def send(store: Watched, name: str, step: Any) -> asyncio.Future[Any]:
-    return asyncio.ensure_future(worker_of(store).process(f'Internal,{name}', f'External,{name}', step))
 
 
 async def test_small_states_do_not_count(watched: Watched) -> None:

@@ -10,7 +10,7 @@ import pytest
 from learning_observer_kvs.reducers import serving, worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from tests.support.watched import Watched, count, process, until
+from tests.support.watched import Watched, count, count_after, process, until
 from tests.support.write_behind import NEVER
 
 
@@ -115,16 +115,12 @@ async def test_what_is_pending_of_a_key_stays_when_events_after_it_fail() -> Non
     store = InMemoryKVS(flush_interval=NEVER)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def count_later(state: Any) -> Any:
-        await go_on.wait()
-        return await count(state)
-
     async def hang(state: Any) -> Any:
         begun.set()
         await asyncio.get_running_loop().create_future()
 
     assert await process(store, count) == 1
-    second = process(store, count_later)
+    second = process(store, count_after(go_on))
     await asyncio.sleep(0)
     third, fourth = process(store, hang), process(store, count)
     await asyncio.sleep(0)

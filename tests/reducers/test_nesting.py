@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.reducers import batch_worker, serving, worker_of
-from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
-from tests.support.watched import INTERNAL, Watched, count, count_slowly, process, until
-
-
-def process_other(store: Store, name: str, step: Any) -> asyncio.Future[Any]:
-    return asyncio.ensure_future(worker_of(store).process(f'Internal,{name}', f'External,{name}', step))
+from tests.support.watched import INTERNAL, Watched, count, count_after, count_slowly, process, send, until
 
 
 async def test_an_event_of_a_reducer_passes_those_that_wait_for_an_erasure(
@@ -34,7 +29,7 @@ async def test_an_event_of_a_reducer_passes_those_that_wait_for_an_erasure(
     await asyncio.sleep(0.01)
     erased = asyncio.ensure_future(watched.clear())
     await until(lambda: watched.key_locks.here().barrier is not None)
-    waiting = process_other(watched, 'b', count)
+    waiting = send(watched, 'b', count)
     await asyncio.sleep(0)
     go_on.set()
     async with asyncio.timeout(5):
@@ -60,7 +55,7 @@ async def test_a_caller_that_waits_behind_a_reducer_does_not_count_as_what_it_wa
         return await worker_of(watched).process('Internal,a', 'External,a', count)
 
     async with asyncio.timeout(5):
-        first = process_other(watched, 'a', outer)
+        first = send(watched, 'a', outer)
         updated = asyncio.ensure_future(watched.update('other', update))
         await asyncio.sleep(0.01)
         written = asyncio.ensure_future(watched.multiset({'Internal,b': 5, 'other': 5}))
@@ -74,20 +69,16 @@ async def test_a_caller_that_waits_behind_a_reducer_does_not_count_as_what_it_wa
 async def test_a_reducer_sends_an_event_to_a_key_that_others_wait_for(watched: Watched) -> None:
     go_on = asyncio.Event()
 
-    async def count_later(state: Any) -> Any:
-        await go_on.wait()
-        return await count(state)
-
     async def outer(state: Any) -> Any:
-        sent = process_other(watched, 'b', count)
+        sent = send(watched, 'b', count)
         await asyncio.sleep(0)
         go_on.set()
         return await sent, None
 
-    before = [process_other(watched, 'b', step) for step in (count_later, count)]
+    before = [send(watched, 'b', step) for step in (count_after(go_on), count)]
     await until(lambda: worker_of(watched)._queued == {'Internal,b': 1})
     async with asyncio.timeout(5):
-        assert await process_other(watched, 'a', outer) is None
+        assert await send(watched, 'a', outer) is None
         assert await asyncio.gather(*before) == [1, 2]
     assert await watched['Internal,a'] == 3
 
@@ -105,11 +96,11 @@ async def test_a_reducer_in_a_task_that_outlives_another_reducer_is_inside_of_no
 
     async def later() -> Any:
         await ended.wait()
-        return await process_other(watched, 'b', look)
+        return await send(watched, 'b', look)
 
     async def begin(state: Any) -> Any:
         tasks.append(asyncio.ensure_future(later()))
-        await process_other(watched, 'b', look)
+        await send(watched, 'b', look)
         return await count(state)
 
     await process(watched, begin)
@@ -129,7 +120,7 @@ async def test_a_reducer_that_cancels_its_task_fails_its_own_event_alone(watched
 
     steps = [count, cancel, count_slowly]
     events = [process(watched, step) for step in steps]
-    others = [process_other(watched, name, count_slowly) for name in 'bcd' for _ in range(3)]
+    others = [send(watched, name, count_slowly) for name in 'bcd' for _ in range(3)]
     async with asyncio.timeout(5):
         outcomes = await asyncio.gather(*events, *others, return_exceptions=True)
     assert isinstance(outcomes.pop(1), asyncio.CancelledError)
@@ -181,7 +172,7 @@ async def test_reducers_of_large_states_that_wait_for_each_other_are_not_kept_by
     watched.texts |= {INTERNAL: b'10', 'Internal,b': b'20'}
     first = process(watched, outer)
     await asyncio.sleep(0.01)
-    second = process_other(watched, 'b', count)
+    second = send(watched, 'b', count)
     await asyncio.sleep(0.01)
     go_on.set()
     async with asyncio.timeout(5):
@@ -205,7 +196,7 @@ async def test_a_reducer_of_a_large_state_that_waits_for_a_key_lets_another_larg
     watched.texts |= {INTERNAL: b'10', 'Internal,b': b'20'}
     first = process(watched, write_b)
     await asyncio.sleep(0.01)
-    second = process_other(watched, 'b', count)
+    second = send(watched, 'b', count)
     await asyncio.sleep(0.01)
     assert watched.commits == []
     go_on.set()

@@ -19,7 +19,7 @@ from learning_observer_kvs.reducers import batch_worker, time_limit, worker_of
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from tests.support.watched import EXTERNAL, INTERNAL, Watched, count, process, until
+from tests.support.watched import EXTERNAL, INTERNAL, Watched, count, process, send, until
 from tests.support.write_behind import NEVER, Away
 
 TIMEOUT = 0.02
@@ -313,11 +313,7 @@ async def test_a_reducer_that_cancels_its_task_troubles_no_event_behind_it(watch
         return await count(state)
 
     events = [process(watched, each) for each in (count, step, wait, step, count)]
-    others = [
-        asyncio.ensure_future(worker_of(watched).process(f'Internal,{name}', f'External,{name}', wait))
-        for name in 'bcd'
-        for _ in range(3)
-    ]
+    others = [send(watched, name, wait) for name in 'bcd' for _ in range(3)]
     async with asyncio.timeout(20):
         outcomes = await asyncio.gather(*events, *others, return_exceptions=True)
     if step is cancel_and_return:

@@ -14,7 +14,7 @@ import pytest
 from learning_observer_kvs.errors import Overloaded, ReducerError
 from learning_observer_kvs.reducers import event_queues, serving, worker_of
 from learning_observer_kvs.reducers.joined import Run
-from tests.support.watched import STEPS, Watched, count, count_slowly, process, until
+from tests.support.watched import STEPS, Watched, count, count_after, count_slowly, process, until
 
 
 def run(name: str, step: Any) -> Run:
@@ -29,6 +29,17 @@ async def results_of(store: Watched, runs: Sequence[Run]) -> list[Any]:
     """What each reducer returned or raised."""
     outcomes = await worker_of(store).process_together(runs)
     return [json.loads(outcome) if isinstance(outcome, bytes) else outcome for outcome in outcomes]
+
+
+async def behind_another(store: Watched) -> tuple[asyncio.Future[Any], asyncio.Task[list[Any]]]:
+    """Hold up the commits of an event of one reducer, and of the next one, which is of two and waits behind it."""
+    await together(store, [run('a', count), run('r', count)])
+    store.gate.clear()
+    before = process(store, count)
+    await until(lambda: len(store.commits) == 3)
+    event = together(store, [run('a', count), run('r', count)])
+    await until(lambda: len(store.commits) == 4)
+    return before, event
 
 
 async def fail(state: Any) -> Any:
@@ -83,12 +94,7 @@ async def test_one_whose_commit_fails_affects_no_other(watched: Watched) -> None
 
 
 async def test_each_is_behind_the_events_of_its_key(watched: Watched) -> None:
-    await together(watched, [run('a', count), run('r', count)])
-    watched.gate.clear()
-    before = process(watched, count)
-    await until(lambda: len(watched.commits) == 3)
-    event = together(watched, [run('a', count), run('r', count)])
-    await until(lambda: len(watched.commits) == 4)
+    before, event = await behind_another(watched)
     watched.gate.set()
     assert await before == 2
     assert await event == [2, 3]
@@ -102,24 +108,15 @@ async def test_two_reducers_of_one_key_run_one_after_the_other(watched: Watched)
 async def test_a_reducer_that_waits_holds_up_no_other(watched: Watched) -> None:
     go_on = asyncio.Event()
 
-    async def wait(state: Any) -> Any:
-        await go_on.wait()
-        return await count(state)
-
     await together(watched, [run('a', count), run('b', count)])
-    event = together(watched, [run('a', wait), run('b', count)])
+    event = together(watched, [run('a', count_after(go_on)), run('b', count)])
     await until(lambda: watched.texts['Internal,b'] == b'2')
     go_on.set()
     assert await event == [2, 2]
 
 
 async def test_cancelled_it_withdraws_those_whose_turn_has_not_come(watched: Watched) -> None:
-    await together(watched, [run('a', count), run('r', count)])
-    watched.gate.clear()
-    before = process(watched, count)
-    await until(lambda: len(watched.commits) == 3)
-    event = together(watched, [run('a', count), run('r', count)])
-    await until(lambda: len(watched.commits) == 4)
+    before, event = await behind_another(watched)
     event.cancel()
     with pytest.raises(asyncio.CancelledError):
         await event
@@ -141,12 +138,7 @@ async def test_a_key_with_too_many_events_rejects_its_own_alone(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_queues, 'MAX_QUEUED_EVENTS', 0)
-    await together(watched, [run('a', count), run('r', count)])
-    watched.gate.clear()
-    before = process(watched, count)
-    await until(lambda: len(watched.commits) == 3)
-    event = together(watched, [run('a', count), run('r', count)])
-    await until(lambda: len(watched.commits) == 4)
+    before, event = await behind_another(watched)
     watched.gate.set()
     result, error = await event
     assert result == 2

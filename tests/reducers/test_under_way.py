@@ -13,7 +13,7 @@ from learning_observer_kvs.reducers import batch_worker, worker_of
 from learning_observer_kvs.stores import base, key_locks
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
-from tests.support.watched import EXTERNAL, INTERNAL, Watched, count, count_slowly, process, until
+from tests.support.watched import EXTERNAL, INTERNAL, Watched, count, count_slowly, process, send, until
 
 
 def under_way(store: Store) -> tuple[int, int, dict[str, int]]:
@@ -221,16 +221,10 @@ async def test_a_queue_is_served_while_a_reducer_of_another_waits(watched: Watch
         go_on.set()
         return await count(state)
 
-    def send(name: str, step: Any) -> asyncio.Task[Any]:
-        async def run() -> Any:
-            return await worker_of(watched).process(f'Internal,{name}', f'External,{name}', step)
-
-        return asyncio.ensure_future(run())
-
     watched.gate.clear()
-    events = [send(name, count) for name in 'ab']
+    events = [send(watched, name, count) for name in 'ab']
     await until(lambda: len(watched.commits) == 2)
-    events += [send('a', wait), send('b', let_go)]
+    events += [send(watched, 'a', wait), send(watched, 'b', let_go)]
     await asyncio.sleep(0)
     watched.gate.set()
     async with asyncio.timeout(3):
@@ -254,14 +248,11 @@ async def test_a_queue_is_served_while_the_state_of_another_is_read(
         go_on.set()
         return await count(state)
 
-    def send(name: str, step: Any) -> asyncio.Future[Any]:
-        return asyncio.ensure_future(worker_of(watched).process(f'Internal,{name}', f'External,{name}', step))
-
     monkeypatch.setattr(watched, 'read_bytes', read)
     watched.gate.clear()
-    events = [send(name, count) for name in 'ab']
+    events = [send(watched, name, count) for name in 'ab']
     await until(lambda: len(watched.commits) == 2)
-    events += [send('a', count), send('b', let_go)]
+    events += [send(watched, 'a', count), send(watched, 'b', let_go)]
     await asyncio.sleep(0)
     watched.gate.set()
     async with asyncio.timeout(3):

@@ -13,7 +13,7 @@ from learning_observer_kvs.reducers import worker_of, write_behind
 from learning_observer_kvs.stores import base
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.types import OnDone
-from tests.support.watched import count, count_slowly, until
+from tests.support.watched import count, count_after, count_slowly, until
 from tests.support.write_behind import NEVER
 
 A, B = ('Internal,a', 'External,a'), ('Internal,b', 'External,b')
@@ -155,11 +155,7 @@ async def test_what_becomes_pending_while_events_wait_for_capacity_is_flushed_at
     monkeypatch.setattr(write_behind, 'MAX_EVENTS', 2)
     go_on = asyncio.Event()
 
-    async def wait(state: Any) -> Any:
-        await go_on.wait()
-        return await count(state)
-
-    before = [process(store, B, step) for step in (wait, count)]
+    before = [process(store, B, step) for step in (count_after(go_on), count)]
     await spin()
     await process(store, A, count)
     await process(store, A, count)

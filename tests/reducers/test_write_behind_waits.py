@@ -10,17 +10,9 @@ import pytest
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.reducers import batch_worker, serving, worker_of, write_behind
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
-from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
-from tests.support.watched import count
+from tests.support.watched import count, send
 from tests.support.write_behind import NEVER, Away
-
-
-def process(store: Store, name: str, step: Any = count) -> asyncio.Task[Any]:
-    async def run() -> Any:
-        return await worker_of(store).process(f'Internal,{name}', f'External,{name}', step)
-
-    return asyncio.ensure_future(run())
 
 
 async def spin() -> None:
@@ -31,7 +23,7 @@ async def spin() -> None:
 async def test_flushes_at_once_each_end_though_another_one_wrote_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
     store = Away(flush_interval=NEVER)
-    await asyncio.gather(*(process(store, str(number)) for number in range(12)))
+    await asyncio.gather(*(send(store, str(number)) for number in range(12)))
     async with asyncio.timeout(3):
         await asyncio.gather(*(store.flush() for _ in range(4)))
     assert len(store._texts) == 24
@@ -50,7 +42,7 @@ async def test_a_flush_that_an_update_asked_for_is_not_waited_for_once_it_has_en
         assert not holder.waits
         return 1
 
-    await process(store, 'a')
+    await send(store, 'a')
     await store.update('k', flush)
     assert len(holders) == 1
     assert store._texts['Internal,a'] == b'1'
@@ -70,10 +62,10 @@ async def test_a_flush_inside_a_reducer_of_a_large_state_lets_another_large_stat
         await store.flush()
         return await count(state)
 
-    await process(store, 'a')
-    first = process(store, 'b', flush)
+    await send(store, 'a')
+    first = send(store, 'b', flush)
     await spin()
-    second = process(store, 'a')
+    second = send(store, 'a')
     await spin()
     go_on.set()
     async with asyncio.timeout(3):
@@ -85,8 +77,8 @@ async def test_a_flush_inside_a_reducer_of_a_large_state_lets_another_large_stat
 
 async def test_the_newest_text_is_read_before_it_is_flushed_and_of_the_asked_keys_alone() -> None:
     store = Away(flush_interval=NEVER)
-    await process(store, 'a')
-    await process(store, 'b')
+    await send(store, 'a')
+    await send(store, 'b')
     assert dict(worker_of(store).pending(['External,a', 'k'])) == {'External,a': b'1'}
     assert await store.multiget(['External,a', 'k']) == [1, None]
     await store.flush()
@@ -95,8 +87,8 @@ async def test_the_newest_text_is_read_before_it_is_flushed_and_of_the_asked_key
 
 async def test_a_write_flushes_its_own_key_and_no_other() -> None:
     store = Away(flush_interval=NEVER)
-    await process(store, 'a')
-    await process(store, 'b')
+    await send(store, 'a')
+    await send(store, 'b')
     await store.set('External,a', 7)
     assert store._texts == {'Internal,a': b'1', 'External,a': b'7'}
     await store.set('k', 7)
@@ -125,12 +117,12 @@ async def test_nothing_of_what_was_flushed_is_kept_or_counted() -> None:
     worker = worker_of(store)
     assert isinstance(worker, WriteBehindWorker)
     for number in range(3):
-        await process(store, 'a')
-        await process(store, 'b')
+        await send(store, 'a')
+        await send(store, 'b')
         assert (worker._pending.events, worker._unsaved()) == (2 * number + 2, 2 * number + 2)
         assert worker._pending.bytes == 4
     await store.flush()
-    await process(store, 'a')
+    await send(store, 'a')
     assert (worker._pending.events, worker._pending.bytes) == (1, 3)  # what it starts from, what it comes to, twice
     await store.flush()
     assert (worker._pending.events, worker._pending.bytes, worker._busy, worker._queued) == (0, 0, 0, {})
@@ -146,7 +138,7 @@ async def test_an_event_that_failed_is_not_pending() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await process(store, 'a', fail)
+        await send(store, 'a', fail)
     assert (worker._pending, worker._pending.texts, worker._pending.events, worker._timer) == ({}, {}, 0, None)
     assert store._texts == {}
 
@@ -162,13 +154,13 @@ async def test_the_bound_in_bytes_has_everything_flushed_and_events_wait_for_tha
     async def much(state: Any) -> Any:
         return 'x' * 30, 'y' * 17
 
-    await process(store, 'a', much)
+    await send(store, 'a', much)
     assert not worker._is_full
-    await process(store, 'b', much)
+    await send(store, 'b', much)
     assert worker._pending.bytes == 2 * (32 + 19)
     assert worker._is_full
     assert store._texts == {}
-    assert await process(store, 'c') == 1
+    assert await send(store, 'c') == 1
     assert sorted(store._texts) == ['External,a', 'External,b', 'Internal,a', 'Internal,b']
     assert not worker._is_full
 
@@ -177,9 +169,9 @@ async def test_one_timer_runs_while_something_is_pending_and_again_after_a_failu
     store = Away(flush_interval=NEVER)
     worker = worker_of(store)
     assert isinstance(worker, WriteBehindWorker)
-    await process(store, 'a')
+    await send(store, 'a')
     timer = worker._timer
-    await process(store, 'b')
+    await send(store, 'b')
     assert timer is not None
     assert worker._timer is timer
     store.away = StoreUnavailable('gone fishing')

@@ -46,6 +46,7 @@ async def process(store: Store, key: str, number: int) -> None:
     await worker_of(store).process(f'Internal,{key}', f'External,{key}', append, b'[]')
 
 
+@pytest.mark.own_disk
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('interval', [None, NEVER])
 async def test_everything_can_be_read_while_the_disk_is_full(disk: Path, kind: str, interval: float | None) -> None:
@@ -59,6 +60,7 @@ async def test_everything_can_be_read_while_the_disk_is_full(disk: Path, kind: s
             assert await store.describe('k') is not None
 
 
+@pytest.mark.own_disk
 @pytest.mark.parametrize('kind', KINDS)
 async def test_a_dump_of_a_full_disk_is_written_to_another(disk: Path, kind: str, tmp_path: Path) -> None:
     async with make_store(kind, disk) as store, SQLiteKVS(tmp_path / 'copy') as copy:
@@ -69,6 +71,7 @@ async def test_a_dump_of_a_full_disk_is_written_to_another(disk: Path, kind: str
         assert await copy.dump() == OLD
 
 
+@pytest.mark.own_disk
 @pytest.mark.parametrize('kind', KINDS)
 async def test_states_that_cannot_be_flushed_are_read_and_listed_as_this_process_knows_them(
     disk: Path, kind: str
@@ -120,6 +123,7 @@ async def test_a_key_that_is_flushed_while_it_is_listed_comes_once_in_a_page(
         assert sorted(await store.keys()) == ['External,a', 'External,b', 'Internal,a', 'Internal,b']
 
 
+@pytest.mark.own_disk
 @pytest.mark.parametrize('kind', KINDS)
 async def test_a_write_to_a_full_disk_may_be_tried_again(disk: Path, kind: str) -> None:
     async with make_store(kind, disk) as store:

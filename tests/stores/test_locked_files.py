@@ -21,6 +21,7 @@ from tests.support.disks import full, small_disk
 
 KINDS = ['sqlite', 'filesystem']
 LARGE = 'x' * 20_000
+OUTAGES = pytest.mark.parametrize('why', ['locked', pytest.param('full', marks=pytest.mark.own_disk)])
 
 HOLD = """
 import fcntl, os, sqlite3, sys
@@ -78,7 +79,7 @@ def outage(kind: str, why: str, folder: Path) -> Iterator[tuple[Path, Any]]:
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('why', ['locked', 'full'])
+@OUTAGES
 async def test_writes_and_events_of_two_seconds_without_the_disk_are_delayed_and_none_is_lost(
     kind: str, why: str, tmp_path: Path
 ) -> None:
@@ -103,7 +104,7 @@ async def test_writes_and_events_of_two_seconds_without_the_disk_are_delayed_and
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('why', ['locked', 'full'])
+@OUTAGES
 async def test_a_flush_waits_too(kind: str, why: str, tmp_path: Path) -> None:
     with outage(kind, why, tmp_path) as (path, unusable):
         async with make_store(kind, path, flush_interval=3600.0) as store:

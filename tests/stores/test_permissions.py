@@ -22,6 +22,7 @@ from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.checks import parse
+from tests.support.parts import missing
 from tests.support.users import open_folder
 
 KINDS = pytest.mark.parametrize('kind', ['sqlite', 'filesystem'])
@@ -94,7 +95,7 @@ async def test_what_replaces_a_file_keeps_its_access_control_list(tmp_path: Path
     try:
         os.setxattr(path, ACL, granted)
     except (AttributeError, OSError):
-        pytest.skip('this disk has no access control lists')
+        missing('this disk has no access control lists')
     async with FilesystemKVS(tmp_path) as store:
         await store.set('k', 2)
     assert os.getxattr(path, ACL) == granted

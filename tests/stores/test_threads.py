@@ -37,6 +37,32 @@ async def written(threads: StoreThreads, batch: list[WriteRequest]) -> None:
         await done
 
 
+class Held:
+    """A job that holds its thread up.
+
+    Attributes:
+        go: set to let it go on.
+        sizes: of the batches that were written.
+    """
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.sizes: list[int] = []
+        self._entered = threading.Event()
+
+    def wait(self) -> bool:
+        self._entered.set()
+        return self.go.wait(20)
+
+    def write(self, requests: list[WriteRequest]) -> None:
+        self.wait()
+        self.sizes.append(len(requests))
+
+    async def begun(self) -> None:
+        """Wait until a thread is held up."""
+        await asyncio.to_thread(self._entered.wait, 20)
+
+
 async def test_threads_that_are_ended_in_one_of_them_end_when_its_job_is_done() -> None:
     threads = make_threads(lambda requests: threads.end())
     batch = [request()]
@@ -46,28 +72,21 @@ async def test_threads_that_are_ended_in_one_of_them_end_when_its_job_is_done() 
 
 
 async def test_what_waits_when_threads_end_is_written_and_what_comes_later_is_refused() -> None:
-    entered, go = threading.Event(), threading.Event()
-    sizes: list[int] = []
-
-    def write(requests: list[WriteRequest]) -> None:
-        entered.set()
-        go.wait(20)
-        sizes.append(len(requests))
-
-    threads = make_threads(write)
+    held = Held()
+    threads = make_threads(held.write)
     first = asyncio.ensure_future(written(threads, [request()]))
-    await asyncio.to_thread(entered.wait, 20)
+    await held.begun()
     second = asyncio.ensure_future(written(threads, [request(), request()]))
     await asyncio.sleep(0)
     threads.end()
     with pytest.raises(StoreUnavailable, match='was closed'):
         await written(threads, [request()])
     assert not await threads.wait_until_ended(0)
-    go.set()
+    held.go.set()
     async with asyncio.timeout(20):
         await asyncio.gather(first, second)
     assert await threads.wait_until_ended(20)
-    assert sizes == [1, 2]
+    assert held.sizes == [1, 2]
 
 
 async def test_threads_that_were_never_started_end_at_once() -> None:
@@ -139,22 +158,15 @@ async def test_where_no_second_thread_can_be_started_the_first_one_makes_all_rea
 
 async def test_what_several_loops_submit_is_written_together_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads_module, 'MAX_REQUESTS', 3)
-    entered, go = threading.Event(), threading.Event()
-    sizes: list[int] = []
-
-    def write(requests: list[WriteRequest]) -> None:
-        entered.set()
-        go.wait(20)
-        sizes.append(len(requests))
-
-    threads = make_threads(write)
+    held = Held()
+    threads = make_threads(held.write)
     first = asyncio.ensure_future(written(threads, [request()]))
-    await asyncio.to_thread(entered.wait, 20)
+    await held.begun()
     others = [asyncio.ensure_future(written(threads, [request()] * size)) for size in (1, 1, 1, 4, 1)]
     await asyncio.sleep(0)
-    go.set()
+    held.go.set()
     await asyncio.gather(first, *others)
-    assert sizes == [1, 3, 4, 1]
+    assert held.sizes == [1, 3, 4, 1]
     await end(threads)
 
 
@@ -162,43 +174,33 @@ async def test_a_read_beyond_the_bound_is_overloaded_and_those_that_wait_are_ans
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(threads_module, 'MAX_QUEUED_READS', 3)
-    entered, go = threading.Event(), threading.Event()
-    threads = make_threads()
+    held, threads = Held(), make_threads()
     readers = ReaderThreads(threads, 'kvs-reader')
 
-    def wait() -> bool:
-        entered.set()
-        return go.wait(20)
-
-    first = asyncio.ensure_future(readers.run(wait))
-    await asyncio.to_thread(entered.wait, 20)
-    waiting = [asyncio.ensure_future(readers.run(wait)) for _ in range(3)]
+    first = asyncio.ensure_future(readers.run(held.wait))
+    await held.begun()
+    waiting = [asyncio.ensure_future(readers.run(held.wait)) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match=f'3 reads wait for {LOCATION}'):
-        await readers.run(wait)
-    go.set()
+        await readers.run(held.wait)
+    held.go.set()
     assert await asyncio.gather(first, *waiting) == [True] * 4
-    assert await readers.run(wait)
+    assert await readers.run(held.wait)
     await end(threads)
 
 
 async def test_a_read_whose_caller_was_cancelled_is_not_made() -> None:
-    entered, go = threading.Event(), threading.Event()
-    threads = make_threads()
+    held, threads = Held(), make_threads()
     readers = ReaderThreads(threads, 'kvs-reader')
     made: list[str] = []
 
-    def block() -> None:
-        entered.set()
-        go.wait(20)
-
-    first = asyncio.ensure_future(readers.run(block))
-    await asyncio.to_thread(entered.wait, 20)
+    first = asyncio.ensure_future(readers.run(held.wait))
+    await held.begun()
     cancelled = asyncio.ensure_future(readers.run(made.append, 'cancelled'))
     await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    go.set()
+    held.go.set()
     await first
     await readers.run(made.append, 'last')
     assert made == ['last']

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp.test_utils import TestServer
 
 Client = dict[str, Any]
@@ -31,6 +32,13 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def address(server: TestServer) -> str:
     return str(server.make_url('')).rstrip('/')
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[aiohttp.ClientSession]:
+    """What sends events and reads pages."""
+    async with aiohttp.ClientSession() as session:
+        yield session
 
 
 async def sent(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import pytest
+from tests.support.parts import missing
 
 UNPRIVILEGED_UID = 65534
 
@@ -36,9 +36,9 @@ def small_disk(directory: Path) -> Iterator[Path]:
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Fill a :func:`small_disk` to its last byte meanwhile; the test is skipped where none can be mounted."""
+    """Fill a :func:`small_disk` to its last byte meanwhile; tests that do so are marked ``own_disk``."""
     if not os.path.ismount(disk):
-        pytest.skip('a small disk cannot be mounted here')
+        missing('a small disk cannot be mounted here')
     filler = disk / '.filler'
     with filler.open('wb', buffering=0) as file, suppress(OSError):
         while file.write(bytes(4096)):

@@ -8,9 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
-import select
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import failures, files
 from learning_observer_kvs.replay.retry import RetryReport, retry
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, student_event_reducer
+from tests.support.programs import run_and_kill
 
 
 @student_event_reducer(null_state=[])
@@ -51,18 +49,7 @@ async def replay(settings: dict[str, Any], folder: Path, report: int | None = No
 
 def kill_one(settings: dict[str, Any], folder: Path) -> bool:
     """Fork a replay and kill it in the middle; return whether it had not ended before."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        asyncio.run(replay(settings, folder, writing))
-        os._exit(0)
-    os.close(writing)
-    os.read(reading, 1)
-    select.select([], [], [], random.random() / 30)  # any moment of the replay
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    os.close(reading)
+    _, status = run_and_kill(lambda report: replay(settings, folder, report), 1 / 30)
     return os.WIFSIGNALED(status)
 
 

@@ -10,8 +10,6 @@ import asyncio
 import json
 import os
 import random
-import select
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from typing import NoReturn
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from tests.support.programs import run_and_kill
 
 PAIRS = 4
 TYPES = {'filesystem': FilesystemKVS, 'sqlite': SQLiteKVS}
@@ -59,21 +58,8 @@ async def write(store: Store, start: int, acknowledge: int) -> None:
 
 def kill_one(store: Store, start: int) -> dict[int, int]:
     """Fork a writer and kill it; return the last acknowledged number of each pair."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        asyncio.run(write(store, start, writing))
-        os._exit(0)
-    os.close(writing)
+    text, _ = run_and_kill(lambda report: write(store, start, report), 1 / 50)
     acknowledged = dict.fromkeys(range(PAIRS), start)
-    text = os.read(reading, 64)
-    select.select([], [], [], random.random() / 50)  # any moment of the writing
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    while more := os.read(reading, 1 << 16):
-        text += more
-    os.close(reading)
     for line in text.decode().splitlines():
         pair, _, number = line.partition(' ')
         acknowledged[int(pair)] = max(acknowledged[int(pair)], int(number))

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+
 
 class Fault(enum.Enum):
     """What can happen to a command."""
@@ -55,6 +57,10 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._listener: asyncio.Server | None = None
+
+    def connection(self) -> RedisConnection:
+        """Make a connection through it that waits half a second for a reply."""
+        return RedisConnection({'redis_host': '127.0.0.1', 'redis_port': self.port, 'redis_timeout': 0.5})
 
     def inject(self, fault: Fault, hits: Callable[[bytes], bool] | bytes, *, pause: bool = False) -> asyncio.Event:
         """Let a fault happen to the next command that matches.

@@ -66,6 +66,21 @@ class RedisServer:
         )
         until(self._listens, f'{self.program} on port {self.port}')
 
+    def start_loading(self, keys: int = 20_000) -> None:
+        """Fill the server, which appends to a file, and start it again so that it loads the keys for a while."""
+        with self.client() as client, client.pipeline(transaction=False) as many:
+            for number in range(keys):
+                many.set(f'k{number}', 1)
+            many.execute()
+        self.stop()
+        self.arguments += ('--key-load-delay', '100')
+        self.start()
+
+    def until_loaded(self) -> None:
+        """Wait until it has loaded its keys."""
+        with self.client() as client:
+            until(lambda: not int(client.info('persistence')['loading']), 'the data')
+
     def stop(self) -> None:
         """Kill the server."""
         if self._process is not None:

@@ -86,6 +86,21 @@ async def count_slowly(state: Any) -> Any:
     return (state or 0) + 1, (state or 0) + 1
 
 
+def count_after(go_on: asyncio.Event) -> Callable[[Any], Awaitable[Any]]:
+    """A reducer that counts when an event is set."""
+
+    async def count_later(state: Any) -> Any:
+        await go_on.wait()
+        return await count(state)
+
+    return count_later
+
+
+def send(store: Store, name: str, step: Any = count) -> asyncio.Future[Any]:
+    """Process an event of another key than that of :func:`process`."""
+    return asyncio.ensure_future(worker_of(store).process(f'Internal,{name}', f'External,{name}', step))
+
+
 async def decline(state: Any) -> Any:
     return False, False
 

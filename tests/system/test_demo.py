@@ -55,12 +55,6 @@ async def server(aiohttp_server: AiohttpServer, tmp_path: Path) -> TestServer:
     return await aiohttp_server(app)
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 async def noted(student: str = 'bob') -> Any:
     return await KVS()[make_key(notes, {KeyField.STUDENT: student}, KeyStateType.EXTERNAL)]
 

@@ -1,5 +1,6 @@
-"""A Redis server for pages of its keys."""
+"""A Redis server for pages of its keys, and a browser's side of the demo server."""
 
+from tests.support.demo import browser
 from tests.support.redis_fixtures import redis, redis_server
 
-__all__ = ['redis', 'redis_server']
+__all__ = ['browser', 'redis', 'redis_server']

@@ -25,12 +25,6 @@ async def server(aiohttp_server: AiohttpServer, tmp_path: Path) -> TestServer:
     return await aiohttp_server(make_app(settings(tmp_path)))
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 async def test_the_stream_sends_everything_once_and_then_only_changes(
     server: TestServer, browser: aiohttp.ClientSession
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ async def keep_all(event: Any, internal_state: Any) -> Any:
 @pytest.fixture
 async def server(aiohttp_server: AiohttpServer, tmp_path: Path) -> TestServer:
     return await aiohttp_server(make_app(settings(tmp_path), reducers=[*REDUCERS, keep_all]))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def kept(student: str = 'bob') -> Any:

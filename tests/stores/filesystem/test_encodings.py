@@ -14,6 +14,7 @@ import pytest
 
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, resembles_key
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from tests.support.parts import missing
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -49,9 +50,9 @@ def other_locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     try:
         subprocess.run(made, check=False, capture_output=True)
     except FileNotFoundError:
-        pytest.skip('there is no localedef')
+        missing('there is no localedef')
     if not any(directory.iterdir()):
-        pytest.skip('there are no sources of locales')
+        missing('there are no sources of locales')
     return environment | {'LOCPATH': str(directory), 'LC_ALL': 'xx_XX.ISO-8859-1'}
 
 

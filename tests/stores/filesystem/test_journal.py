@@ -16,6 +16,7 @@ from tests.support.killed_writer import check, killer
 from tests.support.programs import run
 
 STEPS = ['stage', 'stage', 'stage', 'journal', 'count', 'rename', 'rename', 'rename', 'rename', 'finish']
+OLD = {'a': 'old', 'b': 'old', 'c/d': 'old', 'gone': 'old'}
 KILL_AT_EACH_STEP = f"""
 import os, signal, sys
 from learning_observer_kvs.stores.filesystem.directory import Directory
@@ -36,27 +37,31 @@ for number in range({len(STEPS)} + 1):
 """
 
 
+async def kill_at_each_step(folder: Path) -> None:
+    """Make stores of ``OLD``, each named by the number of steps after which its writer was killed."""
+    for number in range(len(STEPS) + 1):
+        async with FilesystemKVS(folder / str(number), subdirs=True) as store:
+            await store.multiset(OLD)
+    run(KILL_AT_EACH_STEP, folder)
+
+
 @pytest.mark.parametrize('first', ['multiget', 'one', 'dump', 'write'])
 async def test_killed_at_any_step_all_or_nothing_was_written(tmp_path: Path, first: str) -> None:
-    old = {'a': 'old', 'b': 'old', 'c/d': 'old', 'gone': 'old'}
-    for number in range(len(STEPS) + 1):
-        async with FilesystemKVS(tmp_path / str(number), subdirs=True) as store:
-            await store.multiset(old)
-    run(KILL_AT_EACH_STEP, tmp_path)
+    await kill_at_each_step(tmp_path)
     for number in range(len(STEPS) + 1):
         async with FilesystemKVS(tmp_path / str(number), subdirs=True) as store:
             if first == 'multiget':
-                found = dict(zip(old, await store.multiget(old), strict=True))
+                found = dict(zip(OLD, await store.multiget(OLD), strict=True))
             elif first == 'one':
-                found = {key: await store[key] for key in old}
+                found = {key: await store[key] for key in OLD}
             elif first == 'dump':
                 found = {'gone': None, **await store.dump()}
             else:
                 await store.set('e', 1)
-                found = {key: await store[key] for key in old}
+                found = {key: await store[key] for key in OLD}
                 assert not [name for name in os.listdir(tmp_path / str(number) / META_DIR) if name.startswith('new-')]
             decided = number > STEPS.index('journal')
-            assert found == ({'a': 'new', 'b': 'new', 'c/d': 'new', 'gone': None} if decided else old), number
+            assert found == ({'a': 'new', 'b': 'new', 'c/d': 'new', 'gone': None} if decided else OLD), number
 
 
 RECOVERED_DURING_A_READ = f"""
@@ -148,11 +153,7 @@ def test_a_change_that_fails_after_its_journal_is_withdrawn_whole_or_finished_la
 
 
 async def test_a_key_is_described_as_the_change_of_a_killed_process_leaves_it(tmp_path: Path) -> None:
-    old = {'a': 'old', 'b': 'old', 'c/d': 'old', 'gone': 'old'}
-    for number in range(len(STEPS) + 1):
-        async with FilesystemKVS(tmp_path / str(number), subdirs=True) as store:
-            await store.multiset(old)
-    run(KILL_AT_EACH_STEP, tmp_path)
+    await kill_at_each_step(tmp_path)
     for number in range(len(STEPS) + 1):
         async with FilesystemKVS(tmp_path / str(number), subdirs=True) as store:
             is_described = await store.describe('gone') is not None
