@@ -247,8 +247,10 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         router = runtime.kvs.KVS if router is None else router
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await original(metadata)
+        strictly = await strict_pipeline(metadata, router=router)
+        strictly.set_listed(getattr(pipeline, 'listed', None), metadata)
         return ProcessRuntimeEvent(
-            await strict_pipeline(metadata, router=router),
+            strictly,
             await lenient_pipeline(metadata, router=router),
             router(),
             lambda event: listed_reducers.keys_after(runtime, pipeline, metadata, event),

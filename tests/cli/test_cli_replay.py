@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Callable
@@ -94,7 +95,8 @@ def replay(run: Run, *arguments: str, reducers: str = ':numbers') -> dict[str, A
     result = run('replay', *arguments, '--json', '-r', f'{MODULE}{reducers}')
     report: dict[str, Any] = json.loads(result.stdout)
     assert (result.exit_code == 0) == (not report['failures'] + report['unclear'] + report['unmarked'])
-    del report['seconds']
+    assert (report['store'], report['location']) == ('default', str(Path('state.sqlite3').resolve()))
+    del report['seconds'], report['store'], report['location']
     return report
 
 
@@ -111,7 +113,10 @@ def test_each_event_is_replayed_once_however_often_and_in_how_many_files_it_is_g
     assert (again['replayed'], again['already_replayed']) == (0, 3)
     assert state(run, key()) == [0, 1, 2]
     said = run('replay', 'failed', '-r', f'{MODULE}:numbers')
-    assert '1 file of failed events in 0.0 s: 0 replayed, 3 before, 0 unclear, 0 unmarked, 0 failures' in said.stdout
+    where = f"store 'default' ({Path('state.sqlite3').resolve()})"
+    begin, _, end = said.stdout.partition(' s: ')
+    assert begin.startswith(f'1 file of failed events into {where} in ')
+    assert end == '0 replayed, 3 before, 0 unclear, 0 unmarked, 0 skipped, 0 failures\n'
 
 
 def test_events_go_to_the_reducers_that_failed_and_to_no_other(run: Run) -> None:
@@ -193,6 +198,7 @@ def test_a_file_that_does_not_say_which_reducers_failed_is_replayed_on_request_o
         'unclear': [],
         'unmarked': [str(path)],
         'other_reducers': {},
+        'skipped': 0,
         'failures': [],
     }
     for _ in range(2):
@@ -272,11 +278,52 @@ def test_what_stands_in_the_place_of_the_list_of_replayed_events_is_not_overwrit
     assert state(run, key()) is None
 
 
+def test_a_key_in_an_error_file_that_is_not_one_of_a_reducer_is_named_and_costs_no_other(run: Run) -> None:
+    path = write_error_file('a', event(1, time=1.0), 'nonsense', key())
+    for more in ((), ('--unmarked',)):
+        report = replay(run, 'logs', *more)
+        assert report['failures'] == [f"{path}  'nonsense' is not the key of a reducer. Correct or remove it."]
+        assert report['unmarked'] == []
+    assert state(run, key()) == [1]
+
+
+@pytest.mark.parametrize('time', [10**400, -(10**400), True, None, 'noon'])
+def test_a_time_that_is_none_costs_no_event(run: Run, time: Any) -> None:
+    record(event(1, server={}) | {'server': {'time': time}})
+    record(event(2, time=2.0))
+    report = replay(run, 'failed')
+    assert (report['replayed'], report['failures']) == (2, [])
+
+
+@pytest.mark.parametrize('time', ['0001-01-01T00:00:00', '9999-12-31T23:59:59', 'noon', ''])
+def test_an_odd_date_of_a_line_costs_no_event(run: Run, time: str) -> None:
+    path = record(event(1))
+    line = json.loads(path.read_bytes())
+    path.write_text(json.dumps(line | {'time': time}) + '\n')
+    assert replay(run, 'failed')['replayed'] == 1
+
+
+def test_an_unmarked_event_reaches_the_reducers_that_a_server_gives_it_to_and_the_others_are_counted(run: Run) -> None:
+    write_error_file('a', event(1, time=1.0))  # without a doc_id
+    write_error_file('b', {'client': {'number': 2}, 'server': {'time': 2.0}})  # without a student
+    write_error_file('c', event(3, time=3.0, event='terminate'))
+    report = replay(run, 'logs', '--unmarked', reducers='')
+    assert (report['replayed'], report['skipped'], report['failures']) == (3, 9, [])
+    assert (state(run, key()), state(run, key('renamed'))) == ([1], 1)
+
+
 # Study logs
 
 
-def study_log(*events: Any) -> None:
-    Path('a.study.log').write_text(''.join(json.dumps(each) + '\t2026-01-01\n' for each in events))
+def study_log(*events: Any, name: str = 'a') -> None:
+    Path(f'{name}.study.log').write_text(''.join(json.dumps(each) + '\t2026-01-01\n' for each in events))
+
+
+def replay_logs(run: Run, *arguments: str, reducers: str = ':numbers') -> dict[str, Any]:
+    result = run('replay', *arguments, '--json', '-r', f'{MODULE}{reducers}')
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert result.exit_code == bool(report['failures'] or report['invalid_files'])
+    return report
 
 
 @pytest.mark.parametrize(
@@ -295,13 +342,88 @@ def test_a_study_log_whose_auth_names_no_student_is_reported_with_its_line(run: 
     result = run('replay', 'a.study.log', '-r', f'{MODULE}:numbers')
     assert result.exit_code == 1
     assert f'a.study.log:2  the "{part}.auth" of the event has no "safe_user_id"' in result.stderr
-    assert state(run, key()) == [1]
 
 
-def test_events_of_a_study_log_without_auth_are_of_the_guest(run: Run) -> None:
-    study_log({'client': {'number': 1}}, {'client': {'number': 2}, 'metadata': {'source': 'x'}})
-    assert run('replay', 'a.study.log', '-r', f'{MODULE}:numbers').exit_code == 0
-    assert state(run, key(fields='STUDENT:[guest]')) == [1, 2]
+def test_events_reach_the_reducers_that_a_server_gives_them_to_and_the_others_are_counted(run: Run) -> None:
+    study_log(
+        event(1),
+        {'client': {'number': 2}},
+        {'client': {'number': 3}, 'metadata': {'source': 'x'}},
+        event(4, student=''),
+        event(5, event='terminate'),
+        event(6, doc_id='d'),
+        event(7, object={'id': 'd'}),
+    )
+    report = replay_logs(run, 'a.study.log', reducers='')
+    # Four reducers, of which one needs a document: 1 is skipped once, 2 to 5 by all.
+    assert (report['events'], report['skipped'], report['failures']) == (7, 17, [])
+    assert state(run, key()) == [1, 6, 7]
+    assert state(run, key('documents', 'EventField.doc_id:d,STUDENT:ann')) == 2
+    assert all('STUDENT:ann' in line for line in run('keys').stdout.splitlines())
+    said = run('replay', 'a.study.log', '-r', MODULE)
+    where = f"into store 'default' ({Path('state.sqlite3').resolve()})"
+    assert f'1 file, 7 events through 4 reducers {where} in ' in said.stdout
+    assert said.stdout.endswith(' 17 skipped, 0 failures, 0 invalid files\n')
+
+
+@pytest.mark.parametrize('bad', ['{"client": {"numb', '[]', '7', '\x00\x00', '{"client": 3}', '{"metadata": {}}'])
+def test_a_file_with_a_bad_line_is_left_out_whole_so_that_it_can_be_corrected_and_replayed(run: Run, bad: str) -> None:
+    study_log(event(1), event(2), event(3))
+    path = Path('a.study.log')
+    good = path.read_text().splitlines(keepends=True)
+    path.write_text(f'{good[0]}{bad}\t2026-01-01\n{good[1]}{bad}\t2026-01-01\n{good[2]}')
+    study_log(event(10, student='bob'), name='b')
+    report = replay_logs(run, 'a.study.log', 'b.study.log')
+    assert (report['files'], report['events'], report['invalid_lines'], report['failures']) == (2, 1, 2, [])
+    [(name, messages)] = report['invalid_files'].items()
+    assert name == 'a.study.log'
+    assert [message.partition('  ')[0] for message in messages] == ['a.study.log:2', 'a.study.log:4']
+    assert (state(run, key()), state(run, key(fields='STUDENT:bob'))) == (None, [10])
+    said = run('replay', 'a.study.log', '-r', f'{MODULE}:numbers')
+    assert 'a.study.log: nothing of this file was replayed. When it is corrected, replay it alone.' in said.stderr
+    assert '0 failures, 1 invalid file' in said.stdout
+    path.write_text(''.join(good))
+    assert replay_logs(run, 'a.study.log')['events'] == 3
+    assert state(run, key()) == [1, 2, 3]
+
+
+def test_of_a_file_of_another_kind_ten_lines_are_reported_and_the_others_counted(run: Run) -> None:
+    Path('a.study.log').write_text('a letter\n' * 1000)
+    said = run('replay', 'a.study.log', '-r', f'{MODULE}:numbers')
+    assert said.stderr.count('the line is not JSON') == 10
+    assert '… and 990 more such lines.' in said.stderr
+
+
+def test_a_compressed_log_that_was_cut_is_left_out_whole(run: Run) -> None:
+    study_log(*(event(n) for n in range(200)))
+    whole = gzip.compress(Path('a.study.log').read_bytes())
+    Path('a.study.log').unlink()
+    Path('b.study.log.gz').write_bytes(whole[:-20])
+    report = replay_logs(run, 'b.study.log.gz')
+    assert 'cannot be read' in report['invalid_files']['b.study.log.gz'][0]
+    assert (report['events'], state(run, key())) == (0, None)
+
+
+def test_an_event_of_a_log_that_a_reducer_fails_on_is_kept_and_replayed_once(run: Run) -> None:
+    study_log(event(1, time=1.0), event('fails', time=2.0, doc_id='d'), event(3, time=3.0))
+    report = replay_logs(run, 'a.study.log', reducers='')
+    assert [failure.partition('  ')[0] for failure in report['failures']] == ['a.study.log:2']
+    [kept] = report['kept']
+    assert Path(kept).parent == Path('failed-events').resolve()
+    assert state(run, key()) == [1, 3]
+    Path(f'{MODULE}.py').write_text(REDUCERS.replace("== 'fails'", "== 'never'"))
+    del sys.modules[MODULE]
+    assert [replay(run, kept, reducers='')['replayed'] for _ in range(2)] == [1, 0]
+    assert state(run, key()) == [1, 3, 'fails']
+    assert state(run, key('documents', 'EventField.doc_id:d,STUDENT:ann')) == 1
+
+
+def test_an_event_of_a_log_that_cannot_be_kept_is_reported_and_ends_nothing(run: Run) -> None:
+    Path('failed-events').write_text('a file where the folder should be')
+    study_log(event(1), event('fails'), event(3))
+    [failure] = replay_logs(run, 'a.study.log')['failures']
+    assert f'It could not be kept in {Path("failed-events").resolve()}' in failure
+    assert state(run, key()) == [1, 3]
 
 
 def test_a_study_log_in_which_the_student_changes_leads_to_the_states_of_both(run: Run) -> None:
