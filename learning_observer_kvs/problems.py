@@ -75,6 +75,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         'Start in that folder, or write the absolute path.',
     ),
     'KVS.W014': ('A fail-over of a Redis loses acknowledged writes', 'Have it accept only what a replica can have.'),
+    'KVS.W021': ('A value of a PMSS file is in quotes', 'Write it without.'),
     'KVS.W020': ('Others can read the data of a store', 'Take the permission from them with chmod.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
