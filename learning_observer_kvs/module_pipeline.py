@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -21,7 +21,9 @@ from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.event_pipeline import process_all, raise_failures
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 from learning_observer_kvs.stream_analytics.process_event import ProcessEvent
+from learning_observer_kvs.stream_analytics.registry import is_reducer
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -149,6 +151,23 @@ class _Pass:
             with suppress(Exception):  # the runtime must get the reducers' errors, not one of ours
                 error_file.annotate(error, {each.keys[0]: each.error for each in outcomes if each.error and each.keys})
             raise
+
+
+def describe_reducers(reducers: Iterable[Any]) -> list[str]:
+    """Return lines that say how many reducers this package runs, and of each of the others why not.
+
+    Args:
+        reducers: the functions that the runtime lists; one may be listed several times.
+    """
+    listed = {id(reducer): reducer for reducer in reducers}
+    left = []
+    for reducer in listed.values():
+        name = fully_qualified_function_name(reducer) if hasattr(reducer, '__qualname__') else repr(reducer)
+        refusal = getattr(reducer, 'kvs_plugin_refusal', None)
+        if not (hasattr(reducer, 'kvs_plugin') or (refusal is None and is_reducer(name))):
+            reason = refusal or 'no decorator of the server made it.'
+            left.append(f'The reducer {name} is left to the server: {reason}')
+    return [f'{len(listed) - len(left)} of {len(listed)} reducers run through the key-value store.', *left]
 
 
 def in_one_pass(pipeline: Any) -> Any:

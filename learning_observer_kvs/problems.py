@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import logging
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -152,6 +153,18 @@ def raise_on_errors(problems: Iterable[Problem]) -> None:
         raise StartupCheck(report(listed), problems=listed)
     for problem in listed:
         log.warning('%s', problem)
+
+
+def announce(message: str) -> None:
+    """Log what has to be seen when a server starts.
+
+    Args:
+        message: a line. Where the program has not configured its logging it is printed to standard error, as Python
+            prints warnings then.
+    """
+    log.info('%s', message)
+    if not log.hasHandlers():
+        print(message, file=sys.stderr, flush=True)
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str | None:
