@@ -17,7 +17,7 @@ from typing import TypeGuard
 import click
 
 from learning_observer_kvs.cli.command import Command, config_option, json_option
-from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, progress, where, with_stores
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, printable, progress, where, with_stores
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.replay import failures, files, study_log
 from learning_observer_kvs.replay.retry import RetryReport, retry
@@ -136,9 +136,9 @@ def replay_logs(
         )
     else:
         for failure in report.failures:
-            click.echo(failure, err=True)
+            _say(failure)
         for path in kept:
-            click.echo(f'The events that reducers failed on are kept in {path}: replay that file later.', err=True)
+            _say(f'The events that reducers failed on are kept in {path}: replay that file later.')
         _print_invalid(report)
         click.echo(
             f'{counted(report.files, "file")}, {counted(report.events, "event")} through '
@@ -150,14 +150,19 @@ def replay_logs(
         sys.exit(1)
 
 
+def _say(message: str) -> None:
+    """Print a line to standard error; it may quote what a student wrote."""
+    click.echo(printable(message), err=True)
+
+
 def _print_invalid(report: ReplayReport) -> None:
     for messages in report.invalid.values():
         for message in messages:
-            click.echo(message, err=True)
+            _say(message)
     if others := report.invalid_lines - sum(map(len, report.invalid.values())):
-        click.echo(f'… and {counted(others, "more such line")}.', err=True)
+        _say(f'… and {counted(others, "more such line")}.')
     for path in report.invalid:
-        click.echo(f'{path}: nothing of this file was replayed. When it is corrected, replay it alone.', err=True)
+        _say(f'{path}: nothing of this file was replayed. When it is corrected, replay it alone.')
 
 
 def retry_failures(
@@ -220,13 +225,20 @@ def retry_failures(
 
 def _print(report: RetryReport, file_count: int, store: Store) -> None:
     for failure in report.failures:
-        click.echo(failure, err=True)
+        _say(failure)
     for event in report.unclear:
-        click.echo(f'{event}: it may have been applied when it failed; compare the state, or use --unclear.', err=True)
+        click.echo(
+            f'{printable(event)}: it may have been applied when it failed; compare the state, or use --unclear.',
+            err=True,
+        )
     for location in report.unmarked:
-        click.echo(f'{location}: it does not say which reducers failed; --unmarked gives it to every one.', err=True)
+        click.echo(
+            f'{printable(location)}: it does not say which reducers failed; --unmarked gives it to every one.', err=True
+        )
     for name, count in sorted(report.other_reducers.items()):
-        click.echo(f'{counted(count, "event")} of {name} left; name it with --reducer to replay them.', err=True)
+        click.echo(
+            f'{counted(count, "event")} of {printable(name)} left; name it with --reducer to replay them.', err=True
+        )
     click.echo(
         f'{counted(file_count, "file")} of failed events into {where(store)} in {report.seconds:.1f} s: '
         f'{report.replayed:,} replayed, {report.already:,} before, {len(report.unclear):,} unclear, '
