@@ -224,7 +224,7 @@ def test_a_key_in_an_error_file_that_is_not_one_of_a_reducer_is_named_and_costs_
     assert state(run, key()) == [1]
 
 
-@pytest.mark.parametrize('time', [10**400, -(10**400), True, None, 'noon'])
+@pytest.mark.parametrize('time', [10**400, -(10**400), True, None, 'noon'], ids=['huge', 'far', 'true', 'null', 'text'])
 def test_a_time_that_is_none_costs_no_event(run: Run, time: Any) -> None:
     record(event(1, server={}) | {'server': {'time': time}})
     record(event(2, time=2.0))
