@@ -24,14 +24,8 @@ from devdata.class_page import ClassPage
 from devdata.reducers import REDUCERS
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.debug.access import is_local
-from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stream_analytics.event_pipeline import (
-    EventPipeline,
-    Outcome,
-    event_fields,
-    event_pipeline,
-)
+from learning_observer_kvs.stream_analytics.event_pipeline import EventPipeline, Outcome, event_pipeline
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, fully_qualified_function_name
 
 log = logging.getLogger(__name__)
@@ -145,21 +139,15 @@ class Intake:
 
     async def _process(self, event: dict[str, Any], student: str, pipeline: EventPipeline) -> None:
         """Take an event through the reducers; if one fails, keep the event for a replay of that reducer."""
-        try:
-            outcomes = await pipeline.outcomes(event)
-        except KVSError as error:  # no reducer has processed it
-            outcomes = [Outcome(fully_qualified_function_name(reducer), error) for reducer in self._reducers]
-        for outcome in outcomes:
+        for outcome in await pipeline.outcomes(event):
             if outcome.error is not None:
-                await self._keep(event, student, outcome.reducer_name, outcome.error)
+                self._keep(event, student, outcome, outcome.error)
         self._page.changed(student)
 
-    async def _keep(self, event: dict[str, Any], student: str, name: str, error: Exception) -> None:
+    def _keep(self, event: dict[str, Any], student: str, outcome: Outcome, error: Exception) -> None:
+        name, folder = outcome.reducer_name, self._router().failed_events
+        path = failed_events.record(event, error, reducer=name, keys=outcome.keys, folder=folder)
         reducer = next(each for each in self._reducers if fully_qualified_function_name(each) == name)
-        process = await reducer(event['metadata'], router=self._router)
-        folder = self._router().failed_events
-        keys = process.keys(event_fields(event))
-        path = failed_events.record(event, error, reducer=name, keys=keys, folder=folder)
         log.error(
             'The reducer %s failed on an event of %s. The event is kept in %s. When the reducer is fixed, run '
             'lo-kvs replay %s --reducer %s:%s --config creds.yaml.',

@@ -73,7 +73,8 @@ def record(
         event: the event, as the reducer was given it. One that JSON cannot hold is kept as text, for people.
         error: why it could not be stored.
         reducer: the fully qualified name of the reducer, as it is in keys.
-        keys: the keys of its states, the internal one first.
+        keys: the keys of its states, the internal one first. A line without cannot be replayed until they
+            are added.
         folder: the folder, such as a store's ``failed_events``.
         at: the time; now, if not given.
 

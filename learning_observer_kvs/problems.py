@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import logging
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -75,6 +76,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         'Start in that folder, or write the absolute path.',
     ),
     'KVS.W014': ('A fail-over of a Redis loses acknowledged writes', 'Have it accept only what a replica can have.'),
+    'KVS.W021': ('A value of a PMSS file is in quotes', 'Write it without.'),
     'KVS.W020': ('Others can read the data of a store', 'Take the permission from them with chmod.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
@@ -151,6 +153,18 @@ def raise_on_errors(problems: Iterable[Problem]) -> None:
         raise StartupCheck(report(listed), problems=listed)
     for problem in listed:
         log.warning('%s', problem)
+
+
+def announce(message: str) -> None:
+    """Log what has to be seen when a server starts.
+
+    Args:
+        message: a line. Where the program has not configured its logging it is printed to standard error, as Python
+            prints warnings then.
+    """
+    log.info('%s', message)
+    if not log.hasHandlers():
+        print(message, file=sys.stderr, flush=True)
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str | None:

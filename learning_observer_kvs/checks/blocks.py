@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 
+from learning_observer_kvs.checks.redis import unknown_option as unknown_redis_option
 from learning_observer_kvs.config.layers import Settings, option_in
 from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
@@ -89,6 +90,7 @@ def _check_options(block: Block | None, options: Collection[Option], wrong: str,
             if rejected := check_value(known[name], value):
                 yield Problem(wrong, location, subject, *rejected)
         else:
-            meant = did_you_mean(name, known)
+            meant = unknown_redis_option(name) if 'redis_host' in known else None
+            meant = meant or did_you_mean(name, known)
             hint = meant or f'Known options: {", ".join(known)}.'
             yield Problem(wrong if meant else unknown, location, subject, 'is unknown', hint)

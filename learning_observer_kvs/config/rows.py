@@ -68,10 +68,12 @@ class StoreConfig(Block):
     Args:
         name: its name; ``None`` if the entry is not a ``[name, options]`` pair.
         type: the value of its option ``type``, which stays among the options; ``None`` if there is none.
+        is_named: whether the entry has a name, which in YAML may be ``null``.
     """
 
     name: Any
     type: Any = None
+    is_named: bool = True
 
     def describes_same_store(self, other: StoreConfig) -> bool:
         """Return whether a store that was made from one row is what the other row describes.
@@ -165,6 +167,7 @@ class _Entry(NamedTuple):
     name: Any
     options: Any
     path: SettingPath
+    is_named: bool = True
 
 
 def _entries(settings: Settings) -> Iterator[_Entry]:
@@ -178,15 +181,19 @@ def _entries(settings: Settings) -> Iterator[_Entry]:
             if isinstance(item, (list, tuple)) and len(item) == 2:
                 yield _Entry(item[0], item[1], ('kvs', index, 1))
             else:
-                yield _Entry(None, item, ('kvs', index))
+                yield _Entry(None, item, ('kvs', index), is_named=False)
 
 
 def _store(settings: Settings, entry: _Entry, options_by_type: Mapping[str, Options]) -> StoreConfig:
     word = _type_of(entry.options)
     options = options_by_type.get(word, ()) if isinstance(word, str) else ()
-    subject = dotted(entry.path if entry.name is None else ('kvs', entry.name))
+    subject = dotted(('kvs', entry.name) if entry.is_named else entry.path)
     return StoreConfig(
-        subject=subject, name=entry.name, type=word, **_parts(settings, entry.path, entry.options, options)
+        subject=subject,
+        name=entry.name,
+        type=word,
+        is_named=entry.is_named,
+        **_parts(settings, entry.path, entry.options, options),
     )
 
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import EventFileError, Overloaded, StoreUnavailable
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.replay.events import fields_for
 from learning_observer_kvs.replay.failures import Failure
 from learning_observer_kvs.replay.once import AlreadyReplayed, ReplayStore
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stream_analytics.event_pipeline import fields_for
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
@@ -29,6 +29,8 @@ class RetryReport:
         unclear: a location for each event that was left because it may have been applied when it failed.
         unmarked: a location for each event whose file does not say which reducers failed.
         other_reducers: how many events were left because they failed at a reducer that was not given, by its name.
+        skipped: how many times an event of such a file did not reach a reducer; see
+            :func:`~learning_observer_kvs.stream_analytics.event_pipeline.fields_for`.
         failures: a message for each event that failed again, and for each file or line that is not valid.
         seconds: how long it took.
     """
@@ -38,6 +40,7 @@ class RetryReport:
     unclear: list[str] = field(default_factory=list)
     unmarked: list[str] = field(default_factory=list)
     other_reducers: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -108,7 +111,9 @@ async def retry(
                 report.unclear.append(f'{failure.location}  {name}')
             else:
                 calls = await _calls(failure, reducers if name is None else by_name[name], replaying)
-                if failure.key is not None and not calls:
+                if failure.key is None:
+                    report.skipped += len(reducers) - len(calls)
+                elif not calls:
                     report.failures.append(
                         f'{failure.location}  {display_key(failure.key)} is not a key that {name} would write for this '
                         'event: the scope of the reducer has changed, or the key names another student.'
@@ -126,9 +131,9 @@ async def _calls(failure: Failure, reducers: Sequence[Pipeline], router: KVSRout
     """The calls of the reducers that missed an event; if they are not known, of all that a server gives it to."""
     found = []
     for reducer in reducers:
-        fields = failure.fields if failure.key is not None else fields_for(reducer, failure.event)
+        process_event = await reducer(failure.metadata, router=router)
+        fields = failure.fields if failure.key is not None else fields_for(process_event, failure.event)
         if fields is not None:
-            process_event = await reducer(failure.metadata, router=router)
             key = process_event.keys(fields)[0]
             call = _Call(key, functools.partial(process_event, failure.event, fields))
             if key == failure.key:

@@ -109,7 +109,9 @@ def kvs_pipeline(
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
-            return ProcessEvent(func, reducer_name, null_text, fields, metadata, router())
+            process_event = ProcessEvent(func, reducer_name, null_text, fields, metadata, router())
+            process_event.set_listed(getattr(pipeline, 'listed', None), metadata)
+            return process_event
 
         # The pipeline alone: another one may be made of the same function.
         pipeline.__module__, pipeline.__qualname__ = module, qualname

@@ -218,14 +218,15 @@ def test_a_replay_of_error_files_gives_events_to_the_reducers_that_missed_them(h
 
 def test_a_replay_gives_reducers_the_fields_that_the_server_lists_them_with(host: Host) -> None:
     creds = 'kvs: {default: {type: sqlite, path: state}}\n'
-    auth = {'safe_user_id': 'bob'}
+    metadata = {'auth': {'safe_user_id': 'bob'}, 'source': 'writing'}
     events = [
-        {'client': {'number': 1, 'word': 'w', 'doc_id': 'd'}, 'server': {'time': 1.0}, 'metadata': {'auth': auth}},
-        {'client': {'number': 2, 'word': 'w'}, 'server': {'time': 2.0}, 'metadata': {'auth': auth}},
+        {'client': {'number': 1, 'word': 'w', 'doc_id': 'd'}, 'server': {'time': 1.0}, 'metadata': metadata},
+        {'client': {'number': 2, 'word': 'w'}, 'server': {'time': 2.0}, 'metadata': metadata},
+        {'client': {'number': 3}, 'server': {'time': 3.0}, 'metadata': metadata | {'source': 'another'}},
     ]
     (logs := host.folder / 'logs').mkdir()
     (logs / 'critical-error-1.tb').write_text(f'{json.dumps(events[0], indent=2)}\nTraceback:\nof an older server\n')
-    (logs / 'a.study.log').write_text(f'{json.dumps(events[1])}\t2026-01-01\n')
+    (logs / 'a.study.log').write_text(''.join(f'{json.dumps(each)}\t2026-01-01\n' for each in events[1:]))
     for only in ('failed-events', 'study-logs'):
         ended = host.end(REPLAY.replace('MORE = []', f"MORE = ['--unmarked', '--only', {only!r}]"), creds)
         assert ended.returncode == 0, ended.stderr

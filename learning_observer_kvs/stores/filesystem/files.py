@@ -29,6 +29,9 @@ _HINTS = {
     errno.EDQUOT: 'Free some space in the quota.',
     errno.EMFILE: 'Close some, or raise the limit of open files.',
     errno.ENFILE: 'Close some, or raise the limit of open files.',
+    errno.ENOLCK: (
+        'The system gives no lock: a network disk without locks cannot hold a store. Choose a local disk, or Redis.'
+    ),
     errno.EFBIG: 'The value is larger than files may be here.',
     errno.EACCES: 'Make the folder readable and writable for this user.',
     errno.EPERM: 'Make the folder readable and writable for this user.',

@@ -216,7 +216,8 @@ class RedisConnection:
         Args:
             error: the error, or a lost reply of a command that only reads.
         """
-        return unavailable(error, self.address(), self.timeout)
+        settings = {} if self._client_handed_in() is not None else self.settings
+        return unavailable(error, self.address(), settings)
 
     async def close(self) -> None:
         """Close the running loop's connections; they are opened again when they are needed."""
