@@ -48,14 +48,15 @@ class ReadCalls(Backend):
         [text] = await self._read_newest([check_key(key)])
         return None if text is None else self.decode(key, text)
 
-    async def multiget(self, keys: Iterable[str]) -> list[JSON]:
+    async def multiget(self, keys: Iterable[str], *, missing: Any = None) -> list[JSON]:
         """Return the values of many keys, in one round trip.
 
         Args:
             keys: the keys.
+            missing: what stands for a key that is missing; ``MISSING`` tells it from a stored ``null``.
 
         Returns:
-            The values in the order of the keys, ``None`` for each that is missing.
+            The values in the order of the keys.
 
         Raises:
             InvalidKey: a key that no store takes.
@@ -66,7 +67,7 @@ class ReadCalls(Backend):
         texts = await self._read_newest(wanted) if wanted else []
         values, slice_ends = [], time.monotonic() + TIME_SLICE
         for key, text in zip(wanted, texts, strict=True):
-            values.append(None if text is None else self.decode(key, text))
+            values.append(missing if text is None else self.decode(key, text))
             if time.monotonic() > slice_ends:
                 await asyncio.sleep(0)
                 slice_ends = time.monotonic() + TIME_SLICE
