@@ -255,6 +255,7 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         )
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
+    pipeline.scope, pipeline.null_text = fields, strict_pipeline.null_text  # type: ignore[attr-defined]
     return pipeline
 
 

@@ -75,15 +75,14 @@ def find_reducer(reducer: ReducerLike) -> Described | None:
             return _of_entry(entry)
         registered = registered_reducer(reducer)
         return registered and _of_registered(reducer, registered)
-    name = fully_qualified_function_name(reducer)
-    entry = _entry_of(name)
+    entry = next((entry for entry in entries if entry.get('function') is reducer), None)
     if entry is not None:
         return _of_entry(entry)
+    name = fully_qualified_function_name(reducer)
     own = getattr(reducer, 'scope', None), getattr(reducer, 'null_text', None)
     if isinstance(own[0], Scope) and isinstance(own[1], bytes):
         return Described(name, own[0], own[1], ())
-    registered = registered_reducer(name)
-    return registered and _of_registered(name, registered)
+    return find_reducer(name)
 
 
 def describe_reducer(reducer: ReducerLike) -> Described:
