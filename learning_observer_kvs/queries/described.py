@@ -103,6 +103,19 @@ def describe_reducer(reducer: ReducerLike) -> Described:
     return found
 
 
+def reducer_name(reducer: ReducerLike) -> str:
+    """Return the name of a reducer in keys, also of one that this process does not have.
+
+    Args:
+        reducer: the function, an entry or a name.
+
+    Raises:
+        InvalidKey: an entry without a function.
+    """
+    found = find_reducer(reducer)
+    return str(reducer) if found is None else found.name
+
+
 def _entry_of(name: str) -> Mapping[str, Any] | None:
     """The entry that lists the reducer of a name in keys."""
     return next((entry for entry in listed_reducers() if _name_of(entry) == name), None)
