@@ -10,7 +10,7 @@ import click
 from learning_observer_kvs.cli import removal
 from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
 from learning_observer_kvs.cli.common import printable
-from learning_observer_kvs.queries.find import kept_for_student
+from learning_observer_kvs.queries.kept import kept
 
 
 @click.command('erase-student', cls=Command)
@@ -38,7 +38,7 @@ def command(student: str, dry_run: bool, config: tuple[str, ...], name: str, as_
         if not as_json:
             click.echo(''.join(f'{printable(key)}\n' for key in keys), nl=False)
 
-    ended = removal.run(config, name, kept_for_student(student), removes=not dry_run, show=show)
+    ended = removal.run(config, name, kept(students=[student]), removes=not dry_run, show=show)
     details = {'keys': shown} if dry_run else {'removed': ended.keys, 'complete': ended.is_complete}
     status = removal.report(
         ended,

@@ -11,7 +11,7 @@ import click
 from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, progress, where, with_stores
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.queries.find import Kept
+from learning_observer_kvs.queries.kept import Kept
 from learning_observer_kvs.queries.remove import FLUSH_TIME, MAX_SEARCHES, remove
 from learning_observer_kvs.stores.base import Store
 

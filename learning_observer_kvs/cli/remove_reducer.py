@@ -8,7 +8,7 @@ import click
 
 from learning_observer_kvs.cli import removal
 from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
-from learning_observer_kvs.queries.find import kept_by_reducer
+from learning_observer_kvs.queries.kept import kept
 
 
 @click.command('remove-reducer', cls=Command)
@@ -31,7 +31,7 @@ def command(reducer: str, yes: bool, config: tuple[str, ...], name: str, as_json
       lo-kvs remove-reducer writing.reconstruct
       lo-kvs remove-reducer writing.reconstruct --yes
     """
-    ended = removal.run(config, name, kept_by_reducer(reducer), removes=yes)
+    ended = removal.run(config, name, kept(reducers=[reducer]), removes=yes)
     details = {'removed': ended.keys, 'complete': ended.is_complete} if yes else {'keys': ended.keys}
     status = removal.report(
         ended,
