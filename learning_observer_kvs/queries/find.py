@@ -7,7 +7,6 @@ that was given, never all keys.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
@@ -166,7 +165,6 @@ async def _state_keys(store: Store, reducer: str | None) -> AsyncGenerator[list[
             if reducer is not None:
                 keys = (key for key in keys if key == prefix or key.startswith(f'{prefix},'))
             yield list(keys)
-            await asyncio.sleep(0)  # not every backend waits for a page
 
 
 async def _values(store: Store, field: str, matches: Matches, reducer: str | None = None) -> AsyncGenerator[str, None]:
@@ -195,7 +193,7 @@ async def _states(store: Store, matches: Matches, reducer: str | None) -> AsyncG
             for state, (_, parsed) in zip(states, found, strict=True)
             if parsed.state_type is KeyStateType.EXTERNAL
         ]
-        described = await asyncio.gather(*(store.describe(state.internal) for state in external))
+        described = await store.describe_all([state.internal for state in external])
         given = {state.internal for state, there in zip(external, described, strict=True) if there is not None}
         for state in states:
             if state.internal not in given:

@@ -74,7 +74,7 @@ async def rows(store: Store, what: Kept) -> AsyncGenerator[dict[str, JSON], None
         CorruptValue, StoreUnavailable, Overloaded: as for ``multiget``.
     """
     async for chunk in _chunks(store, what):
-        described = await asyncio.gather(*(store.describe(key) for key, _ in chunk))
+        described = await store.describe_all([key for key, _ in chunk])
         for (key, value), description in zip(chunk, described, strict=True):
             if (parsed := parse_key(key)) is not None:
                 yield _row(parsed, value, description)
