@@ -177,10 +177,9 @@ class Backend(ABC):
             await pause(attempt)
         raise self._gave_up(key)
 
-    async def _describe(self, key: str) -> Description | None:
-        """What is known of a key; ``None`` when missing."""
-        [text] = await self.read_bytes([key])
-        return None if text is None else Description(len(text))
+    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
+        """What is known of each key, in order; ``None`` for missing ones."""
+        return [None if text is None else Description(len(text)) for text in await self.read_bytes(keys)]
 
     async def _check_clear(self) -> None:
         """Raise ``ForeignKeys`` where ``_clear`` would remove what others wrote."""
@@ -386,14 +385,10 @@ class Backend(ABC):
             if self._outages.peek() is outage:
                 self._outages.pop()
 
-    async def _scan_pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        seen: set[str] = set()
+    async def _scan_pages(self, prefix: str, limit: int = SCAN_KEYS) -> AsyncIterator[list[str]]:
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan_until(prefix, cursor, SCAN_KEYS)
-            if self.SCAN_REPEATS:
-                keys = [key for key in dict.fromkeys(keys) if key not in seen]
-                seen.update(keys)
+            keys, cursor = await self._scan_until(prefix, cursor, limit)
             yield keys
             if cursor is None:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from typing import get_args
 
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 
 import learning_observer_kvs
-from learning_observer_kvs import cli, debug, errors, kvs, prestartup, redis_connection, testing
+from learning_observer_kvs import cli, debug, errors, kvs, prestartup, queries, redis_connection, testing
 from learning_observer_kvs.checks import blocks
 from learning_observer_kvs.cli.main import COMMANDS
 from learning_observer_kvs.config.options import Kind, Option
@@ -102,6 +103,27 @@ def test_every_call_of_the_router_is_in_the_reference_and_no_other() -> None:
     calls = {'KVSRouter', 'KVSRouter.from_settings', 'router', 'router.<name>', *reserved_names()} - {'from_settings'}
     assert first_words('router') == {*calls, *kvs.__all__}
     assert all(hasattr(KVSRouter, name) for name in reserved_names())
+
+
+def test_every_call_of_the_queries_is_in_the_reference_as_it_is_and_no_other() -> None:
+    assert first_words('queries') == set(queries.__all__)
+    described = {found[0].strip('`').removeprefix('await ') for found in rows(text_of('queries'))}
+    for name in queries.__all__:
+        call = getattr(queries, name)
+        if inspect.isfunction(call):
+            parameters = inspect.signature(call).parameters.values()
+            shown = [plain_parameter(parameter) for parameter in parameters]
+            if stars := [p.kind for p in parameters].count(inspect.Parameter.KEYWORD_ONLY):
+                shown.insert(len(shown) - stars, '*')
+            assert f'{name}({", ".join(shown)})' in described
+
+
+def plain_parameter(parameter: inspect.Parameter) -> str:
+    """A parameter as pages show it: without its type; a default that is a function is dots."""
+    name = f'**{parameter.name}' if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.name
+    if parameter.default is inspect.Parameter.empty:
+        return name
+    return f'{name}={"…" if callable(parameter.default) else repr(parameter.default)}'
 
 
 def test_every_name_of_the_package_is_in_the_reference() -> None:

@@ -12,7 +12,6 @@ from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
@@ -141,16 +140,18 @@ class RedisKVS(QueuedStore):
         else:
             await super()._load_entries(entries)
 
-    async def _describe(self, key: str) -> Description | None:
-        redis_key = self.names.redis_key(key)
-        size, expires_ms = await self.connection.ask(['STRLEN', redis_key], ['PTTL', redis_key])
-        if isinstance(size, Exception):
-            raise wrong_type(self._at(key))
-        if not isinstance(size, int) or not isinstance(expires_ms, int):
-            raise self.connection.unavailable(lost('what came in reply is not what Redis answers'))
-        if expires_ms == -2:
-            return None
-        return Description(size, None if expires_ms < 0 else expires_ms / 1000)
+    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
+        commands = [[name, self.names.redis_key(key)] for key in keys for name in ('STRLEN', 'PTTL')]
+        replies = await self.connection.ask(*commands)
+        found: list[Description | None] = []
+        for key, size, expires_ms in zip(keys, replies[::2], replies[1::2], strict=True):
+            if isinstance(size, Exception):
+                raise wrong_type(self._at(key))
+            if not isinstance(size, int) or not isinstance(expires_ms, int):
+                raise self.connection.unavailable(lost('what came in reply is not what Redis answers'))
+            left = None if expires_ms < 0 else expires_ms / 1000
+            found.append(None if expires_ms == -2 else Description(size, left))
+        return found
 
     def _other_prefixes(self) -> set[str]:
         """The prefixes of the other stores that the router has in this database."""
@@ -170,15 +171,11 @@ class RedisKVS(QueuedStore):
             )
 
     async def _clear(self) -> None:
-        cursor: str | None = None
-        while True:
-            keys, cursor = await self._scan_until('', cursor, SCAN_KEYS)
+        async for keys in self._scan_pages(''):
             size = self.names.max_keys_per_write
             chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
             deadline = deadline_after(self.retry_timeout)
             await asyncio.gather(*(self._outcome(dict.fromkeys(chunk), {}, deadline) for chunk in chunks))
-            if cursor is None:
-                return
 
     async def _close_within(self, timeout: float) -> None:
         deadline = asyncio.get_running_loop().time() + timeout
