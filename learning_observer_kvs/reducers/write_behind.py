@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import copy_context
 
 from learning_observer_kvs.errors import Overloaded, WriteUnclear
 from learning_observer_kvs.per_loop import call_in
@@ -209,10 +208,8 @@ class WriteBehindWorker(ReducerWorker):
         new, failed = batch.events[pending.events :], False
         for event in new:
             failed = failed or event.error is not None
-            if event.context is None:
-                event.context = copy_context()
-            else:
-                event.resolve(None)
+            event.keep_context()
+            event.resolve(None)
         if failed:  # they changed nothing, and must not when the others are reduced again
             batch.events[pending.events :] = [event for event in new if event.error is None]
         if not batch.events:
