@@ -47,7 +47,7 @@ async def test_a_server_killed_and_started_again_is_used_again_and_has_what_was_
         with pytest.raises(StoreUnavailable, match=f'Redis at 127.0.0.1:{durable.port} cannot be used'):
             await call()  # the closed connection is noticed before anything is sent
     durable.start()
-    await asyncio.to_thread(durable.until_loaded)
+    await asyncio.to_thread(durable.end_loading)
     assert await own['k'] == 'before'
     await own.set('k', 'after')
     assert await own['k'] == 'after'
@@ -121,7 +121,7 @@ async def test_a_server_that_is_loading_is_an_error_and_is_used_when_it_is_ready
         for call in (lambda: store['k'], lambda: store.set('k', 'refused'), lambda: store.keys()):
             with pytest.raises(StoreUnavailable, match='still loading'):
                 await call()
-        await asyncio.to_thread(durable.until_loaded)
+        await asyncio.to_thread(durable.end_loading)
         assert await store['k'] == 'before'
     await connection.close()
 

@@ -73,19 +73,20 @@ class RedisServer:
         )
         until(self._listens, f'{self.program} on port {self.port}')
 
-    def start_loading(self, keys: int = 20_000) -> None:
-        """Fill the server, which appends to a file, and start it again so that it loads the keys for a while."""
+    def start_loading(self) -> None:
+        """Fill the server, which appends to a file, and start it again so that it loads the keys for 20 seconds."""
         with self.client() as client, client.pipeline(transaction=False) as many:
-            for number in range(keys):
+            for number in range(100_000):
                 many.set(f'k{number}', 1)
             many.execute()
         self.stop()
-        self.arguments += ('--key-load-delay', '100')
+        self.arguments += ('--key-load-delay', '200')
         self.start()
 
-    def until_loaded(self) -> None:
-        """Wait until it has loaded its keys."""
+    def end_loading(self) -> None:
+        """Let it load the rest of its keys at once, and wait until it has."""
         with self.client() as client:
+            client.config_set('key-load-delay', 0)
             until(lambda: not int(client.info('persistence')['loading']), 'the data')
 
     def stop(self) -> None:
