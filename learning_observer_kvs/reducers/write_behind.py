@@ -13,7 +13,7 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 
-from learning_observer_kvs.errors import Overloaded, WriteUnclear
+from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
@@ -322,7 +322,8 @@ class WriteBehindWorker(ReducerWorker):
         if (pending := self._pending.get(key)) is None:
             return super()._deadlines(key, batch)
         settled = deadline_after(self._store.retry_timeout)
-        return settled if pending.waiters or key in self._exclusive else ONE_TRY, settled
+        pending.is_tried_once = not pending.waiters and key not in self._exclusive
+        return ONE_TRY if pending.is_tried_once else settled, settled
 
     def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
         self._pending.hide(batch)
@@ -345,7 +346,11 @@ class WriteBehindWorker(ReducerWorker):
             if isinstance(outcome, WriteUnclear):
                 pending.unclear.setdefault(batch.text, len(batch.events))
             self._put_back(key, pending, outcome)
-            pending.resolve(outcome)
+            may_pass = isinstance(outcome, StoreUnavailable) and outcome.retry
+            if pending.is_tried_once and pending.waiters and may_pass and not self._is_closing:
+                pending.flush_requested = True  # for those that came since, who may wait longer
+            else:
+                pending.resolve(outcome)
             super()._committed(key, batch, rest, outcome)
 
     def _conflict(self, key: str, pending: Pending, batch: Batch, rest: EventQueue | None) -> None:
