@@ -10,8 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Measured on two cores that did nothing else, with .venv in place.
-usual='about 15 minutes'
-long='about 50 minutes'
+usual='about 7 minutes'
+long='about 40 minutes'
 
 . devdata/venv.sh
 
