@@ -28,6 +28,7 @@ class Pending:
         flush_requested: whether to flush as soon as the key's queue is free.
         had_base: whether the events stood on a text that another process has changed or removed since.
         is_reduced_again: whether another process wrote in between.
+        is_tried_once: whether the flush under way is given up at the first failure, as no caller waited when it began.
         is_discarded: whether it was forgotten while it was being written; nothing of it is kept.
         error: why it could not be written the last time.
         unclear: texts that may have been written, each with the number of events that it holds.
@@ -43,6 +44,7 @@ class Pending:
         'is_discarded',
         'is_open',
         'is_reduced_again',
+        'is_tried_once',
         'unclear',
         'waiters',
         'written',
@@ -58,6 +60,7 @@ class Pending:
         self.flush_requested = False
         self.had_base = False
         self.is_reduced_again = False
+        self.is_tried_once = False
         self.is_discarded = False
         self.error: BaseException | None = None
         self.unclear: dict[bytes | None, int] = {}

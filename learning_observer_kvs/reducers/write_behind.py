@@ -12,9 +12,8 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import copy_context
 
-from learning_observer_kvs.errors import Overloaded, WriteUnclear
+from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
@@ -210,10 +209,8 @@ class WriteBehindWorker(ReducerWorker):
         new, failed = batch.events[pending.events :], False
         for event in new:
             failed = failed or event.error is not None
-            if event.context is None:
-                event.context = copy_context()
-            else:
-                event.resolve(None)
+            event.keep_context()
+            event.resolve(None)
         if failed:  # they changed nothing, and must not when the others are reduced again
             batch.events[pending.events :] = [event for event in new if event.error is None]
         if not batch.events:
@@ -327,7 +324,8 @@ class WriteBehindWorker(ReducerWorker):
         if (pending := self._pending.get(key)) is None:
             return super()._deadlines(key, batch)
         settled = deadline_after(self._store.retry_timeout)
-        return settled if pending.waiters or key in self._exclusive else ONE_TRY, settled
+        pending.is_tried_once = not pending.waiters and key not in self._exclusive
+        return ONE_TRY if pending.is_tried_once else settled, settled
 
     def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
         self._pending.hide(batch)
@@ -350,7 +348,11 @@ class WriteBehindWorker(ReducerWorker):
             if isinstance(outcome, WriteUnclear):
                 pending.unclear.setdefault(batch.text, len(batch.events))
             self._put_back(key, pending, outcome)
-            pending.resolve(outcome)
+            may_pass = isinstance(outcome, StoreUnavailable) and outcome.retry
+            if pending.is_tried_once and pending.waiters and may_pass and not self._is_closing:
+                pending.flush_requested = True  # for those that came since, who may wait longer
+            else:
+                pending.resolve(outcome)
             super()._committed(key, batch, rest, outcome)
 
     def _conflict(self, key: str, pending: Pending, batch: Batch, rest: EventQueue | None) -> None:
