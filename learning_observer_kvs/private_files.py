@@ -98,6 +98,26 @@ def make_file(path: str, access: Access) -> None:
         os.unlink(unfinished)
 
 
+def open_or_make(path: str | os.PathLike[str], flags: int, access: Access) -> int:
+    """Open a file; make an empty one first if there is none.
+
+    Args:
+        path: the file.
+        flags: as for ``os.open``.
+        access: as for :func:`create`, if it is made.
+
+    Returns:
+        The open file.
+
+    Raises:
+        OSError: it cannot be opened, or made.
+    """
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, flags)
+        make_file(os.fspath(path), access)
+
+
 def make_folders(path: str, access: Access) -> None:
     """Make a folder and those above it, unless they are there.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.private_files import PRIVATE, Access, make_file
+from learning_observer_kvs.private_files import PRIVATE, Access, open_or_make
 
 LOCK_SECONDS = 1.0
 """How long one try waits for the lock, which is held for milliseconds; the call tries again until its deadline."""
@@ -105,13 +105,9 @@ class DirectoryLock:
             os.close(lock)
 
     def _open(self, create: bool) -> int:
-        while True:
-            try:
-                return os.open(self.path, _SAFELY | (os.O_RDWR if create else os.O_RDONLY))
-            except FileNotFoundError:
-                if not create:
-                    raise
-            make_file(self.path, self._access)
+        if create:
+            return open_or_make(self.path, _SAFELY | os.O_RDWR, self._access)
+        return os.open(self.path, _SAFELY | os.O_RDONLY)
 
     def _is_in_place(self, lock: int) -> bool:
         """Whether the lock file is still the one that others find there."""
