@@ -74,6 +74,26 @@ def create(path: str, access: Access, replaces: str | None = None) -> int:
     return number
 
 
+def is_like(number: int, path: str, found: os.stat_result) -> bool:
+    """Return whether an open file has what :func:`create` would give one that replaces another.
+
+    Args:
+        number: the open file.
+        path: the other file.
+        found: what ``os.lstat`` returned for that.
+
+    Returns:
+        Whether both have the same mode, owner, group and access control list.
+
+    Raises:
+        OSError: a list cannot be read.
+    """
+    own = os.fstat(number)
+    if (own.st_mode, own.st_uid, own.st_gid) != (found.st_mode, found.st_uid, found.st_gid):
+        return False
+    return not own.st_mode & stat.S_IRWXG or _access_list(number) == _access_list(path)
+
+
 def make_file(path: str, access: Access) -> None:
     """Make an empty file, unless it is there; it has its mode, owner and group when it appears.
 
@@ -286,13 +306,20 @@ def _become_like(number: int, replaced: str) -> bool:
 
 
 def _copy_access_list(original: str, number: int) -> None:
+    granted = _access_list(original)
+    if granted is not None:
+        os.setxattr(number, _ACL, granted)
+
+
+def _access_list(file: str | int) -> bytes | None:
     if sys.platform != 'linux':
-        return
+        return None
     try:
-        os.setxattr(number, _ACL, os.getxattr(original, _ACL, follow_symlinks=False))
+        return os.getxattr(file, _ACL, follow_symlinks=isinstance(file, int))
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):  # it has none, or the disk knows none
             raise
+        return None
 
 
 def _is_member(group: int) -> bool:
