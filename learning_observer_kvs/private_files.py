@@ -218,6 +218,20 @@ def may_write(path: str | os.PathLike[str]) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
+def refuse_unwritable(path: str, found: os.stat_result) -> None:
+    """Raise if this process may not write a file, as if the file were written in place.
+
+    Args:
+        path: the file.
+        found: what ``os.lstat`` returned for it.
+
+    Raises:
+        PermissionError: it belongs to another user, and may not be written.
+    """
+    if found.st_uid != os.geteuid() and not may_write(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 def others_that_can_read(path: str, access: Access) -> str | None:
     """Return who can read a file or folder though its mode is not meant to let them.
 
@@ -288,8 +302,8 @@ def _become_like(number: int, replaced: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     new = os.fstat(number)
-    if old.st_uid not in (os.geteuid(), new.st_uid) and not may_write(replaced):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), replaced)  # as if it were written in place
+    if old.st_uid != new.st_uid:
+        refuse_unwritable(replaced, old)
     if old.st_uid != new.st_uid:
         with suppress(PermissionError):  # of those who share a file by its group, the last to write it owns it
             os.fchown(number, old.st_uid, -1)

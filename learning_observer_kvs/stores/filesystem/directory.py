@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from learning_observer_kvs.errors import WriteUnclear
-from learning_observer_kvs.private_files import PRIVATE, Access, make_folders, trial_folder
+from learning_observer_kvs.private_files import PRIVATE, Access, make_folders, refuse_unwritable, trial_folder
 from learning_observer_kvs.stores.filesystem.journal import JOURNAL, OLD_STAGED, FileChange, Journal
 from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
 from learning_observer_kvs.stores.filesystem.names import META_DIR
@@ -331,7 +331,10 @@ class Directory:
         """Whether a file must be written; what it holds is not looked at if its counterpart must be."""
         if found is None or found.st_size != len(content) or (changes and changes[-1].content is content):
             return True
-        return content != (known[path] if path in known else self.read(path))
+        if content != (known[path] if path in known else self.read(path)):
+            return True
+        refuse_unwritable(self.absolute(path), found)
+        return False
 
     def _withdraw(self, changes: Sequence[FileChange], reason: BaseException) -> None:
         """Withdraw a change: its journal first, which would have the rest carried out."""
