@@ -199,6 +199,7 @@ async def test_a_writer_that_is_killed_two_hundred_times_leaves_whole_values_and
         '{"../escaped": ".lo_kvs/new-0"}',
         '{"/etc/x": null}',
         '{"k": "/etc/passwd"}',
+        '{"k": ".lo_kvs/new-0/../../../escaped"}',
         '{"k": 1}',
         '{"": null}',
     ],

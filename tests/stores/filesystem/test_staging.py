@@ -153,16 +153,6 @@ async def test_what_was_removed_is_not_left_in_staged_files_or_the_journal(store
     assert not [path for path in everything_below(root) if path.is_file() and b'secret' in path.read_bytes()]
 
 
-async def test_the_rights_of_one_file_are_not_those_of_another(store: FilesystemKVS, root: Path) -> None:
-    await write_many(store)
-    usual = (root / 'k').stat().st_mode
-    for _ in range(100):
-        (root / 'k').chmod(0o600)
-        await store.multiset({'k': 1, 'l': 1})
-        await store.multiset({'k': 2, 'l': 2})
-        assert (root / 'k').stat().st_mode == (root / 'l').stat().st_mode == usual
-
-
 async def test_staged_files_are_bounded_in_number_and_size(store: FilesystemKVS, root: Path) -> None:
     for number in range(3):
         await store.multiset({f'k{key}': [number] * 10 for key in range(MANY + 100)})
