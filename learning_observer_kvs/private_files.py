@@ -74,11 +74,12 @@ def create(path: str, access: Access, replaces: str | None = None) -> int:
     return number
 
 
-def is_like(number: int, path: str, found: os.stat_result) -> bool:
+def is_like(number: int, own: os.stat_result, path: str, found: os.stat_result) -> bool:
     """Return whether an open file has what :func:`create` would give one that replaces another.
 
     Args:
         number: the open file.
+        own: what ``os.fstat`` returned for it.
         path: the other file.
         found: what ``os.lstat`` returned for that.
 
@@ -88,7 +89,6 @@ def is_like(number: int, path: str, found: os.stat_result) -> bool:
     Raises:
         OSError: a list cannot be read.
     """
-    own = os.fstat(number)
     if (own.st_mode, own.st_uid, own.st_gid) != (found.st_mode, found.st_uid, found.st_gid):
         return False
     return not own.st_mode & stat.S_IRWXG or _access_list(number) == _access_list(path)

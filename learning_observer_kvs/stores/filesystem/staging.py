@@ -166,7 +166,7 @@ class Staging:
             raise
         try:
             found = os.fstat(number)
-            if found.st_nlink == 1 and is_like(number, replaces, replaced):
+            if found.st_nlink == 1 and is_like(number, found, replaces, replaced):
                 # SIGURG, which is ignored, instead of SIGIO, which ends the process, if a program opens it meanwhile.
                 fcntl.fcntl(number, fcntl.F_SETSIG, signal.SIGURG)
                 fcntl.fcntl(number, _SET_LEASE, fcntl.F_WRLCK)
