@@ -293,6 +293,8 @@ class Directory:
         replaced: dict[str, os.stat_result | None] = {}
         changes: list[FileChange] = []
         names = self._staging.names(len(contents))
+        if None in contents.values():
+            self._staging.purge()  # earlier contents of what is removed must not live on there
         try:
             for path, content in contents.items():
                 replaced[path] = found = self._paths.prepare(path, content)
@@ -389,17 +391,12 @@ class Directory:
         if len(changes) > 1:
             self.before_step('finish')
             self._journal.finish()
-        self._clean_after(changes)
+        self._prune(changes)
 
-    def _clean_after(self, changes: Sequence[FileChange]) -> None:
-        removed = [change.path for change in changes if change.staged is None]
-        for path in removed:
-            self._paths.prune(path)
-        if removed:
-            try:
-                self._staging.purge()  # what was removed must not live on there
-            except OSError:
-                self._is_cleared = False  # the next change tries again
+    def _prune(self, changes: Sequence[FileChange]) -> None:
+        for change in changes:
+            if change.staged is None:
+                self._paths.prune(change.path)
 
     def _recover(self) -> None:
         """Finish a change that a killed process decided; the files that it did not come to are as they were."""
@@ -420,4 +417,4 @@ class Directory:
                     self._staging.write(staged, content, path, self._paths.prepare(path, content))  # it was removed
                 self._staging.install(staged, path, None)
         self._journal.remove()
-        self._clean_after(changes)
+        self._prune(changes)

@@ -21,6 +21,7 @@ from learning_observer_kvs.stores.filesystem.journal import IDLE
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.staging import MANY, MAX_SPARE_BYTES, SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.types import MISSING
 from tests.support.disks import full, small_disk
 from tests.support.files import link, plant, tree
 
@@ -151,6 +152,26 @@ async def test_what_was_removed_is_not_left_in_staged_files_or_the_journal(store
     await store.remove('k')
     await store.remove(LONG)
     assert not [path for path in everything_below(root) if path.is_file() and b'secret' in path.read_bytes()]
+
+
+@pytest.mark.parametrize('keys', [['k'], ['k', 'l']])
+async def test_where_an_earlier_value_cannot_be_removed_the_key_is_not_either(
+    store: FilesystemKVS, keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await store.multiset({'k': number, 'l': number})
+    unlink = os.unlink
+
+    def refuse_spares(path: str) -> None:
+        if SPARE in path:
+            refuse(errno.EIO)()
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'unlink', refuse_spares)
+        with pytest.raises(StoreUnavailable, match='Nothing was written'):
+            await store.commit(dict.fromkeys(keys, MISSING))
+    assert await store.multiget(['k', 'l']) == [2, 2]
 
 
 async def test_staged_files_are_bounded_in_number_and_size(store: FilesystemKVS, root: Path) -> None:
