@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from learning_observer_kvs.stores.filesystem.staging import SPARE
+
 
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below a directory by its path, but not the lock, the journal and the staged files of a store."""
@@ -12,6 +14,11 @@ def tree(root: Path) -> dict[str, bytes]:
         for path in sorted(root.rglob('*'))
         if path.is_file() and path.name not in ('lock', 'journal') and not path.name.startswith('spare-')
     }
+
+
+def spares(root: Path) -> list[Path]:
+    """The staged files of a store."""
+    return sorted(root.glob(f'{SPARE}*'))
 
 
 def plant(root: Path, files: dict[str, str]) -> None:

@@ -11,9 +11,8 @@ import pytest
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.filesystem.journal import IDLE
 from learning_observer_kvs.stores.filesystem.names import META_DIR
-from learning_observer_kvs.stores.filesystem.staging import SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
-from tests.support.files import plant
+from tests.support.files import plant, spares
 from tests.support.killed_writer import check, killer
 from tests.support.programs import run
 
@@ -61,7 +60,7 @@ async def test_killed_at_any_step_all_or_nothing_was_written(tmp_path: Path, fir
             else:
                 await store.set('e', 1)
                 found = {key: await store[key] for key in OLD}
-                assert not list((tmp_path / str(number)).glob(f'{SPARE}*'))
+                assert not spares(tmp_path / str(number))
             decided = number > STEPS.index('journal')
             assert found == ({'a': 'new', 'b': 'new', 'c/d': 'new', 'gone': None} if decided else OLD), number
 

@@ -15,8 +15,8 @@ from learning_observer_kvs.private_files import GROUP
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.journal import JOURNAL
 from learning_observer_kvs.stores.filesystem.names import META_DIR
-from learning_observer_kvs.stores.filesystem.staging import SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from tests.support.files import spares
 from tests.support.users import MEMBER, OWNER, STAFF, User, Users, open_folder
 
 LONG = 'x' * 300
@@ -44,7 +44,7 @@ async def test_a_staged_file_is_used_again_only_for_one_of_the_same_mode(store: 
         (root / key).chmod(mode)
     await write_in_turn(store, keys)
     assert [access(root / key)[0] for key in keys] == MODES
-    assert set(root.glob(f'{SPARE}*'))
+    assert spares(root)
 
 
 @pytest.mark.other_users
@@ -69,7 +69,7 @@ async def test_what_a_closed_folder_keeps_from_others_is_not_left_where_they_can
         if path.is_file():
             path.chmod(mode)
     await write_in_turn(nested, ['a/b', LONG])
-    assert bool(list(root.glob(f'{SPARE}*'))) is are_kept
+    assert bool(spares(root)) is are_kept
 
 
 # The journal

@@ -23,17 +23,13 @@ from learning_observer_kvs.stores.filesystem.staging import MANY, MAX_SPARE_BYTE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.types import MISSING
 from tests.support.disks import full, small_disk
-from tests.support.files import link, plant, tree
+from tests.support.files import link, plant, spares, tree
 
 LONG = 'x' * 300
 """A key without a readable name."""
 
 KEPT_OPEN = 4
 """The folder, its lock twice (once to know it again), and the journal."""
-
-
-def spares(root: Path) -> list[Path]:
-    return sorted(root.glob(f'{SPARE}*'))
 
 
 def everything_below(root: Path) -> dict[Path, os.stat_result]:
@@ -212,6 +208,7 @@ def test_a_directory_that_is_collected_leaves_nothing_open(tmp_path: Path) -> No
 # Full disks
 
 
+@pytest.mark.own_disk
 @pytest.mark.parametrize('step', ['stage', 'journal', 'count', 'rename', 'finish'])
 async def test_a_disk_that_fills_during_a_change_leaves_all_or_nothing(tmp_path: Path, step: ChangeStep) -> None:
     with small_disk(tmp_path / 'disk') as disk:
@@ -243,6 +240,7 @@ async def test_a_disk_that_fills_during_a_change_leaves_all_or_nothing(tmp_path:
             assert await store.dump() == new
 
 
+@pytest.mark.own_disk
 async def test_a_full_disk_gets_the_space_of_staged_files_back(tmp_path: Path) -> None:
     with small_disk(tmp_path / 'disk') as disk:
         async with FilesystemKVS(disk / 'state', retry_timeout=0) as store:
@@ -288,71 +286,3 @@ async def test_a_state_that_two_keys_share_is_indented_once(
         assert await store.commit_bytes({'Internal,r': text, 'External,r': text}, {'Internal,r': before})
         before = text
     assert len(texts) == 5
-
-
-# Journals
-
-
-class Killed(BaseException):
-    """Stands for the end of a process: nothing of it runs any more."""
-
-
-def change_and_stop(root: Path, step: ChangeStep) -> None:
-    """Leave a change at its second such step, as a process does that is killed there."""
-    directory = Directory(str(root))
-    steps: list[ChangeStep] = []
-
-    def stop(this: ChangeStep) -> None:
-        steps.append(this)
-        if steps.count(step) == 2:
-            raise Killed
-
-    directory.before_step = stop
-    with pytest.raises(Killed), directory.write_locked():
-        directory.change({'a': b'"new"', 'b': b'"new"'})
-
-
-async def test_a_change_whose_staged_files_are_gone_is_finished_from_its_journal(root: Path) -> None:
-    async with FilesystemKVS(root) as store:
-        await store.multiset({'a': 'old', 'b': 'old'})
-        change_and_stop(root, 'rename')
-        for path in spares(root):
-            path.unlink()
-        assert await store.multiget(['a', 'b']) == ['new', 'new']
-
-
-async def test_a_change_is_finished_on_a_full_disk(tmp_path: Path) -> None:
-    with small_disk(tmp_path / 'disk') as disk:
-        async with FilesystemKVS(disk / 'state', retry_timeout=0) as store:
-            await store.multiset({'a': 'old', 'b': 'old'})
-            change_and_stop(disk / 'state', 'rename')
-            with full(disk):
-                assert await store.multiget(['a', 'b']) == ['new', 'new']
-
-
-@pytest.mark.parametrize('at', [20, 28, 30, 37, 40, 60, -1])
-async def test_a_journal_with_a_damaged_change_is_not_followed(root: Path, at: int) -> None:
-    async with FilesystemKVS(root) as store:
-        await store.multiset({'a': 'old', 'b': 'old'})
-        change_and_stop(root, 'rename')
-        journal = root / META_DIR / 'journal'
-        content = bytearray(journal.read_bytes())
-        content[at] ^= 1
-        journal.write_bytes(content)
-        for call in (lambda: store['a'], lambda: store.set('a', 2)):
-            with pytest.raises(StoreUnavailable, match='journal is damaged'):
-                await call()
-
-
-async def test_a_change_that_is_not_whole_in_the_journal_was_not_decided(root: Path) -> None:
-    async with FilesystemKVS(root) as store:
-        await store.multiset({'a': 'old', 'b': 'old'})
-        change_and_stop(root, 'rename')
-        journal = root / META_DIR / 'journal'
-        whole = journal.read_bytes()
-        (root / 'b').write_bytes((root / 'a').read_bytes())
-        before = await store['a']
-        for length in range(len(IDLE), len(whole), 7):
-            journal.write_bytes(whole[:length])
-            assert await store.multiget(['a', 'b']) == [before, before]
-            assert not journal.exists() or journal.read_bytes() == IDLE

@@ -1,0 +1,81 @@
+"""Records in the journal: whole, damaged, or cut off, and without the staged files that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
+from learning_observer_kvs.stores.filesystem.journal import IDLE
+from learning_observer_kvs.stores.filesystem.names import META_DIR
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from tests.support.disks import full, small_disk
+from tests.support.files import spares
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: nothing of it runs any more."""
+
+
+def change_and_stop(root: Path, step: ChangeStep) -> None:
+    """Leave a change at its second such step, as a process does that is killed there."""
+    directory = Directory(str(root))
+    steps: list[ChangeStep] = []
+
+    def stop(this: ChangeStep) -> None:
+        steps.append(this)
+        if steps.count(step) == 2:
+            raise Killed
+
+    directory.before_step = stop
+    with pytest.raises(Killed), directory.write_locked():
+        directory.change({'a': b'"new"', 'b': b'"new"'})
+
+
+async def test_a_change_whose_staged_files_are_gone_is_finished_from_its_journal(root: Path) -> None:
+    async with FilesystemKVS(root) as store:
+        await store.multiset({'a': 'old', 'b': 'old'})
+        change_and_stop(root, 'rename')
+        for path in spares(root):
+            path.unlink()
+        assert await store.multiget(['a', 'b']) == ['new', 'new']
+
+
+@pytest.mark.own_disk
+async def test_a_change_is_finished_on_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / 'disk') as disk:
+        async with FilesystemKVS(disk / 'state', retry_timeout=0) as store:
+            await store.multiset({'a': 'old', 'b': 'old'})
+            change_and_stop(disk / 'state', 'rename')
+            with full(disk):
+                assert await store.multiget(['a', 'b']) == ['new', 'new']
+
+
+@pytest.mark.parametrize('at', [20, 28, 30, 37, 40, 60, -1])
+async def test_a_journal_with_a_damaged_change_is_not_followed(root: Path, at: int) -> None:
+    async with FilesystemKVS(root) as store:
+        await store.multiset({'a': 'old', 'b': 'old'})
+        change_and_stop(root, 'rename')
+        journal = root / META_DIR / 'journal'
+        content = bytearray(journal.read_bytes())
+        content[at] ^= 1
+        journal.write_bytes(content)
+        for call in (lambda: store['a'], lambda: store.set('a', 2)):
+            with pytest.raises(StoreUnavailable, match='journal is damaged'):
+                await call()
+
+
+async def test_a_change_that_is_not_whole_in_the_journal_was_not_decided(root: Path) -> None:
+    async with FilesystemKVS(root) as store:
+        await store.multiset({'a': 'old', 'b': 'old'})
+        change_and_stop(root, 'rename')
+        journal = root / META_DIR / 'journal'
+        whole = journal.read_bytes()
+        (root / 'b').write_bytes((root / 'a').read_bytes())
+        before = await store['a']
+        for length in range(len(IDLE), len(whole), 7):
+            journal.write_bytes(whole[:length])
+            assert await store.multiget(['a', 'b']) == [before, before]
+            assert not journal.exists() or journal.read_bytes() == IDLE
