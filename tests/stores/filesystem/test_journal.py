@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.filesystem.journal import IDLE
+from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.files import plant, spares
@@ -170,7 +170,7 @@ async def killings(root: Path, count: int) -> None:
         while killed < count or (not interrupted and killed < 10 * count):  # a change is under way for a moment only
             killed += 1
             acknowledged = program.kill_one(highest)
-            interrupted += (root / META_DIR / 'journal').stat().st_size != len(IDLE)
+            interrupted += Directory(str(root)).is_journal_pending()
             async with FilesystemKVS(root) as store:
                 highest = await check(store, acknowledged)
     assert interrupted, 'no writer was killed during a write'
