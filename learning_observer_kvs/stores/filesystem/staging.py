@@ -30,8 +30,8 @@ FEW = 32
 MANY = 512
 """How many at most."""
 
-MAX_SPARE_BYTES = 64 << 10
-"""The size of a file up to which it is kept to be used again."""
+MAX_BYTES, MAX_BYTES_OF_MANY = 256 << 10, 64 << 10
+"""The size of a file up to which it is kept to be used again: one of the few, and one of the others."""
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SET_LEASE = getattr(fcntl, 'F_SETLEASE', None)
@@ -186,6 +186,7 @@ def _may_be_kept(name: str, path: str, replaced: os.stat_result) -> bool:
 
     Users who may open a file in a folder below the directory may not be let into that folder.
     """
+    number = int(name[len(SPARE) :])
+    limit = MAX_BYTES if number < FEW else MAX_BYTES_OF_MANY if number < MANY else -1
     is_shared = replaced.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    is_small = replaced.st_size <= MAX_SPARE_BYTES and int(name[len(SPARE) :]) < MANY
-    return is_small and not (is_shared and '/' in path)
+    return replaced.st_size <= limit and not (is_shared and '/' in path)

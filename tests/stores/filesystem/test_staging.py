@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.filesystem import staging
 from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
 from learning_observer_kvs.stores.filesystem.journal import IDLE
 from learning_observer_kvs.stores.filesystem.names import META_DIR
-from learning_observer_kvs.stores.filesystem.staging import MANY, MAX_SPARE_BYTES, SPARE
+from learning_observer_kvs.stores.filesystem.staging import FEW, MANY, MAX_BYTES, MAX_BYTES_OF_MANY, SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.types import MISSING
 from tests.support.disks import full, small_disk
@@ -171,11 +171,15 @@ async def test_where_an_earlier_value_cannot_be_removed_the_key_is_not_either(
 
 
 async def test_staged_files_are_bounded_in_number_and_size(store: FilesystemKVS, root: Path) -> None:
+    large = {'large': 'x' * MAX_BYTES_OF_MANY, 'larger': 'x' * MAX_BYTES}
     for number in range(3):
         await store.multiset({f'k{key}': [number] * 10 for key in range(MANY + 100)})
-        await store.set('large', 'x' * MAX_SPARE_BYTES + str(number))
-    assert 0 < len(spares(root)) <= MANY
-    assert max(path.stat().st_size for path in spares(root)) <= MAX_SPARE_BYTES
+        await store.multiset({key: f'{text}{number}' for key, text in large.items()})
+        await store.multiset({f'k{key}': f'{large["large"]}{number}' for key in range(FEW)})
+    assert FEW < len(spares(root)) <= MANY
+    for path in spares(root):
+        is_one_of_few = int(path.name.removeprefix('spare-')) < FEW
+        assert path.stat().st_size <= (MAX_BYTES if is_one_of_few else MAX_BYTES_OF_MANY)
 
 
 # What stays open
