@@ -30,7 +30,7 @@ FEW = 32
 MANY = 512
 """How many at most."""
 
-MAX_BYTES, MAX_BYTES_OF_MANY = 256 << 10, 64 << 10
+MAX_BYTES, MAX_BYTES_OF_MANY = 256 << 10, 128 << 10
 """The size of a file up to which it is kept to be used again: one of the few, and one of the others."""
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
