@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.private_files import PRIVATE, Access, make_folders, refuse_unwritable, trial_folder
 from learning_observer_kvs.stores.filesystem.journal import JOURNAL, OLD_STAGED, FileChange, Journal
-from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
+from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock, LockHeld
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.paths import Paths
 from learning_observer_kvs.stores.filesystem.staging import SPARE, Staging
@@ -252,7 +252,7 @@ class Directory:
         """Hold the lock for changing files; what a killed process left is finished first.
 
         Args:
-            wait: whether to wait for the lock.
+            wait: whether to wait for the lock, and for what must be done before anything else.
 
         Raises:
             OSError: the directory or the lock cannot be made, or the change of a killed process cannot be finished.
@@ -264,6 +264,8 @@ class Directory:
             self._paths.refuse_links(_LOCK)
         with self.lock.held(create=True, wait=wait):
             if self.is_journal_pending():
+                if not wait:
+                    raise LockHeld(f'{self.root}: a change of another process must be finished first.', retry=True)
                 self._recover()
             if not is_open:  # what others staged, they are not using: they do not hold the lock
                 self._staging.purge(SPARE, OLD_STAGED)
@@ -376,7 +378,7 @@ class Directory:
     def _try_writing(self) -> None:
         [name] = self._staging.names(1)
         try:
-            self._staging.write(name, b'probe', name, None)
+            self._staging.write(name, b'probe', f'{META_DIR}/probe', None)
         finally:
             self._staging.discard(name)
 

@@ -80,6 +80,6 @@ def _is_small(batch: Sequence[WriteRequest]) -> bool:
     for request in batch:
         files += max(len(request.writes), len(request.expected))
         size += request.size + sum(map(len, filter(None, request.expected.values())))
-        if request.clear:
+        if request.clear or None in request.writes.values():  # what is removed is removed from staged files, too
             return False
     return files <= MAX_FILES and size <= MAX_BYTES

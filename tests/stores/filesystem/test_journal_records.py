@@ -7,31 +7,12 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
 from learning_observer_kvs.stores.filesystem.journal import IDLE
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from tests.support.changes import change_and_stop
 from tests.support.disks import full, small_disk
 from tests.support.files import spares
-
-
-class Killed(BaseException):
-    """Stands for the end of a process: nothing of it runs any more."""
-
-
-def change_and_stop(root: Path, step: ChangeStep) -> None:
-    """Leave a change at its second such step, as a process does that is killed there."""
-    directory = Directory(str(root))
-    steps: list[ChangeStep] = []
-
-    def stop(this: ChangeStep) -> None:
-        steps.append(this)
-        if steps.count(step) == 2:
-            raise Killed
-
-    directory.before_step = stop
-    with pytest.raises(Killed), directory.write_locked():
-        directory.change({'a': b'"new"', 'b': b'"new"'})
 
 
 async def test_a_change_whose_staged_files_are_gone_is_finished_from_its_journal(root: Path) -> None:

@@ -18,6 +18,7 @@ from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Direct
 from learning_observer_kvs.stores.filesystem.pace import FIRST_PAUSE, LAST_PAUSE, MANY, MAX_BYTES, MAX_FILES, Pace
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.write_queue import WriteRequest
+from tests.support.changes import change_and_stop
 
 
 def request(**options: Any) -> WriteRequest:
@@ -75,6 +76,7 @@ def test_a_write_during_which_others_had_the_processor_was_not_slow() -> None:
     'batch',
     [
         [request(clear=True)],
+        [WriteRequest({'k': None}, {}, lambda outcome: None)],
         [request()] * (MAX_FILES + 1),
         [WriteRequest({'k': b'x' * MAX_BYTES}, {}, lambda outcome: None)],
         [WriteRequest({'k': b'x'}, {'k': b'x' * MAX_BYTES}, lambda outcome: None)],
@@ -125,6 +127,13 @@ async def test_the_event_loop_never_waits_for_a_lock(
         assert {await slept_in.get() for _ in range(5)} == {'kvs-writer'}
         assert not writing.done()
     assert await writing == {'kvs-writer'}
+    assert await store.multiget(['a', 'b']) == [1, 1]
+
+
+async def test_the_event_loop_does_not_finish_the_changes_of_killed_processes(store: FilesystemKVS, root: Path) -> None:
+    await store.multiset({'a': 0, 'b': 0})
+    change_and_stop(root, 'rename')
+    assert await written_by(store, 1) == {'kvs-writer'}
     assert await store.multiget(['a', 'b']) == [1, 1]
 
 

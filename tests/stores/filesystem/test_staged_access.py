@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.private_files import GROUP
-from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.journal import JOURNAL
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from tests.support.changes import change_and_stop
 from tests.support.files import spares
 from tests.support.users import MEMBER, OWNER, STAFF, User, Users, open_folder
 
@@ -136,19 +136,8 @@ def test_what_a_killed_member_of_a_group_has_decided_is_finished_by_another(
     for first in (OWNER, MEMBER):
         assert users.act(first, 'write', path, 'filesystem', 'group') == '[None]'
     other = MEMBER if user is OWNER else OWNER
-
-    class Killed(BaseException):
-        """Stands for the end of the process."""
-
-    def stop(step: str) -> None:
-        if step == 'finish':
-            raise Killed
-
-    directory = Directory(str(path), before_step=stop, access=GROUP)
-    with pytest.raises(Killed), directory.write_locked():
-        directory.change({'k': b'3\n', 'l': b'3\n'})
-    (path / 'k').write_bytes(b'0\n')  # as if it had not come so far
+    change_and_stop(path, 'rename', ('l', 'k'), GROUP)
     for name in (JOURNAL, 'l'):
         os.chown(path / name, other.uid, STAFF)
-    assert users.act(user, 'read', path, 'filesystem', 'group').startswith('[(3, ')
+    assert users.act(user, 'read', path, 'filesystem', 'group').startswith("[('new', ")
     assert access(path / 'k')[::2] == (0o660, STAFF)
