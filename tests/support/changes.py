@@ -14,16 +14,24 @@ class Killed(BaseException):
     """Stands for the end of a process: nothing of it runs any more."""
 
 
-def change_and_stop(root: Path, step: ChangeStep, keys: tuple[str, str] = ('a', 'b'), access: Access = PRIVATE) -> None:
-    """Leave a change of two keys at its second such step, as a process does that is killed there."""
+def change_and_stop(
+    root: Path,
+    step: ChangeStep,
+    keys: tuple[str, ...] = ('a', 'b'),
+    access: Access = PRIVATE,
+    *,
+    content: bytes = b'"new"',
+    times: int = 2,
+) -> None:
+    """Leave a change of some keys at its second such step, or another one, as a process does that is killed there."""
     directory = Directory(str(root), access=access)
     steps: list[ChangeStep] = []
 
     def stop(this: ChangeStep) -> None:
         steps.append(this)
-        if steps.count(step) == 2:
+        if steps.count(step) == times:
             raise Killed
 
     directory.before_step = stop
     with pytest.raises(Killed), directory.write_locked():
-        directory.change(dict.fromkeys(keys, b'"new"'))
+        directory.change(dict.fromkeys(keys, content))

@@ -305,7 +305,8 @@ class Directory:
                 elif self._differs(path, content, found, known, changes):
                     self.before_step('stage')
                     changes.append(FileChange(path, name := names.pop(), content))
-                    self._staging.write(name, content, path, found)
+                    inode = self._staging.write(name, content, path, found)
+                    changes[-1] = changes[-1]._replace(inode=inode)
             if not changes:
                 return
             self._paths.check_permissions(change.path for change in changes)
@@ -383,7 +384,7 @@ class Directory:
             self._staging.discard(name)
 
     def _apply(self, changes: Sequence[FileChange], replaced: Mapping[str, os.stat_result | None]) -> None:
-        for path, staged, _ in changes:
+        for path, staged, _, _ in changes:
             self.before_step('rename')
             if staged is None:
                 with suppress(FileNotFoundError):
@@ -406,13 +407,14 @@ class Directory:
         for change in changes:
             self._paths.refuse_links(change.path)
         self.lock.count_change()  # it may not have been: what is being read meanwhile is read again
-        for path, staged, content in changes:
+        for path, staged, content, inode in changes:
             self.before_step('rename')
             if staged is None:
                 with suppress(FileNotFoundError):
                     os.unlink(self.absolute(path))
             elif content is None:
-                if os.path.lexists(self.absolute(staged)):  # otherwise it was renamed
+                found = self.stat(staged)
+                if found is not None and inode in (None, found.st_ino):  # otherwise it is in its place already
                     self._staging.install(staged, path, None)
             elif self.read(path) != content:
                 if self.read(staged) != content:

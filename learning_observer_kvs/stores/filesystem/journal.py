@@ -44,11 +44,13 @@ class FileChange(NamedTuple):
         path: below the directory.
         staged: the path of the staged file with the content; ``None`` if the file is removed.
         content: what the file holds then; ``None`` if it is removed, or if only the staged file has it.
+        inode: the number of the staged file, if the journal names it instead of repeating the content.
     """
 
     path: str
     staged: str | None
     content: bytes | None
+    inode: int | None = None
 
 
 class Journal:
@@ -87,8 +89,10 @@ class Journal:
         Raises:
             OSError: it cannot be written; :meth:`finish` withdraws it.
         """
-        sizes = [(path, staged, None if content is None else len(content)) for path, staged, content in changes]
-        body = b'\n'.join([orjson.dumps(sizes), b''.join([content or b'' for _, _, content in changes])])
+        contents = [change.content if change.inode is None else None for change in changes]
+        sizes = [None if content is None else len(content) for content in contents]
+        files = [(path, staged, size, inode) for (path, staged, _, inode), size in zip(changes, sizes, strict=True)]
+        body = b'\n'.join([orjson.dumps(files), b''.join(filter(None, contents))])
         header = _HEADER.pack(_MAGIC, zlib.crc32(body), len(body))
         record = b''.join([header, _CHECKSUM.pack(zlib.crc32(header)), body])
         _write(self._opened().number, record, len(IDLE))
@@ -192,10 +196,10 @@ def _changes(content: bytes) -> list[FileChange] | None:
         return []
     if len(body) > length or zlib.crc32(body) != checksum:
         return None
-    sizes, _, contents = body.partition(b'\n')
+    files, _, contents = body.partition(b'\n')
     changes, start = [], 0
-    for path, staged, size in orjson.loads(sizes):
-        changes.append(FileChange(path, staged, None if size is None else contents[start : start + size]))
+    for path, staged, size, inode in orjson.loads(files):
+        changes.append(FileChange(path, staged, None if size is None else contents[start : start + size], inode))
         start += size or 0
     return changes
 

@@ -33,6 +33,9 @@ MANY = 512
 MAX_BYTES, MAX_BYTES_OF_MANY = 256 << 10, 128 << 10
 """The size of a file up to which it is kept to be used again: one of the few, and one of the others."""
 
+LARGE = 16 << 10
+"""The size of a content from which the journal names its staged file instead of repeating it."""
+
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SET_LEASE = getattr(fcntl, 'F_SETLEASE', None)
 _UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ELOOP, errno.ENXIO, errno.ETXTBSY}
@@ -64,7 +67,7 @@ class Staging:
         first, self._turn = self._turn, self._turn + count
         return [f'{SPARE}{number % turns}' for number in range(first, first + count)]
 
-    def write(self, name: str, content: bytes, path: str, replaced: os.stat_result | None) -> None:
+    def write(self, name: str, content: bytes, path: str, replaced: os.stat_result | None) -> int | None:
         """Write a staged file, which may be opened by those who may open the file that it is going to replace.
 
         Args:
@@ -72,6 +75,9 @@ class Staging:
             content: what it holds then.
             path: where it is going to be put, below the directory.
             replaced: what the file system knows of the file that is there; ``None`` if there is none.
+
+        Returns:
+            The inode number of the staged file, if the content is :data:`LARGE`.
 
         Raises:
             PermissionError: this process may not write the file that is there, or not give its group away.
@@ -89,6 +95,7 @@ class Staging:
             written = os.write(number, content)
             while written < len(content):
                 written += os.write(number, memoryview(content)[written:])
+            return os.fstat(number).st_ino if written >= LARGE else None
         finally:
             os.close(number)
 

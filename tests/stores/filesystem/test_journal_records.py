@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.filesystem.journal import IDLE
+from learning_observer_kvs.stores.filesystem.journal import IDLE, JOURNAL
 from learning_observer_kvs.stores.filesystem.names import META_DIR
+from learning_observer_kvs.stores.filesystem.staging import LARGE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.changes import change_and_stop
 from tests.support.disks import full, small_disk
 from tests.support.files import spares
+
+
+def is_short(journal: Path) -> bool:
+    return len(IDLE) < journal.stat().st_size < LARGE
 
 
 async def test_a_change_whose_staged_files_are_gone_is_finished_from_its_journal(root: Path) -> None:
@@ -22,6 +27,19 @@ async def test_a_change_whose_staged_files_are_gone_is_finished_from_its_journal
         for path in spares(root):
             path.unlink()
         assert await store.multiget(['a', 'b']) == ['new', 'new']
+
+
+@pytest.mark.parametrize('times', [1, 2, 3])
+async def test_a_change_of_large_files_is_finished_though_they_are_not_repeated_in_the_journal(
+    root: Path, times: int
+) -> None:
+    keys, text = ('a', 'b', 'fresh'), 'x' * LARGE
+    async with FilesystemKVS(root) as store:
+        for number in range(50):  # until staged files are used again
+            await store.multiset({'a': f'{number}{text}', 'b': f'{number}{text}'})
+        change_and_stop(root, 'rename', keys, content=f'"{text}"\n'.encode(), times=times)
+        assert is_short(root / JOURNAL)
+        assert await store.multiget(keys) == [text] * 3
 
 
 @pytest.mark.own_disk

@@ -218,7 +218,7 @@ async def test_a_disk_that_fills_during_a_change_leaves_all_or_nothing(tmp_path:
     with small_disk(tmp_path / 'disk') as disk:
         async with FilesystemKVS(disk / 'state', retry_timeout=0) as store:
             old = {'k': 'x' * 10_000, LONG: 'x' * 10_000}
-            new = {'k': 'y' * 30_000, LONG: 'y' * 30_000}
+            new = dict.fromkeys(('k', LONG, 'l', 'm'), 'y' * 15_000)
             await store.multiset(old)
             await store.multiset({'k': 1, LONG: 1})
             await store.multiset(old)
