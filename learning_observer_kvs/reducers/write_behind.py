@@ -54,6 +54,7 @@ class WriteBehindWorker(ReducerWorker):
         self._pending = PendingStates()
         super().__init__(store, self._pending.texts)
         self._interval = interval
+        self._commits_wait = False
         self.left_out = LeftOut(store)
         self._exclusive: dict[str, asyncio.Future[None]] = {}
         self._no_waiter = EventQueue(self._on_ready)  # in no line: what waits for a flush waits for the holder alone
@@ -191,21 +192,21 @@ class WriteBehindWorker(ReducerWorker):
         return pending.batch if pending is not None and pending.is_open else super()._open(key)
 
     def _commit(self, key: str, batch: Batch, rest: EventQueue | None) -> None:
+        pending = self._pending.get(key)
         if batch.attempt or not (batch.writes or batch.is_cached):
-            if batch.attempt and (pending := self._pending.get(key)) is not None and pending.is_discarded:
+            if batch.attempt and pending is not None and pending.is_discarded:
                 self._give_up(key, rest)
             else:
                 super()._commit(key, batch, rest)
-        elif key not in self._pending and all(event.error is not None for event in batch.events):
+        elif pending is None and all(event.error is not None for event in batch.events):
             super()._commit(key, batch, rest)  # nothing to buffer; what was computed from cached text must be confirmed
         else:
-            self._buffer(key, batch)
+            self._buffer(key, batch, pending or Pending(batch))
             self._next(key, rest)
 
-    def _buffer(self, key: str, batch: Batch) -> None:
+    def _buffer(self, key: str, batch: Batch, pending: Pending) -> None:
         """Answer the callers, and keep the batch open for the events that follow."""
         batch.outcome = True
-        pending = self._pending.get(key) or Pending(batch)
         new, failed = batch.events[pending.events :], False
         for event in new:
             failed = failed or event.error is not None
@@ -227,7 +228,8 @@ class WriteBehindWorker(ReducerWorker):
         states.keep(key, pending)
         if states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES:
             self._is_full = True
-        self._set_timer()
+        if self._timer is None:
+            self._set_timer()
 
     def _drop(self, key: str) -> None:
         """Nothing of a key is pending any more."""
@@ -276,7 +278,7 @@ class WriteBehindWorker(ReducerWorker):
     # Flushing
 
     def _set_timer(self) -> None:
-        if self._timer is None and not self._is_closing:
+        if not self._is_closing:
             self._timer = self._loop.call_later(self._interval, self._interval_over)
 
     def _interval_over(self) -> None:

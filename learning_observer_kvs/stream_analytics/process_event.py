@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers import workers_of
-from learning_observer_kvs.reducers.event_deadline import deadline_of
+from learning_observer_kvs.reducers.driving import may_wait
 from learning_observer_kvs.reducers.joined import Run
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
@@ -52,6 +52,7 @@ class ProcessEvent:
     ) -> None:
         self._func = func
         self._null_text = null_text
+        self._may_wait = may_wait(func)
         self._store = store
         self._workers = workers_of(store)
         self.reducer_name = reducer_name
@@ -85,11 +86,16 @@ class ProcessEvent:
             StoreUnavailable: the store cannot be used; the event was not processed.
             WriteUnclear: the commit may or may not have been applied.
         """
-        try:
-            run = self.run(event, event_fields)
-        except Exception as error:
-            return _raise(error)  # where it is awaited: the caller may have the events of others at hand
-        return self._workers().process(*run)
+        if self.field_names:
+            try:
+                self._choose_keys(event_fields)
+            except Exception as error:
+                return _raise(error)  # where it is awaited: the caller may have the events of others at hand
+        internal_key, external_key = self._keys
+        func, deadline = self._func, (event, self._func, self._store.retry_timeout)
+        return self._workers().process(
+            internal_key, external_key, functools.partial(func, event), self._null_text, deadline, self._may_wait
+        )
 
     def run(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Run:
         """Return what a worker processes for an event.
@@ -102,11 +108,8 @@ class ProcessEvent:
             InvalidKey: a field's value makes a key that no store accepts.
         """
         if self.field_names:
-            values = self._values_of(event_fields)
-            if values != self._values:
-                self._keys, self._values = self._make_keys(values), values
-        deadline = deadline_of(event, self._func, self._store.retry_timeout)
-        return Run(*self._keys, functools.partial(self._func, event), self._null_text, deadline)
+            self._choose_keys(event_fields)
+        return Run(*self._keys, functools.partial(self._func, event), self._null_text, None, self._may_wait)
 
     def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
         """Return the keys of the internal and the external state that an event goes to.
@@ -118,6 +121,11 @@ class ProcessEvent:
             InvalidKey: a field's value makes a key that no store accepts.
         """
         return self._make_keys(self._values_of(event_fields))
+
+    def _choose_keys(self, event_fields: Mapping[str, Any] | None) -> None:
+        values = self._values_of(event_fields)
+        if values != self._values:
+            self._keys, self._values = self._make_keys(values), values
 
     def _values_of(self, event_fields: Mapping[str, Any] | None) -> tuple[str, ...]:
         fields = event_fields or {}
