@@ -12,13 +12,14 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal, TypeAlias
 
 from learning_observer_kvs.config.paths import name_of
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.private_files import PRIVATE, Access, create, make_folders, trial_folder
+from learning_observer_kvs.stores.filesystem.change_file import ChangeFile
 from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
 
@@ -51,6 +52,7 @@ class Directory:
         root: as given.
         lock: its lock.
         before_step: as given.
+        change_file: the log of its changes, while a process wants to know them.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Directory:
         self._access = access
         self.lock = DirectoryLock(self.absolute(_LOCK), lock_seconds, access)
         self.before_step = before_step
+        self.change_file = ChangeFile(self.absolute(META_DIR), access)
 
     def absolute(self, path: str) -> str:
         """Return the absolute path of a file.
@@ -212,11 +215,12 @@ class Directory:
             self._recover()
             yield
 
-    def change(self, contents: Mapping[str, bytes | None]) -> None:
+    def change(self, contents: Mapping[str, bytes | None], keys: Iterable[str] | None = None) -> None:
         """Give all files their new contents, or none of them; inside :meth:`write_locked`.
 
         Args:
             contents: the content of each file by its path; ``None`` removes it.
+            keys: the keys that have these files, for the log of changes; ``None``: they may be any.
 
         Raises:
             OSError, StoreUnavailable: nothing was changed.
@@ -233,6 +237,7 @@ class Directory:
                 staged[path] = name = f'{_STAGED}{len(staged)}'
                 self.before_step('stage')
                 self._create(name, content, replaces=path)
+            self.change_file.append(keys)
             if len(staged) > 1:
                 self._write_journal(staged)
             self.before_step('count')
