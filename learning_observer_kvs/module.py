@@ -47,7 +47,7 @@ from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
-from learning_observer_kvs.stream_analytics.registry import shared_names
+from learning_observer_kvs.stream_analytics.registry import add_listing, shared_names
 
 NAME = 'Key-value store'
 """The module's name, which the runtime requires of every module that it loads."""
@@ -255,6 +255,7 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         )
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
+    pipeline.scope, pipeline.null_text = fields, strict_pipeline.null_text  # type: ignore[attr-defined]
     return pipeline
 
 
@@ -419,6 +420,7 @@ def _repeat_startup() -> None:
         runtime.stream_analytics.init()
 
 
+add_listing(lambda: runtime.module_loader.REDUCERS)
 if (runtime.settings.settings or {}).get(SWITCH, True) is not False:
     _replace_in_runtime()
     if runtime.kvs.KVS is not None:

@@ -393,14 +393,10 @@ class Backend(Announcer):
             if self._outages.peek() is outage:
                 self._outages.pop()
 
-    async def _scan_pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        seen: set[str] = set()
+    async def _scan_pages(self, prefix: str, limit: int = SCAN_KEYS) -> AsyncIterator[list[str]]:
         cursor: str | None = None
         while True:
-            keys, cursor = await self._scan_until(prefix, cursor, SCAN_KEYS)
-            if self.SCAN_REPEATS:
-                keys = [key for key in dict.fromkeys(keys) if key not in seen]
-                seen.update(keys)
+            keys, cursor = await self._scan_until(prefix, cursor, limit)
             yield keys
             if cursor is None:
                 return

@@ -169,15 +169,10 @@ async def count(source: Store, target: Store, prefix: str = '') -> int:
 
 async def _pages(source: Store, target: Store, prefix: str) -> AsyncIterator[list[str]]:
     theirs = _prefix_within(source, target)
-    cursor: str | None = None
-    while True:
-        page = await source.scan(prefix, cursor, KEYS_AT_ONCE)
-        keys = [key for key in dict.fromkeys(page.keys) if theirs is None or not key.startswith(theirs)]
+    async for page in source.pages(prefix, KEYS_AT_ONCE):
+        keys = [key for key in dict.fromkeys(page) if theirs is None or not key.startswith(theirs)]
         for start in range(0, len(keys), KEYS_AT_ONCE):
             yield keys[start : start + KEYS_AT_ONCE]
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def _prefix_within(source: Store, target: Store) -> str | None:

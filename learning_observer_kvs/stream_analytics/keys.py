@@ -62,6 +62,19 @@ def escape(value: object) -> str:
     return text
 
 
+def written_values(value: object) -> list[str]:
+    """Return how a field's value may be written in keys.
+
+    Args:
+        value: any value.
+
+    Returns:
+        The text that :func:`escape` returns; of a long one also its digest, as in keys that would be too long.
+    """
+    text = escape(value)
+    return list(dict.fromkeys([text, _digest_of_long(text)]))
+
+
 def unescape(text: str) -> str:
     """Reverse :func:`escape`.
 

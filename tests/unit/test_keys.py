@@ -152,7 +152,7 @@ def test_unless_sources_are_given_a_browser_may_name_the_reducers_of_this_proces
     assert name not in reducer_names()
     with pytest.raises(InvalidKey, match='is not a reducer of this server'):
         make_key_from_json({'source': name})
-    register_reducer(name, make_key)
+    register_reducer(name, make_key, Scope([KeyField.STUDENT]), b'null')
     assert is_reducer(name)
     assert make_key_from_json({'source': name}) == f'Internal,{name}'
     with pytest.raises(InvalidKey, match=rf"'other' is not .*{name}"):

@@ -222,6 +222,26 @@ class RedisConnection:
                 return redis_keys, None if next_cursor == b'0' else next_cursor.decode('utf-8', 'replace')
         raise self.unavailable(lost(f'the reply to SCAN was {type(reply).__name__}'))
 
+    async def pages(self, count: int, pattern: str = '*') -> AsyncGenerator[list[bytes], None]:
+        """Go through all Redis keys, a page at a time.
+
+        Args:
+            count: about how many keys the server looks at for a page.
+            pattern: a glob that the keys match.
+
+        Yields:
+            Pages of keys; a key may come twice.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer, or the server refuses.
+        """
+        cursor: str | None = None
+        while True:
+            page, cursor = await self.scan(cursor, count, pattern)
+            yield page
+            if cursor is None:
+                return
+
     async def info(self) -> dict[str, dict[str, str]]:
         """Return the fields of ``INFO`` by address, of the server or of each master; none where it is refused.
 

@@ -12,7 +12,6 @@ from learning_observer_kvs.errors import ForeignKeys
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
-from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.changes import ChangeFeed, ChangeSource
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
@@ -178,15 +177,11 @@ class RedisKVS(QueuedStore):
             )
 
     async def _clear(self) -> None:
-        cursor: str | None = None
-        while True:
-            keys, cursor = await self._scan_until('', cursor, SCAN_KEYS)
+        async for keys in self._scan_pages(''):
             size = self.names.max_keys_per_write
             chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
             deadline = deadline_after(self.retry_timeout)
             await asyncio.gather(*(self._outcome(dict.fromkeys(chunk), {}, deadline) for chunk in chunks))
-            if cursor is None:
-                return
 
     async def _close_within(self, timeout: float) -> None:
         deadline = asyncio.get_running_loop().time() + timeout
