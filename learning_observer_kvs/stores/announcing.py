@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
-from learning_observer_kvs.stores.changes import MAX_KEYS, ChangeFeed, Changes, ChangeSource, InProcess, Listener
+from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, ChangeSource, InProcess, Listener
+from learning_observer_kvs.stores.changes import Changes
 from learning_observer_kvs.stores.keys import check_prefix
 
 
@@ -26,14 +27,14 @@ class Announcer(ABC):
     async def __getitem__(self, key: str) -> JSON:
         """Return the value of a key."""
 
-    def changes(self, prefix: str = '') -> Changes:
+    def changes(self, prefix: str | Collection[str] = '') -> Changes:
         """Return an asynchronous iterator over the changes from now on, by whichever process.
 
             async for change in store.changes('External,'):
                 ...
 
         Args:
-            prefix: only keys that begin with it; no character has a special meaning.
+            prefix: only keys that begin with it, or with one of several; no character has a special meaning.
 
         Returns:
             An iterator over :class:`~learning_observer_kvs.stores.changes.Change`. A key that changes again before it
@@ -43,8 +44,12 @@ class Announcer(ABC):
 
         Raises:
             InvalidKey: no key can begin so.
+            ValueError: there is no prefix in the collection.
         """
-        return Changes(self._feeds.here, self.__getitem__, check_prefix(prefix))
+        prefixes = tuple(map(check_prefix, [prefix] if isinstance(prefix, str) else prefix))
+        if not prefixes:
+            raise ValueError("There is no prefix; '' stands for all keys.")
+        return Changes(self._feeds.here, self.__getitem__, prefixes)
 
     def announce(self, keys: Collection[str]) -> None:
         """Announce keys whose values are others now, to the iterators of this process.

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Protocol
 
 from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
-from learning_observer_kvs.stores.changes import ChangeFeed, Retried
+from learning_observer_kvs.stores.change_feed import ChangeFeed, Retried
 from learning_observer_kvs.stores.deadline import pause_after
 
 log = logging.getLogger('learning_observer_kvs')
@@ -72,11 +72,8 @@ class PolledChanges:
         self._task: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
 
-    async def cover(self, prefix: str) -> None:
+    async def cover(self) -> None:
         """Return once the log is kept, and with it every change.
-
-        Args:
-            prefix: not used; the log has all keys.
 
         Raises:
             StoreUnavailable: it cannot be kept.

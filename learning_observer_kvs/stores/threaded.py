@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Generic, TypeVar, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop, call_in
-from learning_observer_kvs.stores.changes import ChangeFeed, ChangeSource
+from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
 from learning_observer_kvs.stores.polled import ChangeLog, PolledChanges
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.threads import StoreThreads

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from learning_observer_kvs.private_files import Access, create
-from learning_observer_kvs.stores.changes import MAX_CHARACTERS
+from learning_observer_kvs.stores.change_feed import MAX_CHARACTERS
 
 MAX_BYTES = 1 << 20
 """Bytes of a log from which the next write begins a new one."""

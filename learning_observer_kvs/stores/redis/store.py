@@ -13,7 +13,7 @@ from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.changes import ChangeFeed, ChangeSource
+from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health

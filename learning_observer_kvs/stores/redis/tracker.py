@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from learning_observer_kvs.errors import KVSError
-from learning_observer_kvs.stores.changes import ChangeFeed, Retried
+from learning_observer_kvs.stores.change_feed import ChangeFeed, Retried
 from learning_observer_kvs.stores.redis.invalidations import QUIET, Invalidations
 from learning_observer_kvs.stores.redis.names import Names
 
@@ -196,11 +196,8 @@ class TrackedChanges:
         self._names = names
         self._retried = retried
 
-    async def cover(self, prefix: str) -> None:
+    async def cover(self) -> None:
         """Return once every change from now on is announced.
-
-        Args:
-            prefix: not used; the feed knows it.
 
         Raises:
             StoreUnavailable, Overloaded: a server is away, or refuses.

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from learning_observer_kvs.stores.changes import MAX_CHARACTERS
+from learning_observer_kvs.stores.change_feed import MAX_CHARACTERS
 
 KEPT = 10_000
 """How many changes the log keeps."""

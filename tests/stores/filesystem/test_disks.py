@@ -156,7 +156,7 @@ async def test_a_file_that_was_edited_by_hand_is_read(store: FilesystemKVS, root
 async def test_of_a_batch_whose_change_is_unclear_so_are_those_that_change_something(
     store: FilesystemKVS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(changes: Any) -> None:
+    def fail(changes: Any, keys: Any) -> None:
         raise WriteUnclear('perhaps')
 
     await store.set('k', 1)
