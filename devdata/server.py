@@ -60,8 +60,8 @@ def make_app(
     """
     app = web.Application(middlewares=[this_machine_only])
     learning_observer_kvs.setup(app, config)
-    page = ClassPage(app)
-    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY], page)
+    ClassPage(app)
+    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY])
     app.router.add_get('/wsapi/in/', intake.connection, allow_head=False)
     app.on_shutdown.append(intake.close)
     return app
@@ -92,13 +92,11 @@ class Intake:
     Args:
         reducers: the reducers that process every event.
         router: the stores; the default one says where events are kept that a reducer failed on.
-        page: the page that shows the changes.
     """
 
-    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter, page: ClassPage) -> None:
+    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter) -> None:
         self._reducers = reducers
         self._router = router
-        self._page = page
         self._open: set[web.WebSocketResponse] = set()
 
     async def connection(self, request: web.Request) -> web.WebSocketResponse:
@@ -152,7 +150,6 @@ class Intake:
         for outcome in outcomes:
             if outcome.error is not None:
                 await self._keep(event, student, outcome.reducer_name, outcome.error)
-        self._page.changed(student)
 
     async def _keep(self, event: dict[str, Any], student: str, name: str, error: Exception) -> None:
         reducer = next(each for each in self._reducers if fully_qualified_function_name(each) == name)

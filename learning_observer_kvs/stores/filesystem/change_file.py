@@ -153,8 +153,13 @@ class ChangeFile:
             return [entry.path for entry in entries if entry.name.startswith('reader-')]
 
     def _begin(self, start: int) -> None:
-        with open(create(self._log, self._access), 'wb', buffering=0) as log:
+        """Begin a log; it has its header when it appears."""
+        new = f'{self._log}-new'
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        with open(create(new, self._access), 'wb', buffering=0) as log:
             log.write(_HEADER.format(start).encode())
+        os.rename(new, self._log)
 
     def _move_aside(self, start: int) -> bool:
         """Move the log aside that begins there; whether a reader needs another one."""
@@ -183,12 +188,11 @@ def _open(path: str, flags: int = os.O_RDONLY) -> BinaryIO:
 
 def _start(log: BinaryIO) -> int:
     """How many bytes there were in the logs before."""
-    header = os.pread(log.fileno(), _HEADER_BYTES, 0)
-    return int(header) if len(header) == _HEADER_BYTES else 0  # its writer was killed when it had just begun it
+    return int(os.pread(log.fileno(), _HEADER_BYTES, 0))
 
 
 def _size(log: BinaryIO) -> int:
-    return max(0, os.fstat(log.fileno()).st_size - _HEADER_BYTES)
+    return os.fstat(log.fileno()).st_size - _HEADER_BYTES
 
 
 def _content(log: BinaryIO, position: int) -> bytes:

@@ -57,7 +57,7 @@ class FilesystemChangeLog:
             self._position = self._noted = directory.change_file.register(self._reader)
 
     def _read(self) -> Collection[str] | None:
-        if self._files.count() == self._count:
+        if self._files.is_unchanged(self._count):
             return ()
         with self._files.changing() as directory:
             count = directory.lock.count()

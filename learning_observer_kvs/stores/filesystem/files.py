@@ -186,14 +186,17 @@ class Files:
             found = islice(unrecognized(self._directory, lambda path: self._key(names, path)), limit)
             return [self._directory.absolute(path) for path in found]
 
-    def count(self) -> bytes:
-        """Return another value after each change.
+    def is_unchanged(self, count: bytes) -> bool:
+        """Return whether nothing has changed since a count was read, and nothing is being changed.
+
+        Args:
+            count: of the changes.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
         with self._in_place():
-            return self._directory.lock.count()
+            return self._directory.lock.count() == count and not self._directory.is_journal_pending()
 
     @contextmanager
     def changing(self) -> Iterator[Directory]:
