@@ -17,8 +17,8 @@ from hiredis import pack_command
 from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.redis import invalidations, redis_py
 from learning_observer_kvs.stores.redis import options as redis_options
-from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command, apart, has_unread_data
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, is_wrong_type, lost, refusal, unavailable
 from learning_observer_kvs.stores.redis.tracker import Tracker
@@ -43,7 +43,7 @@ class RedisConnection:
         self._base = base
         self._clients: PerLoop[list[_Client]] = PerLoop(list)
         self._permits = PerLoop(lambda: asyncio.Semaphore(redis_options.value(self.settings, 'redis_max_connections')))
-        self._trackers = PerLoop(lambda: Tracker(self))
+        self._trackers = PerLoop(lambda: Tracker(self, invalidations.QUIET))
         self._handed_in: Redis | RedisCluster | None = None
 
     def configure(self, settings: Mapping[str, Any]) -> None:

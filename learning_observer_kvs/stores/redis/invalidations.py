@@ -38,7 +38,7 @@ class Invalidations:
         on_keys: called with the Redis keys that are changed; with ``None`` where all may be.
         on_lost: called when the connection is lost; another one is tried until it is closed.
         on_refused: called with the error when the server does not allow that any more; then it ends.
-        quiet: seconds, see ``QUIET``.
+        quiet: seconds without a message, as ``QUIET``.
 
     Attributes:
         is_lost: whether the connection is lost at present.
@@ -53,7 +53,7 @@ class Invalidations:
         on_keys: Callable[[list[bytes] | None], None],
         on_lost: Callable[[], None],
         on_refused: Callable[[KVSError], None],
-        quiet: float = QUIET,
+        quiet: float,
     ) -> None:
         self._make = make
         self._prefixes = prefixes

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.stores.change_feed import ChangeFeed, Retried
-from learning_observer_kvs.stores.redis.invalidations import QUIET, Invalidations
+from learning_observer_kvs.stores.redis.invalidations import Invalidations
 from learning_observer_kvs.stores.redis.names import Names
 
 log = logging.getLogger('learning_observer_kvs')
@@ -53,7 +53,7 @@ class Tracker:
         quiet: seconds after which a silent server is asked whether it is there, and a cluster for its masters.
     """
 
-    def __init__(self, servers: Servers, quiet: float = QUIET) -> None:
+    def __init__(self, servers: Servers, quiet: float) -> None:
         self._servers = servers
         self._quiet = quiet
         self._feeds: dict[ChangeFeed, Names] = {}
