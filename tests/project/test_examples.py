@@ -91,6 +91,7 @@ def test_configurations_have_no_problem(directory_of: Callable[[str], Path], fil
         ('settings/loading.py', 'stub creds.yaml:5\ndev\nTrue True'),
         ('prestartup/script.py', 'hello'),
         ('errors/retry.py', 'hello'),
+        ('live-changes/follow_keys.py', "[]\nessay,1\n{'essay,2': 'The end'}"),
     ],
 )
 def test_programs_run(directory_of: Callable[[str], Path], file: str, printed: str) -> None:
@@ -115,7 +116,7 @@ def test_an_overlay_overrides(directory_of: Callable[[str], Path]) -> None:
 COMMANDS = {
     page: [block.text for block in blocks(page) if block.language == 'console']
     for page in PAGES
-    if page.stem in ('first-reducer', 'write-a-reducer', 'write-a-store', 'debug')
+    if page.stem in ('first-reducer', 'live-changes', 'write-a-reducer', 'write-a-store', 'debug')
 }
 
 

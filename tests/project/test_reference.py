@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 import learning_observer_kvs
-from learning_observer_kvs import cli, debug, errors, kvs, prestartup, redis_connection, testing
+from learning_observer_kvs import cli, debug, errors, kvs, prestartup, queries, redis_connection, testing
 from learning_observer_kvs.checks import blocks
 from learning_observer_kvs.cli.main import COMMANDS
 from learning_observer_kvs.config.options import Kind, Option
@@ -20,7 +20,9 @@ from learning_observer_kvs.config.source import BLOCKS
 from learning_observer_kvs.debug.routes import MAX_LIMIT
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
 from learning_observer_kvs.problems import CATALOGUE
+from learning_observer_kvs.queries.changes import StateChange, StateChanges
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.changes import Change, Changes
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stream_analytics import fields, helpers
 from tests.project.documentation import ROOT, rows, sections
@@ -96,6 +98,18 @@ def test_every_id_of_a_problem_has_its_cause_and_its_remedy_in_the_reference_and
 def test_every_call_of_a_store_is_in_the_reference_and_no_other() -> None:
     calls = {name for name in dir(Store) if not name.startswith('_') and callable(getattr(Store, name))}
     assert first_words('store') == {*calls, 'store'}
+
+
+def test_everything_of_changes_is_in_the_reference_and_no_other() -> None:
+    page = sections('docs/reference/changes.md', '##')
+    of_iterators = {name for name in dir(Changes) if not name.startswith('_')}
+    assert of_iterators == {name for name in dir(StateChanges) if not name.startswith('_')}
+    assert of_iterators <= set(re.findall(r'^\| `(\w+)\(\)`', page["A store's"], re.M))
+    for cls, section in ((Change, "A store's"), (StateChange, "Of reducers' states")):
+        names = {name for name in dir(cls) if not name.startswith('_')}
+        assert names <= set(re.findall(r'`(\w+)', page[section])), cls
+    for function in (queries.changes, queries.watch):
+        assert f'`queries.{function.__name__}(store, ' in page["Of reducers' states"]
 
 
 def test_every_call_of_the_router_is_in_the_reference_and_no_other() -> None:

@@ -22,7 +22,7 @@ CHANNEL = '__redis__:invalidate'
 QUIET = 10.0
 """Seconds without a message after which the server is asked whether it is still there."""
 
-_REFUSED = ('no permissions', 'NOPERM', "can't run this command")
+_REFUSED = ('o permissions', 'NOPERM', "can't run this command")
 
 _UNKNOWN = ('nknown command', 'nknown subcommand', 'nknown Redis command', 'syntax error', 'wrong number of arguments')
 
