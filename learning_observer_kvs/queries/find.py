@@ -7,26 +7,15 @@ that was given, never all keys.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
 from learning_observer_kvs.queries.described import ReducerLike, reducer_name
+from learning_observer_kvs.queries.kept import STUDENT, Matches, every_key, has, prefixes
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stream_analytics.fields import KeyField, KeyStateType
-from learning_observer_kvs.stream_analytics.keys import (
-    ReducerKey,
-    escape,
-    parse_key,
-    replayed_key,
-    state_key,
-    written_values,
-)
-
-Matches = Callable[[str], bool]
-
-STUDENT = KeyField.STUDENT.name
+from learning_observer_kvs.stream_analytics.fields import KeyStateType
+from learning_observer_kvs.stream_analytics.keys import ReducerKey, parse_key
 
 NO_VALUE = 'None'
 """What keys have for a document where the event had none."""
@@ -72,7 +61,7 @@ async def students(store: Store, reducer: ReducerLike | None = None) -> AsyncGen
         InvalidKey: an entry without a function.
         StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
     """
-    async for student in _values(store, STUDENT, _any, None if reducer is None else reducer_name(reducer)):
+    async for student in _values(store, STUDENT, every_key, None if reducer is None else reducer_name(reducer)):
         yield student
 
 
@@ -89,7 +78,7 @@ async def documents(store: Store, student: object) -> AsyncGenerator[str, None]:
     Raises:
         StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
     """
-    async for document in _values(store, DOCUMENT.name, _has(STUDENT, student)):
+    async for document in _values(store, DOCUMENT.name, has(STUDENT, student)):
         if document != NO_VALUE:
             yield document
 
@@ -107,7 +96,7 @@ async def students_of(store: Store, document: object) -> AsyncGenerator[str, Non
     Raises:
         StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
     """
-    async for student in _values(store, STUDENT, _has(DOCUMENT.name, document)):
+    async for student in _values(store, STUDENT, has(DOCUMENT.name, document)):
         yield student
 
 
@@ -145,7 +134,7 @@ async def states_of(store: Store, student: object) -> AsyncGenerator[State, None
     Raises:
         StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
     """
-    async for state in _states(store, _has(STUDENT, student), None):
+    async for state in _states(store, has(STUDENT, student), None):
         yield state
 
 
@@ -164,79 +153,18 @@ async def states_by(store: Store, reducer: ReducerLike) -> AsyncGenerator[State,
         InvalidKey: an entry without a function.
         StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
     """
-    async for state in _states(store, _any, reducer_name(reducer)):
+    async for state in _states(store, every_key, reducer_name(reducer)):
         yield state
-
-
-class Kept(NamedTuple):
-    """What is kept for a student or for a reducer: where its keys are, and which they are.
-
-    Attributes:
-        prefixes: what its keys begin with.
-        matches: whether a key is one of them.
-    """
-
-    prefixes: tuple[str, ...]
-    matches: Matches
-
-    async def pages(
-        self, store: Store, progress: Callable[[int], None] = lambda keys: None
-    ) -> AsyncGenerator[list[str], None]:
-        """Find its keys: those of both states, and of the notes on events that were replayed to them.
-
-        Args:
-            store: the store.
-            progress: called with how many keys have been looked at since the last call.
-
-        Yields:
-            Pages of keys, which may be empty.
-        """
-        for prefix in self.prefixes:
-            async for page in store.pages(prefix):
-                yield [key for key in dict.fromkeys(page) if self.matches(key)]
-                progress(len(page))
-
-
-def kept_for_student(student: object) -> Kept:
-    """Return what is kept for a student.
-
-    Args:
-        student: the student, as in keys.
-    """
-    has_student = _has(STUDENT, student)
-    return Kept(('',), lambda key: has_student(key) and parse_key(state_key(key)) is not None)
-
-
-def kept_by_reducer(reducer: ReducerLike) -> Kept:
-    """Return what is kept by a reducer.
-
-    Args:
-        reducer: the function, its entry in a listing, or its name; also of one that this process does not have.
-
-    Raises:
-        InvalidKey: an entry without a function.
-    """
-    name = reducer_name(reducer)
-    prefixes = (*_prefixes(name), replayed_key(_prefixes(name)[0]))
-    return Kept(prefixes, lambda key: (parsed := parse_key(state_key(key))) is not None and parsed.source == name)
-
-
-def _prefixes(reducer: str | None) -> tuple[str, str]:
-    """What the internal and the external keys begin with, of one reducer or of all."""
-    name = '' if reducer is None else escape(reducer)
-    internal, external = (f'{state_type.name.capitalize()},{name}' for state_type in KeyStateType)
-    return internal, external
 
 
 async def _state_keys(store: Store, reducer: str | None) -> AsyncGenerator[list[str], None]:
     """Pages of keys that look like those of reducers, or of one; first those of internal states."""
-    for prefix in _prefixes(reducer):
+    for prefix in prefixes(reducer):
         async for page in store.pages(prefix):
             keys: Iterable[str] = dict.fromkeys(page)
             if reducer is not None:
                 keys = (key for key in keys if key == prefix or key.startswith(f'{prefix},'))
             yield list(keys)
-            await asyncio.sleep(0)  # not every backend waits for a page
 
 
 async def _values(store: Store, field: str, matches: Matches, reducer: str | None = None) -> AsyncGenerator[str, None]:
@@ -265,7 +193,7 @@ async def _states(store: Store, matches: Matches, reducer: str | None) -> AsyncG
             for state, (_, parsed) in zip(states, found, strict=True)
             if parsed.state_type is KeyStateType.EXTERNAL
         ]
-        described = await asyncio.gather(*(store.describe(state.internal) for state in external))
+        described = await store.describe_all([state.internal for state in external])
         given = {state.internal for state, there in zip(external, described, strict=True) if there is not None}
         for state in states:
             if state.internal not in given:
@@ -275,16 +203,3 @@ async def _states(store: Store, matches: Matches, reducer: str | None) -> AsyncG
 def _state(key: str, parsed: ReducerKey) -> State:
     rest = key.partition(',')[2]
     return State(parsed.source, parsed.fields, f'Internal,{rest}', f'External,{rest}')
-
-
-def _any(key: str) -> bool:
-    return True
-
-
-def _has(field: str, value: object) -> Matches:
-    """Whether a key has a value of a field; one that is not a reducer's may seem to."""
-    parts = [f',{field}:{text},' for text in written_values(value)]
-    if len(parts) == 1:
-        [part] = parts
-        return lambda key: part in f'{key},'
-    return lambda key: any(part in f'{key},' for part in parts)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from learning_observer_kvs.queries.described import ReducerLike
-from learning_observer_kvs.queries.find import Kept, kept_by_reducer, kept_for_student
+from learning_observer_kvs.queries.kept import Kept, kept
 from learning_observer_kvs.stores.base import Store
 
 MAX_SEARCHES = 5
@@ -57,7 +57,7 @@ async def remove_states(
         InvalidKey: an entry without a function.
         ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for ``remove``; some keys may be gone.
     """
-    return await remove(store, kept_by_reducer(reducer), interval, progress, sleep)
+    return await remove(store, kept(reducers=[reducer]), interval, progress, sleep)
 
 
 async def remove_student(
@@ -85,12 +85,12 @@ async def remove_student(
     Raises:
         ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for ``remove``; some keys may be gone.
     """
-    return await remove(store, kept_for_student(student), interval, progress, sleep)
+    return await remove(store, kept(students=[student]), interval, progress, sleep)
 
 
 async def remove(
     store: Store,
-    kept: Kept,
+    what: Kept,
     interval: float | None,
     progress: Callable[[int], None],
     sleep: Callable[[float], Awaitable[None]],
@@ -99,7 +99,7 @@ async def remove(
 
     Args:
         store: the store.
-        kept: which keys.
+        what: which keys.
         interval: as for :func:`remove_states`.
         progress: as for :func:`remove_states`.
         sleep: as for :func:`remove_states`.
@@ -113,7 +113,7 @@ async def remove(
         if number and wait:
             await sleep(wait + FLUSH_TIME)
         found = 0
-        async for keys in kept.pages(store, progress):
+        async for keys in what.pages(store, progress):
             found += len(keys)
             removed += sum(await asyncio.gather(*map(store.remove, keys)))
         if not found and (number or not wait):

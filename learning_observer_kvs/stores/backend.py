@@ -183,10 +183,9 @@ class Backend(Announcer):
             await pause(attempt)
         raise self._gave_up(key)
 
-    async def _describe(self, key: str) -> Description | None:
-        """What is known of a key; ``None`` when missing."""
-        [text] = await self.read_bytes([key])
-        return None if text is None else Description(len(text))
+    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
+        """What is known of each key, in order; ``None`` for missing ones."""
+        return [None if text is None else Description(len(text)) for text in await self.read_bytes(keys)]
 
     async def _check_clear(self) -> None:
         """Raise ``ForeignKeys`` where ``_clear`` would remove what others wrote."""

@@ -16,7 +16,7 @@ from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import check_position
-from learning_observer_kvs.stores.types import CommonOptions, Description, OnDone
+from learning_observer_kvs.stores.types import CommonOptions, OnDone
 
 MAX_PAGE = 1000
 """How many keys a page has at most."""
@@ -159,10 +159,6 @@ class InMemoryKVS(Store):
             page = list(islice(self._order.irange(start, inclusive=(cursor is None, True)), limit))
         found = list(takewhile(lambda key: key.startswith(prefix), page))
         return found, page[-1] if len(found) == limit else None
-
-    async def _describe(self, key: str) -> Description | None:
-        text = self._texts.get(key)
-        return None if text is None else Description(len(text))
 
     async def _clear(self) -> None:
         texts = self._wipe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
@@ -152,8 +153,31 @@ class ReadCalls(Backend):
             InvalidKey: a key that no store takes.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        pending = self.overlay().pending([check_key(key)])
-        return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
+        [description] = await self.describe_all([key])
+        return description
+
+    async def describe_all(self, keys: Iterable[str]) -> list[Description | None]:
+        """Return what the backend knows of many keys, in few round trips; no value is read.
+
+        Args:
+            keys: the keys.
+
+        Returns:
+            As for :meth:`describe`, in the order of the keys.
+
+        Raises:
+            InvalidKey: a key that no store takes.
+            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
+        """
+        wanted = [check_key(key) for key in keys]
+        pending = self.overlay().pending(wanted)
+        found: dict[str, Description | None] = {key: Description(len(text)) for key, text in pending.items()}
+        rest = [key for key in wanted if key not in pending]
+        for start in range(0, len(rest), SCAN_KEYS):
+            some = rest[start : start + SCAN_KEYS]
+            described = await self._retried(functools.partial(self._describe, some))
+            found.update(zip(some, described, strict=True))
+        return [found[key] for key in wanted]
 
     async def dump(
         self,

@@ -18,13 +18,22 @@ SECONDS = 30
 
 
 async def following(changes: Changes) -> Change:
-    """Return the next change; it must come."""
+    """Return the next change; it must come.
+
+    Args:
+        changes: the iterator.
+    """
     async with asyncio.timeout(SECONDS):
         return await anext(changes)
 
 
 async def keys_until(changes: Changes, last: str) -> list[str]:
-    """Return the keys that are announced up to one."""
+    """Return the keys that are announced up to one.
+
+    Args:
+        changes: the iterator.
+        last: that key.
+    """
     keys: list[str] = []
     while last not in keys:
         change = await following(changes)
@@ -34,7 +43,11 @@ async def keys_until(changes: Changes, last: str) -> list[str]:
 
 
 async def nothing_left(store: Store) -> bool:
-    """Wait until the tasks that close have ended, and return whether there are no others and no listener."""
+    """Wait until the tasks that close have ended, and return whether there are no others and no listener.
+
+    Args:
+        store: whose iterators were left.
+    """
     closing = [task for task in asyncio.all_tasks() if task.get_name() == 'kvs changes: close']
     if closing:
         await asyncio.wait(closing, timeout=SECONDS)

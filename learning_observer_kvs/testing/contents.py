@@ -133,6 +133,7 @@ class ContentsContract:
             lambda: store.multiget(['k', key]),
             lambda: store.remove(key),
             lambda: store.describe(key),
+            lambda: store.describe_all(['k', key]),
             lambda: store.update(key, lambda value: value),
             lambda: store.compare_and_set(key, MISSING, 1),
             lambda: store.multiset({'k': 1, key: 1}),
@@ -149,6 +150,7 @@ class ContentsContract:
         for call in (
             lambda: store.keys(prefix),
             lambda: store.scan(prefix),
+            lambda: anext(store.pages(prefix)),
             lambda: store.dump(prefix=prefix),
             lambda: store.scan('', prefix, 1),
         ):

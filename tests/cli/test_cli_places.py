@@ -31,6 +31,8 @@ READING = {
     'dump': ['dump', 'backup.json'],
     'erase-student': ['erase-student', 'bob'],
     'erase-student --dry-run': ['erase-student', 'bob', '--dry-run'],
+    'remove-reducer': ['remove-reducer', 'a.r'],
+    'remove-reducer --yes': ['remove-reducer', 'a.r', '--yes'],
 }
 
 
@@ -112,6 +114,8 @@ ANSWERS = {
     'load': ['load', '../some.json'],
     'erase-student': ['erase-student', 'bob'],
     'erase-student --dry-run': ['erase-student', 'bob', '--dry-run'],
+    'remove-reducer': ['remove-reducer', 'a.r'],
+    'remove-reducer --yes': ['remove-reducer', 'a.r', '--yes'],
     'copy': ['copy', 'default', 'files'],
     'check': ['check'],
 }

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from learning_observer_kvs.cli import erase_student
-from learning_observer_kvs.cli.erase_student import FLUSH_TIME, MAX_SEARCHES, erase, longest_interval
+from learning_observer_kvs.cli import erase_student, removal
+from learning_observer_kvs.cli.removal import longest_interval
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.queries.remove import FLUSH_TIME, MAX_SEARCHES, Removed, remove_student
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
@@ -117,15 +118,15 @@ async def test_keys_that_come_back_each_time_are_a_failure() -> None:
         await worker_of(store).process(BOB[0], BOB[1], count)
 
     await worker_of(store).process(BOB[0], BOB[1], count)
-    assert await erase(store, 'bob', 3.0, sleep=sleep) == (2 * MAX_SEARCHES, False)
+    assert await remove_student(store, 'bob', interval=3.0, sleep=sleep) == (2 * MAX_SEARCHES, False)
     assert waited == [3.0 + FLUSH_TIME] * (MAX_SEARCHES - 1)
 
 
 def test_a_failure_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def in_vain(*arguments: object) -> tuple[int, bool]:
-        return 7, False
+    async def in_vain(*arguments: object) -> Removed:
+        return Removed(7, False)
 
-    monkeypatch.setattr(erase_student, 'erase', in_vain)
+    monkeypatch.setattr(removal, 'remove', in_vain)
     (tmp_path / 'files').mkdir()
     (tmp_path / 'creds.yaml').write_text(f'kvs: {{default: {{type: filesystem, path: {tmp_path}/files}}}}\n')
     with pytest.raises(SystemExit) as ended:
@@ -146,7 +147,7 @@ async def test_a_student_without_keys_is_searched_again_where_servers_may_keep_s
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    assert await erase(InMemoryKVS(), 'bob', interval, sleep=sleep) == (0, True)
+    assert await remove_student(InMemoryKVS(), 'bob', interval=interval, sleep=sleep) == (0, True)
     assert len(waited) == waits
 
 
@@ -154,7 +155,7 @@ async def test_without_flush_interval_it_is_searched_again_at_once(tmp_path: Pat
     async with SQLiteKVS(tmp_path / 'k.sqlite3') as store:
         await store.multiset(dict.fromkeys([*BOB, *EVE], 1))
         async with asyncio.timeout(20):
-            assert await erase(store, 'bob', 0.0) == (2, True)
+            assert await remove_student(store, 'bob') == (2, True)
         assert sorted(await store.keys()) == sorted(EVE)
 
 

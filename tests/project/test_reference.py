@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from typing import get_args
 
@@ -100,22 +101,41 @@ def test_every_call_of_a_store_is_in_the_reference_and_no_other() -> None:
     assert first_words('store') == {*calls, 'store'}
 
 
-def test_everything_of_changes_is_in_the_reference_and_no_other() -> None:
-    page = sections('docs/reference/changes.md', '##')
-    of_iterators = {name for name in dir(Changes) if not name.startswith('_')}
-    assert of_iterators == {name for name in dir(StateChanges) if not name.startswith('_')}
-    assert of_iterators <= set(re.findall(r'^\| `(\w+)\(\)`', page["A store's"], re.M))
-    for cls, section in ((Change, "A store's"), (StateChange, "Of reducers' states")):
-        names = {name for name in dir(cls) if not name.startswith('_')}
-        assert names <= set(re.findall(r'`(\w+)', page[section])), cls
-    for function in (queries.changes, queries.watch):
-        assert f'`queries.{function.__name__}(store, ' in page["Of reducers' states"]
+def test_everything_of_changes_is_in_the_reference() -> None:
+    calls = {name for name in dir(Changes) if not name.startswith('_')}
+    assert calls == {name for name in dir(StateChanges) if not name.startswith('_')}
+    parts = {name for name in dir(Change) if not name.startswith('_')}
+    assert calls | parts <= first_words('changes')
+    described = next(row for row in rows(text_of('queries')) if row[0] == '`StateChange`')[-1]
+    of_states = {name for name in dir(StateChange) if not name.startswith('_')}
+    assert of_states <= set(re.findall(r'`(?:await )?(\w+)', described))
 
 
 def test_every_call_of_the_router_is_in_the_reference_and_no_other() -> None:
     calls = {'KVSRouter', 'KVSRouter.from_settings', 'router', 'router.<name>', *reserved_names()} - {'from_settings'}
     assert first_words('router') == {*calls, *kvs.__all__}
     assert all(hasattr(KVSRouter, name) for name in reserved_names())
+
+
+def test_every_call_of_the_queries_is_in_the_reference_as_it_is_and_no_other() -> None:
+    assert first_words('queries') == set(queries.__all__)
+    described = {found[0].strip('`').removeprefix('await ') for found in rows(text_of('queries'))}
+    for name in queries.__all__:
+        call = getattr(queries, name)
+        if inspect.isfunction(call):
+            parameters = inspect.signature(call).parameters.values()
+            shown = [plain_parameter(parameter) for parameter in parameters]
+            if stars := [p.kind for p in parameters].count(inspect.Parameter.KEYWORD_ONLY):
+                shown.insert(len(shown) - stars, '*')
+            assert f'{name}({", ".join(shown)})' in described
+
+
+def plain_parameter(parameter: inspect.Parameter) -> str:
+    """A parameter as pages show it: without its type; a default that is a function is dots."""
+    name = f'**{parameter.name}' if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.name
+    if parameter.default is inspect.Parameter.empty:
+        return name
+    return f'{name}={"…" if callable(parameter.default) else repr(parameter.default)}'
 
 
 def test_every_name_of_the_package_is_in_the_reference() -> None:

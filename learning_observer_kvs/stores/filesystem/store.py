@@ -164,7 +164,7 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         threads = self._threads.here()
         return await threads.scanner.run(threads.files.scan, prefix, cursor, limit)
 
-    async def _describe(self, key: str) -> Description | None:
+    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
         threads = self._threads.here()
-        found = await threads.readers.run(threads.files.describe, key)
-        return None if found is None else Description(found[0], written=found[1])
+        described = await threads.readers.run(lambda: [threads.files.describe(key) for key in keys])
+        return [None if found is None else Description(found[0], written=found[1]) for found in described]

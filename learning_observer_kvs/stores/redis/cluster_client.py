@@ -160,17 +160,17 @@ class ClusterClient:
             return redis_keys, f'{later[0]} 0' if later else None
         return redis_keys, f'{node.name} {next_cursor}'
 
-    async def masters(self, *, renew: bool) -> dict[str, Callable[[], Any]]:
+    async def masters(self, *, refresh: bool) -> dict[str, Callable[[], Any]]:
         """Return what makes a connection to each master, by its address, apart from those that commands use.
 
         Args:
-            renew: whether to ask the cluster again which nodes are masters.
+            refresh: whether to ask the cluster again which nodes are masters.
 
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
         async with self._ready(self._timeout) as client:
-            if renew:
+            if refresh:
                 await _read_map(client, self._timeout)
             return {node.name: partial(apart, node) for node in client.get_primaries()}
 

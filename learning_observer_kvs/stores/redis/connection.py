@@ -101,11 +101,11 @@ class RedisConnection:
         """Return what follows the changes of the server in the running event loop."""
         return self._trackers.here()
 
-    async def masters(self, *, renew: bool = False) -> dict[str, Callable[[], Any]]:
+    async def masters(self, *, refresh: bool = False) -> dict[str, Callable[[], Any]]:
         """Return what makes a connection to each server, apart from those that commands use.
 
         Args:
-            renew: whether a cluster is asked again which of its nodes are masters.
+            refresh: whether a cluster is asked again which of its nodes are masters.
 
         Returns:
             By the address of the node; a single server has an empty one.
@@ -114,7 +114,7 @@ class RedisConnection:
             StoreUnavailable, Overloaded: the cluster does not answer.
         """
         if self.clustered:
-            return await self.cluster_client().masters(renew=renew)
+            return await self.cluster_client().masters(refresh=refresh)
         return {'': lambda: apart(self.client().connection_pool)}
 
     def address(self) -> str:

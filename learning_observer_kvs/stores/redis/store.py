@@ -148,16 +148,18 @@ class RedisKVS(QueuedStore):
         else:
             await super()._load_entries(entries)
 
-    async def _describe(self, key: str) -> Description | None:
-        redis_key = self.names.redis_key(key)
-        size, expires_ms = await self.connection.ask(['STRLEN', redis_key], ['PTTL', redis_key])
-        if isinstance(size, Exception):
-            raise wrong_type(self._at(key))
-        if not isinstance(size, int) or not isinstance(expires_ms, int):
-            raise self.connection.unavailable(lost('what came in reply is not what Redis answers'))
-        if expires_ms == -2:
-            return None
-        return Description(size, None if expires_ms < 0 else expires_ms / 1000)
+    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
+        commands = [[name, self.names.redis_key(key)] for key in keys for name in ('STRLEN', 'PTTL')]
+        replies = await self.connection.ask(*commands)
+        found: list[Description | None] = []
+        for key, size, expires_ms in zip(keys, replies[::2], replies[1::2], strict=True):
+            if isinstance(size, Exception):
+                raise wrong_type(self._at(key))
+            if not isinstance(size, int) or not isinstance(expires_ms, int):
+                raise self.connection.unavailable(lost('what came in reply is not what Redis answers'))
+            left = None if expires_ms < 0 else expires_ms / 1000
+            found.append(None if expires_ms == -2 else Description(size, left))
+        return found
 
     def _other_prefixes(self) -> set[str]:
         """The prefixes of the other stores that the router has in this database."""

@@ -30,11 +30,11 @@ class Servers(Protocol):
     def connect_timeout(self) -> float:
         """Seconds to wait for a connection."""
 
-    async def masters(self, *, renew: bool = False) -> dict[str, Callable[[], Any]]:
+    async def masters(self, *, refresh: bool = False) -> dict[str, Callable[[], Any]]:
         """Return what makes a connection to each server, by its name.
 
         Args:
-            renew: whether a cluster is asked again.
+            refresh: whether a cluster is asked again.
         """
 
     def unavailable(self, error: BaseException) -> KVSError:
@@ -146,7 +146,7 @@ class Tracker:
             self._lost.clear()
             async with self._changing:
                 try:
-                    masters = await self._servers.masters(renew=True)
+                    masters = await self._servers.masters(refresh=True)
                     new = {name: make for name, make in masters.items() if name not in self._followed}
                     opened = await self._open(new, self._prefixes)
                 except KVSError:

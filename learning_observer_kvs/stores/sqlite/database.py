@@ -326,22 +326,22 @@ class Database:
         statement = f'SELECT key FROM {self._table} WHERE {" AND ".join(clauses)} ORDER BY key LIMIT ?'
         return [row[0] for row in connection.execute(statement, (*parameters, limit))]
 
-    def describe(self, connection: sqlite3.Connection, key: str) -> tuple[int, float] | None:
-        """Return what is known of a key.
+    def describe(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, tuple[int, float]]:
+        """Return what is known of some keys.
 
         Args:
             connection: of this database.
-            key: the key.
+            keys: the keys, as many as a statement can have.
 
         Returns:
-            The bytes of its value and when it was last written (Unix time); ``None`` if it is missing.
+            The bytes of the value and when it was last written (Unix time), of each key that is there.
 
         Raises:
             sqlite3.Error: the file cannot be read.
         """
-        statement = f'SELECT length(CAST(value AS BLOB)), written FROM {self._table} WHERE key = ?'
-        row: tuple[int, float] | None = connection.execute(statement, (key,)).fetchone()
-        return row
+        marks = ','.join('?' * len(keys))
+        statement = f'SELECT key, length(CAST(value AS BLOB)), written FROM {self._table} WHERE key IN ({marks})'
+        return {key: (size, written) for key, size, written in connection.execute(statement, keys)}
 
     def unavailable(self, error: sqlite3.Error, outcome: str = '') -> StoreUnavailable:
         """Return what an error of SQLite means to the caller of the store.

@@ -170,9 +170,9 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         keys = await self._in_thread(self._database.keys, prefix, cursor, limit)
         return keys, keys[-1] if len(keys) == limit else None
 
-    async def _describe(self, key: str) -> Description | None:
-        row = await self._in_thread(self._database.describe, key)
-        return None if row is None else Description(row[0], written=row[1])
+    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
+        found = await self._in_thread(self._database.describe, keys)
+        return [Description(found[key][0], written=found[key][1]) if key in found else None for key in keys]
 
     def _make_change_log(self) -> ChangeLog:
         return SQLiteChangeLog(self._database.change_table, self._in_thread)
