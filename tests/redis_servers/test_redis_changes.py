@@ -21,7 +21,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.permissions import CHANGES_COMMANDS, CHANGES_RULES, COMMANDS, allow
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
-from learning_observer_kvs.stores.redis.tracker import folded
+from learning_observer_kvs.stores.redis.tracker import without_overlaps
 from learning_observer_kvs.stream_analytics.helpers import KeyField, KeyStateType, kvs_pipeline, make_key
 from learning_observer_kvs.testing.changes import SECONDS, following, keys_until, nothing_left
 from tests.redis_servers.test_redis_permissions import as_class, make_user, run
@@ -120,10 +120,10 @@ async def test_all_iterators_of_a_server_share_one_connection_that_commands_do_n
     await connection.close()
 
 
-def test_overlapping_prefixes_are_folded_into_one() -> None:
-    assert folded(['ab', 'a', 'abc', 'b', 'b']) == ('a', 'b')
-    assert folded(['ab', '', 'b']) == ('',)
-    assert folded([]) == ()
+def test_of_prefixes_that_overlap_the_shortest_is_asked_for() -> None:
+    assert without_overlaps(['ab', 'a', 'abc', 'b', 'b']) == ('a', 'b')
+    assert without_overlaps(['ab', '', 'b']) == ('',)
+    assert without_overlaps([]) == ()
     assert Names('p:').tracked_prefix('k') == 'p:k'
 
 

@@ -75,10 +75,10 @@ class Tracker:
         """
         self._feeds[feed] = names
         async with self._changing:
-            wanted = folded(
+            wanted = without_overlaps(
                 names.tracked_prefix(prefix) for feed, names in self._feeds.items() for prefix in feed.prefixes()
             )
-            if self._followed and folded((*self._prefixes, *wanted)) == self._prefixes:
+            if self._followed and without_overlaps((*self._prefixes, *wanted)) == self._prefixes:
                 return
             # Another connection, and the former one is closed when it works: so nothing is missed in between.
             followed = await self._open(await self._servers.masters(), wanted)
@@ -128,7 +128,10 @@ class Tracker:
             for name, make in masters.items()
         }
         try:
-            await asyncio.gather(*(invalidations.open() for invalidations in opened.values()))
+            outcomes = await asyncio.gather(*(each.open() for each in opened.values()), return_exceptions=True)
+            for error in outcomes:
+                if error is not None:
+                    raise error
         except BaseException:
             await _close(opened.values())
             raise
@@ -212,7 +215,7 @@ class TrackedChanges:
         await self._tracker.leave(self._feed)
 
 
-def folded(prefixes: Iterable[str]) -> tuple[str, ...]:
+def without_overlaps(prefixes: Iterable[str]) -> tuple[str, ...]:
     """Return the prefixes that do not begin with another one of them; a server refuses those that overlap.
 
     Args:
