@@ -308,19 +308,17 @@ async def test_four_processes_and_fifty_cuts_lose_no_final_state(
 # Sentinels and clusters
 
 
-async def test_the_changes_of_the_new_master_are_announced_after_a_fail_over(sentinels: Sentinels) -> None:
-    connection = RedisConnection({'redis_sentinels': sentinels.addresses(), 'redis_service_name': SERVICE})
-    async with PersistentRedisKVS(connection=connection) as store:
-        await store.set('k', 0)
-        async with store.changes() as changes:
+async def test_the_changes_of_the_new_master_are_announced_after_a_fail_over() -> None:
+    with Sentinels() as sentinels:
+        connection = RedisConnection({'redis_sentinels': sentinels.addresses(), 'redis_service_name': SERVICE})
+        async with PersistentRedisKVS(connection=connection) as store, store.changes() as changes:
             await asyncio.to_thread(sentinels.fail_over_without_loss)
-            while (await following(changes)).kind != 'resync':
-                pass
+            assert (await following(changes)).kind == 'resync'
             await store.set('new', 1)
             while (change := await following(changes)).kind == 'resync':  # the connection was made in between
                 pass
             assert change.key == 'new'
-    await connection.close()
+        await connection.close()
 
 
 # Permissions
