@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis import invalidations
 from learning_observer_kvs.stores.redis.connection import RedisConnection
@@ -62,6 +63,21 @@ async def test_a_connection_to_one_node_that_is_cut_is_one_resync(store: Store, 
             assert (await following(changes)).kind == 'resync'
         await store.set('k', 1)
         assert (await following(changes)).key == 'k'
+
+
+async def test_a_cluster_of_which_one_node_cannot_be_followed_is_an_error_and_leaves_nothing(
+    redis_nodes: RedisNodes, store: Store
+) -> None:
+    await store.set('k', 1)
+    with redis_nodes.nodes[1].client() as client:
+        client.execute_command('ACL', 'SETUSER', 'default', '-client|tracking')
+        try:
+            with pytest.raises(StoreUnavailable, match=r'\+client\|tracking'):
+                await store.changes().__aenter__()
+            assert await nothing_left(store)
+            await until(lambda: not followed(redis_nodes))
+        finally:
+            client.execute_command('ACL', 'SETUSER', 'default', '+client|tracking')
 
 
 async def test_a_slot_that_moves_is_followed(store: Store, redis_nodes: RedisNodes) -> None:
