@@ -10,6 +10,7 @@ from learning_observer_kvs.errors import KVSError, StoreUnavailable
 from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource, Listener
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges, Tracker
+from tests.support.watched import until
 
 
 class Connection:
@@ -80,11 +81,10 @@ async def test_what_was_missed_before_another_prefix_was_added_is_a_resync() -> 
     [connection] = server.open
     server.is_away = True
     connection.messages.put_nowait(OSError('cut'))
-    while connection in server.open:
-        await asyncio.sleep(0)
+    await until(lambda: connection not in server.open)
     server.is_away = False
     second = await feed.listen(('b',))  # before the pause is over after which the first connection is made again
-    assert await next_of(first) is None
+    assert [await next_of(first), await next_of(second)] == [None, None]
     [connection] = server.open
     assert connection.sent[1][-4:] == ('PREFIX', 'p:a', 'PREFIX', 'p:b')
     connection.messages.put_nowait([b'message', b'', [b'p:a1', b'p:b1', b'p:\x00lo-kvs:writer:1', b'q:a']])
@@ -109,8 +109,7 @@ async def test_a_beginning_that_is_cancelled_leaves_no_connection() -> None:
     server = Server()
     feed = feed_of(Tracker(server, 10))
     beginning = asyncio.create_task(feed.listen(('a',)))
-    while not server.open:
-        await asyncio.sleep(0)
+    await until(lambda: bool(server.open))
     beginning.cancel()
     await asyncio.wait([beginning])
     await feed.closed()
