@@ -187,7 +187,7 @@ async def _states(store: Store, matches: Matches, reducer: str | None) -> AsyncG
     async for page in _state_keys(store, reducer):
         found = [(key, parsed) for key in page if matches(key) and (parsed := parse_key(key)) is not None]
         states = [_state(key, parsed) for key, parsed in found]
-        # Nearly all internal states are there, and were given; to remember them would take room for all keys.
+        # Nearly all internal states are there, and were given; to remember them would be to remember all keys.
         external = [
             state
             for state, (_, parsed) in zip(states, found, strict=True)

@@ -62,7 +62,9 @@ def kept(
     of_students = [has(STUDENT, student) for student in students]
     types = list(KeyStateType) if state_type is None else [state_type]
     begin = [prefix for name in (sorted(names) if names else [None]) for prefix in prefixes(name, types)]
-    if state_type is None:
+    if state_type is None and not names:
+        begin = ['']  # one scan of all keys, where Redis goes through all for each prefix
+    elif state_type is None:
         begin += [replayed_key(prefix) for prefix in begin if prefix.startswith('Internal')]
     begin = [prefix for prefix in begin if not any(prefix.startswith(each) for each in begin if each != prefix)]
 

@@ -74,7 +74,7 @@ class CallsContract:
         assert await store.multiget(keys=iter(['a'])) == [1]
         assert await store.multiget([]) == []
 
-    async def test_multiget_tells_a_missing_key_from_a_stored_null(self, store: Store) -> None:
+    async def test_multiget_distinguishes_a_missing_key_from_a_stored_null(self, store: Store) -> None:
         await store.multiset({'a': 1, 'null': None})
         assert await store.multiget(['null', 'missing', 'a'], missing=MISSING) == [None, MISSING, 1]
 

@@ -180,9 +180,9 @@ def test_an_interrupted_command_says_what_is_done_and_how_to_go_on(
 
 SLOW = """
 import sys, threading
-from learning_observer_kvs.stores.sqlite.database import Database
+from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
 
-keys = Database.keys
+keys = ExistingDatabase.keys
 
 def slow(*arguments):
     found = keys(*arguments)
@@ -193,7 +193,7 @@ def slow(*arguments):
     return found
 
 slow.called = False
-Database.keys = slow
+ExistingDatabase.keys = slow
 from learning_observer_kvs.cli.main import main
 main(prog_name='lo-kvs')
 """

@@ -70,7 +70,8 @@ def test_a_class_is_analysed_as_the_page_shows(directory: Path) -> None:
         words = [str(ROOT / word) if word.startswith('devdata/') else word for word in command.split()]
         printed = '\n'.join([*run(directory, *words), ''])
         assert re.fullmatch(re.escape(said).replace('…', '.*'), printed) if said else True, printed
-    assert analysed.partition('$ python analysis.py\n')[2].splitlines() == run(directory, 'analysis.py')
+    printed_lines = [line.rstrip() for line in run(directory, 'analysis.py')]
+    assert analysed.partition('$ python analysis.py\n')[2].splitlines() == printed_lines
 
 
 OWN = """

@@ -115,5 +115,6 @@ def is_iterator(value: object) -> bool:
 
 
 def given(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Arguments of a query that nothing else refers to."""
-    return {name: value if is_iterator(value) else copy.deepcopy(value) for name, value in make().items()}
+    """Arguments of a query that nothing else refers to; those that are one object stay one."""
+    made = make()
+    return made if any(map(is_iterator, made.values())) else copy.deepcopy(made)

@@ -240,3 +240,36 @@ def test_a_replay_gives_reducers_the_fields_that_the_server_lists_them_with(host
     assert found[LISTED.format('bob')] == found['Internal,host_writing.reducers.count,STUDENT:bob'] == {'count': 2}
     words = {key: value for key, value in found.items() if 'words' in key}
     assert words == {'Internal,host_writing.reducers.words,EventField.doc_id:d,STUDENT:bob': {'words': {'w': 1}}}
+
+
+@ORDERS
+def test_queries_find_the_reducers_that_the_runtime_lists_by_their_ids_with_their_defaults(
+    host: Host, order: str
+) -> None:
+    said = host.run(
+        """
+from learning_observer_kvs import queries
+
+async def main():
+    app = start()
+    from learning_observer import kvs, module_loader
+    entry = next(entry for entry in module_loader.REDUCERS if entry['function'].__name__ == 'words')
+    entry |= {'id': 'host_writing.words', 'default': {'text': ''}}
+    async with served(app) as server:
+        await server.feed('bob', [{'number': 1, 'word': 'a', 'doc_id': 'd1'}])
+        keys = [key async for key in queries.keys('host_writing.words', STUDENTS=['bob', 'eve'], RESOURCES='d1')]
+        rows = await queries.table(
+            kvs.KVS(), ['host_writing.words', entry['function']], ['bob', 'eve'], documents='d1', state='internal'
+        )
+        return [key['default'] for key in keys], [[list(cell) for cell in row.cells.values()] for row in rows]
+
+say(asyncio.run(main()))
+""",
+        STUB,
+        order,
+    )
+    defaults, [bob, eve] = said
+    assert defaults == [{'text': ''}] * 2
+    assert bob[0] == bob[1]
+    assert bob[0][2]
+    assert eve == [[{'text': ''}, bob[0][1].replace('bob', 'eve'), False]] * 2

@@ -125,6 +125,9 @@ async def test_what_is_not_written_yet_is_read_found_and_removed(tmp_path: Path)
         assert row.cells['lesson.r0'].value == {'events': 2}
         assert sorted(await listed(queries.students(store))) == STUDENTS[:3]
         assert len(await listed(queries.states_by(store, 'lesson.r1'))) == 3
+        await store.flush()
+        await lesson(store, STUDENTS[:3], 1)
+        assert len([key for page in await listed(store.pages('Internal,')) for key in page]) == 5 * 3
         waited = []
 
         async def sleep(seconds: float) -> None:
