@@ -216,6 +216,8 @@ class WriteBehindWorker(ReducerWorker):
         if not batch.events:
             return
         self._keep(key, pending)
+        if self._store.listeners:  # this process reads the new texts from now on; others do after the flush
+            self._store.announce(batch.writes.keys())
         if (pending.events >= MAX_EVENTS_OF_KEY or self._capacity is not None) and self._failure is None:
             pending.flush_requested = True
 
@@ -239,6 +241,7 @@ class WriteBehindWorker(ReducerWorker):
     def _discard_all(self) -> None:
         for key, pending in list(self._pending.items()):
             if pending.is_open:
+                self._announce_end(pending)
                 self._drop(key)
                 # A reducer that is running joins this batch, whose commit is tried at once, and finds that it does not
                 # fit.
@@ -249,6 +252,11 @@ class WriteBehindWorker(ReducerWorker):
                 pending.is_discarded = True  # once it is known what becomes of it
         self._pending.texts.clear()
         self._cache.clear()
+
+    def _announce_end(self, pending: Pending) -> None:
+        """What was read in this process will never be written: what the backend holds is read again."""
+        if self._store.listeners:
+            self._store.announce(pending.written)
 
     async def _wait_for_capacity(self) -> None:
         while self._is_full:
@@ -398,6 +406,7 @@ class WriteBehindWorker(ReducerWorker):
 
     def _give_up(self, key: str, rest: EventQueue | None) -> None:
         """Nothing of a key is to be written any more, although its queue is held for a flush."""
+        self._announce_end(self._pending[key])
         self._drop(key)
         self._cache.forget(key)
         self._next(key, rest)

@@ -124,7 +124,9 @@ class InMemoryKVS(Store):
                     if key not in texts:
                         self._order.add(key)
                     texts[key] = text
-            return True
+        if self.listeners:
+            self.announce(writes.keys())
+        return True
 
     def read_bytes_now(self, key: str) -> bytes | None:
         """Return the stored bytes of a key.
@@ -144,7 +146,10 @@ class InMemoryKVS(Store):
 
     async def _remove(self, key: str, deadline: float) -> bool:
         with self._lock:
-            return self._drop(key)
+            was_there = self._drop(key)
+        if self.listeners and was_there:
+            self.announce([key])
+        return was_there
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         check_position(cursor, prefix)
@@ -176,6 +181,8 @@ class InMemoryKVS(Store):
         """Start anew; the texts there were."""
         with self._lock:
             texts, self._texts, self._order = self._texts, {}, SortedList()
+        if self.listeners:
+            self.announce(texts.keys())
         return texts
 
     def _drop(self, key: str) -> bool:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.private_files import PRIVATE, Access, make_folders, refuse_unwritable, trial_folder
+from learning_observer_kvs.stores.filesystem.change_file import ChangeFile
 from learning_observer_kvs.stores.filesystem.journal import JOURNAL, OLD_STAGED, FileChange, Journal
 from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock, LockHeld
 from learning_observer_kvs.stores.filesystem.names import META_DIR
@@ -52,6 +53,7 @@ class Directory:
         root: as given.
         lock: its lock.
         before_step: as given.
+        change_file: the log of its changes, while a process wants to know them.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Directory:
         self._journal = Journal(root, self.lock.path, access)
         self._staging = Staging(self._paths)
         self._is_cleared = False
+        self.change_file = ChangeFile(self.absolute(META_DIR), access)
 
     def is_open(self) -> bool:
         """Return whether the lock is kept open, and what others left was cleared away."""
@@ -272,12 +275,18 @@ class Directory:
                 self._is_cleared = True
             yield
 
-    def change(self, contents: Mapping[str, bytes | None], known: Mapping[str, bytes | None] = _NOTHING) -> None:
+    def change(
+        self,
+        contents: Mapping[str, bytes | None],
+        known: Mapping[str, bytes | None] = _NOTHING,
+        keys: Iterable[str] | None = None,
+    ) -> None:
         """Give all files their new contents, or none of them; inside :meth:`write_locked`.
 
         Args:
             contents: the content of each file by its path; ``None`` removes it. One that holds that already is left.
             known: what was read of some of them under the lock.
+            keys: the keys that have these files, for the log of changes; ``None``: they may be any.
 
         Raises:
             OSError, StoreUnavailable: nothing was changed.
@@ -285,13 +294,15 @@ class Directory:
                 the lock finishes that.
         """
         try:
-            self._change(contents, known)
+            self._change(contents, known, keys)
         except OSError as error:
             if error.errno not in _FULL or not self._staging.purge():
                 raise
-            self._change(contents, known)  # there is some space now
+            self._change(contents, known, keys)  # there is some space now
 
-    def _change(self, contents: Mapping[str, bytes | None], known: Mapping[str, bytes | None]) -> None:
+    def _change(
+        self, contents: Mapping[str, bytes | None], known: Mapping[str, bytes | None], keys: Iterable[str] | None
+    ) -> None:
         replaced: dict[str, os.stat_result | None] = {}
         changes: list[FileChange] = []
         names = self._staging.names(len(contents))
@@ -310,6 +321,7 @@ class Directory:
             if not changes:
                 return
             self._paths.check_permissions(change.path for change in changes)
+            self.change_file.append(keys)
             if len(changes) > 1:
                 self.before_step('journal')
                 self._journal.append(changes)

@@ -221,18 +221,46 @@ class Files:
             found = islice(unrecognized(self._directory, lambda path: self._key(names, path)), limit)
             return [self._directory.absolute(path) for path in found]
 
+    def is_unchanged(self, count: bytes) -> bool:
+        """Return whether nothing has changed since a count was read, and nothing is being changed.
+
+        Args:
+            count: of the changes.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place():
+            return self._directory.lock.count() == count and not self._directory.is_journal_pending()
+
+    @contextmanager
+    def changing(self) -> Iterator[Directory]:
+        """Hold the lock of the directory for a block that changes what is beside it.
+
+        Yields:
+            The directory.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place(), self._directory.write_locked():
+            yield self._directory
+
     def _change(self, requests: Sequence[WriteRequest]) -> None:
         changes: dict[str, bytes | None] = {}
         known: dict[str, bytes | None] = {}
+        keys: list[str] | None = []
         for request in requests:
             if request.clear:
-                changes = dict.fromkeys(self._all_paths())
+                changes, keys = dict.fromkeys(self._all_paths()), None
                 request.result = True
             else:
                 request.result = self._accept(request, changes, known)
+                if request.result and keys is not None:
+                    keys += request.writes
         try:
             if changes:
-                self._directory.change(changes, known)
+                self._directory.change(changes, known, keys)
         except WriteUnclear as unclear:
             for request in requests:
                 if request.result:

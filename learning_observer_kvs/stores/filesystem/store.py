@@ -15,9 +15,11 @@ from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.filesystem.change_log import FilesystemChangeLog
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
 from learning_observer_kvs.stores.filesystem.pace import Pace
+from learning_observer_kvs.stores.polled import ChangeLog
 from learning_observer_kvs.stores.threaded import ThreadedStore
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions, Description
@@ -162,6 +164,10 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         """
         threads = self._threads.here()
         return await threads.scanner.run(threads.files.unrecognized, limit)
+
+    def _make_change_log(self) -> ChangeLog:
+        threads = self._threads.here()
+        return FilesystemChangeLog(threads.files, threads.readers)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)

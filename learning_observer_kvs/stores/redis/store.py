@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
@@ -13,6 +13,7 @@ from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
@@ -22,6 +23,7 @@ from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
 from learning_observer_kvs.stores.redis.reader import RedisReader
+from learning_observer_kvs.stores.redis.tracker import TrackedChanges
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
@@ -128,6 +130,12 @@ class RedisKVS(QueuedStore):
 
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._writers.here().write_batch(batch, on_batch_done)
+
+    def _open_source(self, feed: ChangeFeed) -> ChangeSource:
+        return TrackedChanges(feed, self.connection.tracker(), self.names, self._retried)
+
+    def _note_written(self, keys: Collection[str]) -> None:
+        """Do nothing: the server announces it."""
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         redis_keys, next_cursor = await self.connection.scan(cursor, limit, self.names.scan_pattern(prefix))

@@ -20,6 +20,8 @@ from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import check_position
+from learning_observer_kvs.stores.polled import ChangeLog
+from learning_observer_kvs.stores.sqlite.change_log import SQLiteChangeLog
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
@@ -171,6 +173,9 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
         found = await self._in_thread(self._database.describe, keys)
         return [Description(found[key][0], written=found[key][1]) if key in found else None for key in keys]
+
+    def _make_change_log(self) -> ChangeLog:
+        return SQLiteChangeLog(self._database.change_table, self._in_thread)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function with the connection of the reader thread, there."""
