@@ -114,7 +114,7 @@ async def test_a_reader_that_is_far_behind_reads_everything_again_and_then_goes_
     async with store.changes() as changes:
         with store.directory.write_locked():
             for number in range(100):
-                store.directory.change({'a': b'1'}, keys=[f'a key with a number: {number}'])
+                store.directory.change({'a': str(number).encode()}, keys=[f'a key with a number: {number}'])
         assert (await following(changes)).kind == 'resync'
         await store.set('k', 1)
         assert await keys_until(changes, 'k') == ['k']
