@@ -57,7 +57,8 @@ STEPS = 8
 
 
 def beside_the_lock(root: Path) -> list[str]:
-    return sorted(name for name in os.listdir(root / META_DIR) if name != 'lock')
+    commits = ('lock', 'journal', 'spare-')
+    return sorted(name for name in os.listdir(root / META_DIR) if not name.startswith(commits))
 
 
 async def test_a_directory_that_is_not_followed_has_no_log(store: FilesystemKVS, root: Path) -> None:
