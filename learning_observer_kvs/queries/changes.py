@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, cast
 
+from learning_observer_kvs.identifiers import unescape
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.queries.described import ReducerLike, reducer_name
 from learning_observer_kvs.queries.scope import DOCUMENT
@@ -14,7 +15,7 @@ from learning_observer_kvs.queries.table import state_type_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.changes import Change
 from learning_observer_kvs.stream_analytics.fields import KeyField
-from learning_observer_kvs.stream_analytics.keys import escape, parse_key, unescape, written_values
+from learning_observer_kvs.stream_analytics.keys import escape, parse_key, written_values
 
 STUDENT = KeyField.STUDENT.name
 

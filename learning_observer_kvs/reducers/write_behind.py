@@ -16,9 +16,10 @@ from contextlib import AbstractAsyncContextManager, suppress
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
+from learning_observer_kvs.reducers.erased_students import is_late, not_erased
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
 from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut
-from learning_observer_kvs.reducers.pending import FORGOTTEN, Pending, PendingStates, ended, log_kept
+from learning_observer_kvs.reducers.pending import FORGOTTEN, MAX_EVENTS_OF_KEY, Pending, PendingStates, ended, log_kept
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
@@ -27,15 +28,6 @@ from learning_observer_kvs.stores.key_locks import RESERVED, Hold, Holder, Wait,
 from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
-
-MAX_EVENTS_OF_KEY = 1000
-"""How many pending events a key may have; then it is flushed early."""
-
-MAX_EVENTS = 100_000
-"""How many pending events there may be in all; then everything is flushed early, and new events wait for that."""
-
-MAX_BYTES = 256 << 20
-"""How many bytes of pending states there may be in all; likewise."""
 
 
 class WriteBehindWorker(ReducerWorker):
@@ -213,8 +205,6 @@ class WriteBehindWorker(ReducerWorker):
             event.resolve(None)
         if failed:  # they changed nothing, and must not when the others are reduced again
             batch.events[pending.events :] = [event for event in new if event.error is None]
-        if not batch.events:
-            return
         self._keep(key, pending)
         if self._store.listeners:  # this process reads the new texts from now on; others do after the flush
             self._store.announce(batch.writes.keys())
@@ -225,7 +215,7 @@ class WriteBehindWorker(ReducerWorker):
         """Keep what is pending of a key until the interval is over."""
         states = self._pending
         states.keep(key, pending)
-        if states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES:
+        if states.is_full():
             self._is_full = True
         if self._timer is None:
             self._set_timer()
@@ -234,7 +224,7 @@ class WriteBehindWorker(ReducerWorker):
         """Nothing of a key is pending any more."""
         states = self._pending
         states.drop(key).resolve(None)
-        self._is_full = self._is_closing or states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES
+        self._is_full = self._is_closing or states.is_full()
         if self._is_closing or not self._is_full:
             self._capacity_changed()
 
@@ -323,9 +313,10 @@ class WriteBehindWorker(ReducerWorker):
             super()._next(key, rest)
 
     def _write_pending(self, key: str, pending: Pending, rest: EventQueue | None = None) -> None:
-        pending.flush_requested = pending.is_open = False
-        pending.error = None
-        super()._commit(key, pending.batch, rest)
+        pending.flush_requested, pending.is_open, pending.error = False, False, None
+        if pending.batch.base is not None or not is_late(pending, self._interval):
+            return super()._commit(key, pending.batch, rest)
+        self._server.spawn(self._leave_out_erased(key, pending, rest, False), f'kvs flush {display_key(key)}')
 
     def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
         """Of a flush that no caller waits for: it is tried once, and again after the interval."""
@@ -438,9 +429,22 @@ class WriteBehindWorker(ReducerWorker):
         pending = self._pending.get(key)
         if pending is not None and pending.is_reduced_again:
             if isinstance(error, ErasedElsewhere):
-                self.left_out.erased_elsewhere(key, len(pending.batch.events))
-                self._give_up(key, rest)
+                self._server.spawn(self._leave_out_erased(key, pending, rest, True), f'kvs flush {display_key(key)}')
             else:
                 self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit
         else:
             super()._cannot_reduce(key, events, rest, error)
+
+    async def _leave_out_erased(self, key: str, pending: Pending, rest: EventQueue | None, is_gone: bool) -> None:
+        """Write what is pending without what another process has, or may have, erased the student of."""
+        batch = pending.batch
+        try:
+            left = await not_erased(self._store, key, pending, is_gone=is_gone)
+        except Exception as error:
+            return self._committed(key, batch, rest, error)
+        if not is_gone and len(left) == len(batch.events):
+            return super()._commit(key, batch, rest)
+        self._pending.hide(batch)
+        self.left_out.erased_elsewhere(key, len(batch.events) - len(left))
+        batch.base, batch.events, pending.had_base = None, left, False
+        return self._committed(key, batch, rest, False) if left else self._give_up(key, rest)

@@ -33,6 +33,9 @@ from learning_observer_kvs.stores.types import Description, OnDone, Submit
 SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
 
+HIDDEN = '.lo-kvs:'
+"""How the keys of hidden records begin where a backend has no other place for them."""
+
 DEFAULT_CACHE_BYTES = 64 << 20
 
 MIN_CLOSE_TIMEOUT = 0.25
@@ -194,7 +197,8 @@ class Backend(Announcer):
     async def _clear(self) -> None:
         """Remove what belongs to this store."""
         async for keys in self._scan_pages(''):
-            await self._commit(dict.fromkeys(keys), {}, deadline_after(self.retry_timeout))
+            removed = dict.fromkeys(key for key in keys if not key.startswith(HIDDEN))
+            await self._commit(removed, {}, deadline_after(self.retry_timeout))
 
     async def _close(self) -> None:
         """Release files and connections; a later call opens them again."""

@@ -42,6 +42,7 @@ class InMemoryKVS(Store):
         super().__init__(**common)
         self._texts: dict[str, bytes] = {}
         self._order: SortedList[str] = SortedList()
+        self._hidden: dict[str, bytes] = {}
         self._lock = threading.Lock()
         with _LIVE_LOCK:
             _LIVE.add(self)
@@ -138,6 +139,33 @@ class InMemoryKVS(Store):
             The bytes; ``None`` when missing.
         """
         return self._texts.get(key)
+
+    async def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store.
+
+        Args:
+            name: the name of the record.
+        """
+        return self._hidden.get(name)
+
+    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+        """
+        with self._lock:
+            if self._hidden.get(name) != expected:
+                return False
+            self._hidden.pop(name, None)
+            if text is not None:
+                self._hidden[name] = text
+            return True
 
     async def _commit(
         self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], deadline: float

@@ -133,6 +133,7 @@ def test_a_file_that_does_not_say_which_reducers_failed_is_replayed_on_request_o
         'files': 1,
         'replayed': 0,
         'already_replayed': 0,
+        'suppressed': 0,
         'unclear': [],
         'unmarked': [str(path)],
         'other_reducers': {},

@@ -16,7 +16,7 @@ from learning_observer_kvs.checks import blocks
 from learning_observer_kvs.cli.main import COMMANDS
 from learning_observer_kvs.config.options import Kind, Option
 from learning_observer_kvs.config.redaction import display_value
-from learning_observer_kvs.config.rows import DEBUG_OPTIONS
+from learning_observer_kvs.config.rows import DEBUG_OPTIONS, PRIVACY_OPTIONS, RETENTION_OPTIONS
 from learning_observer_kvs.config.source import BLOCKS
 from learning_observer_kvs.debug.routes import MAX_LIMIT
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
@@ -62,7 +62,13 @@ def test_every_option_of_all_types_is_in_the_reference_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ('block', 'options'), [('redis_connection', redis_options.OPTIONS), ('kvs_debug', DEBUG_OPTIONS)]
+    ('block', 'options'),
+    [
+        ('redis_connection', redis_options.OPTIONS),
+        ('kvs_debug', DEBUG_OPTIONS),
+        ('privacy', PRIVACY_OPTIONS),
+        ('retention', RETENTION_OPTIONS),
+    ],
 )
 def test_every_setting_of_a_block_is_in_the_reference_as_it_is(block: str, options: tuple[Option, ...]) -> None:
     documented = rows(sections('docs/reference/configuration.md', '##')[f'`{block}`'])

@@ -18,7 +18,15 @@ from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUn
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.listing import ListingCache
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
-from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
+from learning_observer_kvs.stores.filesystem.names import (
+    DIGESTS,
+    META_DIR,
+    FileNames,
+    is_digest,
+    unwrap,
+    wrap,
+    wrapped_key,
+)
 from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
@@ -245,6 +253,40 @@ class Files:
         """
         with self._in_place(), self._directory.write_locked():
             yield self._directory
+
+    def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store.
+
+        Args:
+            name: the name of the record.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place():
+            return self._directory.read(f'{META_DIR}/{name}')
+
+    def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        path = f'{META_DIR}/{name}'
+        with self._in_place(), self._directory.write_locked():
+            if self._directory.read(path) != expected:
+                return False
+            if text != expected:
+                self._directory.change({path: text}, keys=())
+            return True
 
     def _change(self, requests: Sequence[WriteRequest]) -> None:
         changes: dict[str, bytes | None] = {}
