@@ -14,8 +14,9 @@ log = logging.getLogger('learning_observer_kvs')
 
 Authorize = Callable[[web.Request, str, str, str | None], bool | Awaitable[bool]]
 """``authorize(request, action, store, key)``: returns whether the request is allowed; only ``True`` allows it. The
-action is ``list`` (stores and keys) or ``read`` (a value); the store is ``''`` where all stores are listed; the key is
-``None`` except for ``read``. It may raise an HTTP exception of aiohttp, such as a redirect to a log-in page."""
+action is ``list`` (stores and keys) or ``read`` (a value); the store is ``''`` where all stores are listed or searched;
+the key is ``None`` except for ``read``. It may raise an HTTP exception of aiohttp, such as a redirect to a log-in
+page."""
 
 _FORWARDED = ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'X-Real-IP', 'Via')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -59,6 +60,7 @@ class Templates:
         templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
         templates.filters['indented'] = indented
         templates.filters['cut'] = cut
+        templates.filters['by_document'] = by_document
         templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
         return templates
 
@@ -104,6 +106,19 @@ def cut(text: str, most: int) -> str:
         most: how many characters are shown.
     """
     return text if len(text) <= most else f'{text[:most]}… ({len(text):,} characters)'
+
+
+def by_document(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return states in groups, one for each document.
+
+    Args:
+        states: the states of a view, sorted by document.
+
+    Returns:
+        ``{'document', 'states'}`` for each; the document of states that are not kept by document is ``None``.
+    """
+    groups = itertools.groupby(states, lambda state: state['fields'].get('EventField.doc_id'))
+    return [{'document': document, 'states': list(group)} for document, group in groups]
 
 
 def _percent_encoded(value: object) -> str:

@@ -7,47 +7,37 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 from aiohttp import web
 
 from learning_observer_kvs import audit
 from learning_observer_kvs.config.layers import option_in
 from learning_observer_kvs.config.paths import absolute
-from learning_observer_kvs.debug import parameters, views
+from learning_observer_kvs.debug import answers, find, parameters, states, views
 from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed
+from learning_observer_kvs.debug.answers import (
+    HEADERS,
+    HTML,
+    Failure,
+    Page,
+    Parameters,
+    error_page,
+    headers_of,
+    in_time,
+    static_file,
+    status_of,
+    wants_html,
+)
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json, cut
 from learning_observer_kvs.debug.sending import Viewers, send
-from learning_observer_kvs.errors import (
-    Conflict,
-    CorruptValue,
-    InvalidKey,
-    KVSError,
-    KVSNotConfigured,
-)
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
-from learning_observer_kvs.stores.deadline import limited_to
 
 log = logging.getLogger('learning_observer_kvs')
-
-HTML = 'text/html'
-
-HEADERS = {
-    'Content-Security-Policy': (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
-    ),
-    'X-Content-Type-Options': 'nosniff',
-    'Cache-Control': 'no-store',
-    'Referrer-Policy': 'no-referrer',
-    'Cross-Origin-Resource-Policy': 'same-origin',
-}
-"""Headers of every response, also of errors."""
 
 MAX_LIMIT = 1000
 """The largest ``limit`` of a page of keys."""
@@ -60,16 +50,13 @@ MAX_VIEWERS_OF_ONE_CLIENT = 4
 SMALL_BYTES = 1 << 16
 """The largest answer that is sent without counting its reader: a connection buffers as much."""
 
-RETRY_SECONDS = 1.0
-"""How long each call of a page waits for a server that is away; a person waits for the page."""
-
-PAGE_SECONDS = 5.0
-"""How long a page takes at most."""
-
 FORBIDDEN = (
     'You may not read this page. Without an authorize function these pages are served to this machine only, in '
     'run_mode: dev. To allow others, give one: learning_observer_kvs.setup(app, config, authorize=...).'
 )
+
+STATIC = {'kvs.css': 'text/css', 'icon.svg': 'image/svg+xml'}
+"""The content type of each file that pages load."""
 
 SHOWING = ('GET', 'HEAD')
 SHOWING_AND_POST = (*SHOWING, 'POST')
@@ -77,37 +64,6 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 
 BUSY = 'Too many pages are being read. Retry in a few seconds.'
 
-UNEXPECTED = 'An unexpected error occurred. The log of the server has it.'
-
-
-class Failure(Exception):
-    """Why a request is not answered with a page.
-
-    Args:
-        status: the HTTP status.
-        text: the message for the reader.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class Page(NamedTuple):
-    """What a request is answered with.
-
-    Attributes:
-        template: the file name of the HTML template.
-        view: makes the data, in a thread.
-        only_html: what only the template needs.
-    """
-
-    template: str
-    view: Callable[[], dict[str, Any]]
-    only_html: Mapping[str, Any] = {}
-
-
-Parameters = Mapping[str, str]
 Handler = Callable[[web.Request, Parameters], Awaitable[Page]]
 
 
@@ -138,19 +94,19 @@ class Pages:
         self.is_open = False
         for path, name, handler, methods in (
             ('/debug/kvs', 'kvs_debug', self.stores, SHOWING),
-            ('/debug/kvs/static/kvs.css', 'kvs_debug_css', self.stylesheet, SHOWING),
+            ('/debug/kvs/stores/find', 'kvs_debug_find', self.find, SHOWING_AND_POST),
+            ('/debug/kvs/stores/student', 'kvs_debug_student', self.student, SHOWING_AND_POST),
+            ('/debug/kvs/stores/document', 'kvs_debug_document', self.document, SHOWING_AND_POST),
             ('/debug/kvs/{store}', 'kvs_debug_store', self.keys, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),
             ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value, SHOWING_AND_POST),
         ):
-            resource = _Resource(self, path, name=name)
-            app.router.register_resource(resource)
-            for method in methods:
-                resource.add_route(method, handler)
-            resource.add_route('*', functools.partial(self.other_method, methods))
-        for name in ('kvs_debug', 'kvs_debug_store', 'kvs_debug_key'):
-            with_slash = _Resource(self, app.router[name].canonical + '/', name=name + '_slash')
+            self._add(path, name, handler, methods)
+            with_slash = _Resource(self, path + '/', name=name + '_slash')
             app.router.register_resource(with_slash)
             with_slash.add_route('*', functools.partial(self.without_slash, name))
+        for file in STATIC:
+            self._add(f'/debug/kvs/static/{file}', f'kvs_debug_{file}', functools.partial(self.static, file), SHOWING)
 
     def open(self, authorize: Authorize | None, settings: Settings) -> None:
         """Serve the pages from now on, if access to them is restricted; else log a warning.
@@ -205,11 +161,8 @@ class Pages:
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
         await self._authorized(request, 'list', store, None)
-        text = query.get('limit', '100')
-        limit = int(text) if re.fullmatch('[0-9]{1,4}', text) else 0
-        if not 1 <= limit <= MAX_LIMIT:
-            raise Failure(400, f'limit is {cut(text, 100)!r}; give a number from 1 to {MAX_LIMIT}.')
-        async with _in_time(f'Store {store!r} did not answer within {PAGE_SECONDS:g} s.'):
+        limit = _limit_in(query)
+        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             page = await views.read_keys(
                 self._router, store, query.get('prefix', ''), query.get('cursor') or None, limit
             )
@@ -230,21 +183,95 @@ class Pages:
     async def _value(self, request: web.Request, query: Parameters) -> Page:
         store, key = request.match_info['store'], query.get('key', '')
         await self._authorized(request, 'read', store, key)
-        async with _in_time(f'Store {store!r} did not answer within {PAGE_SECONDS:g} s.'):
+        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await views.read_value(self._router, store, key)
         self._seen(request, 'value', store=store, key=key)
         return Page('value.html', lambda: self._mask.applied_to(views.value_view(found)))
 
-    async def stylesheet(self, request: web.Request) -> web.StreamResponse:
-        """Serve the style sheet of the pages, which has no data in it, to any client.
+    async def find(self, request: web.Request) -> web.StreamResponse:
+        """Serve what has a text in its name: students, documents, reducers and keys of all stores.
 
         Args:
-            request: ``GET /debug/kvs/static/kvs.css``.
+            request: ``GET /debug/kvs/stores/find?text=&cursor=``.
 
         Returns:
-            The style sheet.
+            :func:`~learning_observer_kvs.debug.find.find_view` as JSON or HTML, or an error.
         """
-        return await send(request, _stylesheet(), status=200, headers=_headers('text/css'))
+        return await self._answer(request, self._find)
+
+    async def _find(self, request: web.Request, query: Parameters) -> Page:
+        text = _named(query, 'text')
+        allowed, refused = await self._listable(request)
+        async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
+            found = await find.find(self._router, allowed, text, query.get('cursor') or None)
+        self._seen(request, 'find', text=text, keys=len(found.keys))
+        return Page('find.html', lambda: find.find_view(found, refused))
+
+    async def student(self, request: web.Request) -> web.StreamResponse:
+        """Serve what all stores have of a student.
+
+        Args:
+            request: ``GET /debug/kvs/stores/student?student=&cursor=&limit=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.states.student_view` as JSON or HTML, or an error.
+        """
+        return await self._answer(request, functools.partial(self._states_with, 'student'))
+
+    async def document(self, request: web.Request) -> web.StreamResponse:
+        """Serve what all stores have of a document.
+
+        Args:
+            request: ``GET /debug/kvs/stores/document?document=&cursor=&limit=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.states.document_view` as JSON or HTML, or an error.
+        """
+        return await self._answer(request, functools.partial(self._states_with, 'document'))
+
+    async def _states_with(
+        self, field: Literal['student', 'document'], request: web.Request, query: Parameters
+    ) -> Page:
+        value, limit = _named(query, field), _limit_in(query)
+        allowed, refused = await self._listable(request)
+        async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
+            found = await states.states_with(self._router, allowed, field, value, query.get('cursor') or None, limit)
+        self._seen(request, field, **{field: value}, keys=found.shown)
+        view = states.student_view if field == 'student' else states.document_view
+        return Page('states.html', lambda: view(value, found, refused), {'field': field, 'value': value})
+
+    async def reducer(self, request: web.Request) -> web.StreamResponse:
+        """Serve the states of a reducer in one store.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/reducer?reducer=&cursor=&limit=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.states.reducer_view` as JSON or HTML, or an error.
+        """
+        return await self._answer(request, self._reducer)
+
+    async def _reducer(self, request: web.Request, query: Parameters) -> Page:
+        store, name, limit = request.match_info['store'], _named(query, 'reducer'), _limit_in(query)
+        await self._authorized(request, 'list', store, None)
+        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
+            found = await states.states_by(self._router, store, name, query.get('cursor') or None, limit)
+        if found.search.failed:
+            raise Failure(503, found.search.failed[store])
+        self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
+        return Page('states.html', lambda: states.reducer_view(store, name, found), {'field': 'reducer', 'value': name})
+
+    async def static(self, name: str, request: web.Request) -> web.StreamResponse:
+        """Serve a file that pages load, which has no data in it, to any client.
+
+        Args:
+            name: the file's name.
+            request: ``GET /debug/kvs/static/…``.
+
+        Returns:
+            The file.
+        """
+        return await send(request, static_file(name), status=200, headers=headers_of(STATIC[name]))
 
     async def without_slash(self, name: str, request: web.Request) -> web.StreamResponse:
         """Redirect a URL with a slash at its end to the one without.
@@ -258,7 +285,7 @@ class Pages:
         """
         query = request.rel_url.raw_query_string
         location = self._url(name, request.match_info.get('store')) + ('?' + query if query else '')
-        return await send(request, b'', status=308, headers={**_headers('text/plain'), 'Location': location})
+        return await send(request, b'', status=308, headers={**headers_of('text/plain'), 'Location': location})
 
     async def other_method(self, methods: Sequence[str], request: web.Request) -> web.StreamResponse:
         """Reject a request with a method that a page does not have.
@@ -271,42 +298,62 @@ class Pages:
             An error.
         """
         text = f'The pages only show: send {" or ".join(methods)}, not {request.method}.'
-        headers = {**_headers('application/json'), 'Allow': ', '.join(methods)}
+        headers = {**headers_of('application/json'), 'Allow': ', '.join(methods)}
         return await send(request, as_json({'error': text}), status=405, headers=headers)
+
+    def _add(
+        self,
+        path: str,
+        name: str,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        methods: Sequence[str],
+    ) -> None:
+        resource = _Resource(self, path, name=name)
+        self._app.router.register_resource(resource)
+        for method in methods:
+            resource.add_route(method, handler)
+        resource.add_route('*', functools.partial(self.other_method, methods))
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         query: Parameters | None = None
         async with contextlib.AsyncExitStack() as admitted:
             try:
-                async with _in_time(BUSY):
+                async with in_time(BUSY):
                     await admitted.enter_async_context(self._viewers.admit(request.remote or ''))
-                async with _in_time(f'The body of the request did not arrive within {PAGE_SECONDS:g} s.'):
+                async with in_time(f'The body of the request did not arrive within {answers.PAGE_SECONDS:g} s.'):
                     query = await parameters.read(request)
-                if request.method == 'POST' and _wants_html(request, query):
+                if request.method == 'POST' and wants_html(request, query):
                     location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
                     if len(location) <= parameters.MAX_URL:
-                        return await send(request, b'', status=303, headers={**_headers(HTML), 'Location': location})
+                        return await send(request, b'', status=303, headers={**headers_of(HTML), 'Location': location})
                 page = await handler(request, query)
-                status, body = 200, await self._rendered(page, _wants_html(request, query))
+                status, body = 200, await self._rendered(page, wants_html(request, query))
                 del page  # and with it the value, of which the body has all that is sent
             except web.HTTPException as error:  # of authorize: a redirect to the application's own page
                 for header in HEADERS.keys() - {'Content-Security-Policy'}:
                     error.headers.setdefault(header, HEADERS[header])
                 raise
             except Exception as error:
-                status, text = _status_of(error)
+                status, text = status_of(error)
                 if status == 500:
                     log.exception('%s could not be shown.', request.rel_url.raw_path)
-                body = await self._rendered(_error_page(status, text), _wants_html(request, query))
+                body = await self._rendered(error_page(status, text), wants_html(request, query))
             if len(body) <= SMALL_BYTES:
                 await admitted.aclose()
-            content_type = HTML if _wants_html(request, query) else 'application/json'
-            headers = _headers(content_type) | ({'Retry-After': '1'} if status == 503 else {})
+            content_type = HTML if wants_html(request, query) else 'application/json'
+            headers = headers_of(content_type) | ({'Retry-After': '1'} if status == 503 else {})
             return await send(request, body, status=status, headers=headers)
 
     async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
         if not await is_allowed(self._authorize, request, action, store, key):
             raise Failure(403, FORBIDDEN)
+
+    async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
+        """The stores whose keys a request may list, and those whose keys it may not."""
+        await self._authorized(request, 'list', '', None)
+        names = self._router.names()
+        allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
+        return allowed, [name for name in names if name not in allowed]
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""
@@ -352,57 +399,15 @@ class _Resource(web.DynamicResource):
         return await super().resolve(request) if self._pages.is_open else (None, set())
 
 
-@contextlib.asynccontextmanager
-async def _in_time(otherwise: str) -> AsyncIterator[None]:
-    """Wait no longer than a person does.
-
-    Args:
-        otherwise: the message if it takes longer.
-
-    Raises:
-        Failure: it took too long.
-    """
-    with limited_to(RETRY_SECONDS):
-        try:
-            async with asyncio.timeout(PAGE_SECONDS):
-                yield
-        except TimeoutError:
-            raise Failure(503, otherwise) from None
+def _limit_in(query: Parameters) -> int:
+    text = query.get('limit', '100')
+    limit = int(text) if re.fullmatch('[0-9]{1,4}', text) else 0
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Failure(400, f'limit is {cut(text, 100)!r}; give a number from 1 to {MAX_LIMIT}.')
+    return limit
 
 
-def _status_of(error: Exception) -> tuple[int, str]:
-    """The HTTP status of an error, and the message for the reader."""
-    match error:
-        case Failure() | parameters.BadParameters():
-            status = error.status
-        case views.NotFound() | KVSNotConfigured():
-            status = 404
-        case InvalidKey():
-            status = 400
-        case CorruptValue() | Conflict():
-            status = 409
-        case KVSError():
-            status = 503
-        case _:
-            return 500, UNEXPECTED
-    return status, str(error)
-
-
-def _error_page(status: int, text: str) -> Page:
-    return Page('error.html', lambda: {'error': text}, {'status': status})
-
-
-def _headers(content_type: str) -> dict[str, str]:
-    return {**HEADERS, 'Content-Type': f'{content_type}; charset=utf-8'}
-
-
-@functools.cache
-def _stylesheet() -> bytes:
-    return (resources.files('learning_observer_kvs.debug') / 'static' / 'kvs.css').read_bytes()
-
-
-def _wants_html(request: web.Request, query: Parameters | None) -> bool:
-    """Browsers accept ``text/html``; other clients get JSON. ``format`` overrides both."""
-    if wanted := (request.query if query is None else query).get('format'):
-        return wanted == 'html'
-    return 'text/html' in request.headers.get('Accept', '')
+def _named(query: Parameters, name: str) -> str:
+    if not (text := query.get(name, '')):
+        raise Failure(400, f'{name} is empty; give the {name} to look for.')
+    return text

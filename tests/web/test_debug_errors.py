@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug.routes import HEADERS
+from learning_observer_kvs.debug.answers import HEADERS
 from learning_observer_kvs.errors import (
     Conflict,
     CrossSlot,
@@ -148,13 +148,17 @@ async def test_a_limit_is_digits_and_nothing_else(start: Start, limit: str) -> N
     assert len(await answer.text()) < 300
 
 
-@pytest.mark.parametrize('name', ['a b', 'é', 'a%2Fb', '%41', 'a?b#c', '<b>', 'static', 'key', 'a&b=c', '+'])
+@pytest.mark.parametrize(
+    'name', ['a b', 'é', 'a%2Fb', '%41', 'a?b#c', '<b>', 'static', 'stores', 'find', 'key', 'a&b=c', '+']
+)
 async def test_a_store_of_any_name_can_be_browsed(start: Start, name: str) -> None:
     client = await start()
     KVS.add_item(name, InMemoryKVS())
     await KVS[name].set('k', 1)
     text = await (await client.get('/debug/kvs', headers=HTML)).text()
-    [link] = [html.unescape(part.split('"')[0]) for part in text.split('href="')[1:] if html.escape(name) + '<' in part]
+    [link] = [
+        html.unescape(part.split('"')[0]) for part in text.split('href="')[1:] if '">' + html.escape(name) + '<' in part
+    ]
     text = await (await client.get(link, headers=HTML)).text()
     link = html.unescape(text.split('class="mono key"><a href="')[1].split('"')[0])
     answer = await client.get(link)

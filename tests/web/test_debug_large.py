@@ -23,7 +23,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
 import learning_observer_kvs
-from learning_observer_kvs.debug import rendering, routes, sending, views
+from learning_observer_kvs.debug import answers, rendering, routes, sending, views
 from learning_observer_kvs.kvs import KVS
 
 T = TypeVar('T')
@@ -169,7 +169,7 @@ def memory() -> int:
 async def test_clients_that_never_read_hold_few_answers_in_memory(
     server: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, 'PAGE_SECONDS', 2.0)
+    monkeypatch.setattr(answers, 'PAGE_SECONDS', 2.0)
     value = ['x' * 100] * 100_000
     await KVS().set('k', value)
     path = '/debug/kvs/default/key?key=k'
@@ -193,7 +193,7 @@ async def test_clients_that_never_read_are_dropped_and_others_are_served(
 ) -> None:
     monkeypatch.setattr(sending, 'SEND_SECONDS', 1.0)
     monkeypatch.setattr(sending, 'SLOWEST', 1000 * MB)
-    monkeypatch.setattr(routes, 'PAGE_SECONDS', 60.0)
+    monkeypatch.setattr(answers, 'PAGE_SECONDS', 60.0)
     await KVS().set('k', 'x' * (12 * MB))
     path = '/debug/kvs/default/key?key=k'
     with silent_clients(server, routes.MAX_VIEWERS_OF_ONE_CLIENT, path) as clients:

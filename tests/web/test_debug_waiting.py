@@ -27,8 +27,8 @@ class Away(InMemoryKVS):
 async def test_a_page_waits_no_longer_than_a_person_does(
     prefix: str, text: str, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('learning_observer_kvs.debug.routes.RETRY_SECONDS', 0.2)
-    monkeypatch.setattr('learning_observer_kvs.debug.routes.PAGE_SECONDS', 0.5)
+    monkeypatch.setattr('learning_observer_kvs.debug.answers.RETRY_SECONDS', 0.2)
+    monkeypatch.setattr('learning_observer_kvs.debug.answers.PAGE_SECONDS', 0.5)
     app = web.Application()
     learning_observer_kvs.setup(app, {'kvs': {'default': {'type': 'stub'}}, 'config': {'run_mode': 'dev'}})
     client = await aiohttp_client(app)

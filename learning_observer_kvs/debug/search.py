@@ -1,0 +1,152 @@
+"""Searches of many keys for a page: bounded in time, and resumed from where the page before ended.
+
+What a page cannot see it says: a store that does not answer, or whose keys the viewer may not list, is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.queries.kept import Matches
+from learning_observer_kvs.stores.base import Store
+
+SEARCH_SECONDS = 2.0
+"""How long a page searches; it then shows what was found, and links to the rest of the search."""
+
+SCAN_KEYS = 1000
+"""How many keys are looked at in one call of a store."""
+
+TIME_SLICE = 0.002
+"""Seconds after which a search lets the loop go on with other work."""
+
+NAME_CHARACTERS = 1 << 18
+"""How many characters the names of a page have together."""
+
+
+class Position(NamedTuple):
+    """Where a search goes on: at a store, one of its prefixes, and a cursor of its scan."""
+
+    store: str
+    prefix: int
+    cursor: str | None
+
+
+class Search:
+    """The keys of some stores that match, from one position to the next.
+
+    Args:
+        router: the stores.
+        names: which stores, in order.
+        begin: what the keys begin with, one scan for each.
+        cursor: ``next_cursor`` of the page before; ``None`` begins.
+        count: how many keys a call of a store looks at.
+
+    Attributes:
+        seen: how many keys were looked at.
+        failed: the message of each store that could not be searched, by name.
+
+    Raises:
+        InvalidKey: the cursor is not one of these stores.
+    """
+
+    def __init__(
+        self, router: KVSRouter, names: Sequence[str], begin: Sequence[str], cursor: str | None, count: int = SCAN_KEYS
+    ) -> None:
+        self._router = router
+        self._begin = begin
+        self._count = count
+        self._rest = [(name, number) for name in names for number in range(len(begin))]
+        self._cursor: str | None = None
+        self.seen = 0
+        self.failed: dict[str, str] = {}
+        if cursor is not None:
+            position = _position(cursor)
+            if (position.store, position.prefix) not in self._rest:
+                raise InvalidKey('The cursor is not one of this search. Begin again without it.')
+            del self._rest[: self._rest.index((position.store, position.prefix))]
+            self._cursor = position.cursor
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page goes on; ``None`` at the end."""
+        if not self._rest:
+            return None
+        return json_codec.encode([*self._rest[0], self._cursor]).decode()
+
+    async def pages(self, matches: Matches) -> AsyncGenerator[tuple[Store, str, list[str]], None]:
+        """Search until the time of a page is over.
+
+        Args:
+            matches: whether a key is one that is searched for.
+
+        Yields:
+            The store, its name, and those of its next keys that match, which may be none.
+        """
+        ends = time.monotonic() + SEARCH_SECONDS
+        while self._rest and time.monotonic() < ends:
+            name, number = self._rest[0]
+            try:
+                store = store_of(self._router, name)
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + SEARCH_SECONDS):
+                    keys, following = await store.scan(self._begin[number], self._cursor, self._count)
+            except InvalidKey:
+                raise
+            except (KVSError, TimeoutError) as error:
+                self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
+                self._rest = [rest for rest in self._rest if rest[0] != name]
+                self._cursor = None
+                continue
+            found = [key async for key in in_slices(keys) if matches(key)]
+            self.seen += len(keys)
+            self._cursor = following
+            if following is None:
+                del self._rest[0]
+            yield store, name, list(dict.fromkeys(found))
+
+
+def progress(search: Search, refused: Iterable[str]) -> dict[str, Any]:
+    """Return how much was searched, and what was not.
+
+    Args:
+        search: a search.
+        refused: the stores whose keys the viewer may not list.
+    """
+    failed = {**search.failed, **dict.fromkeys(refused, 'You may not list its keys.')}
+    return {
+        'keys_seen': search.seen,
+        'not_searched': [{'store': name, 'error': error} for name, error in failed.items()],
+        'next_cursor': search.next_cursor,
+    }
+
+
+async def in_slices(keys: Iterable[str]) -> AsyncGenerator[str, None]:
+    """Go through keys, and let the loop go on with other work now and then.
+
+    Args:
+        keys: the keys.
+    """
+    await asyncio.sleep(0)
+    ends = time.monotonic() + TIME_SLICE
+    for key in keys:
+        yield key
+        if time.monotonic() > ends:
+            await asyncio.sleep(0)
+            ends = time.monotonic() + TIME_SLICE
+
+
+def _position(cursor: str) -> Position:
+    try:
+        value = json_codec.decode(cursor.encode())
+    except (CorruptValue, UnicodeError):
+        value = None
+    match value:
+        case [str(store), int(prefix), None | str() as inner]:
+            return Position(store, prefix, inner)
+    raise InvalidKey('The cursor is not one of this search. Begin again without it.')

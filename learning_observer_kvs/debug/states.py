@@ -1,0 +1,224 @@
+"""The states of a student, of a document, or of a reducer: a page of each, and the commands that change them."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, NamedTuple
+
+from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
+from learning_observer_kvs.debug.views import describe_key, store_of
+from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.queries.kept import STUDENT, Matches, has, prefixes
+from learning_observer_kvs.queries.scope import DOCUMENT
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stream_analytics.keys import parse_key
+from learning_observer_kvs.stream_analytics.registry import registered_reducer
+
+_FIELDS = {'student': STUDENT, 'document': DOCUMENT.name}
+
+
+class States(NamedTuple):
+    """A page of states.
+
+    Attributes:
+        rows: the states, each as in ``states`` of :func:`student_view`.
+        search: how far the search went.
+        limit: about how many were asked for.
+    """
+
+    rows: list[dict[str, Any]]
+    search: Search
+    limit: int
+
+    @property
+    def shown(self) -> int:
+        """How many keys the page shows."""
+        return sum(len(row['keys']) for row in self.rows)
+
+
+async def states_with(
+    router: KVSRouter,
+    names: Sequence[str],
+    field: Literal['student', 'document'],
+    value: str,
+    cursor: str | None,
+    limit: int,
+) -> States:
+    """Search stores for the states of a student, or of a document.
+
+    Args:
+        router: the stores.
+        names: which stores.
+        field: what the value is.
+        value: the student or the document, as in keys.
+        cursor: ``next_cursor`` of the page before; ``None`` begins.
+        limit: about how many states.
+
+    Returns:
+        What was found until there were so many, or until ``SEARCH_SECONDS`` were over.
+
+    Raises:
+        InvalidKey: the cursor is not one of this search.
+    """
+    matches = has(_FIELDS[field], value)
+    begin = ['']  # one scan of all keys, where Redis goes through all for each prefix
+    return await _states(Search(router, names, begin, cursor), matches, limit)
+
+
+async def states_by(router: KVSRouter, store: str, reducer: str, cursor: str | None, limit: int) -> States:
+    """Search a store for the states of a reducer.
+
+    Args:
+        router: the stores.
+        store: the store's name.
+        reducer: the reducer's name in keys.
+        cursor: ``next_cursor`` of the page before; ``None`` begins.
+        limit: about how many states.
+
+    Returns:
+        What was found until there were so many, or until ``SEARCH_SECONDS`` were over.
+
+    Raises:
+        NotFound: there is no such store.
+        InvalidKey: the cursor is not one of this search.
+        StoreUnavailable: the store cannot be searched.
+    """
+    store_of(router, store)
+
+    def matches(key: str) -> bool:
+        parsed = parse_key(key)
+        return parsed is not None and parsed.source == reducer
+
+    return await _states(Search(router, [store], prefixes(reducer), cursor, limit), matches, limit)
+
+
+async def _states(search: Search, matches: Matches, limit: int) -> States:
+    rows: list[dict[str, Any]] = []
+    characters = 0
+    async with aclosing(search.pages(matches)) as pages:
+        async for store, name, keys in pages:
+            try:
+                new = await _rows(store, name, keys)
+            except KVSError as error:
+                search.failed[name] = str(error)
+                continue
+            rows += new
+            characters += sum(len(key['key']) for row in new for key in row['keys'])
+            if len(rows) >= limit or characters > NAME_CHARACTERS:
+                break
+    return States(rows, search, limit)
+
+
+async def _rows(store: Store, name: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """The states of keys. A state is given with its internal key; with its external one only where it has no other."""
+    pairs: dict[str, tuple[str, str]] = {}
+    for key in keys:
+        if parse_key(key) is not None:
+            rest = key.partition(',')[2]
+            pairs[key] = (f'Internal,{rest}', f'External,{rest}')
+    both = [each for pair in pairs.values() for each in pair]
+    described = dict(zip(both, await store.describe_all(both), strict=True))
+    return [
+        _row(name, pair, described)
+        for key, pair in pairs.items()
+        if key == pair[0] or described[pair[0]] is None  # nearly all external states have an internal one
+    ]
+
+
+def _row(store: str, pair: tuple[str, str], described: dict[str, Description | None]) -> dict[str, Any]:
+    first = describe_key(pair[0])
+    return {
+        'store': store,
+        'reducer': first['reducer'],
+        'fields': first['fields'],
+        'keys': [
+            {'key': key, 'state': key.partition(',')[0], 'bytes': found.bytes, 'written': found.written}
+            for key in pair
+            if (found := described[key]) is not None
+        ],
+    }
+
+
+def student_view(student: str, found: States, refused: Iterable[str]) -> dict[str, Any]:
+    """Return the view of a student.
+
+    Args:
+        student: the student, as in keys.
+        found: the states that were found.
+        refused: the stores whose keys the viewer may not list.
+
+    Returns:
+        ``{'student', 'limit', 'states', 'keys_seen', 'not_searched', 'next_cursor', 'commands'}``; each state is
+        ``{'store', 'reducer', 'fields', 'keys': [{'key', 'state', 'bytes', 'written'}, …]}``, sorted by document,
+        reducer and store.
+    """
+    commands = {
+        'find': ['find-student', student],
+        'export': ['export-student', student, '--to', 'student-data.json'],
+        'erase': ['erase-student', student, '--dry-run'],
+    }
+    return {'student': student, **_view(found, refused), 'commands': _commands(commands)}
+
+
+def document_view(document: str, found: States, refused: Iterable[str]) -> dict[str, Any]:
+    """Return the view of a document.
+
+    Args:
+        document: the document, as in keys.
+        found: the states that were found.
+        refused: the stores whose keys the viewer may not list.
+
+    Returns:
+        As :func:`student_view`, with ``document`` in place of ``student``, and without commands.
+    """
+    return {'document': document, **_view(found, refused), 'commands': {}}
+
+
+def reducer_view(store: str, reducer: str, found: States) -> dict[str, Any]:
+    """Return the view of a reducer.
+
+    Args:
+        store: the store's name.
+        reducer: the reducer's name in keys.
+        found: the states that were found.
+
+    Returns:
+        As :func:`student_view`, with ``store``, ``reducer``, and what this process knows of it in place of
+        ``student``: ``registered``, whether it does; ``module``, ``doc``, ``scope``, else ``None`` each.
+    """
+    known = registered_reducer(reducer)
+    commands = {
+        'count': ['remove-reducer', reducer, '--store', store],
+        'remove': ['remove-reducer', reducer, '--store', store, '--yes'],
+    }
+    return {
+        'store': store,
+        'reducer': reducer,
+        'registered': known is not None,
+        'module': known.func.__module__ if known else None,
+        'doc': inspect.getdoc(known.func) if known else None,
+        'scope': sorted(field.name for field in known.scope) if known else None,
+        **_view(found, ()),
+        'commands': _commands(commands),
+    }
+
+
+def _view(found: States, refused: Iterable[str]) -> dict[str, Any]:
+    def place(row: dict[str, Any]) -> tuple[str, str, str]:
+        return row['fields'].get(DOCUMENT.name, ''), row['reducer'], row['store']
+
+    return {'limit': found.limit, 'states': sorted(found.rows, key=place), **progress(found.search, refused)}
+
+
+def _commands(commands: dict[str, list[str]]) -> dict[str, str]:
+    """The commands as one types them; none where a name has characters that a terminal would act on."""
+    found = {}
+    for name, (command, value, *options) in commands.items():
+        if all(word.isprintable() for word in (value, *options)):
+            found[name] = shlex.join(['lo-kvs', command, *options, *(['--'] if value.startswith('-') else []), value])
+    return found

@@ -1,0 +1,98 @@
+"""``/debug/kvs`` in a real browser: found by name, followed by links, and never wider than the window."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from playwright.async_api import Page, expect
+from pytest_aiohttp.plugin import AiohttpClient
+
+from learning_observer_kvs.kvs import KVS
+from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
+from tests.support.browser import chromium
+from tests.support.debug_pages import make_app
+
+Client = TestClient[web.Request, web.Application]
+
+STUDENT, DOCUMENT, REDUCER = '/debug/kvs/stores/student', '/debug/kvs/stores/document', '/debug/kvs/default/reducer'
+FIND = '/debug/kvs/stores/find'
+
+KEY = 'Internal,m.words,EventField.doc_id:D1,STUDENT:ann'
+
+WORDS = {
+    KEY: 1,
+    KEY.replace('Internal', 'External'): 2,
+    'Internal,m.time,STUDENT:ann': 3,
+    'Internal,m.time,STUDENT:anna': 4,
+}
+
+
+@kvs_pipeline(null_state={}, module_override='m', qualname_override='time')
+async def spent(event: Any, state: Any) -> Any:
+    """Count the seconds."""
+    return state, state
+
+
+@pytest.fixture
+async def client(aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
+    stores = {'default': {'type': 'stub'}, 'archive': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
+    client: Client = await aiohttp_client(make_app({'kvs': stores, 'config': {'run_mode': 'dev'}}))
+    await KVS().multiset(WORDS)
+    await KVS['archive'].set(KEY, {'words': [1, 2, 3]})
+    return client
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    """A real browser in which nothing may fail."""
+    errors: list[str] = []
+    async with chromium() as browser:
+        page = await browser.new_page()
+        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
+        yield page
+        assert errors == []
+
+
+async def test_one_finds_a_student_and_follows_links_to_a_reducer_and_back(client: Client, page: Page) -> None:
+    await page.goto(str(client.make_url('/debug/kvs')))
+    await page.get_by_label('Find a student, document or key').fill('ann')
+    await page.keyboard.press('Enter')
+    await page.get_by_role('link', name='ann', exact=True).click()
+    await expect(page.get_by_role('heading', level=1)).to_have_text('Student ann')
+    await expect(page.locator('code').first).to_have_text('lo-kvs find-student ann')
+    await page.get_by_role('link', name='m.time').click()
+    await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer m.time')
+    await page.get_by_role('link', name='anna').click()
+    await expect(page.get_by_role('heading', level=1)).to_have_text('Student anna')
+    await page.go_back()
+    await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer m.time')
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [390, 1280])
+async def test_no_page_is_wider_than_the_window(client: Client, page: Page, width: int, scheme: Any) -> None:
+    long = 'Internal,' + 'a_long_module.' * 6 + f'reducer,EventField.doc_id:{"1AbCdEf" * 8},STUDENT:{"x" * 60}'
+    await KVS().set(long, 1)
+    await page.set_viewport_size({'width': width, 'height': 800})
+    await page.emulate_media(color_scheme=scheme)
+    for path, query in (
+        ('/debug/kvs', {}),
+        ('/debug/kvs/default', {}),
+        (FIND, {'text': 'a'}),
+        (STUDENT, {'student': 'ann'}),
+        (STUDENT, {'student': 'x' * 60}),
+        (DOCUMENT, {'document': 'D1'}),
+        (REDUCER, {'reducer': 'm.time'}),
+        (REDUCER, {'reducer': 'a_long_module.' * 6 + 'reducer'}),
+        ('/debug/kvs/archive/key', {'key': KEY}),
+        ('/debug/kvs/default/key', {'key': long}),
+    ):
+        answer = await page.goto(str(client.make_url(path).with_query(query)))
+        assert answer is not None
+        assert answer.status == 200
+        assert await page.evaluate('document.documentElement.scrollWidth') <= width, path
