@@ -19,8 +19,8 @@ HTML = 'text/html'
 
 HEADERS = {
     'Content-Security-Policy': (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     'X-Content-Type-Options': 'nosniff',
     'Cache-Control': 'no-store',

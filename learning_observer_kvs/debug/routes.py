@@ -31,11 +31,13 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
+from learning_observer_kvs.debug.live import Streams
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json, cut
 from learning_observer_kvs.debug.sending import Viewers, send
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
+from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -55,7 +57,7 @@ FORBIDDEN = (
     'run_mode: dev. To allow others, give one: learning_observer_kvs.setup(app, config, authorize=...).'
 )
 
-STATIC = {'kvs.css': 'text/css', 'icon.svg': 'image/svg+xml'}
+STATIC = {'kvs.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
 """The content type of each file that pages load."""
 
 SHOWING = ('GET', 'HEAD')
@@ -87,6 +89,8 @@ class Pages:
         self._templates = Templates(self._url)
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        self._streams = Streams()
+        app.on_shutdown.append(self._streams.end)
         app.on_cleanup.append(self._close)
         self._authorize: Authorize | None = None
         self._audit = contextlib.ExitStack()
@@ -105,6 +109,7 @@ class Pages:
             with_slash = _Resource(self, path + '/', name=name + '_slash')
             app.router.register_resource(with_slash)
             with_slash.add_route('*', functools.partial(self.without_slash, name))
+        self._add('/debug/kvs/{store}/changes', 'kvs_debug_changes', self.changes, ('GET',))
         for file in STATIC:
             self._add(f'/debug/kvs/static/{file}', f'kvs_debug_{file}', functools.partial(self.static, file), SHOWING)
 
@@ -261,6 +266,30 @@ class Pages:
         self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
         return Page('states.html', lambda: states.reducer_view(store, name, found), {'field': 'reducer', 'value': name})
 
+    async def changes(self, request: web.Request) -> web.StreamResponse:
+        """Serve a stream of server-sent events that says when a value changes.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/changes?key=``.
+
+        Returns:
+            The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
+        """
+        try:
+            query = await parameters.read(request)
+            store, key = request.match_info['store'], query.get('key', '')
+            await self._authorized(request, 'read', store, key)
+            stream = headers_of('text/event-stream')
+            return await self._streams.serve(request, views.store_of(self._router, store), check_key(key), stream)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            status, text = _noted(request, error)
+            busy = {'Retry-After': '10'} if status == 503 else {}
+            return await send(
+                request, as_json({'error': text}), status=status, headers=headers_of('application/json') | busy
+            )
+
     async def static(self, name: str, request: web.Request) -> web.StreamResponse:
         """Serve a file that pages load, which has no data in it, to any client.
 
@@ -334,9 +363,7 @@ class Pages:
                     error.headers.setdefault(header, HEADERS[header])
                 raise
             except Exception as error:
-                status, text = status_of(error)
-                if status == 500:
-                    log.exception('%s could not be shown.', request.rel_url.raw_path)
+                status, text = _noted(request, error)
                 body = await self._rendered(error_page(status, text), wants_html(request, query))
             if len(body) <= SMALL_BYTES:
                 await admitted.aclose()
@@ -397,6 +424,14 @@ class _Resource(web.DynamicResource):
             As :meth:`aiohttp.web.Resource.resolve`.
         """
         return await super().resolve(request) if self._pages.is_open else (None, set())
+
+
+def _noted(request: web.Request, error: Exception) -> tuple[int, str]:
+    """The status and the message of an error; one that was not expected is logged."""
+    status, text = status_of(error)
+    if status == 500:
+        log.exception('%s could not be shown.', request.rel_url.raw_path)
+    return status, text
 
 
 def _limit_in(query: Parameters) -> int:
