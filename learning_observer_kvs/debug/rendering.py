@@ -41,10 +41,14 @@ class Templates:
 
     Args:
         url: makes the URL of a route: from its name, a store's name, and the query.
+
+    Attributes:
+        server: what serves the pages, for their head.
     """
 
     def __init__(self, url: Callable[..., str]) -> None:
         self._url = url
+        self.server: dict[str, Any] = {}
 
     @functools.cached_property
     def _templates(self) -> jinja2.Environment:
@@ -74,7 +78,11 @@ class Templates:
         Returns:
             The page in UTF-8.
         """
-        return self._templates.get_template(template).render(data).encode('utf-8', 'backslashreplace')
+        return (
+            self._templates.get_template(template)
+            .render({'server': self.server, **data})
+            .encode('utf-8', 'backslashreplace')
+        )
 
 
 def indented(value: Any) -> tuple[str, bool]:

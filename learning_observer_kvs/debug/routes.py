@@ -16,7 +16,7 @@ from aiohttp import web
 from learning_observer_kvs import audit
 from learning_observer_kvs.config.layers import option_in
 from learning_observer_kvs.config.paths import absolute
-from learning_observer_kvs.debug import answers, find, parameters, states, views
+from learning_observer_kvs.debug import answers, find, overview, parameters, states, views
 from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed
 from learning_observer_kvs.debug.answers import (
     HEADERS,
@@ -126,6 +126,7 @@ class Pages:
         """
         self._authorize = authorize
         self._mask = Mask.of(settings)
+        self._templates.server = overview.server_view(settings)
         self.is_open = authorize is not None or run_mode(settings) == 'dev'
         if self.is_open and (path := option_in(settings, 'privacy', 'audit')):
             self._audit.enter_context(audit.kept_in(absolute(path)))
@@ -143,13 +144,14 @@ class Pages:
             request: ``GET /debug/kvs``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.views.stores_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.overview.stores_view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._stores)
 
     async def _stores(self, request: web.Request, query: Parameters) -> Page:
-        await self._authorized(request, 'list', '', None)
-        data = views.stores_view(self._router)
+        allowed, refused = await self._listable(request)
+        async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
+            data = await overview.stores_view(self._router, self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
 
     async def keys(self, request: web.Request) -> web.StreamResponse:

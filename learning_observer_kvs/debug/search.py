@@ -80,16 +80,19 @@ class Search:
             return None
         return json_codec.encode([*self._rest[0], self._cursor]).decode()
 
-    async def pages(self, matches: Matches) -> AsyncGenerator[tuple[Store, str, list[str]], None]:
+    async def pages(
+        self, matches: Matches, seconds: float | None = None
+    ) -> AsyncGenerator[tuple[Store, str, list[str]], None]:
         """Search until the time of a page is over.
 
         Args:
             matches: whether a key is one that is searched for.
+            seconds: how long; by default ``SEARCH_SECONDS``.
 
         Yields:
             The store, its name, and those of its next keys that match, which may be none.
         """
-        ends = time.monotonic() + SEARCH_SECONDS
+        ends = time.monotonic() + (SEARCH_SECONDS if seconds is None else seconds)
         while self._rest and time.monotonic() < ends:
             name, number = self._rest[0]
             try:

@@ -52,21 +52,6 @@ def store_of(router: KVSRouter, name: str) -> Store:
     return router[name]
 
 
-def stores_view(router: KVSRouter) -> dict[str, Any]:
-    """Return the view of all stores.
-
-    Args:
-        router: the stores.
-
-    Returns:
-        ``{'stores': [{'name', 'type', 'location'}, …]}``, in the order of the configuration.
-    """
-    stores = {name: router[name] for name in router.names()}
-    return {
-        'stores': [{'name': name, 'type': store.TYPE, 'location': store.location()} for name, store in stores.items()]
-    }
-
-
 class KeysPage(NamedTuple):
     """A page of keys, as a store returned it.
 
