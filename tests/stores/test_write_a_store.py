@@ -56,7 +56,7 @@ def test_the_example_keeps_the_contract(tmp_path: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=110,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert int(done.stdout.splitlines()[-1].split(' passed')[0].split()[-1]) > 180
