@@ -24,14 +24,8 @@ from devdata.class_page import ClassPage
 from devdata.reducers import REDUCERS
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.debug.access import is_local
-from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stream_analytics.event_pipeline import (
-    EventPipeline,
-    Outcome,
-    event_fields,
-    event_pipeline,
-)
+from learning_observer_kvs.stream_analytics.event_pipeline import EventPipeline, Outcome, event_pipeline
 from learning_observer_kvs.stream_analytics.helpers import Pipeline, fully_qualified_function_name
 
 log = logging.getLogger(__name__)
@@ -60,8 +54,8 @@ def make_app(
     """
     app = web.Application(middlewares=[this_machine_only])
     learning_observer_kvs.setup(app, config)
-    page = ClassPage(app)
-    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY], page)
+    ClassPage(app)
+    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY])
     app.router.add_get('/wsapi/in/', intake.connection, allow_head=False)
     app.on_shutdown.append(intake.close)
     return app
@@ -92,13 +86,11 @@ class Intake:
     Args:
         reducers: the reducers that process every event.
         router: the stores; the default one says where events are kept that a reducer failed on.
-        page: the page that shows the changes.
     """
 
-    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter, page: ClassPage) -> None:
+    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter) -> None:
         self._reducers = reducers
         self._router = router
-        self._page = page
         self._open: set[web.WebSocketResponse] = set()
 
     async def connection(self, request: web.Request) -> web.WebSocketResponse:
@@ -145,21 +137,14 @@ class Intake:
 
     async def _process(self, event: dict[str, Any], student: str, pipeline: EventPipeline) -> None:
         """Take an event through the reducers; if one fails, keep the event for a replay of that reducer."""
-        try:
-            outcomes = await pipeline.outcomes(event)
-        except KVSError as error:  # no reducer has processed it
-            outcomes = [Outcome(fully_qualified_function_name(reducer), error) for reducer in self._reducers]
-        for outcome in outcomes:
+        for outcome in await pipeline.outcomes(event):
             if outcome.error is not None:
-                await self._keep(event, student, outcome.reducer_name, outcome.error)
-        self._page.changed(student)
+                self._keep(event, student, outcome, outcome.error)
 
-    async def _keep(self, event: dict[str, Any], student: str, name: str, error: Exception) -> None:
+    def _keep(self, event: dict[str, Any], student: str, outcome: Outcome, error: Exception) -> None:
+        name, folder = outcome.reducer_name, self._router().failed_events
+        path = failed_events.record(event, error, reducer=name, keys=outcome.keys, folder=folder)
         reducer = next(each for each in self._reducers if fully_qualified_function_name(each) == name)
-        process = await reducer(event['metadata'], router=self._router)
-        folder = self._router().failed_events
-        keys = process.keys(event_fields(event))
-        path = failed_events.record(event, error, reducer=name, keys=keys, folder=folder)
         log.error(
             'The reducer %s failed on an event of %s. The event is kept in %s. When the reducer is fixed, run '
             'lo-kvs replay %s --reducer %s:%s --config creds.yaml.',

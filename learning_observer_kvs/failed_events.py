@@ -21,7 +21,7 @@ from typing import Any
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError, InvalidValue, WriteUnclear
-from learning_observer_kvs.private_files import PRIVATE, make_folders
+from learning_observer_kvs.private_files import PRIVATE, make_folders, open_or_make
 
 DEFAULT_FOLDER = 'failed-events'
 """Where a store's failed events are kept unless its option ``failed_events`` names another folder, relative to the
@@ -73,7 +73,8 @@ def record(
         event: the event, as the reducer was given it. One that JSON cannot hold is kept as text, for people.
         error: why it could not be stored.
         reducer: the fully qualified name of the reducer, as it is in keys.
-        keys: the keys of its states, the internal one first.
+        keys: the keys of its states, the internal one first. A line without cannot be replayed until they
+            are added.
         folder: the folder, such as a store's ``failed_events``.
         at: the time; now, if not given.
 
@@ -106,7 +107,7 @@ def _encode(line: Mapping[str, Any], event: Any) -> bytes:
 
 
 def _append(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = open_or_make(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # of threads, and of containers that number their processes alike
         size = os.fstat(descriptor).st_size

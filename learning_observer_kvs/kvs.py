@@ -402,4 +402,4 @@ async def check_live(router: KVSRouter) -> None:
     """
     problems.raise_on_errors(await router.health_check())
     stores = (f'{name}: {router[name].TYPE}, {router[name].location()}' for name in router.names())
-    log.info('Key-value stores: %s', '; '.join(stores))
+    problems.announce(f'Key-value stores: {"; ".join(stores)}')

@@ -40,14 +40,14 @@ from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.module_pipeline import ProcessRuntimeEvent, in_one_pass
-from learning_observer_kvs.problems import raise_on_errors
+from learning_observer_kvs.module_pipeline import ProcessRuntimeEvent, describe_reducers, in_one_pass
+from learning_observer_kvs.problems import announce, raise_on_errors
 from learning_observer_kvs.replay import listed_reducers
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics import helpers
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
-from learning_observer_kvs.stream_analytics.registry import shared_names
+from learning_observer_kvs.stream_analytics.registry import add_listing, shared_names
 
 NAME = 'Key-value store'
 """The module's name, which the runtime requires of every module that it loads."""
@@ -239,7 +239,8 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
             helpers.kvs_pipeline(null_state, fields, original.__module__, original.__qualname__)(each)
             for each in (reducer, lenient)
         )
-    except (KVSError, AttributeError):
+    except (KVSError, AttributeError) as error:
+        original.kvs_plugin_refusal = str(error)
         return original
 
     @functools.wraps(original)
@@ -247,14 +248,17 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         router = runtime.kvs.KVS if router is None else router
         if not isinstance(router, KVSRouter) or not isinstance(router(), Store):
             return await original(metadata)
+        strictly = await strict_pipeline(metadata, router=router)
+        strictly.set_listed(getattr(pipeline, 'listed', None), metadata)
         return ProcessRuntimeEvent(
-            await strict_pipeline(metadata, router=router),
+            strictly,
             await lenient_pipeline(metadata, router=router),
             router(),
             lambda event: listed_reducers.keys_after(runtime, pipeline, metadata, event),
         )
 
     pipeline.kvs_plugin = True  # type: ignore[attr-defined]
+    pipeline.scope, pipeline.null_text = fields, strict_pipeline.null_text  # type: ignore[attr-defined]
     return pipeline
 
 
@@ -270,8 +274,9 @@ def _field(field: Any) -> KeyField | EventField:
     """Our field for a field of the runtime; an ``AttributeError`` if we have none."""
     if hasattr(field, 'event'):
         return EventField(field.event)
-    found: KeyField = getattr(KeyField, field.name)
-    return found
+    if field.name not in KeyField.__members__:
+        raise AttributeError(f'{field} is not a field that this package knows.')
+    return KeyField[field.name]
 
 
 def replace_reducers() -> None:
@@ -310,6 +315,8 @@ def init_stream_analytics() -> None:
     except StartupCheck as failure:
         raise RuntimeStartupCheck(str(failure), failure.problems) from None
     replace_reducers()
+    for line in describe_reducers(entry['function'] for entry in runtime.module_loader.REDUCERS):
+        announce(line)
     _originals['init']()
 
 
@@ -419,6 +426,7 @@ def _repeat_startup() -> None:
         runtime.stream_analytics.init()
 
 
+add_listing(lambda: runtime.module_loader.REDUCERS)
 if (runtime.settings.settings or {}).get(SWITCH, True) is not False:
     _replace_in_runtime()
     if runtime.kvs.KVS is not None:

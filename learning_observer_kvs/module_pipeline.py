@@ -2,13 +2,16 @@
 
 The runtime awaits its reducers one after the other, a round trip to the store for each. Its function
 ``student_event_pipeline`` stays what it is, with all it does around the reducers: it is given reducers that only note
-that an event has come to them, and a last one that runs those together.
+that an event has come to them, and a last one that runs those together. Of the rule for which events reach which
+reducer (:func:`~learning_observer_kvs.stream_analytics.event_pipeline.fields_for`) it does the part that is about the
+fields of an event; the part that is about the student is done here.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -18,7 +21,11 @@ from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.event_pipeline import process_all, raise_failures
+from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 from learning_observer_kvs.stream_analytics.process_event import ProcessEvent
+from learning_observer_kvs.stream_analytics.registry import is_reducer
+
+log = logging.getLogger('learning_observer_kvs')
 
 NAME = 'student_event_pipeline'
 
@@ -44,7 +51,8 @@ class ProcessRuntimeEvent:
     ) -> None:
         self.leniently = leniently
         self.store = store
-        self.reducer_name = strictly.reducer_name
+        self.reducer_name, self.field_names = strictly.reducer_name, strictly.field_names
+        self.listed_fields, self.is_unreachable = strictly.listed_fields, strictly.is_unreachable
         self.run, self.keys = strictly.run, strictly.keys
         self._strictly = strictly
         self._keys_after = keys_after
@@ -88,6 +96,7 @@ class _Pass:
     def __init__(self, stream_analytics: Any) -> None:
         self._stream_analytics = stream_analytics
         self._noted: list[_Noted] = []
+        self._skipped = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream_analytics, name)
@@ -105,6 +114,8 @@ class _Pass:
             process = await reducer(metadata)
             if not isinstance(process, ProcessRuntimeEvent):
                 return process  # the default store is not one of ours
+            if process.is_unreachable:
+                return self._skip
 
             async def note(event: Any, event_fields: Mapping[str, Any]) -> None:
                 self._noted.append((process, event, event_fields))
@@ -116,26 +127,47 @@ class _Pass:
     async def _begin_last(self, metadata: Any) -> Any:
         return self._run_noted
 
+    async def _skip(self, event: Any, event_fields: Any) -> None:
+        self._skipped += 1
+        if str(self._skipped).strip('0') == '1':  # 1, 10, 100, …
+            log.warning(
+                '%d times an event did not reach a reducer, because its connection names no student.', self._skipped
+            )
+
     async def _run_noted(self, event: Any, event_fields: Any) -> None:
         """Run the reducers that an event has come to."""
         noted, self._noted = self._noted, []
         # Of an event that the runtime failed on, some reducers have been reached and this has not.
         for _, group in itertools.groupby(noted, key=lambda each: id(each[1])):
-            await _process(list(group))
+            await self._process(list(group))
+
+    async def _process(self, noted: Sequence[_Noted]) -> None:
+        """Take one event through the reducers that it has come to."""
+        first, event, _ = noted[0]
+        outcomes = await process_all([(process, fields) for process, _, fields in noted], event, worker_of(first.store))
+        try:
+            raise_failures(outcomes)
+        except ExceptionGroup as error:
+            with suppress(Exception):  # the runtime must get the reducers' errors, not one of ours
+                error_file.annotate(error, {each.keys[0]: each.error for each in outcomes if each.error and each.keys})
+            raise
 
 
-async def _process(noted: Sequence[_Noted]) -> None:
-    """Take one event through the reducers that it has come to."""
-    first, event, _ = noted[0]
-    outcomes = await process_all([(process, fields) for process, _, fields in noted], event, worker_of(first.store))
-    try:
-        raise_failures(outcomes)
-    except ExceptionGroup as error:
-        with suppress(Exception):  # the runtime must get the reducers' errors, not one of ours
-            pairs = zip(noted, outcomes, strict=True)
-            failed = {process.keys(names)[0]: each.error for (process, _, names), each in pairs if each.error}
-            error_file.annotate(error, failed)
-        raise
+def describe_reducers(reducers: Iterable[Any]) -> list[str]:
+    """Return lines that say how many reducers this package runs, and of each of the others why not.
+
+    Args:
+        reducers: the functions that the runtime lists; one may be listed several times.
+    """
+    listed = {id(reducer): reducer for reducer in reducers}
+    left = []
+    for reducer in listed.values():
+        name = fully_qualified_function_name(reducer) if hasattr(reducer, '__qualname__') else repr(reducer)
+        refusal = getattr(reducer, 'kvs_plugin_refusal', None)
+        if not (hasattr(reducer, 'kvs_plugin') or (refusal is None and is_reducer(name))):
+            reason = refusal or 'no decorator of the server made it.'
+            left.append(f'The reducer {name} is left to the server: {reason}')
+    return [f'{len(listed) - len(left)} of {len(listed)} reducers run through the key-value store.', *left]
 
 
 def in_one_pass(pipeline: Any) -> Any:

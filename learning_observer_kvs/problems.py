@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import logging
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -51,6 +52,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E021': ('A cluster holds keys of reducers under the names of a single server', 'Copy them with lo-kvs copy.'),
     'KVS.E022': ('A Redis refuses commands or keys of a store', 'Allow them.'),
     'KVS.E023': ('Two reducers would keep their states under the same keys', 'Give one of them another name.'),
+    'KVS.E030': ('An option of privacy or retention is wrong', 'Write the value as it is described.'),
     'KVS.W001': ('An option that this type does not use', 'Remove it, or choose the type it belongs to.'),
     'KVS.W002': ('An unknown option of redis_connection', 'Remove it, or correct its name.'),
     'KVS.W003': (
@@ -75,6 +77,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         'Start in that folder, or write the absolute path.',
     ),
     'KVS.W014': ('A fail-over of a Redis loses acknowledged writes', 'Have it accept only what a replica can have.'),
+    'KVS.W021': ('A value of a PMSS file is in quotes', 'Write it without.'),
     'KVS.W020': ('Others can read the data of a store', 'Take the permission from them with chmod.'),
 }
 """For each id what the problem is, and the general hint. An id never changes its meaning."""
@@ -151,6 +154,18 @@ def raise_on_errors(problems: Iterable[Problem]) -> None:
         raise StartupCheck(report(listed), problems=listed)
     for problem in listed:
         log.warning('%s', problem)
+
+
+def announce(message: str) -> None:
+    """Log what has to be seen when a server starts.
+
+    Args:
+        message: a line. Where the program has not configured its logging it is printed to standard error, as Python
+            prints warnings then.
+    """
+    log.info('%s', message)
+    if not log.hasHandlers():
+        print(message, file=sys.stderr, flush=True)
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str | None:

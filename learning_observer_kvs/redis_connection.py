@@ -124,12 +124,9 @@ async def keys() -> list[str]:
         StoreUnavailable, Overloaded: no answer, or the server refuses.
     """
     found: dict[str, None] = {}
-    cursor: str | None = None
-    while True:
-        page, cursor = await shared.scan(cursor, 1000)
+    async for page in shared.pages(1000):
         found.update(dict.fromkeys(text for key in page if (text := decode(key)) is not None))
-        if cursor is None:
-            return list(found)
+    return list(found)
 
 
 def _checked(key: str) -> str:

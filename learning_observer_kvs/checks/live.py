@@ -7,11 +7,14 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 
+from learning_observer_kvs import failed_events
 from learning_observer_kvs.checks.places import check_places
 from learning_observer_kvs.config.rows import StoreConfig
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.private_files import PRIVATE, others_that_can_read
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import limit_of
@@ -64,7 +67,7 @@ async def _health_check(store: Store, limit: float) -> list[Problem]:
     while True:
         try:
             async with asyncio.timeout(limit):
-                return await store.health_check()
+                return [*await store.health_check(), *_readable_failed_events(store)]
         except TimeoutError:
             message = f'did not answer within {limit:g} s: {store.location()}'
             return [Problem('KVS.E019', '', 'type', message, 'Check that it runs and can be reached.')]
@@ -81,6 +84,16 @@ async def _health_check(store: Store, limit: float) -> list[Problem]:
                 '%s is loading its data; the start waits for it, for %g s at most.', store.location(), LOADING_SECONDS
             )
         await asyncio.sleep(LOADING_PAUSE)
+
+
+def _readable_failed_events(store: Store) -> list[Problem]:
+    """Find a file of failed events that others can read: one that was copied there, or came from another system."""
+    for path in sorted(Path(store.failed_events).glob(failed_events.PATTERN)):
+        with suppress(OSError):
+            if (readers := others_that_can_read(str(path), PRIVATE)) is not None:
+                message = f'has events that {readers} can read: {path}'
+                return [Problem('KVS.W020', '', 'failed_events', message, f'Run chmod go= {path}.')]
+    return []
 
 
 async def _is_loading(store: Store, limit: float) -> bool:

@@ -22,6 +22,59 @@ from learning_observer_kvs.stores.redis.options import (
     speaks_tls,
 )
 
+VERIFIED = (
+    'A certificate is always verified: name its authority in redis_ssl_ca_certs, or set redis_ssl_check_hostname: '
+    'false for one that is for another host.'
+)
+"""What to do in place of not verifying a certificate."""
+
+_WORDS_OF_OTHERS = {
+    'hostname': 'redis_host',
+    'user': 'redis_username',
+    'pass': 'redis_password',
+    'database': 'redis_db',
+    'unix_socket_path': 'redis_socket',
+    'unix_socket': 'redis_socket',
+    'path': 'redis_socket',
+    'tls': 'redis_ssl',
+    'max_connections': 'redis_max_connections',
+    'socket_timeout': 'redis_timeout',
+    'socket_connect_timeout': 'redis_connect_timeout',
+}
+"""What other programs, and redis-py, call an option."""
+
+_NAMES = frozenset(option.name for option in OPTIONS)
+
+
+def unknown_option(name: object) -> str | None:
+    """Return a hint for an option of Redis that is written as other programs call it, such as ``host``.
+
+    Args:
+        name: what is written.
+
+    Returns:
+        The hint; ``None`` if it is not such a name.
+    """
+    if is_verification(name):
+        return VERIFIED
+    found = _meant(name)
+    return None if found is None else f'Did you mean {found!r}?'
+
+
+def is_verification(name: object) -> bool:
+    """Return whether an option says, in other programs, whether a certificate is verified.
+
+    Args:
+        name: what is written.
+    """
+    return str(name).lower().endswith('cert_reqs')
+
+
+def _meant(name: object) -> str | None:
+    word = str(name).lower().removeprefix('redis_')
+    found = _WORDS_OF_OTHERS.get(word, f'redis_{word}')
+    return found if found in _NAMES and found != name else None
+
 
 def check_prefixes(configuration: Configuration) -> Iterator[Problem]:
     """Find Redis stores that share keys.
@@ -150,6 +203,9 @@ def _problems_of_url(url: str, tls: bool) -> Iterator[_Contradiction]:
     if not all(number.isdecimal() for number in query.get('db', ())):
         yield _Contradiction(name, 'has a database that is not a number', example)
     for option in sorted(query.keys() - {'db'}):
-        yield _Contradiction(name, f'has the option {option!r}', 'Write it as a redis_… option beside the URL.')
+        hint = f'Write it as {_meant(option) or "a redis_… option"} beside the URL.'
+        if is_verification(option):
+            hint = VERIFIED
+        yield _Contradiction(name, f'has the option {option!r}', hint)
     if tls and parsed.scheme == 'redis':
         yield _Contradiction('redis_ssl', 'is true, but redis_url begins with redis://', 'Write rediss:// in the URL.')

@@ -9,6 +9,9 @@ from learning_observer_kvs.config.rows import Configuration
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 
+MAX_STORES = 1000
+"""Stores of a configuration. Each has files or connections of its own."""
+
 
 def check(
     configuration: Configuration,
@@ -29,6 +32,10 @@ def check(
         Every problem, in the order of the files.
     """
     settings, rows = configuration.settings, configuration.stores
+    if len(rows) > MAX_STORES:
+        message = f'has {len(rows):,} stores; {MAX_STORES:,} are allowed'
+        hint = 'Keep what is alike in one store, under keys that tell it apart.'
+        return [Problem('KVS.E002', settings.location('kvs'), 'kvs', message, hint)]
     found = [
         *blocks.check_names(settings),
         *blocks.check_run_mode(settings),
@@ -48,6 +55,7 @@ def check(
         *redis.check_contradictions(configuration),
         *blocks.check_redis_connection(configuration.redis_connection),
         *blocks.check_kvs_debug(configuration.kvs_debug),
+        *blocks.check_privacy(configuration.privacy, configuration.retention),
     ]
     in_order = sorted(found, key=_position_in(configuration))  # decides where the locations have no lines
     return sorted([*settings.problems, *in_order], key=_file_and_line)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import keyword
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from learning_observer_kvs.checks.redis import unknown_option as unknown_redis_option
 from learning_observer_kvs.config.layers import Settings
 from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
@@ -51,11 +53,13 @@ def check_pairs(rows: Rows) -> Iterator[Problem]:
         ``KVS.E002``.
     """
     for row in rows:
-        if not isinstance(row.name, str):
+        if row.name is None and not row.is_named:
+            message, hint = 'is not a [name, options] pair', CATALOGUE['KVS.E002'][1]
+            yield Problem('KVS.E002', row.location, row.subject, message, hint)
+        elif not isinstance(row.name, str):
             message = f'has a name of type {type(row.name).__name__}'
-            if row.name is None:
-                message = 'is not a [name, options] pair'
-            yield Problem('KVS.E002', row.location, row.subject, message, CATALOGUE['KVS.E002'][1])
+            hint = 'Put the name in quotes; without, YAML reads no, yes, on, off, null and numbers as other values.'
+            yield Problem('KVS.E002', row.location, row.subject, message, hint)
 
 
 def check_names(rows: Rows, reserved: Collection[str]) -> Iterator[Problem]:
@@ -76,6 +80,9 @@ def check_names(rows: Rows, reserved: Collection[str]) -> Iterator[Problem]:
             yield Problem('KVS.E010', row.location, row.subject, 'is not a valid name of a store', hint)
         elif row.name in reserved:
             hint = f'Choose another name: KVS.{row.name} is a method of the router.'
+            yield Problem('KVS.E010', row.location, row.subject, 'cannot be the name of a store', hint)
+        elif keyword.iskeyword(row.name):
+            hint = f'Choose another name: {row.name} is a word of Python, and programs write KVS.<name>().'
             yield Problem('KVS.E010', row.location, row.subject, 'cannot be the name of a store', hint)
 
 
@@ -106,6 +113,8 @@ def check_default(configuration: Configuration) -> Iterator[Problem]:
         ``KVS.E003``, if there is a ``kvs`` block in which it could be.
     """
     settings, names = configuration.settings, configuration.stores_by_name
+    if any(map(_is_option_beside_stores, configuration.stores)):
+        return  # that is the problem
     if isinstance(settings.get('kvs'), (Mapping, list, tuple)) and 'default' not in names:
         similar = difflib.get_close_matches('default', names, 1)
         hint = f"Did you mean to call {similar[0]!r} 'default'?" if similar else CATALOGUE['KVS.E003'][1]
@@ -119,13 +128,31 @@ def check_shapes(rows: Rows) -> Iterator[Problem]:
         rows: all stores.
 
     Yields:
-        ``KVS.E006``.
+        ``KVS.E006``; one alone where options stand in the place of stores.
     """
+    if misplaced := [row for row in rows if _is_option_beside_stores(row)]:
+        first, names = misplaced[0], ' and '.join(str(row.name) for row in misplaced)
+        message = (
+            f'has {names} directly below it, as if {"they were stores" if len(misplaced) > 1 else "it were a store"}'
+        )
+        hint = 'Write options below the name of their store, further indented: kvs: {default: {type: …}}.'
+        yield Problem('KVS.E006', first.location, 'kvs', message, hint)
     for row in rows:
+        if row in misplaced:
+            continue
         if row.name is not None and not isinstance(row.options, (Mapping, UnsetVariable)):
             message = f'is {display_value(row.name, row.options)}, which is not a mapping'
             hint = 'Write its options below it, one a line, beginning with type:.'
             yield Problem('KVS.E006', row.location, row.subject, message, hint)
+
+
+def _is_option_beside_stores(row: StoreConfig) -> bool:
+    """Return whether an option of a store stands where stores do."""
+    return row.name in _OPTIONS_OF_STORES and isinstance(row.options, (str, int, float, bool, type(None)))
+
+
+_OPTIONS_OF_STORES = ('type', 'path', 'prefix', 'expiry', 'subdirs', 'mode', 'flush_interval', 'failed_events')
+"""Options that may stand directly under ``kvs`` by mistake."""
 
 
 def check_types(rows: Rows, types: Types, rejected: Mapping[str, str]) -> Iterator[Problem]:
@@ -139,16 +166,18 @@ def check_types(rows: Rows, types: Types, rejected: Mapping[str, str]) -> Iterat
     Yields:
         ``KVS.E004``, ``KVS.E005``, ``KVS.E017``.
     """
+    known: list[str] = []  # looked up once, if at all
     for row in _with_options(rows):
         location, subject = row.location_of('type'), f'{row.subject}.type'
         if 'type' not in row.options:
-            yield Problem('KVS.E005', location, subject, 'is missing', f'Known types: {", ".join(_all_types(types))}.')
+            known = known or _all_types(types)
+            yield Problem('KVS.E005', location, subject, 'is missing', f'Known types: {", ".join(known)}.')
         elif isinstance(row.type, str) and row.type in rejected:
             message = f'is {display_value("type", row.type)}, which {rejected[row.type]}'
             yield Problem('KVS.E017', location, subject, message, CATALOGUE['KVS.E017'][1])
         elif _type_of(row, types) is None and not isinstance(row.type, UnsetVariable):
             message = f'is {display_value("type", row.type)}, which is not a type of store'
-            known = _all_types(types)
+            known = known or _all_types(types)
             hint = did_you_mean(row.type, known) or f'Known types: {", ".join(known)}.'
             yield Problem('KVS.E004', location, subject, message, hint)
 
@@ -204,7 +233,9 @@ def check_option_names(rows: Rows, types: Types) -> Iterator[Problem]:
         for name in _unknown(row, types):
             similar = _similar(name, known or _options_of(*types.values()))
             hint = f'Did you mean {similar!r}?' if similar else 'Remove it.'
-            if not similar and cls:
+            if renamed := (unknown_redis_option(name) if 'redis_host' in known else None):
+                hint = renamed
+            elif not similar and cls:
                 hint = f'{cls.TYPE} has the options: {", ".join(known)}.'
             message = 'is not an option of any type of store'
             yield Problem('KVS.E008', row.location_of(name), dotted((row.subject, name)), message, hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from contextlib import aclosing
 
 import click
 
@@ -36,21 +37,21 @@ def command(
 
     async def act(stores: Stores) -> Store:
         nonlocal printed
-        store, cursor = await stores.existing(name), None
+        store = await stores.existing(name)
         with progress('Searching', total=None, unit='keys') as advance:
-            while True:
-                page = await store.scan(prefix, cursor, 1000)
-                advance(len(page.keys))
-                keys = [key for key in page.keys if match is None or fnmatch.fnmatchcase(key, match)]
-                for key in keys if limit is None else keys[: limit - printed]:
-                    if as_json:
-                        echo_json(key, indent=None)
-                    else:
-                        click.echo(printable(key))
-                    printed += 1
-                cursor = page.cursor
-                if cursor is None or printed == limit:
-                    return store
+            async with aclosing(store.pages(prefix)) as pages:
+                async for page in pages:
+                    advance(len(page))
+                    keys = [key for key in page if match is None or fnmatch.fnmatchcase(key, match)]
+                    for key in keys if limit is None else keys[: limit - printed]:
+                        if as_json:
+                            echo_json(key, indent=None)
+                        else:
+                            click.echo(printable(key))
+                        printed += 1
+                    if printed == limit:
+                        break
+        return store
 
     store = with_stores(config, act, interrupted=lambda: f'{counted(printed, "key")} printed, and there may be more.')
     click.echo(f'{counted(printed, "key")} in {where(store)}.', err=True)

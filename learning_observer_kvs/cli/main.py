@@ -15,7 +15,24 @@ from learning_observer_kvs._version import __version__
 from learning_observer_kvs.cli.command import INTERRUPTED
 from learning_observer_kvs.errors import KVSError, StoreMissing
 
-COMMANDS = ('check', 'copy', 'dump', 'erase-student', 'get', 'keys', 'load', 'remove', 'replay', 'serve', 'set')
+COMMANDS = (
+    'check',
+    'copy',
+    'dump',
+    'erase-student',
+    'expire',
+    'export-student',
+    'find-student',
+    'get',
+    'keys',
+    'load',
+    'remove',
+    'remove-reducer',
+    'replay',
+    'serve',
+    'set',
+    'suppressed',
+)
 
 MISSING = 3
 """The exit status if a store is not there."""

@@ -17,11 +17,12 @@ from typing import TypeGuard
 import click
 
 from learning_observer_kvs.cli.command import Command, config_option, json_option
-from learning_observer_kvs.cli.common import Stores, counted, echo_json, progress, with_stores
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, printable, progress, where, with_stores
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.replay import failures, files, study_log
 from learning_observer_kvs.replay.retry import RetryReport, retry
 from learning_observer_kvs.replay.runner import FILES_AT_ONCE, ReplayReport, replay
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 from learning_observer_kvs.stream_analytics.registry import is_reducer
@@ -64,7 +65,8 @@ def command(
     PATHS are files, or directories of them. The states are kept in the default store of the settings. If a reducer
     fails on an event, the replay reports that and continues, and the exit status is 1.
 
-    Of study logs (.study.log, .study.log.gz) every reducer gets every event, each time.
+    Of study logs (.study.log, .study.log.gz) every reducer gets the events that a server would give it, each time. A
+    file with a line that is not an event is left out whole. Events that a reducer fails on are kept as failed events.
 
     Failed events are in critical-error-*.tb, which a Learning Observer server writes, and failed-events-*.jsonl. Each
     goes once to each reducer that failed on it, however often this command runs: the states note it.
@@ -105,36 +107,69 @@ def replay_logs(
         SystemExit: with 1, if there were failures.
     """
 
-    async def act(stores: Stores) -> ReplayReport:
+    async def act(stores: Stores) -> tuple[ReplayReport, Store]:
         with progress('Replaying', total=events_in(paths), unit='events') as advance:
-            return await replay(paths, reducers, router=stores.router, at_once=at_once, progress=advance)
+            report = await replay(paths, reducers, router=stores.router, at_once=at_once, progress=advance)
+        return report, stores.router()
 
-    report = with_stores(
+    report, store = with_stores(
         config,
         act,
         interrupted=lambda: 'The states may have some of the events; a second replay feeds all of them again.',
         retry_seconds=None,
     )
+    kept = sorted(os.path.abspath(path) for path in report.kept)
     if as_json:
         echo_json(
             {
+                **place(store),
                 'files': report.files,
                 'events': report.events,
+                'suppressed': report.suppressed,
+                'skipped': report.skipped,
                 'seconds': round(report.seconds, 3),
                 'events_per_second': round(report.events_per_second),
                 'failures': report.failures,
+                'kept': kept,
+                'invalid_files': report.invalid,
+                'invalid_lines': report.invalid_lines,
             }
         )
     else:
         for failure in report.failures:
-            click.echo(failure, err=True)
+            _say(failure)
+        for path in kept:
+            _say(f'The events that reducers failed on are kept in {path}: replay that file later.')
+        _print_invalid(report)
+        _print_suppressed(report.suppressed)
         click.echo(
             f'{counted(report.files, "file")}, {counted(report.events, "event")} through '
-            f'{counted(len(reducers), "reducer")} in {report.seconds:.1f} s: '
-            f'{report.events_per_second:,.0f} events/s, {counted(len(report.failures), "failure")}'
+            f'{counted(len(reducers), "reducer")} into {where(store)} in {report.seconds:.1f} s: '
+            f'{report.events_per_second:,.0f} events/s, {report.skipped:,} skipped, '
+            f'{counted(len(report.failures), "failure")}, {counted(len(report.invalid), "invalid file")}'
         )
-    if report.failures:
+    if report.failures or report.invalid:
         sys.exit(1)
+
+
+def _say(message: str) -> None:
+    """Print a line to standard error; it may quote what a student wrote."""
+    click.echo(printable(message), err=True)
+
+
+def _print_suppressed(events: int) -> None:
+    if events:
+        _say(f'{counted(events, "event")} of erased students left out; see lo-kvs suppressed.')
+
+
+def _print_invalid(report: ReplayReport) -> None:
+    for messages in report.invalid.values():
+        for message in messages:
+            _say(message)
+    if others := report.invalid_lines - sum(map(len, report.invalid.values())):
+        _say(f'… and {counted(others, "more such line")}.')
+    for path in report.invalid:
+        _say(f'{path}: nothing of this file was replayed. When it is corrected, replay it alone.')
 
 
 def retry_failures(
@@ -160,14 +195,15 @@ def retry_failures(
     """
     rows = list(failures.read(paths))
 
-    async def act(stores: Stores) -> RetryReport:
-        stores.to_write('default')
+    async def act(stores: Stores) -> tuple[RetryReport, Store]:
+        store = stores.to_write('default')
         with progress('Replaying', total=len(rows), unit='events') as advance:
-            return await retry(
+            report = await retry(
                 rows, reducers, router=stores.router, unclear=unclear, unmarked=unmarked, progress=advance
             )
+        return report, store
 
-    report = with_stores(
+    report, store = with_stores(
         config,
         act,
         interrupted=lambda: 'Some events may be replayed. Run this again: an event is not applied twice.',
@@ -176,34 +212,46 @@ def retry_failures(
     if as_json:
         echo_json(
             {
+                **place(store),
                 'files': len(paths),
                 'replayed': report.replayed,
                 'already_replayed': report.already,
+                'suppressed': report.suppressed,
                 'unclear': report.unclear,
                 'unmarked': report.unmarked,
                 'other_reducers': dict(report.other_reducers),
+                'skipped': report.skipped,
                 'seconds': round(report.seconds, 3),
                 'failures': report.failures,
             }
         )
     else:
-        _print(report, len(paths))
+        _print(report, len(paths), store)
+        _print_suppressed(report.suppressed)
     if not report.is_complete:
         sys.exit(1)
 
 
-def _print(report: RetryReport, file_count: int) -> None:
+def _print(report: RetryReport, file_count: int, store: Store) -> None:
     for failure in report.failures:
-        click.echo(failure, err=True)
+        _say(failure)
     for event in report.unclear:
-        click.echo(f'{event}: it may have been applied when it failed; compare the state, or use --unclear.', err=True)
+        click.echo(
+            f'{printable(event)}: it may have been applied when it failed; compare the state, or use --unclear.',
+            err=True,
+        )
     for location in report.unmarked:
-        click.echo(f'{location}: it does not say which reducers failed; --unmarked gives it to every one.', err=True)
+        click.echo(
+            f'{printable(location)}: it does not say which reducers failed; --unmarked gives it to every one.', err=True
+        )
     for name, count in sorted(report.other_reducers.items()):
-        click.echo(f'{counted(count, "event")} of {name} left; name it with --reducer to replay them.', err=True)
+        click.echo(
+            f'{counted(count, "event")} of {printable(name)} left; name it with --reducer to replay them.', err=True
+        )
     click.echo(
-        f'{counted(file_count, "file")} of failed events in {report.seconds:.1f} s: {report.replayed:,} replayed, '
-        f'{report.already:,} before, {len(report.unclear):,} unclear, {len(report.unmarked):,} unmarked, '
+        f'{counted(file_count, "file")} of failed events into {where(store)} in {report.seconds:.1f} s: '
+        f'{report.replayed:,} replayed, {report.already:,} before, {len(report.unclear):,} unclear, '
+        f'{len(report.unmarked):,} unmarked, {report.skipped:,} skipped, '
         f'{counted(len(report.failures), "failure")}'
     )
 

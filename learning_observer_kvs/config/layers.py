@@ -11,7 +11,7 @@ from learning_observer_kvs.config import pmss_source, yaml_source
 from learning_observer_kvs.config.pmss_source import PmssSettings
 from learning_observer_kvs.config.raw_text import RawText, UnsetVariable
 from learning_observer_kvs.config.redaction import redacted
-from learning_observer_kvs.config.source import BLOCKS, Layer, SettingPath, dotted, location_in
+from learning_observer_kvs.config.source import BLOCKS, Layer, SettingPath, dotted, location_in, unreadable
 from learning_observer_kvs.problems import Problem
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | PmssSettings | Sequence[Any]
@@ -71,7 +71,8 @@ def read_settings(source: Source, environment: Mapping[str, str] = os.environ) -
     Args:
         source: the path of a YAML file, or the settings as a mapping; a ``.pmss`` file or a settings object of PMSS; or
             several of these, where the first that has a value wins: ``['local.pmss', 'creds.yaml']``.
-        environment: the variables that ``${NAME}`` in the blocks of this package stands for; ``$${`` is ``${`` itself.
+        environment: the variables that ``${NAME}`` in the blocks of this package stands for; ``${NAME:-text}`` is the
+            text where the variable is not set or empty, and ``$${`` is ``${`` itself.
 
     Returns:
         The settings. Problems that leave them readable are in their ``problems``.
@@ -83,7 +84,12 @@ def read_settings(source: Source, environment: Mapping[str, str] = os.environ) -
         copy = Settings()
         copy.replace_with(source)
         return copy
-    layers = list(_layers(source))
+    try:
+        layers = list(_layers(source))
+    except RecursionError:
+        raise unreadable(
+            'settings', 'is a mapping that contains itself, or is nested too deep', 'Write it out.'
+        ) from None
     settings = Settings(layers[0]) if len(layers) == 1 else _merged(layers)
     for block in BLOCKS:
         if block in settings:
@@ -204,6 +210,7 @@ def _with_pairs_as_mapping(layer: Layer) -> Layer:
 # Environment variables
 
 _VARIABLE = re.compile(r'(\$?)\$\{([^}]*)\}')
+_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 
 
 def _with_variables(value: Any, path: SettingPath, settings: Settings, environment: Mapping[str, str]) -> Any:
@@ -217,16 +224,22 @@ def _with_variables(value: Any, path: SettingPath, settings: Settings, environme
     missing = []
 
     def replace(match: re.Match[str]) -> str:
-        escaped, name = match.groups()
+        escaped, written = match.groups()
         if escaped:
             return match[0][1:]
-        if name not in environment:
-            missing.append(name)
-        return environment.get(name, '')
+        name, has_default, default = written.partition(':-')
+        if has_default and _NAME.fullmatch(name):
+            return environment.get(name) or default
+        if written not in environment:
+            missing.append(written)
+        return environment.get(written, '')
 
     text = _VARIABLE.sub(replace, value)
     for name in missing:
         message = f'uses the environment variable {name!r}, which is not set'
-        hint = 'Set it before the start, or write the value itself; $${ stands for ${.'
+        hint = 'Set it before the start, or give it a default: ${NAME:-text}; $${ stands for ${.'
+        if not _NAME.fullmatch(name):
+            message = f'has {name!r} between ${{ and }}, which is not the name of an environment variable'
+            hint = 'Write ${NAME}, or ${NAME:-text} for a text where it is not set; $${ stands for ${.'
         settings.problems.append(Problem('KVS.E016', settings.location(*path), dotted(path), message, hint))
     return UnsetVariable.of(text, value) if missing else RawText.of(text, value)

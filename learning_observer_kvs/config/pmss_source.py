@@ -1,7 +1,8 @@
 """Settings from PMSS: ``.pmss`` files, and the settings object of a program that uses PMSS.
 
 Every value in such a file is text. Rules are read if their selector consists of types alone: ``kvs default`` for a
-store, ``redis_connection``, ``kvs_debug`` and ``config``. The package ``pmss`` is imported only to read a file; a
+store, ``redis_connection``, ``kvs_debug``, ``privacy``, ``retention`` and ``config``.
+The package ``pmss`` is imported only to read a file; a
 settings object is read ruleset by ruleset, because it cannot list the stores.
 """
 
@@ -16,9 +17,10 @@ from contextlib import redirect_stdout
 from typing import Any, Protocol
 
 from learning_observer_kvs.config.raw_text import RawText
-from learning_observer_kvs.config.source import Layer, SettingPath, read_text, unreadable
+from learning_observer_kvs.config.source import Layer, SettingPath, dotted, read_text, unreadable
+from learning_observer_kvs.problems import CATALOGUE, Problem
 
-DEPTHS = {'kvs': 3, 'redis_connection': 2, 'kvs_debug': 2, 'config': 2}
+DEPTHS = {'kvs': 3, 'redis_connection': 2, 'kvs_debug': 2, 'privacy': 2, 'retention': 2, 'config': 2}
 """The blocks that are read, and the length of the path of a value in each."""
 
 
@@ -97,9 +99,13 @@ def _parse(name: str, text: str) -> Mapping[str, Any]:
     return rules
 
 
+_QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
+
+
 def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[SettingPath, int]) -> Layer:
     data: dict[str, Any] = {}
     locations: dict[SettingPath, str] = {}
+    problems: list[Problem] = []
     for leaf, values in rules.items():
         for selector, value in values.items():
             path = (*_types(selector), leaf)
@@ -110,7 +116,10 @@ def _layer(name: str, rules: Mapping[str, Any], lines: Mapping[SettingPath, int]
                 inner = inner.setdefault(part, {})
             inner[leaf] = None if value == 'None' else RawText.of(value) if isinstance(value, str) else value
             locations[path] = f'{name}:{lines[path]}' if path in lines else name
-    return Layer(data, name, locations)
+            if isinstance(value, str) and _QUOTED.fullmatch(value):
+                message, hint = 'is in quotes, which are part of a value in PMSS', CATALOGUE['KVS.W021'][1]
+                problems.append(Problem('KVS.W021', locations[path], dotted(path), message, hint))
+    return Layer(data, name, locations, problems)
 
 
 def _types(selector: Any) -> tuple[str, ...]:

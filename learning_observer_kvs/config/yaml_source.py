@@ -28,6 +28,9 @@ def read_file(name: str) -> Layer:
         document = Document(read_text(name))
     except RecursionError:
         raise unreadable(name, 'is nested too deep to be settings', 'Look for open brackets.') from None
+    except AliasError as error:
+        hint = 'Write out what it stands for.'
+        raise unreadable(f'{name}:{error.line}', f'has an alias {error}', hint) from None
     except yaml.YAMLError as error:
         raise _not_yaml(name, error) from None
     if not isinstance(document.data, dict):
@@ -40,6 +43,23 @@ def read_file(name: str) -> Layer:
             location, message = location_in(locations, path, name), f'is written twice, on lines {first} and {second}'
             problems.append(Problem('KVS.E013', location, dotted(path), message, 'Remove one.'))
     return Layer(document.data, name, locations, problems)
+
+
+MAX_VALUES = 200_000
+"""How many values a file may hold, aliases replaced: a few lines of aliases of aliases stand for billions."""
+
+
+class AliasError(Exception):
+    """An alias stands for too much. The text is the rest of a sentence that begins "it has an alias".
+
+    Args:
+        message: the text.
+        line: the line of what it stands for.
+    """
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class Document:
@@ -59,6 +79,7 @@ class Document:
 
         Raises:
             yaml.YAMLError: it is not YAML.
+            AliasError: an alias stands for what contains it, or for too many values.
         """
         self.lines: dict[SettingPath, int] = {}
         self.duplicates: list[tuple[SettingPath, int, int]] = []
@@ -66,34 +87,59 @@ class Document:
         try:
             node = loader.get_single_node()
             if node is not None:
+                _count(node, {}, set())
                 # Before it is constructed: that merges what "<<" refers to into the nodes themselves.
-                self._record(loader, node, (), ())
+                self._record(loader, node, (), self.lines)
             self.data: Any = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
 
-    def _record(self, loader: _Loader, node: yaml.Node, path: SettingPath, ancestors: tuple[yaml.Node, ...]) -> None:
-        if node in ancestors:  # an alias of a node that contains it
-            return
-        ancestors = (*ancestors, node)
+    def _record(self, loader: _Loader, node: yaml.Node, path: SettingPath, lines: dict[SettingPath, int]) -> None:
         if isinstance(node, yaml.MappingNode):
+            entries = [
+                ((*path, loader.construct_object(key_node)), key_node.start_mark.line + 1, value_node)
+                for key_node, value_node in node.value
+                if isinstance(key_node, yaml.ScalarNode) and key_node.tag != 'tag:yaml.org,2002:merge'
+            ]
+            last = {inner: value_node for inner, _, value_node in entries}
             first: dict[SettingPath, int] = {}
-            for key_node, value_node in node.value:
-                if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == 'tag:yaml.org,2002:merge':
-                    continue
-                inner = (*path, loader.construct_object(key_node))
-                line = key_node.start_mark.line + 1
+            for inner, line, value_node in entries:
                 if inner in first:
                     self.duplicates.append((inner, first[inner], line))
-                    for stale in [known for known in self.lines if known[: len(inner)] == inner]:
-                        del self.lines[stale]  # YAML takes the last one
                 first.setdefault(inner, line)
-                self.lines[inner] = line
-                self._record(loader, value_node, inner, ancestors)
+                lines[inner] = line
+                # YAML takes the last one; those before it are looked at for keys written twice alone.
+                self._record(loader, value_node, inner, lines if value_node is last[inner] else {})
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
-                self.lines[(*path, index)] = item.start_mark.line + 1
-                self._record(loader, item, (*path, index), ancestors)
+                lines[(*path, index)] = item.start_mark.line + 1
+                self._record(loader, item, (*path, index), lines)
+
+
+def _count(node: yaml.Node, counts: dict[yaml.Node, int], ancestors: set[yaml.Node]) -> int:
+    """Return how many values a node holds, aliases replaced.
+
+    Args:
+        node: the node.
+        counts: those that are known; filled.
+        ancestors: the nodes that it is in.
+
+    Raises:
+        AliasError: it contains itself, or holds too many.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    line = node.start_mark.line + 1
+    if node in ancestors:
+        raise AliasError('of a value that contains it', line)
+    if node not in counts:
+        ancestors.add(node)
+        inner = (each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,)))
+        counts[node] = 1 + sum(_count(each, counts, ancestors) for each in inner)
+        ancestors.discard(node)
+        if counts[node] > MAX_VALUES:
+            raise AliasError(f'of aliases, which stand for more than {MAX_VALUES:,} values', line)
+    return counts[node]
 
 
 class _Loader(yaml.SafeLoader):

@@ -29,6 +29,7 @@ class Event:
         call: the reducer with the event filled in.
         null_text: the JSON text of the state that a key starts from.
         deadline: until when it waits for a backend that is away, as the time of the monotonic clock.
+        may_wait: whether the reducer may wait for something.
 
     Attributes:
         result: the external state, as the reducer returned it.
@@ -37,9 +38,17 @@ class Event:
         done: what the caller waits for; ``None`` as ``context``.
     """
 
-    __slots__ = ('call', 'context', 'deadline', 'done', 'error', 'external_key', 'null_text', 'result')
+    __slots__ = ('call', 'context', 'deadline', 'done', 'error', 'external_key', 'may_wait', 'null_text', 'result')
 
-    def __init__(self, external_key: str, call: ReducerCall, null_text: bytes, deadline: float = ONE_TRY) -> None:
+    def __init__(
+        self,
+        external_key: str,
+        call: ReducerCall,
+        null_text: bytes,
+        deadline: float = ONE_TRY,
+        may_wait: bool = True,
+    ) -> None:
+        self.may_wait = may_wait
         self.external_key = external_key
         self.call = call
         self.null_text = null_text
@@ -173,7 +182,7 @@ class Batch:
             ReducerError: it is not a pair.
             InvalidKey, InvalidValue: a key or a state that no store takes.
         """
-        if not isinstance(result, (tuple, list)) or len(result) != 2:
+        if (type(result) is not tuple and not isinstance(result, (tuple, list))) or len(result) != 2:
             raise ReducerError(
                 f'The reducer of {display_key(internal_key)} returned {type(result).__name__}; it must return '
                 '(internal_state, external_state), with False for one that is not to be written.'

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Collection, Coroutine, Mapping
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
 
-from learning_observer_kvs.errors import Conflict, Overloaded, ReducerError, StoreUnavailable
+from learning_observer_kvs.errors import Conflict, Overloaded, StoreUnavailable
 from learning_observer_kvs.reducers.batch import Batch, Event
+from learning_observer_kvs.reducers.driving import awaited, rest_of, run_in, shed_cancellation
 from learning_observer_kvs.reducers.event_queues import QueuedEvents
 from learning_observer_kvs.reducers.joined import JoinedEvent, Pass
-from learning_observer_kvs.reducers.serving import EventQueue, QueueServer, run_on, shed_cancellation
+from learning_observer_kvs.reducers.serving import EventQueue, QueueServer
 from learning_observer_kvs.reducers.state_cache import StateCache
 from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
@@ -51,6 +51,7 @@ class BatchWorker(PlainOverlay):
         self._submit = store.submitter()
         self._timeout = store.reducer_timeout
         self._is_immediate = store.IS_IMMEDIATE
+        self._commits_wait = not store.IS_IMMEDIATE  # for the backend, as long as the deadline of the event allows
         self._cache = StateCache(0 if store.IS_IMMEDIATE else store.cache_bytes)
         self._loop = asyncio.get_running_loop()
         self._queued = QueuedEvents(self._locks, self._on_ready)
@@ -89,14 +90,10 @@ class BatchWorker(PlainOverlay):
             for event in events:
                 if not event.is_withdrawn():
                     context = event.context_of_reducer()
-                    reducing = self._reduce(key, batch, event)
-                    try:
-                        waits_for = context.run(reducing.send, None)
-                    except StopIteration:
-                        pass  # as most reducers do, it has ended without a wait
-                    else:
+                    rest_of_it = context.run(self._reduce, key, batch, event)
+                    if rest_of_it is not None:
                         self._server.hand_over()
-                        await run_on(context, reducing, waits_for)
+                        await run_in(context, rest_of_it)
                     if task.cancelling():
                         await shed_cancellation(task)
                     batch.events.append(event)
@@ -164,46 +161,101 @@ class BatchWorker(PlainOverlay):
             self._store.decode(key, text)  # what is corrupt is reported with its key and location
         return Batch(text, False, attempt)
 
-    async def _reduce(self, key: str, batch: Batch, event: Event) -> None:
-        """Run an event's reducer in this task; what it raises is noted."""
+    def _reduce(
+        self, key: str, batch: Batch, event: Event, permit: asyncio.Semaphore | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        """Run an event's reducer in this context, up to where it waits for something; what it raises is noted.
+
+        Returns:
+            The rest, to be awaited in this context; ``None`` if the reducer has ended, as most do without a wait.
+        """
+        if not event.may_wait:
+            self._reduce_at_once(key, batch, event)
+            return None
         text, before = batch.text, CURRENT.get()
         outer = None if before is None else current_holder()
+        if text is not None and len(text) > LARGE and permit is None and outer is None:
+            return self._reduce_large(key, batch, event)  # not one inside another: it would wait for itself
         holder = self._locks.held[key] = Holder()
         event.error = None
+        if permit is not None:
+            holder.permit = permit
         if outer is not None:
             holder.outer = outer
             outer.add_wait(holder)
-        is_large = text is not None and len(text) > LARGE and outer is None  # one inside another would wait for itself
-        if is_large:
-            await self._large.acquire()
-            holder.permit = self._large
         CURRENT.set(holder)
+        rest = None
         try:
-            reducing = event.call(batch.state(self._decode, key, event))
-            if type(reducing) is not CoroutineType and not inspect.isawaitable(reducing):
-                raise ReducerError(
-                    f'The reducer of {display_key(key)} is a plain function; write it as async def, to be awaited.'
-                )
-            timeout = self._timeout
-            result = await reducing if timeout is None else await run_within(timeout, reducing, key)
+            reducing: Any = event.call(batch.state(self._decode, key, event))
+            if type(reducing) is not CoroutineType:
+                reducing = awaited(reducing, key)
+            if self._timeout is not None:
+                reducing = run_within(self._timeout, reducing, key)
+            try:
+                waits_for = reducing.send(None)
+            except StopIteration as end:
+                result = end.value
+            else:
+                rest = self._reduce_on(holder, before, key, batch, event, rest_of(reducing, waits_for))
+                return rest
             batch.accept(self._encode, key, event, result)
-        except StopIteration as error:  # of a plain function; no future takes it
+        except BaseException as error:
+            self._raised(key, event, error)
+        finally:
+            if rest is None:
+                _end(holder, before)
+        return None
+
+    def _reduce_at_once(self, key: str, batch: Batch, event: Event) -> None:
+        """Run a reducer that never waits: nothing can wait for it either, so it need not be known as a holder."""
+        event.error = None
+        try:
+            reducing: Any = event.call(batch.state(self._decode, key, event))
+            try:
+                reducing.send(None)
+            except StopIteration as end:
+                result = end.value
+            batch.accept(self._encode, key, event, result)
+        except BaseException as error:
+            self._raised(key, event, error)
+
+    async def _reduce_large(self, key: str, batch: Batch, event: Event) -> None:
+        """Run a reducer with a large state, of which only so many may be decoded at once."""
+        await self._large.acquire()
+        if (rest := self._reduce(key, batch, event, self._large)) is not None:
+            await rest
+
+    async def _reduce_on(
+        self,
+        holder: Holder,
+        before: Holder | None,
+        key: str,
+        batch: Batch,
+        event: Event,
+        rest: Awaitable[Any],
+    ) -> None:
+        """Run the rest of a reducer that waits for something."""
+        try:
+            batch.accept(self._encode, key, event, await rest)
+        except BaseException as error:
+            self._raised(key, event, error)
+        finally:
+            _end(holder, before)
+
+    def _raised(self, key: str, event: Event, error: BaseException) -> None:
+        """Note what a reducer raised; raise it again if it is the event loop that ends."""
+        if isinstance(error, StopIteration):  # of a plain function; no future takes it
             event.error = RuntimeError(f'The reducer of {display_key(key)} raised StopIteration.')
             event.error.__cause__ = error
-        except Exception as error:
+        elif isinstance(error, Exception):
             event.error = error
-        except asyncio.CancelledError as error:
+        elif isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if (task is None or task.cancelling()) and not event.is_waited_for():
-                raise
+                raise error
             event.error = error  # it met a task that was cancelled, or cancelled the one that it runs in
-        finally:
-            holder.has_ended = True
-            CURRENT.set(before)  # not by a token: what began in the caller's context may end in a copy of it
-            if is_large:
-                holder.give_back_permits()
-            if outer is not None:
-                outer.remove_wait(holder)
+        else:
+            raise error
 
     # Many reducers with one event
 
@@ -240,36 +292,27 @@ class BatchWorker(PlainOverlay):
             return
         self._busy += 1
         before = CURRENT.get()
-        reducing = self._reduce(key, batch, event)
         try:
-            waits_for = reducing.send(None)
-        except StopIteration:
-            batch.events.append(event)
-            self._commit(key, batch, None)
+            rest = self._reduce(key, batch, event)
         except BaseException:
             self._next(key, None)
             raise
+        if rest is None:
+            batch.events.append(event)
+            self._commit(key, batch, None)
         else:
             context = copy_context()
             CURRENT.set(before)
-            self._server.spawn(
-                self._finish(key, batch, event, context, reducing, waits_for), f'kvs reducer {display_key(key)}'
-            )
+            self._server.spawn(self._finish(key, batch, event, context, rest), f'kvs reducer {display_key(key)}')
 
     async def _finish(
-        self,
-        key: str,
-        batch: Batch,
-        event: JoinedEvent,
-        context: Context,
-        reducing: Coroutine[Any, Any, None],
-        waits_for: Any,
+        self, key: str, batch: Batch, event: JoinedEvent, context: Context, rest: Coroutine[Any, Any, None]
     ) -> None:
         """Run the rest of a reducer that waits for something, and commit."""
         task = asyncio.current_task()
         assert task is not None
         try:
-            await run_on(context, reducing, waits_for)
+            await run_in(context, rest)
             if task.cancelling():
                 await shed_cancellation(task)
         except BaseException as error:  # the event loop ends
@@ -294,7 +337,8 @@ class BatchWorker(PlainOverlay):
             refresh = {key, *(event.external_key for event in batch.events)} - batch.writes.keys()
         on_done = functools.partial(self._committed, key, batch, rest)
         try:
-            self._submit(batch.writes, {key: batch.base}, on_done, refresh, *self._deadlines(key, batch))
+            deadline, settled = self._deadlines(key, batch)
+            self._submit(batch.writes, {key: batch.base}, on_done, refresh, deadline, settled)
         except Exception as error:  # rejected
             self._committed(key, batch, rest, error)
 
@@ -342,3 +386,13 @@ class BatchWorker(PlainOverlay):
     def _unsaved(self) -> int:
         """How many events are under way."""
         return self._busy + sum(self._queued.values())
+
+
+def _end(holder: Holder, before: Holder | None) -> None:
+    """A reducer has ended; ``before`` was the current holder when it began."""
+    holder.has_ended = True
+    CURRENT.set(before)  # not by a token: what began in the caller's context may end in a copy of it
+    if holder.permit is not None:
+        holder.give_back_permits()
+    if holder.outer is not None:
+        holder.outer.remove_wait(holder)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 from learning_observer_kvs.stores.deadline import deadline_after
+
+SharedDeadline: TypeAlias = tuple[Any, Any, float]
+"""What :func:`deadline_of` takes: the deadline of most events is never needed."""
 
 _LAST: ContextVar[tuple[Any, Any, float] | None] = ContextVar('kvs last event', default=None)
 """The last event of this task, the first reducer that got it, and its deadline."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from learning_observer_kvs.errors import Overloaded
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, may_wait_on
 from learning_observer_kvs.reducers.serving import EventQueue
-from learning_observer_kvs.stores.key_locks import KeyLocks, current_holder, waits_for_itself
+from learning_observer_kvs.stores.key_locks import Holder, KeyLocks, Wait, current_holder, waits_for_itself
 from learning_observer_kvs.stores.keys import display_key
 
 MAX_QUEUED_EVENTS = 10_000
@@ -32,8 +32,8 @@ class QueuedEvents(dict[str, int]):
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
 
-    async def wait(self, key: str, event: Event) -> JSON:
-        """Let an event wait for its turn, and for what comes of it.
+    def wait(self, key: str, event: Event) -> Awaitable[JSON]:
+        """Let an event wait for its turn, and for what comes of it; to be awaited at once.
 
         Args:
             key: the key, which is held.
@@ -50,10 +50,11 @@ class QueuedEvents(dict[str, int]):
         if holder is not None and locks.depends_on_caller([key]):
             raise waits_for_itself([key])
         queue = self.put(key, event)
-        future = event.wait(self._loop)  # cancelled in here, it withdraws the event unless its turn has come
-        if holder is None:
-            return await future
-        wait = (locks, key, queue)
+        future = event.wait(self._loop)  # cancelled, it withdraws the event unless its turn has come
+        return future if holder is None else self._wait_inside(holder, (locks, key, queue), future)
+
+    async def _wait_inside(self, holder: Holder, wait: Wait, future: asyncio.Future[JSON]) -> JSON:
+        """Wait inside a reducer or an update, which what it waits for must not depend on."""
         holder.add_wait(wait)
         holder.give_back_permits()
         try:

@@ -21,6 +21,7 @@ class Run(NamedTuple):
         null_text: the JSON text of the state that a key starts from.
         deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
             ``retry_timeout`` of the store from now.
+        may_wait: whether the reducer may wait for something.
     """
 
     internal_key: str
@@ -28,6 +29,7 @@ class Run(NamedTuple):
     call: ReducerCall
     null_text: bytes = b'null'
     deadline: float | None = None
+    may_wait: bool = True
 
 
 class Pass:
@@ -107,7 +109,13 @@ class JoinedEvent(Event):
     __slots__ = ('_failure', '_pass', '_text', 'is_resolved', 'key')
 
     def __init__(self, run: Run, joined: Pass, deadline: float) -> None:
-        super().__init__(run.external_key, run.call, run.null_text, deadline if run.deadline is None else run.deadline)
+        super().__init__(
+            run.external_key,
+            run.call,
+            run.null_text,
+            deadline if run.deadline is None else run.deadline,
+            run.may_wait,
+        )
         self._pass = joined
         self._failure: BaseException | None = None
         self._text = b''

@@ -8,20 +8,16 @@ event loop has its turn.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextvars import Context
 from time import monotonic
-from types import coroutine
 from typing import Any, Generic, TypeVar
 
 from learning_observer_kvs.reducers.batch import Event
 from learning_observer_kvs.stores.hold_watch import HoldWatch
 from learning_observer_kvs.stores.pacing import TIME_SLICE
 
-T = TypeVar('T')
 QueueT = TypeVar('QueueT')
 
 
@@ -169,48 +165,3 @@ class QueueServer(Generic[QueueT]):
 
     def _end_slice(self) -> None:
         self.slice_ends = None
-
-
-@coroutine
-def run_on(context: Context, work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Run the rest of a coroutine in this task, but in another context.
-
-    Args:
-        context: the context in which the coroutine began, in this task; it must not be entered meanwhile.
-        work: the coroutine.
-        waits_for: what it waits for now.
-
-    Returns:
-        What the coroutine returns.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    while True:
-        has_cancelled_itself = task.cancelling() > 0
-        step: Callable[[], Any]
-        try:
-            answer = yield waits_for
-        except BaseException as error:
-            while has_cancelled_itself and task.cancelling():
-                task.uncancel()  # so that it is not taken for the end of the event loop
-            step = functools.partial(work.throw, error)
-        else:
-            step = functools.partial(work.send, answer)
-        try:
-            waits_for = context.run(step)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-
-
-async def shed_cancellation(task: asyncio.Task[Any]) -> None:
-    """Take off the cancellations of the running task that work in it has asked for.
-
-    What cancelled the work must not reach what the task does next.
-
-    Args:
-        task: the running task.
-    """
-    while task.cancelling():
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
-        task.uncancel()

@@ -19,9 +19,10 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, ReducerCall
 from learning_observer_kvs.reducers.batch_worker import BatchWorker
+from learning_observer_kvs.reducers.event_deadline import SharedDeadline, deadline_of
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.joined import Pass, Run
-from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
 from learning_observer_kvs.stores.key_locks import RESERVED, Hold, current_holder
 
 log = logging.getLogger('learning_observer_kvs')
@@ -43,7 +44,8 @@ class ReducerWorker(BatchWorker):
         external_key: str,
         call: ReducerCall,
         null_text: bytes = b'null',
-        deadline: float | None = None,
+        deadline: float | SharedDeadline | None = None,
+        may_wait: bool = True,
     ) -> JSON:
         """Run one event through its reducer, and commit what it returns.
 
@@ -59,8 +61,9 @@ class ReducerWorker(BatchWorker):
                 once: it must have no side effects.
             null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
                 the reducer declines to write.
-            deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
-                ``retry_timeout`` of the store from now.
+            deadline: until when it waits for a backend that is away, as the time of the monotonic clock, or what
+                :func:`~.event_deadline.deadline_of` takes; by default the ``retry_timeout`` of the store from now.
+            may_wait: whether the reducer may wait for something; see :func:`~.driving.may_wait`.
 
         Returns:
             The external state, as the reducer returned it.
@@ -76,25 +79,32 @@ class ReducerWorker(BatchWorker):
 
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
-        if deadline is None:
-            deadline = deadline_after(self._store.retry_timeout)
         if self._is_full:
+            began = self._until(deadline)
             await self._wait_for_capacity()
-        locks, event = self._locks, Event(external_key, call, null_text, deadline)
+            deadline = began
+        locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
+            event.deadline = self._until(deadline)
             return await self._queued.wait(key, event)
         locks.held[key] = RESERVED
         server, now = self._server, monotonic()
         if server.slice_ends is None:
             server.begin_slice(now)
         elif now > server.slice_ends:
+            event.deadline = self._until(deadline)
             self._on_ready(key, self._queued.put_first(key, [event]))
             return await event.wait(self._loop)
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
         try:
-            batch = self._open(key) or await self._read(key, deadline)
-            await self._reduce(key, batch, event)
+            batch = self._open(key)
+            if batch is None or self._commits_wait:
+                event.deadline = self._until(deadline)
+            if batch is None:
+                batch = await self._read(key, event.deadline)
+            if (rest := self._reduce(key, batch, event)) is not None:
+                await rest
         except BaseException:
             self._next(key, None)
             raise
@@ -142,6 +152,12 @@ class ReducerWorker(BatchWorker):
             joined.context = copy_context()
             await joined.done  # cancelled in here, it withdraws the events whose turn has not come
         return joined.outcomes()
+
+    def _until(self, deadline: float | SharedDeadline | None) -> float:
+        """Return a deadline as the time of the monotonic clock."""
+        if deadline is None:
+            return deadline_after(self._store.retry_timeout)
+        return deadline_of(*deadline) if isinstance(deadline, tuple) else deadline
 
     def _text_of(self, run: Run, result: JSON | BaseException) -> bytes | BaseException:
         if isinstance(result, BaseException):

@@ -1,12 +1,11 @@
-"""What a replay takes from an event: whose it is, and the fields that each reducer is given."""
+"""What a replay takes from an event: whether it is one, and whose it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from learning_observer_kvs.errors import EventFileError
-from learning_observer_kvs.stream_analytics.event_pipeline import event_fields
 
 
 def is_event(value: object) -> TypeGuard[dict[str, Any]]:
@@ -18,24 +17,7 @@ def is_event(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and isinstance(value.get('client'), dict)
 
 
-def fields_for(reducer: object, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the fields of an event that a server gives a reducer.
-
-    Args:
-        reducer: a pipeline. Where a Learning Observer server lists it, its attribute ``listed_fields`` has the names.
-        event: an event as reducers get it.
-
-    Returns:
-        The values by name; ``None`` if the server does not give it the event, which lacks one of them.
-    """
-    names: Sequence[str] | None = getattr(reducer, 'listed_fields', None)
-    if names is None:
-        return event_fields(event)
-    client = event['client']
-    return {name: client[name] for name in names} if all(name in client for name in names) else None
-
-
-def metadata_of(event: Mapping[str, Any], location: str) -> Mapping[str, Any] | None:
+def metadata_of(event: Mapping[str, Any], location: str) -> Mapping[str, Any]:
     """Return the metadata of the connection that an event came by.
 
     Args:
@@ -43,17 +25,16 @@ def metadata_of(event: Mapping[str, Any], location: str) -> Mapping[str, Any] | 
         location: where it is kept, for the message.
 
     Returns:
-        Its metadata; of an event without, the ``auth`` of its client part. ``None`` if neither names one: the
-        student is ``[guest]`` then, as in the server.
+        Its metadata; of an event without, the ``auth`` and the ``source`` of its client part. Without an ``auth`` it
+        names no student.
 
     Raises:
         EventFileError: there is an ``auth`` that does not name the student.
     """
     name, metadata = 'metadata', event.get('metadata')
     if not metadata:
-        name, metadata = 'client', None if (auth := event['client'].get('auth')) is None else {'auth': auth}
-    if metadata is None:
-        return None
+        name = 'client'
+        metadata = {part: event['client'][part] for part in ('auth', 'source') if event['client'].get(part) is not None}
     if not isinstance(metadata, Mapping):
         raise EventFileError(f'{location}  the "metadata" of the event is not an object.')
     if 'auth' not in metadata:
@@ -65,3 +46,20 @@ def metadata_of(event: Mapping[str, Any], location: str) -> Mapping[str, Any] | 
             'remove the event.'
         )
     return metadata
+
+
+_AUTH_FIELDS = ('user_id', 'safe_user_id', 'id', 'email', 'email_address')
+
+
+def student_ids(event: Any) -> Iterator[str]:
+    """Yield what an event calls the student whose it is.
+
+    Args:
+        event: any JSON value.
+    """
+    if not isinstance(event, Mapping):
+        return
+    for holder in (event.get('metadata'), event.get('client'), event):
+        auth = holder.get('auth') if isinstance(holder, Mapping) else None
+        if isinstance(auth, Mapping):
+            yield from (auth[name] for name in _AUTH_FIELDS if isinstance(auth.get(name), str))

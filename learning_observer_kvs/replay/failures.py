@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,10 +14,12 @@ from typing import Any
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.failed_events import FailedEvent
+from learning_observer_kvs.reducers.erased_students import received
 from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.replay.events import metadata_of
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stream_analytics.fields import KeyField
-from learning_observer_kvs.stream_analytics.keys import parse_key
+from learning_observer_kvs.stream_analytics.keys import ReducerKey, parse_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class Failure:
         event: the event, as the reducer was given it.
         event_id: what the event is known by, in whatever file it is.
         time: when the server received or recorded it, in seconds since the epoch; 0 if that is not known.
-        key: the internal key of the reducer's states; ``None`` if the file does not say which reducers failed.
+        reducer: the fully qualified name of the reducer; ``None`` if the file does not say which reducers failed.
+        key: the internal key of the reducer's states; ``None`` likewise.
         metadata: that of the event's connection.
         fields: the values of the event's fields that the key was made of.
         is_unclear: whether the event may have been applied all the same.
@@ -38,16 +42,11 @@ class Failure:
     event: Any
     event_id: str
     time: float
+    reducer: str | None
     key: str | None
     metadata: Mapping[str, Any] | None
     fields: Mapping[str, Any]
     is_unclear: bool
-
-    @property
-    def reducer(self) -> str | None:
-        """The fully qualified name of the reducer; ``None`` if the file does not say which reducers failed."""
-        parsed = None if self.key is None else parse_key(self.key)
-        return None if parsed is None else parsed.source
 
 
 def read(paths: Iterable[Path]) -> Iterator[Failure | EventFileError]:
@@ -74,55 +73,57 @@ def _of_line(found: FailedEvent | EventFileError) -> Failure | EventFileError:
         return found
     parsed = parse_key(found.keys[0])
     if parsed is None:
-        return EventFileError(f'{found.location}  {found.keys[0]!r} is not the key of a reducer.')
+        return _no_key(found.location, found.keys[0])
     # What a connection's metadata was is not in the event, so the key says whose it is.
     student = parsed.fields.get(KeyField.STUDENT.name)
-    received = _received(found.event)
+    time = received(found.event)
     return Failure(
         location=found.location,
         event=found.event,
-        event_id=found.id if received is None else _digest(found.event),
-        time=_seconds(found.time) if received is None else received,
+        event_id=found.id if time is None else _digest(found.event),
+        time=_seconds(found.time) if time is None else time,
+        reducer=parsed.source,
         key=found.keys[0],
-        metadata=None if student is None else {'auth': {'safe_user_id': student}},
-        fields=_fields(found.keys[0]),
+        metadata={} if student is None else {'auth': {'safe_user_id': student}},
+        fields=_event_fields(parsed),
         is_unclear=found.is_unclear,
     )
 
 
-def _of_error_file(path: Path) -> Iterator[Failure]:
+def _of_error_file(path: Path) -> Iterator[Failure | EventFileError]:
     event, not_processed = error_file.read(path)
-    keys = (None,) if not_processed is None else not_processed.keys
-    for key in keys:
+    row = functools.partial(
+        Failure,
+        location=str(path),
+        event=event,
+        event_id=_digest(event),
+        time=received(event) or 0.0,
         # The traceback holds text of the student, who must not reach the states of another one: the event says whose
         # it is, and a key that does not fit is rejected.
-        yield Failure(
-            location=str(path),
-            event=event,
-            event_id=_digest(event),
-            time=_received(event) or 0.0,
-            key=key,
-            metadata=metadata_of(event, str(path)),
-            fields=_fields(key),
-            is_unclear=not_processed is not None and key in not_processed.unclear,
-        )
+        metadata=metadata_of(event, str(path)),
+    )
+    if not_processed is None:
+        yield row(reducer=None, key=None, fields={}, is_unclear=False)
+        return
+    for key in not_processed.keys:
+        parsed = parse_key(key)
+        if parsed is None:
+            yield _no_key(str(path), key)
+        else:
+            is_unclear = key in not_processed.unclear
+            yield row(reducer=parsed.source, key=key, fields=_event_fields(parsed), is_unclear=is_unclear)
+
+
+def _no_key(location: str, key: str) -> EventFileError:
+    return EventFileError(f'{location}  {display_key(key)} is not the key of a reducer. Correct or remove it.')
 
 
 _EVENT_FIELD = 'EventField.'
 
 
-def _fields(key: str | None) -> Mapping[str, str]:
+def _event_fields(key: ReducerKey) -> dict[str, str]:
     """The values of the event's fields that a key was made of."""
-    parsed = None if key is None else parse_key(key)
-    named = {} if parsed is None else parsed.fields
-    return {name.removeprefix(_EVENT_FIELD): value for name, value in named.items() if name.startswith(_EVENT_FIELD)}
-
-
-def _received(event: Any) -> float | None:
-    """When a server received an event. No two events have the same time and content, so they are known by that."""
-    server = event.get('server') if isinstance(event, Mapping) else None
-    time = server.get('time') if isinstance(server, Mapping) else None
-    return float(time) if isinstance(time, (int, float)) and not isinstance(time, bool) else None
+    return {name.removeprefix(_EVENT_FIELD): text for name, text in key.fields.items() if name.startswith(_EVENT_FIELD)}
 
 
 def _digest(event: Any) -> str:
@@ -133,5 +134,5 @@ def _digest(event: Any) -> str:
 def _seconds(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

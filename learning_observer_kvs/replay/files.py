@@ -34,7 +34,7 @@ def find(paths: Iterable[Path]) -> Files:
         The files, each once, those of a directory sorted.
 
     Raises:
-        EventFileError: a path does not exist, or there is not a single such file.
+        EventFileError: a path is neither a file nor a directory, or there is not a single such file.
     """
     files = Files([], [])
     found = {path.resolve(): path for given in paths for path in _below(given)}
@@ -52,8 +52,10 @@ def _below(path: Path) -> Iterator[Path]:
     if path.is_dir():
         inside = sorted(inner for inner in path.rglob('*') if inner.is_file())
         yield from (inner for inner in inside if inner.name.endswith(study_log.SUFFIXES) or _holds_failures(inner))
-    elif path.exists():
+    elif path.is_file():
         yield path
+    elif path.exists():
+        raise EventFileError(f'{path} is not a file. A file is read twice: save what comes through a pipe.')
     else:
         raise EventFileError(f'{path}: there is no such file or directory.')
 

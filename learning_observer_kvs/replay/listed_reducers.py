@@ -22,7 +22,8 @@ def prepare(runtime: Any, paths: Sequence[str]) -> None:
         runtime.settings.init_pmss_settings(list(paths))
         runtime.settings.load_settings(paths[-1])
         for entry in runtime.module_loader.reducers():
-            entry['function'].listed_fields = _event_fields_of(entry)
+            listed = vars(entry['function']).setdefault('listed', {})  # one function may be listed for several sources
+            listed[entry['context']] = _event_fields_of(entry)
 
 
 async def keys_after(runtime: Any, pipeline: Any, metadata: Mapping[str, Any], event: Mapping[str, Any]) -> list[str]:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import EventFileError, Overloaded, StoreUnavailable
+from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.replay.events import fields_for
+from learning_observer_kvs.replay.events import student_ids
 from learning_observer_kvs.replay.failures import Failure
 from learning_observer_kvs.replay.once import AlreadyReplayed, ReplayStore
+from learning_observer_kvs.stores import suppression
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stream_analytics.event_pipeline import fields_for
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
 
@@ -26,18 +29,23 @@ class RetryReport:
     Attributes:
         replayed: how many events were applied.
         already: how many the states held already, from a replay before.
+        suppressed: how many events were left out: of erased students, and not newer than the erasure.
         unclear: a location for each event that was left because it may have been applied when it failed.
         unmarked: a location for each event whose file does not say which reducers failed.
         other_reducers: how many events were left because they failed at a reducer that was not given, by its name.
+        skipped: how many times an event of such a file did not reach a reducer; see
+            :func:`~learning_observer_kvs.stream_analytics.event_pipeline.fields_for`.
         failures: a message for each event that failed again, and for each file or line that is not valid.
         seconds: how long it took.
     """
 
     replayed: int = 0
     already: int = 0
+    suppressed: int = 0
     unclear: list[str] = field(default_factory=list)
     unmarked: list[str] = field(default_factory=list)
     other_reducers: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -86,6 +94,7 @@ async def retry(
         StoreUnavailable, Overloaded: the store cannot be used; the events before this are applied.
     """
     report, started = RetryReport(), clock()
+    suppressed = await suppression.read(router())
     store = ReplayStore(router())
     by_name: dict[str, list[Pipeline]] = {}  # one function may be decorated several times, with several scopes
     for reducer in reducers:
@@ -100,7 +109,9 @@ async def retry(
     try:
         for failure in sorted(rows, key=lambda failure: failure.time):
             name = failure.reducer
-            if name is None and not unmarked:
+            if suppressed and suppressed.keeps_out(_students(failure), failure.time):
+                report.suppressed += 1
+            elif name is None and not unmarked:
                 report.unmarked.append(failure.location)
             elif name is not None and name not in by_name:
                 report.other_reducers[name] += 1
@@ -108,7 +119,9 @@ async def retry(
                 report.unclear.append(f'{failure.location}  {name}')
             else:
                 calls = await _calls(failure, reducers if name is None else by_name[name], replaying)
-                if failure.key is not None and not calls:
+                if failure.key is None:
+                    report.skipped += len(reducers) - len(calls)
+                elif not calls:
                     report.failures.append(
                         f'{failure.location}  {display_key(failure.key)} is not a key that {name} would write for this '
                         'event: the scope of the reducer has changed, or the key names another student.'
@@ -122,13 +135,18 @@ async def retry(
     return report
 
 
+def _students(failure: Failure) -> list[str]:
+    student = None if failure.key is None else student_of(failure.key)
+    return [*student_ids(failure.event), *([] if student is None else [student])]
+
+
 async def _calls(failure: Failure, reducers: Sequence[Pipeline], router: KVSRouter) -> list[_Call]:
     """The calls of the reducers that missed an event; if they are not known, of all that a server gives it to."""
     found = []
     for reducer in reducers:
-        fields = failure.fields if failure.key is not None else fields_for(reducer, failure.event)
+        process_event = await reducer(failure.metadata, router=router)
+        fields = failure.fields if failure.key is not None else fields_for(process_event, failure.event)
         if fields is not None:
-            process_event = await reducer(failure.metadata, router=router)
             key = process_event.keys(fields)[0]
             call = _Call(key, functools.partial(process_event, failure.event, fields))
             if key == failure.key:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learning_observer_kvs.errors import EventFileError, KVSError
+from learning_observer_kvs import failed_events
+from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVS, KVSRouter
-from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.reducers.erased_students import received
 from learning_observer_kvs.replay import study_log
-from learning_observer_kvs.replay.events import fields_for, metadata_of
-from learning_observer_kvs.stream_analytics.event_pipeline import process_all
-from learning_observer_kvs.stream_analytics.helpers import Pipeline, ProcessEvent
-from learning_observer_kvs.stream_analytics.keys import fully_qualified_function_name
+from learning_observer_kvs.replay.events import metadata_of, student_ids
+from learning_observer_kvs.stores import suppression
+from learning_observer_kvs.stream_analytics.event_pipeline import EventPipeline, Outcome, event_pipeline
+from learning_observer_kvs.stream_analytics.helpers import Pipeline
 
 FILES_AT_ONCE = 50
 """How many files are replayed concurrently, by default: about a school class."""
@@ -32,14 +34,26 @@ class ReplayReport:
     Attributes:
         files: how many files were read.
         events: how many events were read; an event counts once, however many reducers there are.
+        skipped: how many times an event did not reach a reducer; see
+            :func:`~learning_observer_kvs.stream_analytics.event_pipeline.fields_for`.
+        suppressed: how many events were left out: of erased students, and not newer than the erasure.
         seconds: how long it took.
-        failures: a message for each failure, with its file and line; the replay continued after it.
+        failures: a message for each event that a reducer failed on, with its file and line.
+        kept: the files in which those events are kept, for a replay of them alone.
+        invalid: for each file that was not replayed what is wrong with it: a message for each of its first lines that
+            are not events. Nothing of it is in the states.
+        invalid_lines: how many such lines there are in all files.
     """
 
     files: int = 0
     events: int = 0
+    skipped: int = 0
+    suppressed: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
+    kept: set[Path] = field(default_factory=set)
+    invalid: dict[str, list[str]] = field(default_factory=dict)
+    invalid_lines: int = 0
 
     @property
     def events_per_second(self) -> float:
@@ -56,9 +70,10 @@ async def replay(
     progress: Callable[[int], None] = lambda events: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> ReplayReport:
-    """Feed every event of the files to every reducer.
+    """Feed every event of the files to the reducers that a server would give it to.
 
-    A file is one connection: its events are processed one after the other, each by all reducers concurrently.
+    A file is one connection: its events are processed one after the other, each by all reducers in one pass. A file
+    with a line that is not an event is left out whole.
 
     Args:
         files: study logs.
@@ -69,18 +84,19 @@ async def replay(
         clock: returns the time in seconds, for the report.
 
     Returns:
-        How many events were read, and a message for each failure of a reducer, a store or a file.
+        How many events were read, and what went wrong; the replay continued after it.
 
     Raises:
         KVSNotConfigured: the router has no default store.
     """
     report = ReplayReport()
     started = clock()
+    suppressed = await suppression.read(router())
     waiting = iter(files)
 
     async def worker() -> None:
         for path in waiting:
-            await _replay_file(path, reducers, router, report, progress)
+            await _replay_file(path, reducers, router, suppressed, report, progress)
 
     await asyncio.gather(*(worker() for _ in range(max(1, min(at_once, len(files))))))
     report.seconds = clock() - started
@@ -88,42 +104,61 @@ async def replay(
 
 
 async def _replay_file(
-    path: Path, reducers: Sequence[Pipeline], router: KVSRouter, report: ReplayReport, progress: Callable[[int], None]
+    path: Path,
+    reducers: Sequence[Pipeline],
+    router: KVSRouter,
+    suppressed: suppression.Suppression,
+    report: ReplayReport,
+    progress: Callable[[int], None],
 ) -> None:
     report.files += 1
-    connection: list[tuple[Pipeline, ProcessEvent]] = []
-    auth: object = None
+    # As a whole, before anything of it is in the states: so it can be corrected and replayed again.
+    checked = await asyncio.to_thread(study_log.check, path)
+    if checked.error_count:
+        report.invalid[str(path)] = checked.errors
+        report.invalid_lines += checked.error_count
+        progress(checked.lines)
+        return
+    pipeline: EventPipeline | None = None
+    connection: object = None
     since = 0
     try:
-        for number, event in study_log.read(path):
-            metadata = metadata_of(event, f'{path}:{number}') or {}
-            if not connection or metadata.get('auth') != auth:
-                auth = metadata.get('auth')
-                connection = [(reducer, await reducer(metadata, router=router)) for reducer in reducers]
-            given = [(reducer, process_event, fields_for(reducer, event)) for reducer, process_event in connection]
-            called = [
-                (reducer, process_event, fields) for reducer, process_event, fields in given if fields is not None
-            ]
-            errors = await _process([(process_event, fields) for _, process_event, fields in called], event, router)
-            for (reducer, _, _), error in zip(called, errors, strict=True):
-                if error is not None:
-                    name = fully_qualified_function_name(reducer)
-                    report.failures.append(f'{path}:{number}  {name}: {type(error).__name__}: {error}')
+        for number, event in itertools.islice(study_log.read(path), checked.lines):  # a server may write to it now
+            if suppressed and suppressed.keeps_out(student_ids(event), received(event)):
+                report.suppressed += 1
+                continue
+            metadata = metadata_of(event, f'{path}:{number}')
+            named = metadata.get('auth'), metadata.get('source')
+            if pipeline is None or named != connection:
+                connection = named
+                skipped = 0 if pipeline is None else pipeline.skipped
+                pipeline = await event_pipeline(reducers, metadata, router=router)
+                pipeline.skipped = skipped
+            for outcome in await pipeline.outcomes(event):
+                if outcome.error is not None:
+                    _keep(outcome, event, f'{path}:{number}', router, report)
             report.events += 1
             since += 1
             if since == PROGRESS_EVERY:
                 progress(since)
                 since = 0
     except EventFileError as error:
-        report.failures.append(str(error))
+        report.failures.append(f'{error} It was changed meanwhile: what comes before this is in the states.')
+    if pipeline is not None:
+        report.skipped += pipeline.skipped
     progress(since)
 
 
-async def _process(
-    called: Sequence[tuple[ProcessEvent, Mapping[str, Any]]], event: Any, router: KVSRouter
-) -> Sequence[Exception | None]:
-    """Give an event to reducers in one pass; the error of each."""
+def _keep(outcome: Outcome, event: Any, location: str, router: KVSRouter, report: ReplayReport) -> None:
+    """Report an event that a reducer failed on, and keep it for a replay of that reducer alone."""
+    error = outcome.error
+    assert error is not None
+    message = f'{location}  {outcome.reducer_name}: {type(error).__name__}: {error}'
     try:
-        return [outcome.error for outcome in await process_all(called, event, worker_of(router()))]
-    except KVSError as error:  # none has processed it
-        return [error] * len(called)
+        path = failed_events.record(
+            event, error, reducer=outcome.reducer_name, keys=outcome.keys, folder=router().failed_events
+        )
+        report.kept.add(path)
+    except OSError as problem:
+        message += f' It could not be kept in {router().failed_events}: {problem}.'
+    report.failures.append(message)

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError
-from learning_observer_kvs.replay.events import is_event
+from learning_observer_kvs.replay.events import is_event, metadata_of
 
 SUFFIXES = ('.study.log', '.study.log.gz')
+
+MAX_ERRORS = 10
+"""How many lines of a file are reported; one that is not a study log has nothing but such lines."""
 
 
 class LoggedEvent(NamedTuple):
@@ -36,6 +39,45 @@ def read(path: Path) -> Iterator[LoggedEvent]:
     """
     for number, line in _lines(path):
         yield LoggedEvent(number, _event(path, number, line))
+
+
+class Checked(NamedTuple):
+    """What :func:`check` found.
+
+    Attributes:
+        lines: how many lines are not blank.
+        errors: a message for each of those that are not an event, of the first :data:`MAX_ERRORS`; or one, if the file
+            cannot be read.
+        error_count: how many there are.
+    """
+
+    lines: int
+    errors: list[str]
+    error_count: int
+
+
+def check(path: Path) -> Checked:
+    """Read a whole file to find out whether every line is an event, of a student who is named or of none.
+
+    Args:
+        path: a study log.
+
+    Returns:
+        How many lines there are, and what is wrong with them.
+    """
+    lines, errors, error_count = 0, [], 0
+    try:
+        for number, line in _lines(path):
+            lines += 1
+            try:
+                metadata_of(_event(path, number, line), f'{path}:{number}')
+            except EventFileError as error:
+                error_count += 1
+                if error_count <= MAX_ERRORS:
+                    errors.append(str(error))
+    except EventFileError as error:
+        return Checked(lines, [*errors, str(error)], error_count + 1)
+    return Checked(lines, errors, error_count)
 
 
 def count(path: Path) -> int:

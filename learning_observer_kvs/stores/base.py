@@ -5,36 +5,31 @@ Whatever the backend, the calls keep the same promises. What reducers add lies o
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Self
 
-from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.stores import dump
-from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
+from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import Hold
-from learning_observer_kvs.stores.keys import check_key, check_prefix
-from learning_observer_kvs.stores.pacing import MAX_TRIES, TIME_SLICE, pause
-from learning_observer_kvs.stores.types import MISSING, Description, Page
+from learning_observer_kvs.stores.keys import check_key
+from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
+from learning_observer_kvs.stores.reads import ReadCalls
+from learning_observer_kvs.stores.types import MISSING
+
+log = logging.getLogger('learning_observer_kvs')
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for what is under way."""
 
-FIRST_CHUNK = 16
-"""How many values ``dump`` reads at first; then as many as have ``CHUNK_BYTES``."""
 
-CHUNK_BYTES = 1 << 20
-"""Bytes of text that ``dump`` holds at once, unless a single value has more."""
-
-
-class Store(Backend):
+class Store(ReadCalls):
     """A key-value store of JSON values.
 
     ``await store[key]`` reads a value, ``await store.set(key, value)`` writes one. Keys are non-empty text of up to
@@ -53,10 +48,6 @@ class Store(Backend):
         failed_events: the folder for events that were accepted and could not be stored, kept as an absolute path.
     """
 
-    # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.
-    __iter__ = None
-    __contains__ = None
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -64,140 +55,6 @@ class Store(Backend):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    # Reading
-
-    async def __getitem__(self, key: str) -> JSON:
-        """Return the value of a key: ``await store[key]``.
-
-        Args:
-            key: the key.
-
-        Returns:
-            A fresh copy of the caller's own; ``None`` when missing.
-
-        Raises:
-            InvalidKey: a key that no store takes.
-            CorruptValue: what is stored is not JSON.
-            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
-        """
-        [text] = await self._read_newest([check_key(key)])
-        return None if text is None else self.decode(key, text)
-
-    async def multiget(self, keys: Iterable[str]) -> list[JSON]:
-        """Return the values of many keys, in one round trip.
-
-        Args:
-            keys: the keys.
-
-        Returns:
-            The values in the order of the keys, ``None`` for each that is missing.
-
-        Raises:
-            InvalidKey: a key that no store takes.
-            CorruptValue: what is stored under one of them is not JSON.
-            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
-        """
-        wanted = [check_key(key) for key in keys]
-        texts = await self._read_newest(wanted) if wanted else []
-        values, slice_ends = [], time.monotonic() + TIME_SLICE
-        for key, text in zip(wanted, texts, strict=True):
-            values.append(None if text is None else self.decode(key, text))
-            if time.monotonic() > slice_ends:
-                await asyncio.sleep(0)
-                slice_ends = time.monotonic() + TIME_SLICE
-        return values
-
-    async def keys(self, prefix: str = '') -> list[str]:
-        """Return all keys that begin with a prefix, in no order.
-
-        Args:
-            prefix: any text; no character has a special meaning.
-
-        Raises:
-            InvalidKey: no key can begin so.
-            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
-        """
-        found: list[str] = []
-        async for page in self._pages(prefix):
-            found += page
-        return found
-
-    async def scan(self, prefix: str = '', cursor: str | None = None, limit: int = 100) -> Page:
-        """Return a page of the keys that begin with a prefix.
-
-        Args:
-            prefix: any text; no character has a special meaning.
-            cursor: that of the page before; ``None`` for the first page.
-            limit: about how many keys to look at, 1 or more. A page may hold fewer or none, and on some backends a few
-                more.
-
-        Returns:
-            The keys and the cursor of the next page. A key that is there throughout the scan comes at least once. Those
-            that ``flush_interval`` keeps in this process and that are not written yet are all in the first page.
-
-        Raises:
-            ValueError: the limit is below 1.
-            InvalidKey: no key can begin so, or the cursor is not one of this store.
-            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
-        """
-        if limit < 1:
-            raise ValueError(f'limit is {limit}; it must be 1 or more.')
-        prefix = check_prefix(prefix)
-        if cursor is not None:
-            cursor = check_prefix(cursor, 'cursor')
-        new = set(await self._unwritten_keys(prefix)) if cursor is None else set()
-        keys, following = await self._scan_until(prefix, cursor, limit)
-        return Page([*new, *(key for key in keys if key not in new)] if new else keys, following)
-
-    async def describe(self, key: str) -> Description | None:
-        """Return what the backend knows of a key.
-
-        Args:
-            key: the key.
-
-        Returns:
-            Its size, time to live and time of writing; ``None`` when missing. Of a text that ``flush_interval`` still
-            keeps in this process, the size alone.
-
-        Raises:
-            InvalidKey: a key that no store takes.
-            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
-        """
-        pending = self.overlay().pending([check_key(key)])
-        return Description(len(pending[key])) if pending else await self._retried(lambda: self._describe(key))
-
-    async def dump(
-        self,
-        filename: str | os.PathLike[str] | BinaryIO | None = None,
-        prefix: str = '',
-        *,
-        allow_empty: bool = True,
-        progress: Callable[[int], None] = lambda entries: None,
-    ) -> Any:
-        """Return everything, or write it to a file, as this process knows it.
-
-        Args:
-            filename: a path, where a file with one JSON object appears whole or not at all, or a binary file that is
-                open. Values are in memory a few at a time; of a backend that may give a key twice (Redis), all keys.
-            prefix: only keys that begin with it.
-            allow_empty: whether a file that is there may be replaced although there is no entry.
-            progress: called with how many entries were written since the last call.
-
-        Returns:
-            Without a file a dict; with one the number of entries written.
-
-        Raises:
-            InvalidKey: no key can begin with the prefix.
-            CorruptValue: what is stored under a key is not JSON.
-            InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
-            DumpFileError: the file cannot be written, or was left as it is because there is no entry.
-            StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
-        """
-        if filename is None:
-            return {key: value async for key, value in self._entries(prefix)}
-        entries = self._entries(prefix)
-        return await dump.write(filename, entries, self.encode, allow_empty=allow_empty, progress=progress)
 
     # Writing
 
@@ -329,19 +186,34 @@ class Store(Backend):
         raise self._gave_up(key)
 
     async def load(self, filename: str | os.PathLike[str]) -> int:
-        """Store every entry of a file that :meth:`dump` wrote.
+        """Store every entry of a file that :meth:`dump` wrote, but for those of erased students.
 
         Args:
             filename: the file.
 
         Returns:
-            The number of entries.
+            The number of entries that were stored.
 
         Raises:
             DumpFileError: the file is not a dump; it is read through before anything is stored.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`; the entries before are stored.
         """
-        return await dump.read(filename, self._load_entries)
+        suppressed = await suppression.read(self)
+        if not suppressed:
+            return await dump.read(filename, self._load_entries)
+        admissions, left_out = suppression.Admissions(suppressed, self.name), 0
+
+        async def store(entries: Mapping[str, JSON]) -> None:
+            nonlocal left_out
+            admitted = {key: admissions.admit(key, value).value for key, value in entries.items()}
+            kept = {key: value for key, value in admitted.items() if value is not MISSING}
+            left_out += len(entries) - len(kept)
+            await self._load_entries(kept)
+
+        count = await dump.read(filename, store)
+        if left_out:
+            log.warning('%s: %s entries of erased students were left out.', filename, f'{left_out:,}')
+        return count - left_out
 
     async def clear(self, *, force: bool = False) -> None:
         """Remove everything that belongs to this store, and nothing else.
@@ -397,54 +269,5 @@ class Store(Backend):
         async with self._exclusive(writes.keys()):
             await self._commit(writes, {}, deadline)
 
-    async def _read_newest(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The texts of keys, as this process knows them."""
-        began = time.monotonic()
-        pending = self.overlay().pending(keys)
-        if not pending:
-            try:
-                return await self.read_bytes(keys)
-            except StoreUnavailable as error:
-                deadline = deadline_after(self.retry_timeout, began)
-                return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
-        rest = [key for key in keys if key not in pending]
-        found: dict[str, bytes | None] = {**pending}
-        if rest:
-            deadline = deadline_after(self.retry_timeout, began)
-            found |= zip(rest, await self.read_until(deadline, rest), strict=True)
-        return [found[key] for key in keys]
-
     def _encode_all(self, values: Mapping[str, JSON]) -> dict[str, bytes | None]:
         return {check_key(key): None if value is MISSING else self.encode(key, value) for key, value in values.items()}
-
-    async def _unwritten_keys(self, prefix: str) -> list[str]:
-        """The keys that this process knows and the backend does not."""
-        pending = list(self.overlay().pending_keys(prefix))
-        if not pending:
-            return pending
-        texts = await self.read_until(deadline_after(self.retry_timeout), pending)
-        return [key for key, text in zip(pending, texts, strict=True) if text is None]
-
-    async def _pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        """The keys that begin with a prefix, each once, as this process knows them: nothing needs to be written."""
-        prefix = check_prefix(prefix)
-        pending = self.overlay().pending_keys(prefix)
-        if pending:
-            yield list(pending)
-        async for keys in self._scan_pages(prefix):
-            yield [key for key in keys if key not in pending] if pending else keys
-
-    async def _entries(self, prefix: str) -> AsyncIterator[tuple[str, JSON]]:
-        chunk, slice_ends = FIRST_CHUNK, time.monotonic() + TIME_SLICE
-        async for page in self._pages(prefix):
-            while page:
-                some, page = page[:chunk], page[chunk:]
-                texts = await self._read_newest(some)
-                size = sum(len(text) for text in texts if text is not None)
-                chunk = max(1, min(2 * chunk, SCAN_KEYS, chunk * CHUNK_BYTES // (size + 1)))
-                for key, text in zip(some, texts, strict=True):
-                    if text is not None:  # gone since the page was read
-                        yield key, self.decode(key, text)
-                    if time.monotonic() > slice_ends:
-                        await asyncio.sleep(0)
-                        slice_ends = time.monotonic() + TIME_SLICE

@@ -58,8 +58,11 @@ def deadline_after(retry_timeout: float, began: float | None = None) -> float:
         The time of the monotonic clock; ``ONE_TRY`` if the call is not to wait.
     """
     limit = _LIMIT.get()
-    seconds = retry_timeout if retry_timeout < limit else limit
-    return (monotonic() if began is None else began) + seconds if seconds > 0 else ONE_TRY
+    if limit < retry_timeout:
+        retry_timeout = limit
+    if retry_timeout <= 0:
+        return ONE_TRY
+    return (monotonic() if began is None else began) + retry_timeout
 
 
 def longest_try(timeout: float, seconds_left: float) -> float:

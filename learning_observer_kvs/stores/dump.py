@@ -56,14 +56,36 @@ async def write(
     Raises:
         DumpFileError: the file cannot be written, or was left as it is because there is no entry.
     """
+    return await write_whole(filename, lambda file: _write_to(file, entries, encode, progress), allow_empty=allow_empty)
+
+
+async def write_whole(
+    filename: str | os.PathLike[str] | BinaryIO,
+    write_to: Callable[[BinaryIO], Awaitable[int]],
+    *,
+    allow_empty: bool = True,
+) -> int:
+    """Write a file that appears whole or not at all and is readable for this user alone.
+
+    Args:
+        filename: the file; one that exists is replaced. A binary file that is open is written to as it is.
+        write_to: writes to a file that is open, and returns how many entries it wrote.
+        allow_empty: whether a file that exists is replaced although there is no entry.
+
+    Returns:
+        How many entries were written.
+
+    Raises:
+        DumpFileError: the file cannot be written, or was left as it is because there is no entry.
+    """
     if not isinstance(filename, (str, os.PathLike)):
-        return await _write_to(filename, entries, encode, progress)
+        return await write_to(filename)
     target = Path(filename)
     try:
         descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
         try:
             with os.fdopen(descriptor, 'wb') as file:
-                count = await _write_to(file, entries, encode, progress)
+                count = await write_to(file)
                 if not count and not allow_empty and await asyncio.to_thread(os.path.lexists, target):
                     raise DumpFileError(f'There is no entry to write; {target} was left as it is.')
                 await asyncio.to_thread(os.fsync, file.fileno())

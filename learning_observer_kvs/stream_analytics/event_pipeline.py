@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import InvalidValue
+from learning_observer_kvs.errors import InvalidValue, KVSError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.reducers import workers_of
 from learning_observer_kvs.reducers.joined import Run
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
-from learning_observer_kvs.stream_analytics.process_event import GUEST, ProcessEvent
+from learning_observer_kvs.stream_analytics.process_event import ProcessEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,30 @@ class Outcome:
     """What became of an event in one reducer.
 
     Args:
-        reducer_name: the reducer's name in keys.
+        reducer: what processes the connection's events with the reducer.
+        fields: what it was given of the event's fields.
         error: what :class:`~.process_event.ProcessEvent` would raise; ``None`` if it succeeded.
         text: the JSON text of the external state that the reducer returned; empty where it declined to write one, or
             failed.
     """
 
-    reducer_name: str
+    reducer: OneReducer
+    fields: Mapping[str, Any]
     error: Exception | None
     text: bytes = b''
+
+    @property
+    def reducer_name(self) -> str:
+        """The reducer's name in keys."""
+        return self.reducer.reducer_name
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the internal and the external state; none where a field of the event makes no key."""
+        try:
+            return self.reducer.keys(self.fields)
+        except Exception:  # whatever the text of a value raises
+            return ()
 
     @property
     def result(self) -> JSON:
@@ -96,8 +111,7 @@ class EventPipeline:
         workers: returns the worker of the running event loop.
 
     Attributes:
-        skipped: how many times an event was left out of a reducer: the event lacks a field of the reducer's scope, or
-            has no student; or it is ``terminate``, with which a browser ends a connection.
+        skipped: how many times an event did not reach a reducer; see :func:`fields_for`.
     """
 
     def __init__(self, connection: Sequence[ProcessEvent], workers: Callable[[], ReducerWorker]) -> None:
@@ -120,7 +134,6 @@ class EventPipeline:
         Raises:
             ExceptionGroup: what the reducers that failed raised, each with a note that names the reducer; all others
                 were committed.
-            Overloaded, StoreUnavailable: no reducer has processed the event.
         """
         outcomes = await self.outcomes(event)
         raise_failures(outcomes)
@@ -133,23 +146,36 @@ class EventPipeline:
             event: the event, as the reducers get it.
 
         Returns:
-            The outcomes, in the order of the reducers; none of those that were skipped.
-
-        Raises:
-            Overloaded, StoreUnavailable: no reducer has processed the event.
+            The outcomes, in the order of the reducers; none of those that it does not reach.
         """
         fields = event_fields(event)
-        chosen = [process for process in self._connection if _applies(process, event, fields)]
-        self.skipped += len(self._connection) - len(chosen)
-        return await process_all([(process, fields) for process in chosen], event, self._workers())
+        reached = [
+            (process, given)
+            for process in self._connection
+            if (given := fields_for(process, event, fields)) is not None
+        ]
+        self.skipped += len(self._connection) - len(reached)
+        return await process_all(reached, event, self._workers())
 
 
 class OneReducer(Protocol):
-    """What :func:`process_all` needs of a :class:`~.process_event.ProcessEvent`."""
+    """What a pipeline needs of a :class:`~.process_event.ProcessEvent`."""
 
     @property
     def reducer_name(self) -> str:
         """The reducer's name in keys."""
+
+    @property
+    def field_names(self) -> Sequence[str]:
+        """The fields of an event that the scope has."""
+
+    @property
+    def listed_fields(self) -> Sequence[str] | None:
+        """The fields of an event that a Learning Observer server lists the reducer with; ``None``: it lists none."""
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether no event of the connection reaches the reducer."""
 
     @property
     def leniently(self) -> ProcessEvent | None:
@@ -161,6 +187,16 @@ class OneReducer(Protocol):
         Args:
             event: the event, as the reducer gets it.
             event_fields: values by the name of an ``EventField`` of the scope; one that is missing is ``None``.
+
+        Raises:
+            InvalidKey: a field's value makes a key that no store accepts.
+        """
+
+    def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
+        """Return the keys of the internal and the external state that an event goes to.
+
+        Args:
+            event_fields: as for :meth:`run`.
 
         Raises:
             InvalidKey: a field's value makes a key that no store accepts.
@@ -180,9 +216,6 @@ async def process_all(
 
     Returns:
         The outcomes, in the order of the reducers.
-
-    Raises:
-        Overloaded, StoreUnavailable: no reducer has processed the event.
     """
     failed: dict[int, Exception] = {}
 
@@ -193,16 +226,19 @@ async def process_all(
             except Exception as error:  # a value of the event that makes no key
                 failed[position] = error
 
-    results = iter(await worker.process_together(runs()))
+    try:
+        results = iter(await worker.process_together(runs()))
+    except KVSError as error:  # no reducer has processed it
+        return [Outcome(process, fields, error) for process, fields in reducers]
     outcomes = []
     for position, (process, fields) in enumerate(reducers):
         result = failed.get(position) or next(results)
         if isinstance(result, bytes):
-            outcomes.append(Outcome(process.reducer_name, None, result))
+            outcomes.append(Outcome(process, fields, None, result))
         elif isinstance(result, InvalidValue) and process.leniently is not None:  # neither state was changed
             outcomes += await process_all([(process.leniently, fields)], event, worker)
         elif isinstance(result, Exception):
-            outcomes.append(Outcome(process.reducer_name, result))
+            outcomes.append(Outcome(process, fields, result))
         else:
             raise result
     return outcomes
@@ -244,8 +280,29 @@ def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _applies(process: ProcessEvent, event: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether an event reaches a reducer."""
-    if fields.get('event') == 'terminate' or process.student in (GUEST, ''):
-        return False
-    return all(name in fields for name in process.field_names)
+def fields_for(
+    process: OneReducer, event: Mapping[str, Any], fields: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | None:
+    """Return what a reducer is given of an event's fields: the rule for which events reach which reducer.
+
+    Not reached are the reducers whose scope has a field that the event lacks, and those whose scope has the student
+    where the connection names none. ``terminate``, with which a browser ends a connection, reaches none. What a
+    Learning Observer server lists with other fields than those of the scope is given those, as they are in the event.
+
+    Args:
+        process: what processes the connection's events with the reducer.
+        event: the event.
+        fields: its fields, where they are known: what :func:`event_fields` returned.
+
+    Returns:
+        The values by name; ``None`` if the event does not reach the reducer.
+    """
+    if fields is None:
+        fields = event_fields(event)
+    if process.is_unreachable or fields.get('event') == 'terminate':
+        return None
+    names = process.listed_fields
+    if names is None:
+        return fields if all(name in fields for name in process.field_names) else None
+    client = event.get('client') or {}
+    return {name: client[name] for name in names} if all(name in client for name in names) else None

@@ -45,10 +45,17 @@ __all__ = [
 
 
 class Pipeline(Protocol):
-    """A decorated reducer: awaited once for each connection, it returns what processes the connection's events."""
+    """A decorated reducer: awaited once for each connection, it returns what processes the connection's events.
+
+    Attributes:
+        scope: the fields that the state is kept by.
+        null_text: the JSON text of the internal state that a key starts from.
+    """
 
     __name__: str
     __qualname__: str
+    scope: Scope
+    null_text: bytes
 
     async def __call__(self, metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = ...) -> ProcessEvent:
         """Begin a connection.
@@ -105,15 +112,18 @@ def kvs_pipeline(
         module = func.__module__ if module_override is None else module_override
         qualname = func.__qualname__ if qualname_override is None else qualname_override
         reducer_name = f'{module}.{qualname}'
-        register_reducer(reducer_name, func)
+        register_reducer(reducer_name, func, fields, null_text)
 
         @functools.wraps(func)
         async def pipeline(metadata: Mapping[str, Any] | None = None, *, router: KVSRouter = KVS) -> ProcessEvent:
-            return ProcessEvent(func, reducer_name, null_text, fields, metadata, router())
+            process_event = ProcessEvent(func, reducer_name, null_text, fields, metadata, router())
+            process_event.set_listed(getattr(pipeline, 'listed', None), metadata)
+            return process_event
 
         # The pipeline alone: another one may be made of the same function.
         pipeline.__module__, pipeline.__qualname__ = module, qualname
-        return pipeline
+        pipeline.scope, pipeline.null_text = fields, null_text  # type: ignore[attr-defined]
+        return pipeline  # type: ignore[return-value]
 
     return decorator
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers import workers_of
-from learning_observer_kvs.reducers.event_deadline import deadline_of
+from learning_observer_kvs.reducers.driving import may_wait
 from learning_observer_kvs.reducers.joined import Run
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
@@ -35,11 +35,15 @@ class ProcessEvent:
     Attributes:
         reducer_name: the reducer's name in keys.
         field_names: the fields of an event that the scope has.
-        student: the student that the state is kept by; ``None`` where the scope has none.
+        listed_fields: the fields of an event that a Learning Observer server lists the reducer with; ``None``: it lists
+            none.
+        is_unreachable: whether no event of the connection reaches the reducer in a pipeline: the scope has the student,
+            and the connection names none.
         leniently: processes the event again where the reducer returned what JSON cannot hold; ``None`` for an error.
     """
 
     leniently: ProcessEvent | None = None
+    listed_fields: Sequence[str] | None = None
 
     def __init__(
         self,
@@ -52,16 +56,33 @@ class ProcessEvent:
     ) -> None:
         self._func = func
         self._null_text = null_text
+        self._may_wait = may_wait(func)
         self._store = store
         self._workers = workers_of(store)
         self.reducer_name = reducer_name
         self.field_names = [field.event for field in scope if isinstance(field, EventField)]
-        self.student: Any = None
+        self._server_fields: dict[KeyField | EventField, Any] = {}
+        self.is_unreachable = False
         if KeyField.STUDENT in scope:
-            self.student = metadata['auth']['safe_user_id'] if metadata is not None and 'auth' in metadata else GUEST
+            student = metadata['auth']['safe_user_id'] if metadata is not None and 'auth' in metadata else GUEST
+            self._server_fields[KeyField.STUDENT] = student
+            self.is_unreachable = student in (GUEST, '', None)
         # Nearly all events of a connection are of one document, so the last keys are reused.
         self._values = ('None',) * len(self.field_names)
         self._keys = self._make_keys(self._values)
+
+    def set_listed(self, listed: Mapping[str, Sequence[str]] | None, metadata: Mapping[str, Any] | None) -> None:
+        """Set with which fields of an event a Learning Observer server lists the reducer, in another process than it.
+
+        Args:
+            listed: the names of the fields, by the source of connections; ``None`` if the server does not list it.
+            metadata: the metadata of the connection, with its source. None of its events reaches the reducer if that is
+                not listed.
+        """
+        if listed is not None:
+            source = (metadata or {}).get('source')
+            self.listed_fields = listed.get(source) if isinstance(source, str) else None
+            self.is_unreachable = self.is_unreachable or self.listed_fields is None
 
     # It returns the coroutine that does the work: one more around it would cost as much as all of this.
     def __call__(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, JSON]:
@@ -85,11 +106,16 @@ class ProcessEvent:
             StoreUnavailable: the store cannot be used; the event was not processed.
             WriteUnclear: the commit may or may not have been applied.
         """
-        try:
-            run = self.run(event, event_fields)
-        except Exception as error:
-            return _raise(error)  # where it is awaited: the caller may have the events of others at hand
-        return self._workers().process(*run)
+        if self.field_names:
+            try:
+                self._choose_keys(event_fields)
+            except Exception as error:
+                return _raise(error)  # where it is awaited: the caller may have the events of others at hand
+        internal_key, external_key = self._keys
+        func, deadline = self._func, (event, self._func, self._store.retry_timeout)
+        return self._workers().process(
+            internal_key, external_key, functools.partial(func, event), self._null_text, deadline, self._may_wait
+        )
 
     def run(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Run:
         """Return what a worker processes for an event.
@@ -102,11 +128,8 @@ class ProcessEvent:
             InvalidKey: a field's value makes a key that no store accepts.
         """
         if self.field_names:
-            values = self._values_of(event_fields)
-            if values != self._values:
-                self._keys, self._values = self._make_keys(values), values
-        deadline = deadline_of(event, self._func, self._store.retry_timeout)
-        return Run(*self._keys, functools.partial(self._func, event), self._null_text, deadline)
+            self._choose_keys(event_fields)
+        return Run(*self._keys, functools.partial(self._func, event), self._null_text, None, self._may_wait)
 
     def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
         """Return the keys of the internal and the external state that an event goes to.
@@ -119,16 +142,18 @@ class ProcessEvent:
         """
         return self._make_keys(self._values_of(event_fields))
 
+    def _choose_keys(self, event_fields: Mapping[str, Any] | None) -> None:
+        values = self._values_of(event_fields)
+        if values != self._values:
+            self._keys, self._values = self._make_keys(values), values
+
     def _values_of(self, event_fields: Mapping[str, Any] | None) -> tuple[str, ...]:
         fields = event_fields or {}
         return tuple([str(fields.get(name)) for name in self.field_names])
 
     def _make_keys(self, values: tuple[str, ...]) -> tuple[str, str]:
-        fields: dict[KeyField | EventField, Any] = {
-            EventField(name): value for name, value in zip(self.field_names, values, strict=True)
-        }
-        if self.student is not None:
-            fields[KeyField.STUDENT] = self.student
+        fields = dict(self._server_fields)
+        fields |= {EventField(name): value for name, value in zip(self.field_names, values, strict=True)}
         return (
             make_key(self.reducer_name, fields, KeyStateType.INTERNAL),
             make_key(self.reducer_name, fields, KeyStateType.EXTERNAL),

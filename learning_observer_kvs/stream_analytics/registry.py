@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stream_analytics.fields import Scope
 
 log = logging.getLogger('learning_observer_kvs')
 
-_REDUCERS: dict[str, Callable[..., Any]] = {}
+
+class RegisteredReducer(NamedTuple):
+    """A reducer that was decorated in this process.
+
+    Attributes:
+        func: the function that was decorated.
+        scope: the fields that its state is kept by.
+        null_text: the JSON text of the internal state that a key starts from.
+    """
+
+    func: Callable[..., Any]
+    scope: Scope
+    null_text: bytes
 
 
-def register_reducer(name: str, func: Callable[..., Any]) -> None:
+_REDUCERS: dict[str, RegisteredReducer] = {}
+
+_LISTINGS: list[Callable[[], Iterable[Mapping[str, Any]]]] = []
+
+
+def register_reducer(name: str, func: Callable[..., Any], scope: Scope, null_text: bytes) -> None:
     """Record that a reducer exists.
 
     A second, different function of the same name is logged, and replaces the first: in a notebook that is how a
@@ -23,17 +41,45 @@ def register_reducer(name: str, func: Callable[..., Any]) -> None:
     Args:
         name: its fully qualified name.
         func: the reducer.
+        scope: the fields that its state is kept by.
+        null_text: the JSON text of the internal state that a key starts from.
     """
     before = _REDUCERS.get(name)
-    if before is not None and not is_same_function(before, func):
+    if before is not None and not is_same_function(before.func, func):
         log.warning(
             '%s is the name of two reducers: of the function at %s, and now of that at %s. With the same scope they '
             'share their states. If both are used, name one of them with qualname_override.',
             name,
-            source_of(before),
+            source_of(before.func),
             source_of(func),
         )
-    _REDUCERS[name] = func
+    _REDUCERS[name] = RegisteredReducer(func, scope, null_text)
+
+
+def registered_reducer(name: str) -> RegisteredReducer | None:
+    """Return what is known of a reducer that was decorated in this process.
+
+    Args:
+        name: its fully qualified name.
+
+    Returns:
+        What :func:`register_reducer` was called with last; ``None`` if it never was.
+    """
+    return _REDUCERS.get(name)
+
+
+def add_listing(listing: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+    """Have the reducers found that a server lists for its dashboards, by the ids that it gives them.
+
+    Args:
+        listing: returns the entries: ``function``, ``scope``, ``default``, ``id``, perhaps ``string_id``.
+    """
+    _LISTINGS.append(listing)
+
+
+def listed_reducers() -> Iterator[Mapping[str, Any]]:
+    """Return the entries of all that servers list, see :func:`add_listing`."""
+    return (entry for listing in _LISTINGS for entry in listing())
 
 
 def is_reducer(name: str) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidValue
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing.values import KEPT
 
 NOT_JSON = {'empty': b'', 'cut': b'{"half":', 'word': b'nope', 'not UTF-8': b'"\xff"', 'two': b'1 2'}
@@ -73,6 +74,10 @@ class CallsContract:
         assert await store.multiget(keys=iter(['a'])) == [1]
         assert await store.multiget([]) == []
 
+    async def test_multiget_distinguishes_a_missing_key_from_a_stored_null(self, store: Store) -> None:
+        await store.multiset({'a': 1, 'null': None})
+        assert await store.multiget(['null', 'missing', 'a'], missing=MISSING) == [None, MISSING, 1]
+
     async def test_multiget_of_thousands(self, store: Store) -> None:
         entries = {f'k{number}': number for number in range(2500)}
         await store.multiset(entries)
@@ -85,6 +90,14 @@ class CallsContract:
         assert 1002 <= description.bytes < 2000
         assert description.expires_in is None or description.expires_in > 0
         assert description.written is None or abs(description.written - time.time()) < 60
+
+    async def test_describe_all_gives_the_same_of_thousands_in_order(self, store: Store) -> None:
+        await store.multiset({f'k{number}': 'x' * number for number in range(2500)})
+        described = await store.describe_all(['missing', *(f'k{number}' for number in range(2500)), 'k7', 'missing'])
+        sizes = [each and each.bytes for each in described]
+        singly = [await store.describe(f'k{number}') for number in range(2500)]
+        assert sizes == [None, *(each and each.bytes for each in singly), sizes[8], None]
+        assert await store.describe_all([]) == []
 
     @pytest.mark.parametrize('text', NOT_JSON.values(), ids=NOT_JSON.keys())
     async def test_a_text_that_is_not_json_is_corrupt_with_key_and_location_and_is_never_overwritten(
@@ -154,6 +167,13 @@ class CallsContract:
         assert set(await store.keys('a*')) == wanted
         assert await scan_all(store, 'none', limit) == []
 
+    @pytest.mark.parametrize('limit', [1, 7, 1000])
+    async def test_pages_give_every_key_of_the_prefix(self, store: Store, limit: int) -> None:
+        wanted = {f'a*{number}' for number in range(20)}
+        await store.multiset(dict.fromkeys([*wanted, 'a', 'ab', 'b*1', 'a/1'], 1))
+        assert {key for page in [page async for page in store.pages('a*', limit)] for key in page} == wanted
+        assert [key for page in [page async for page in store.pages('none', limit)] for key in page] == []
+
     async def test_keys_gives_each_key_once(self, store: Store) -> None:
         wanted = [f'{number}' for number in range(3000)]
         await store.multiset(dict.fromkeys(wanted, 1))
@@ -163,6 +183,8 @@ class CallsContract:
         for limit in (0, -1):
             with pytest.raises(ValueError, match='limit'):
                 await store.scan('', None, limit)
+            with pytest.raises(ValueError, match='limit'):
+                await anext(store.pages('', limit))
 
     @pytest.mark.parametrize('limit', [1, 2, 5, 100])
     async def test_a_key_that_stays_is_found_while_others_come_and_go(self, store: Store, limit: int) -> None:

@@ -133,6 +133,7 @@ class ContentsContract:
             lambda: store.multiget(['k', key]),
             lambda: store.remove(key),
             lambda: store.describe(key),
+            lambda: store.describe_all(['k', key]),
             lambda: store.update(key, lambda value: value),
             lambda: store.compare_and_set(key, MISSING, 1),
             lambda: store.multiset({'k': 1, key: 1}),
@@ -149,6 +150,7 @@ class ContentsContract:
         for call in (
             lambda: store.keys(prefix),
             lambda: store.scan(prefix),
+            lambda: anext(store.pages(prefix)),
             lambda: store.dump(prefix=prefix),
             lambda: store.scan('', prefix, 1),
         ):
@@ -161,3 +163,16 @@ class ContentsContract:
         [key] = await store.keys()
         assert type(key) is str
         assert await store.remove(Label('k'))
+
+    # Records
+
+    async def test_a_hidden_record_is_written_if_it_is_as_expected_and_clear_spares_it(self, store: Store) -> None:
+        assert await store.read_hidden('tried') is None
+        assert await store.commit_hidden('tried', b'{"n":1}', None)
+        assert not await store.commit_hidden('tried', b'{"n":2}', None)
+        await store.set('k', 1)
+        await store.clear()
+        assert await store['k'] is None
+        assert await store.read_hidden('tried') == b'{"n":1}'
+        assert await store.commit_hidden('tried', None, b'{"n":1}')
+        assert await store.read_hidden('tried') is None

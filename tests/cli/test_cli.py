@@ -249,20 +249,24 @@ def test_replay_feeds_files_and_directories_and_reports(run: Run, reducers: str)
     Path('logs/b.study.log.gz').write_bytes(gzip.compress(event('keystroke') * 2))
     result = run('replay', 'logs', '--reducer', f'{reducers}:count')
     assert result.exit_code == 0
-    assert re.search(r'2 files, 5 events through 1 reducer in .* events/s, 0 failures', result.stdout)
+    assert re.search(
+        r'2 files, 5 events through 1 reducer into store .* events/s, 0 skipped, 0 failures, 0 invalid', result.stdout
+    )
     assert json.loads(run('get', f'External,{reducers}.count,STUDENT:ann').stdout) == {'events': 5}
 
 
 def test_replay_reports_failures_and_continues(run: Run, reducers: str) -> None:
-    Path('a.study.log').write_bytes(event('keystroke') + event('fails') + event('keystroke') + b'no event\n')
-    result = run('replay', 'a.study.log', '-r', f'{reducers}:count', '--json')
+    Path('a.study.log').write_bytes(event('keystroke') + event('fails') + event('keystroke'))
+    Path('b.study.log').write_bytes(event('keystroke') + b'no event\n')
+    result = run('replay', 'a.study.log', 'b.study.log', '-r', f'{reducers}:count', '--json')
     assert result.exit_code == 1
     report = json.loads(result.stdout)
-    assert (report['files'], report['events']) == (1, 3)
-    assert [failure.split('  ')[0] for failure in report['failures']] == ['a.study.log:2', 'a.study.log:4']
+    assert (report['files'], report['events']) == (2, 3)
+    assert [failure.split('  ')[0] for failure in report['failures']] == ['a.study.log:2']
+    assert list(report['invalid_files']) == ['b.study.log']
     said = run('replay', 'a.study.log', '-r', f'{reducers}:count')
     assert 'ValueError: no such event' in said.stderr
-    assert '2 failures' in said.stdout
+    assert '1 failure,' in said.stdout
 
 
 @pytest.mark.parametrize(

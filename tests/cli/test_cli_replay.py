@@ -4,65 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from learning_observer_kvs import failed_events
-from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.replay import error_file
+from tests.support.replaying import MODULE, REDUCERS, Run, event, key, replay, run, state
 
-MODULE = 'reducers_of_failed_events'
-
-REDUCERS = """\
-from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, Scope
-from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline, student_event_reducer
-
-@student_event_reducer(null_state=[])
-async def numbers(event, state):
-    number = event['client']['number']
-    if number == 'fails':
-        raise ValueError('no such number')
-    return [*state, number], False
-
-@kvs_pipeline(null_state=0, scope=Scope([KeyField.STUDENT, EventField('doc_id')]))
-async def documents(event, state):
-    return state + 1, False
-
-undecorated = documents.__wrapped__
-documents_of_student = student_event_reducer(null_state=0)(undecorated)
-
-@student_event_reducer(null_state=0, qualname_override='renamed')
-async def other(event, state):
-    return state + 1, False
-"""
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in a directory with settings and a module of reducers; unexpected exceptions are raised."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    Path(f'{MODULE}.py').write_text(REDUCERS)
-    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: state.sqlite3}}\n')
-
-    return lambda *arguments: CliRunner().invoke(main, arguments, catch_exceptions=False)
-
-
-def event(number: Any = 1, student: str = 'ann', time: float | None = None, **client: Any) -> dict[str, Any]:
-    server = {} if time is None else {'server': {'time': time}}
-    return {'client': {'number': number, **client}, 'metadata': {'auth': {'safe_user_id': student}}, **server}
-
-
-def key(reducer: str = 'numbers', fields: str = 'STUDENT:ann') -> str:
-    return f'Internal,{MODULE}.{reducer},{fields}'
+__all__ = ['run']
 
 
 def record(
@@ -85,19 +37,6 @@ def write_error_file(name: str, event: Any, *keys: str, error: BaseException | N
     return path
 
 
-def state(run: Run, wanted: str) -> Any:
-    result = run('get', wanted)
-    return json.loads(result.stdout) if result.exit_code == 0 else None
-
-
-def replay(run: Run, *arguments: str, reducers: str = ':numbers') -> dict[str, Any]:
-    result = run('replay', *arguments, '--json', '-r', f'{MODULE}{reducers}')
-    report: dict[str, Any] = json.loads(result.stdout)
-    assert (result.exit_code == 0) == (not report['failures'] + report['unclear'] + report['unmarked'])
-    del report['seconds']
-    return report
-
-
 def test_each_event_is_replayed_once_however_often_and_in_how_many_files_it_is_given(run: Run) -> None:
     for n in range(3):
         path = record(event(n, time=float(n)))
@@ -111,7 +50,10 @@ def test_each_event_is_replayed_once_however_often_and_in_how_many_files_it_is_g
     assert (again['replayed'], again['already_replayed']) == (0, 3)
     assert state(run, key()) == [0, 1, 2]
     said = run('replay', 'failed', '-r', f'{MODULE}:numbers')
-    assert '1 file of failed events in 0.0 s: 0 replayed, 3 before, 0 unclear, 0 unmarked, 0 failures' in said.stdout
+    where = f"store 'default' ({Path('state.sqlite3').resolve()})"
+    begin, _, end = said.stdout.partition(' s: ')
+    assert begin.startswith(f'1 file of failed events into {where} in ')
+    assert end == '0 replayed, 3 before, 0 unclear, 0 unmarked, 0 skipped, 0 failures\n'
 
 
 def test_events_go_to_the_reducers_that_failed_and_to_no_other(run: Run) -> None:
@@ -191,9 +133,11 @@ def test_a_file_that_does_not_say_which_reducers_failed_is_replayed_on_request_o
         'files': 1,
         'replayed': 0,
         'already_replayed': 0,
+        'suppressed': 0,
         'unclear': [],
         'unmarked': [str(path)],
         'other_reducers': {},
+        'skipped': 0,
         'failures': [],
     }
     for _ in range(2):
@@ -273,55 +217,35 @@ def test_what_stands_in_the_place_of_the_list_of_replayed_events_is_not_overwrit
     assert state(run, key()) is None
 
 
-# Study logs
-
-
-def study_log(*events: Any) -> None:
-    Path('a.study.log').write_text(''.join(json.dumps(each) + '\t2026-01-01\n' for each in events))
-
-
-@pytest.mark.parametrize(
-    ('part', 'auth'),
-    [
-        (part, auth)
-        for part in ('metadata', 'client')
-        for auth in ({}, {'safe_user_id': None}, {'user_id': 'ann'}, 'ann', None)
-        if (part, auth) != ('client', None)  # a guest
-    ],
-)
-def test_a_study_log_whose_auth_names_no_student_is_reported_with_its_line(run: Run, part: str, auth: Any) -> None:
-    wrong = {'client': {'number': 2}}
-    wrong.setdefault(part, {})['auth'] = auth
-    study_log(event(1), wrong)
-    result = run('replay', 'a.study.log', '-r', f'{MODULE}:numbers')
-    assert result.exit_code == 1
-    assert f'a.study.log:2  the "{part}.auth" of the event has no "safe_user_id"' in result.stderr
+def test_a_key_in_an_error_file_that_is_not_one_of_a_reducer_is_named_and_costs_no_other(run: Run) -> None:
+    path = write_error_file('a', event(1, time=1.0), 'nonsense', key())
+    for more in ((), ('--unmarked',)):
+        report = replay(run, 'logs', *more)
+        assert report['failures'] == [f"{path}  'nonsense' is not the key of a reducer. Correct or remove it."]
+        assert report['unmarked'] == []
     assert state(run, key()) == [1]
 
 
-def test_events_of_a_study_log_without_auth_are_of_the_guest(run: Run) -> None:
-    study_log({'client': {'number': 1}}, {'client': {'number': 2}, 'metadata': {'source': 'x'}})
-    assert run('replay', 'a.study.log', '-r', f'{MODULE}:numbers').exit_code == 0
-    assert state(run, key(fields='STUDENT:[guest]')) == [1, 2]
+@pytest.mark.parametrize('time', [10**400, -(10**400), True, None, 'noon'], ids=['huge', 'far', 'true', 'null', 'text'])
+def test_a_time_that_is_none_costs_no_event(run: Run, time: Any) -> None:
+    record(event(1, server={}) | {'server': {'time': time}})
+    record(event(2, time=2.0))
+    report = replay(run, 'failed')
+    assert (report['replayed'], report['failures']) == (2, [])
 
 
-def test_a_study_log_in_which_the_student_changes_leads_to_the_states_of_both(run: Run) -> None:
-    study_log(event(1), event(2, 'bob'), event(3))
-    assert run('replay', 'a.study.log', '-r', f'{MODULE}:numbers').exit_code == 0
-    assert (state(run, key()), state(run, key(fields='STUDENT:bob'))) == ([1, 3], [2])
+@pytest.mark.parametrize('time', ['0001-01-01T00:00:00', '9999-12-31T23:59:59', 'noon', ''])
+def test_an_odd_date_of_a_line_costs_no_event(run: Run, time: str) -> None:
+    path = record(event(1))
+    line = json.loads(path.read_bytes())
+    path.write_text(json.dumps(line | {'time': time}) + '\n')
+    assert replay(run, 'failed')['replayed'] == 1
 
 
-def test_a_study_log_or_a_reducer_that_is_given_twice_is_fed_once(run: Run) -> None:
-    study_log(event(1))
-    name = f'{MODULE}:numbers'
-    assert (
-        run('replay', 'a.study.log', str(Path('a.study.log').resolve()), '.', '-r', name, '-r', MODULE).exit_code == 0
-    )
-    assert state(run, key()) == [1]
-
-
-def test_a_module_without_a_reducer_is_an_error(run: Run) -> None:
-    study_log(event(1))
-    result = run('replay', 'a.study.log', '-r', 'json')
-    assert result.exit_code == 2
-    assert 'json defines no reducer' in result.stderr
+def test_an_unmarked_event_reaches_the_reducers_that_a_server_gives_it_to_and_the_others_are_counted(run: Run) -> None:
+    write_error_file('a', event(1, time=1.0))  # without a doc_id
+    write_error_file('b', {'client': {'number': 2}, 'server': {'time': 2.0}})  # without a student
+    write_error_file('c', event(3, time=3.0, event='terminate'))
+    report = replay(run, 'logs', '--unmarked', reducers='')
+    assert (report['replayed'], report['skipped'], report['failures']) == (3, 9, [])
+    assert (state(run, key()), state(run, key('renamed'))) == ([1], 1)

@@ -91,6 +91,8 @@ def test_configurations_have_no_problem(directory_of: Callable[[str], Path], fil
         ('settings/loading.py', 'stub creds.yaml:5\ndev\nTrue True'),
         ('prestartup/script.py', 'hello'),
         ('errors/retry.py', 'hello'),
+        ('live-changes/follow_keys.py', "[]\nessay,1\n{'essay,2': 'The end'}"),
+        ('read-a-class/asking.py', 'ls-17 D1'),
     ],
 )
 def test_programs_run(directory_of: Callable[[str], Path], file: str, printed: str) -> None:
@@ -115,7 +117,8 @@ def test_an_overlay_overrides(directory_of: Callable[[str], Path]) -> None:
 COMMANDS = {
     page: [block.text for block in blocks(page) if block.language == 'console']
     for page in PAGES
-    if page.stem in ('first-reducer', 'write-a-reducer', 'write-a-store', 'debug')
+    if page.stem
+    in ('first-reducer', 'dashboard', 'live-changes', 'read-a-class', 'write-a-reducer', 'write-a-store', 'debug')
 }
 
 
@@ -153,6 +156,22 @@ async def test_the_tutorials_server_counts_keys(server_of: Callable[[str], Any])
         for _ in range(3):
             await socket.send_json({'event': 'keystroke'})
     assert await (await client.get('/dashboard/ls-17')).json() == {'keys typed': 3}
+
+
+async def test_the_dashboard_has_a_row_for_each_student_and_goes_on(
+    server_of: Callable[[str], Any], tmp_path: Path
+) -> None:
+    client = await server_of('dashboard/dashboard.py')
+    assert '<tr><td>' not in await (await client.get('/')).text()
+    run(tmp_path / 'dashboard', 'typing_class.py')
+    lines = (await (await client.get('/')).text()).splitlines()
+    assert lines[1:] == [
+        '<tr><td>ls-17<td>11<td>2<td>Snow falls.',
+        '<tr><td>ls-18<td>28<td>5<td>barks at &lt;everyone&gt;.',
+        '<tr><td>ls-19<td>31<td>7<td>rk and stormy night.',
+    ]
+    run(tmp_path / 'dashboard', 'typing_class.py')
+    assert '<tr><td>ls-17<td>22<td>3<td>' in await (await client.get('/')).text()
 
 
 async def test_the_server_of_the_readme_answers_as_it_says(server_of: Callable[[str], Any]) -> None:

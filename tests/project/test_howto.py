@@ -61,6 +61,19 @@ def test_failed_events_are_replayed_as_the_page_shows(directory: Path) -> None:
     assert '1 replayed' in run(directory, 'replay', path, '--reducer', 'counting:keys')[-1]
 
 
+def test_a_class_is_analysed_as_the_page_shows(directory: Path) -> None:
+    copy('analyse-a-class', directory)
+    dumped, analysed = (
+        block.text for block in blocks(ROOT / 'docs/how-to/analyse-a-class.md') if block.language == 'console'
+    )
+    for command, said in re.findall(r'^\$ lo-kvs (.+)\n((?:(?!\$ ).*\n)*)', dumped, re.M):
+        words = [str(ROOT / word) if word.startswith('devdata/') else word for word in command.split()]
+        printed = '\n'.join([*run(directory, *words), ''])
+        assert re.fullmatch(re.escape(said).replace('…', '.*'), printed) if said else True, printed
+    printed_lines = [line.rstrip() for line in run(directory, 'analysis.py')]
+    assert analysed.partition('$ python analysis.py\n')[2].splitlines() == printed_lines
+
+
 OWN = """
 import asyncio, counting
 from learning_observer_kvs import KVSRouter, StoreUnavailable, failed_events

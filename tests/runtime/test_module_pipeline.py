@@ -92,6 +92,49 @@ def test_a_reducer_that_fails_is_in_the_runtimes_file_and_the_others_are_committ
 
 
 @ORDERS
+def test_where_the_store_takes_no_event_the_file_names_all_reducers_that_it_reaches(host: Host, order: str) -> None:
+    _, file, _ = host.run(
+        FAILING.replace(
+            '    async with served(app):\n',
+            '    from learning_observer_kvs.kvs import KVS\n'
+            '    from learning_observer_kvs.reducers import worker_of\n'
+            '    async with served(app):\n'
+            '        await worker_of(KVS()).close(1)\n',
+        ),
+        STUB,
+        order,
+    )
+    [note] = [line for line in file.splitlines() if 'for lo-kvs replay: ' in line]
+    keys = json.loads(note.partition('replay: ')[2])['keys']
+    assert keys == [f'Internal,__main__.{name},STUDENT:bob' for name in ('first', 'broken', 'last')]
+
+
+@ORDERS
+def test_events_of_a_connection_without_a_student_reach_no_reducer_and_are_counted(host: Host, order: str) -> None:
+    said = host.end(
+        """
+app = start()
+
+async def main():
+    from learning_observer import incoming_student_event as its, kvs
+    async with served(app):
+        for auth in ({}, {'auth': {'safe_user_id': ''}}):
+            pipeline = await its.student_event_pipeline({'source': 'writing', **auth})
+            for n in range(2):
+                await pipeline({'client': {'event': 'keystroke', 'number': n}})
+        return await kvs.KVS().dump()
+
+say(asyncio.run(main()))
+""",
+        STUB,
+        order,
+    )
+    assert json.loads(said.stdout.splitlines()[-1]) == {}, said.stderr
+    counts = [line.partition(' ')[0] for line in said.stderr.splitlines() if 'did not reach a reducer' in line]
+    assert counts == ['1', '1']
+
+
+@ORDERS
 def test_in_development_a_reducer_that_fails_is_raised(host: Host, order: str) -> None:
     states, _, raised = host.run(FAILING, STUB + 'dev: true\n', order)
     assert states == [1, None, 1]

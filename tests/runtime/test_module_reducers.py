@@ -218,14 +218,15 @@ def test_a_replay_of_error_files_gives_events_to_the_reducers_that_missed_them(h
 
 def test_a_replay_gives_reducers_the_fields_that_the_server_lists_them_with(host: Host) -> None:
     creds = 'kvs: {default: {type: sqlite, path: state}}\n'
-    auth = {'safe_user_id': 'bob'}
+    metadata = {'auth': {'safe_user_id': 'bob'}, 'source': 'writing'}
     events = [
-        {'client': {'number': 1, 'word': 'w', 'doc_id': 'd'}, 'server': {'time': 1.0}, 'metadata': {'auth': auth}},
-        {'client': {'number': 2, 'word': 'w'}, 'server': {'time': 2.0}, 'metadata': {'auth': auth}},
+        {'client': {'number': 1, 'word': 'w', 'doc_id': 'd'}, 'server': {'time': 1.0}, 'metadata': metadata},
+        {'client': {'number': 2, 'word': 'w'}, 'server': {'time': 2.0}, 'metadata': metadata},
+        {'client': {'number': 3}, 'server': {'time': 3.0}, 'metadata': metadata | {'source': 'another'}},
     ]
     (logs := host.folder / 'logs').mkdir()
     (logs / 'critical-error-1.tb').write_text(f'{json.dumps(events[0], indent=2)}\nTraceback:\nof an older server\n')
-    (logs / 'a.study.log').write_text(f'{json.dumps(events[1])}\t2026-01-01\n')
+    (logs / 'a.study.log').write_text(''.join(f'{json.dumps(each)}\t2026-01-01\n' for each in events[1:]))
     for only in ('failed-events', 'study-logs'):
         ended = host.end(REPLAY.replace('MORE = []', f"MORE = ['--unmarked', '--only', {only!r}]"), creds)
         assert ended.returncode == 0, ended.stderr
@@ -240,3 +241,36 @@ def test_a_replay_gives_reducers_the_fields_that_the_server_lists_them_with(host
     assert found[LISTED.format('bob')] == found['Internal,host_writing.reducers.count,STUDENT:bob'] == {'count': 2}
     words = {key: value for key, value in found.items() if 'words' in key}
     assert words == {'Internal,host_writing.reducers.words,EventField.doc_id:d,STUDENT:bob': {'words': {'w': 1}}}
+
+
+@ORDERS
+def test_queries_find_the_reducers_that_the_runtime_lists_by_their_ids_with_their_defaults(
+    host: Host, order: str
+) -> None:
+    said = host.run(
+        """
+from learning_observer_kvs import queries
+
+async def main():
+    app = start()
+    from learning_observer import kvs, module_loader
+    entry = next(entry for entry in module_loader.REDUCERS if entry['function'].__name__ == 'words')
+    entry |= {'id': 'host_writing.words', 'default': {'text': ''}}
+    async with served(app) as server:
+        await server.feed('bob', [{'number': 1, 'word': 'a', 'doc_id': 'd1'}])
+        keys = [key async for key in queries.keys('host_writing.words', STUDENTS=['bob', 'eve'], RESOURCES='d1')]
+        rows = await queries.table(
+            kvs.KVS(), ['host_writing.words', entry['function']], ['bob', 'eve'], documents='d1', state='internal'
+        )
+        return [key['default'] for key in keys], [[list(cell) for cell in row.cells.values()] for row in rows]
+
+say(asyncio.run(main()))
+""",
+        STUB,
+        order,
+    )
+    defaults, [bob, eve] = said
+    assert defaults == [{'text': ''}] * 2
+    assert bob[0] == bob[1]
+    assert bob[0][2]
+    assert eve == [[{'text': ''}, bob[0][1].replace('bob', 'eve'), False]] * 2

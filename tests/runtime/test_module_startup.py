@@ -36,6 +36,52 @@ say({
     assert all(said.values()), said
 
 
+@ORDERS
+def test_a_start_says_where_the_stores_are_and_which_reducers_run_through_them_and_why_not_the_others(
+    host: Host, order: str
+) -> None:
+    ended = host.end('start()', 'kvs: {default: {type: sqlite, path: state}, memoization: {type: stub}}\n', order)
+    stores, reducers, of_a_class, of_a_set = ended.stderr.splitlines()
+    assert stores == (
+        f'Key-value stores: default: sqlite, {host.folder}/state; memoization: stub, memory of this process'
+    )
+    assert reducers == '5 of 7 reducers run through the key-value store.'
+    assert of_a_class.startswith('The reducer host_writing.reducers.of_a_class is left to the server: <KeyField.CLASS')
+    assert of_a_set.startswith('The reducer host_writing.reducers.of_a_set is left to the server: value: set has no')
+
+
+def test_a_server_with_logging_of_its_own_has_these_lines_there_alone(host: Host) -> None:
+    ended = host.end('import logging; logging.basicConfig(level="INFO", format="LOG %(message)s")\nstart()', STUB)
+    lines = ended.stderr.splitlines()
+    assert [line.partition(':')[0][:17] for line in lines] == [
+        'LOG Key-value sto',
+        'LOG 5 of 7 reduce',
+        *['LOG The reducer h'] * 2,
+    ]
+
+
+def test_a_reducer_that_is_not_a_function_is_left_to_the_server_and_named(host: Host) -> None:
+    ended = host.end(
+        """
+import functools
+import learning_observer.module_loader as loader
+load = loader.load_modules
+
+def load_more():
+    if not loader.LOADED:
+        load()
+        loader.REDUCERS.append({'context': 'writing', 'function': functools.partial(print), 'scope': ()})
+
+loader.load_modules = load_more
+start()
+""",
+        STUB,
+    )
+    assert '5 of 8 reducers run' in ended.stderr
+    assert 'functools.partial(' in ended.stderr
+    assert ended.returncode == 0
+
+
 WRONG = """config: {run_mode: dev}
 kvs:
   default:

@@ -1,6 +1,7 @@
 """The integration in a real Learning Observer: the checkout that ``LO_SOURCE`` names.
 
-Its environment ``.venv`` has the runtime, its module ``writing_observer`` and our requirements installed.
+``LO_PYTHON`` names the interpreter of its environment, by default ``.venv/bin/python`` there, which has the runtime,
+its module ``writing_observer`` and our requirements installed.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ def source() -> Path:
     return Path(os.environ['LO_SOURCE']).resolve()
 
 
+def python_of(source: Path) -> str:
+    """The interpreter of the server's environment."""
+    return os.environ.get('LO_PYTHON', str(source / '.venv/bin/python'))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, source: Path) -> Path:
     """The data directory of a server with one account, ``ada``."""
@@ -70,7 +76,7 @@ def folder(tmp_path: Path, source: Path) -> Path:
         (tmp_path / name).write_text('{}\n')
     hashed = subprocess.run(
         [
-            source / '.venv/bin/python',
+            python_of(source),
             '-c',
             'import bcrypt; found = bcrypt.hashpw(b"letmein", bcrypt.gensalt(4)); '
             'print(found if isinstance(found, str) else found.decode())',
@@ -89,7 +95,7 @@ def server(source: Path, folder: Path, installed: Path, **settings: Any) -> Iter
     """A running server; its URL."""
     creds, port = folder / 'creds.yaml', unused_port()
     creds.write_text(CREDS.format(folder=folder, source=source, **settings))
-    command = [str(source / '.venv/bin/python'), str(ROOT / 'tests/runtime/host/launch.py'), '--port', str(port)]
+    command = [python_of(source), str(ROOT / 'tests/runtime/host/launch.py'), '--port', str(port)]
     process = subprocess.Popen(
         [*command, '--config-file', str(creds), '--pmss-rulesets', str(creds)],
         cwd=folder,
@@ -107,6 +113,10 @@ def server(source: Path, folder: Path, installed: Path, **settings: Any) -> Iter
                 break
         else:
             raise RuntimeError(''.join(output[-40:]))
+        if settings['plugin'] == 'true':
+            said = ''.join(output)
+            assert re.search(rf'^Key-value stores: default: {settings["store"]}, .*; memoization: stub', said, re.M)
+            assert re.search(r'^(\d+) of \1 reducers run through the key-value store\.$', said, re.M)
         yield f'http://127.0.0.1:{port}'
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=30)[0]
@@ -145,6 +155,15 @@ async def state(folder: Path) -> dict[str, Any]:
         return dumped
 
 
+def its_own_listing(source: Path, path: Path) -> list[str]:
+    """The keys that the runtime's own store finds in a folder of ours."""
+    script = f'import asyncio, json, learning_observer.kvs as k; s = k.FilesystemKVS({str(path)!r}); '
+    script += 'print(json.dumps(asyncio.run(s.keys())))'
+    listed = subprocess.run([python_of(source), '-c', script], capture_output=True, text=True, check=True, cwd=path)
+    keys: list[str] = json.loads(listed.stdout.splitlines()[-1])
+    return keys
+
+
 async def test_the_stored_state_is_the_same_as_of_the_runtimes_own_store_key_by_key(
     source: Path, folder: Path, installed: Path
 ) -> None:
@@ -159,6 +178,7 @@ async def test_the_stored_state_is_the_same_as_of_the_runtimes_own_store_key_by_
     assert states[1] == states[0]
     names = [{path.name for path in (folder / plugin).iterdir() if path.name[0] != '.'} for plugin in ('false', 'true')]
     assert names[0] == names[1]
+    assert set(its_own_listing(source, folder / 'true')) == {*states[1], '.lo_kvs'}, 'as the how-to says'
 
 
 @pytest.mark.parametrize('store', ['stub', 'sqlite', 'filesystem', 'redis'])

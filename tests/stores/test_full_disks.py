@@ -208,6 +208,22 @@ async def test_errors_of_a_file_system_say_whether_waiting_may_help(tmp_path: Pa
         assert caught.value.retry is retry
 
 
+async def test_where_the_system_gives_no_lock_the_hint_is_about_network_disks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    async with FilesystemKVS(tmp_path / 'files', retry_timeout=0) as store:
+        monkeypatch.setattr('fcntl.flock', refuse)
+        with pytest.raises(StoreUnavailable, match='a network disk without locks cannot hold a store'):
+            await store.set('k', 1)
+    for code in (sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_IOERR_RDLOCK, sqlite3.SQLITE_IOERR_SHMLOCK):
+        error = sqlite3.OperationalError('disk I/O error')
+        error.sqlite_errorcode = code
+        assert 'a network disk without locks' in str(of_sqlite(tmp_path / 'state', error))
+
+
 async def test_a_lock_that_another_process_holds_may_be_tried_again(tmp_path: Path) -> None:
     async with FilesystemKVS(tmp_path, retry_timeout=0) as store:
         await store.set('k', 1)

@@ -21,7 +21,7 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 import learning_observer_kvs
-from learning_observer_kvs import settings
+from learning_observer_kvs import failed_events, settings
 from learning_observer_kvs.checks.live import LIMIT, check_stores
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.errors import StartupCheck, StartupFailed
@@ -34,6 +34,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.checks import parse
+from tests.support.users import open_folder
 
 
 @pytest.fixture(autouse=True)
@@ -378,3 +379,13 @@ async def test_a_server_logs_the_absolute_paths_of_its_stores(tmp_path: Path, ca
         await runner.cleanup()
         said = f'default: sqlite, {tmp_path}/a.sqlite3; files: filesystem, {tmp_path}/b'
         assert said in caplog.text
+
+
+@pytest.mark.parametrize('mode', [0o600, 0o644, 0o640])
+async def test_failed_events_that_others_can_read_are_a_warning_of_every_type_of_store(mode: int) -> None:
+    with open_folder() as folder:
+        path = failed_events.record({}, OSError('x'), reducer='r', keys=['k'], folder=folder)
+        path.chmod(mode)
+        problems = await problems_of(config(type='stub', failed_events=str(folder)))
+    assert [problem.id for problem in problems] == (['KVS.W020'] if mode != 0o600 else [])
+    assert [problem.hint for problem in problems] == [f'Run chmod go= {path}.'] * len(problems)

@@ -22,6 +22,7 @@ from devdata.server import make_app
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.cli.main import main as lo_kvs
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.replay import failures, study_log
 from learning_observer_kvs.replay.retry import retry
 from learning_observer_kvs.stream_analytics.helpers import (
@@ -211,6 +212,21 @@ async def test_an_event_is_replayed_to_the_student_whose_it_is(
         for n, name in enumerate(names):
             [[_, _, noted_n]] = await router()[make_key(notes, {KeyField.STUDENT: name}, INTERNAL)]
             assert noted_n == n
+
+
+async def test_an_event_that_no_reducer_has_processed_is_kept_for_those_alone_that_it_reaches(
+    server: TestServer, browser: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    await sent(server, browser, event(n=1), END)
+    await worker_of(KVS()).close(1.0)
+    await sent(server, browser, event(n=2), event(student=None, n=3), event(n=4, doc_id='D'), END)
+    kept = [each for path in failed_events.find(tmp_path / 'failed') for each in failed_events.read(path)]
+    assert all(isinstance(each, failed_events.FailedEvent) for each in kept)
+    names = [
+        (each.event['client']['n'], each.reducer.rpartition('.')[2]) for each in kept if not isinstance(each, Exception)
+    ]
+    student = ['time_on_task', 'event_count', 'document_list', 'notes']
+    assert names == [(2, name) for name in student] + [(4, name) for name in ['reconstruct', *student]]
 
 
 async def test_an_event_that_can_be_neither_processed_nor_kept_ends_the_connection(

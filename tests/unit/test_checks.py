@@ -160,6 +160,14 @@ def test_settings_without_a_kvs_block_have_another_hint_than_settings_that_are_n
         ({'kvs': [['default', {'type': 'stub'}], {'type': 'redsi', 'x': 1}]}, 'KVS.E002', r'kvs\.1 is not a'),
         ({'kvs': [['default', {'type': 'stub'}], 'ab']}, 'KVS.E002', r'kvs\.1 is not a \[name, options\] pair'),
         ({'kvs': [['default', {'type': 'stub'}], [5, {'type': 'stub'}]]}, 'KVS.E002', 'has a name of type int'),
+        ({'kvs': {'default': {'type': 'stub'}, False: {'type': 'stub'}}}, 'KVS.E002', 'YAML reads no, yes, on, off'),
+        ({'kvs': {'default': {'type': 'stub'}, None: {'type': 'stub'}}}, 'KVS.E002', 'Put the name in quotes'),
+        ({'kvs': {'type': 'redis', 'prefix': 'x'}}, 'KVS.E006', 'kvs has type and prefix directly below it'),
+        ({'kvs': {'type': 'stub'}}, 'KVS.E006', 'further indented: kvs: {default: {type: …}}'),
+        ({'kvs': {'default': {'type': 'stub'}, 'path': 'x'}}, 'KVS.E006', 'kvs has path directly below it'),
+        ({'kvs': {'default': {'type': 'stub'}, 'class': {'type': 'stub'}}}, 'KVS.E010', 'class is a word of Python'),
+        ({'kvs': {'default': {'type': 'stub'}, 'None': {'type': 'stub'}}}, 'KVS.E010', 'None is a word of Python'),
+        ({'kvs': {'default': {'type': 'stub'}, 'a\ud800': {'type': 'stub'}}}, 'KVS.E010', 'not a valid name'),
         (
             {'kvs': [['default', {'type': 'stub'}], ['default', {'type': 'stub'}]]},
             'KVS.E011',
@@ -279,6 +287,17 @@ def test_options_of_redis_under_a_store_are_checked_as_in_their_block() -> None:
         ({'redis_db': -1}, 'KVS.E014', 'Write 0 or a whole number above'),
         ({'redis_timeout': 0}, 'KVS.E014', 'a positive number of seconds'),
         ({'redis_max_connections': 2.5}, 'KVS.E014', 'a whole number above 0'),
+        ({'host': 'h'}, 'KVS.E014', "redis_connection.host is unknown. Did you mean 'redis_host'?"),
+        ({'port': 6379}, 'KVS.E014', "Did you mean 'redis_port'?"),
+        ({'password': 'hunter2'}, 'KVS.E014', "Did you mean 'redis_password'?"),
+        ({'url': 'redis://:hunter2@h'}, 'KVS.E014', "Did you mean 'redis_url'?"),
+        ({'db': 1}, 'KVS.E014', "Did you mean 'redis_db'?"),
+        ({'user': 'me'}, 'KVS.E014', "Did you mean 'redis_username'?"),
+        ({'unix_socket_path': '/x'}, 'KVS.E014', "Did you mean 'redis_socket'?"),
+        ({'tls': True}, 'KVS.E014', "Did you mean 'redis_ssl'?"),
+        ({'ssl_cert_reqs': 'none'}, 'KVS.E014', 'A certificate is always verified: name its authority in'),
+        ({'redis_url': 'rediss://h?ssl_cert_reqs=none'}, 'KVS.E014', 'A certificate is always verified'),
+        ({'redis_url': 'redis://h?socket_timeout=1'}, 'KVS.E014', 'Write it as redis_timeout beside the URL'),
         ({'colour': 'red'}, 'KVS.W002', 'redis_connection.colour is unknown. Known options: redis_host'),
     ],
 )
@@ -286,6 +305,18 @@ def test_a_mistake_in_redis_connection_is_found(block: Any, id: str, text: str) 
     [problem] = check({'kvs': {'default': {'type': 'stub'}}, 'redis_connection': block})
     assert problem.id == id
     assert re.search(text, str(problem))
+
+
+def test_what_other_programs_call_an_option_of_redis_is_recognized_in_a_store_too() -> None:
+    [problem] = check_store({'type': 'redis', 'host': 'h'})
+    assert (problem.id, problem.hint) == ('KVS.E008', "Did you mean 'redis_host'?")
+
+
+def test_too_many_stores_are_one_problem() -> None:
+    for type in ('stub', 'stubb', 'redis'):
+        stores = {f's{number}': {'type': type} for number in range(5000)}
+        [problem] = check({'kvs': {'default': {'type': 'stub'}, **stores}})
+        assert (problem.id, problem.message) == ('KVS.E002', 'has 5,001 stores; 1,000 are allowed')
 
 
 def test_a_null_in_redis_connection_is_an_option_that_is_not_given() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stream_analytics.event_pipeline import event_fields, event_pipeline
 from learning_observer_kvs.stream_analytics.helpers import (
@@ -97,6 +99,44 @@ async def test_the_end_of_a_connection_reaches_no_reducer(router: KVSRouter) -> 
     assert process.skipped == 2
 
 
+@pytest.mark.parametrize(
+    'metadata',
+    [None, {}, {'auth': {'safe_user_id': ''}}, {'auth': {'safe_user_id': None}}, {'auth': {'safe_user_id': '[guest]'}}],
+)
+async def test_where_no_student_is_named_only_reducers_without_a_student_are_reached(
+    router: KVSRouter, metadata: Any
+) -> None:
+    process = await event_pipeline([count, count_by_document, count_writers], metadata, router=router)
+    assert await process(keystroke(doc_id='a')) == [1]
+    assert process.skipped == 2
+
+
+async def test_a_reducer_alone_keeps_the_state_of_a_guest_and_of_none(router: KVSRouter) -> None:
+    for metadata in (None, {'auth': {'safe_user_id': None}}):
+        await (await count(metadata, router=router))(keystroke())
+    keys = {
+        f'{state},{__name__}.count,STUDENT:{student}'
+        for state in ('Internal', 'External')
+        for student in ('[guest]', 'None')
+    }
+    assert set(await router().keys()) == keys
+
+
+async def test_outcomes_of_a_store_that_takes_no_event_name_the_keys_of_the_reducers_that_it_reaches(
+    router: KVSRouter,
+) -> None:
+    process = await event_pipeline([count, count_by_document, count_writers], BOB, router=router)
+    await process(keystroke())
+    await worker_of(router()).close(1.0)
+    [outcome] = await process.outcomes(keystroke())
+    assert isinstance(outcome.error, StoreUnavailable)
+    assert outcome.reducer_name == f'{__name__}.count'
+    assert outcome.keys == tuple(f'{state},{__name__}.count,STUDENT:bob' for state in ('Internal', 'External'))
+    with pytest.raises(ExceptionGroup) as raised:
+        await process(keystroke())
+    assert [type(error) for error in raised.value.exceptions] == [StoreUnavailable]
+
+
 async def test_a_group_of_errors_names_the_reducers_that_failed_and_the_others_are_committed(
     router: KVSRouter,
 ) -> None:
@@ -117,6 +157,7 @@ async def test_a_field_that_makes_no_key_fails_the_reducers_that_need_it_and_no_
     assert await process(keystroke(doc_id='a')) == ['a: 1', 1]
     bad, good = await process.outcomes(keystroke(doc_id=10**5000))
     assert isinstance(bad.error, ValueError)
+    assert bad.keys == ()
     assert good.result == 2
     assert await process(keystroke(doc_id='a')) == ['a: 2', 3]
 

@@ -319,3 +319,16 @@ def test_rules_of_the_command_line_and_the_environment_are_ignored() -> None:
 def test_anything_else_is_not_settings() -> None:
     with pytest.raises(TypeError, match='int'):
         read_settings(5)  # type: ignore[arg-type]
+
+
+def test_a_value_in_quotes_is_a_warning_that_does_not_print_it() -> None:
+    Path('local.pmss').write_text(
+        'kvs default { path: "x.sqlite3"; }\nredis_connection { redis_password: \'hunter2\'; redis_host: ha"h; }\n'
+    )
+    found = read_settings(['local.pmss', 'creds.yaml']).problems
+    quoted = [problem for problem in found if problem.id == 'KVS.W021']
+    assert [(problem.location, problem.subject) for problem in quoted] == [
+        ('local.pmss:1', 'kvs.default.path'),
+        ('local.pmss:2', 'redis_connection.redis_password'),
+    ]
+    assert 'hunter2' not in str(quoted)

@@ -125,7 +125,7 @@ async def test_no_connection_that_a_program_makes_without_a_check_prints_it(sett
 
 def test_what_a_server_quotes_of_a_command_with_a_password_is_not_printed() -> None:
     quoted = "unknown command 'AUTH', with args beginning with: 'u' 'hunter2'"
-    assert 'hunter2' not in str(errors.unavailable(ConnectionError(quoted), 'h:1', 1))
+    assert 'hunter2' not in str(errors.unavailable(ConnectionError(quoted), 'h:1', {}))
     assert 'hunter2' not in errors.one_line(ConnectionError('connecting to redis://u:hunter2@h:1. Name not known'))
 
 

@@ -12,6 +12,7 @@ from learning_observer_kvs import settings
 from learning_observer_kvs.config.redaction import display_value, without_credentials
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.settings import Settings, load_settings, read_settings, run_mode
+from tests.support.checks import parse
 
 CREDS = """\
 config:
@@ -117,6 +118,18 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     'a list as a key': ('kvs: {[1]: 2}\n', 'creds.yaml:1'),
     'two documents': ('kvs: 1\n---\nkvs: 2\n', 'creds.yaml:2'),
     'a control character': ('kvs: "\0"\n', 'creds.yaml'),
+    'an alias of what contains it': ('kvs: &a {default: *a}\n', 'creds.yaml:1  the file has an alias of a value that'),
+    'an alias of a list in itself': ('a: 1\nx: &b [[*b]]\n', 'creds.yaml:2'),
+    'aliases of aliases': (
+        'a0: &a0 [x, x, x, x, x, x, x, x, x]\n'
+        + ''.join(f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]\n' for n in range(1, 30))
+        + 'kvs: *a29\n',
+        'more than 200,000 values',
+    ),
+    'aliases in keys': (
+        'a0: &a0 {x: 1, y: 2}\n' + ''.join(f'a{n}: &a{n} {{k: *a{n - 1}, l: *a{n - 1}}}\n' for n in range(1, 40)),
+        'more than 200,000 values',
+    ),
     'too many brackets': ('kvs: ' + '[' * 1500, 'nested too deep'),
     'nothing': ('', 'the file is empty'),
     'a comment alone': ('# nothing\n', 'the file is empty'),
@@ -227,6 +240,43 @@ def test_a_value_may_be_taken_from_the_environment(tmp_path: Path) -> None:
 )
 def test_what_only_looks_like_a_variable_is_text(text: str, value: str) -> None:
     assert read_settings({'kvs': {'a': text}}, {'N': '5'})['kvs']['a'] == value
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('${NONE:-x}', 'x'),
+        ('${EMPTY:-x}', 'x'),
+        ('${N:-x}', '5'),
+        ('${NONE:-}', ''),
+        ('a${NONE:-b:-c}d', 'ab:-cd'),
+        ('$${NONE:-x}', '${NONE:-x}'),
+    ],
+)
+def test_a_variable_may_have_a_default(text: str, value: str) -> None:
+    found = read_settings({'kvs': {'a': text}}, {'N': '5', 'EMPTY': ''})
+    assert (found['kvs']['a'], found.problems) == (value, [])
+
+
+def test_the_default_of_a_variable_becomes_the_number_that_its_option_wants() -> None:
+    found = parse({'redis_connection': {'redis_port': '${NONE_SUCH:-6380}'}}).redis_connection
+    assert found is not None
+    assert found.mapping == {'redis_port': 6380}
+
+
+@pytest.mark.parametrize('name', ['X-default', 'X:?error', 'X:=y', ' X', '1:-x', ''])
+def test_what_is_not_the_name_of_a_variable_has_a_hint_that_says_so(name: str) -> None:
+    [problem] = read_settings({'kvs': {'a': f'${{{name}}}'}}, {}).problems
+    assert problem.id == 'KVS.E016'
+    assert 'is not the name of an environment variable' in problem.message
+    assert '${NAME:-text}' in problem.hint
+
+
+def test_a_mapping_that_contains_itself_is_a_startup_check() -> None:
+    kvs: dict[str, Any] = {}
+    kvs['default'] = kvs
+    with pytest.raises(StartupCheck, match='contains itself'):
+        read_settings({'kvs': kvs})
 
 
 def test_every_variable_that_is_not_set_is_reported_with_its_location(tmp_path: Path) -> None:

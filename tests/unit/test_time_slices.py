@@ -11,7 +11,7 @@ import pytest
 
 from learning_observer_kvs.reducers import serving, worker_of
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
-from learning_observer_kvs.stores import base
+from learning_observer_kvs.stores import reads
 from learning_observer_kvs.stores.memory import InMemoryKVS
 
 EVENTS = 60
@@ -41,7 +41,7 @@ async def counted() -> AsyncIterator[Turns]:
 @pytest.fixture(autouse=True)
 def _turns_are_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
-    monkeypatch.setattr(base, 'TIME_SLICE', 0.0)
+    monkeypatch.setattr(reads, 'TIME_SLICE', 0.0)
 
 
 async def at_once(state: Any) -> Any:

@@ -53,7 +53,7 @@ class Failing(InMemoryKVS):
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> Any:
         raise self.error
 
-    async def _describe(self, key: str) -> Any:
+    async def _describe(self, keys: Any) -> Any:
         raise self.error
 
 

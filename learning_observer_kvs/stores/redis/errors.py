@@ -1,14 +1,17 @@
-"""What redis-py's errors mean: a refusal, a lost reply, a cluster that has changed; and the hint for each."""
+"""What redis-py's errors mean: a refusal, a lost reply, a server that is away; and the error to raise for each."""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from learning_observer_kvs.config.redaction import without_addresses
 from learning_observer_kvs.errors import CorruptValue, KVSError, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.redis import redis_py
-from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, allow
+from learning_observer_kvs.stores.redis.hints import hint, unreadable_tls_file
+from learning_observer_kvs.stores.redis.options import value
 
 
 class ReplyLost(Exception):
@@ -61,6 +64,9 @@ _PERMANENT_ERRORS = (
 _PERMANENT = (
     'CERTIFICATE_VERIFY_FAILED',
     'WRONG_VERSION_NUMBER',
+    'X509:',
+    'PEM lib',
+    'AF_UNIX path too long',
     'cluster support disabled',
     'Cluster mode is not enabled',
     'DB index',
@@ -68,70 +74,6 @@ _PERMANENT = (
     'NOPERM',
 )
 """What is in the text of an error that waiting does not help against, though it may look like a broken connection."""
-
-_PASSWORD = 'Set redis_connection.redis_password (and redis_username) as the server expects them.'
-
-_LOADING = 'It is still loading its data; try again in a moment.'
-
-_REPLICA = 'This is a replica; name the master in redis_connection.redis_host, or use redis_sentinels.'
-
-_MEMORY = 'It is at its memory limit; raise maxmemory, or remove data.'
-
-_REFUSED = (
-    f'The store needs its keys and {allow(COMMANDS)}; in a cluster also {allow(CLUSTER_COMMANDS)}, in a database other '
-    'than 0 also +select. lo-kvs check --live names what is refused.'
-)
-
-_NODES_MISSING = 'Some slots have no node; look at CLUSTER INFO on the nodes, and start those that are missing.'
-
-_NOT_REDIS = 'It is not a Redis that answers there; see redis_connection.redis_host and redis_port.'
-
-_WEB_SERVER = 'That is how a web server (HTTP) answers; see redis_connection.redis_port.'
-
-_TLS = 'That is how a server that speaks TLS answers; see redis_connection.redis_ssl.'
-
-_NOT_A_CLUSTER = (
-    'It is not a cluster; take redis_connection.redis_cluster out. If it is one, allow this user +cluster|slots.'
-)
-
-_HINTS = {
-    'NOAUTH': _PASSWORD,
-    'WRONGPASS': _PASSWORD,
-    'invalid username-password': _PASSWORD,
-    'Authentication required': _PASSWORD,
-    'invalid password': _PASSWORD,
-    'no permissions': _REFUSED,
-    "can't run this command": _REFUSED,
-    'refuses the command': _REFUSED,
-    'nknown command': _REFUSED,
-    'nknown Redis command': _REFUSED,
-    'loading the dataset': _LOADING,
-    'CLUSTERDOWN': _NODES_MISSING,
-    'Hash slot not served': _NODES_MISSING,
-    'not covered by the cluster': _NODES_MISSING,
-    'cluster is down': _NODES_MISSING,
-    'cluster support disabled': _NOT_A_CLUSTER,
-    'Cluster mode is not enabled': _NOT_A_CLUSTER,
-    'LOADING': _LOADING,
-    'READONLY': _REPLICA,
-    'read only replica': _REPLICA,
-    'OOM': _MEMORY,
-    'maxmemory': _MEMORY,
-    'MISCONF': 'It cannot save to its disk; look at its log.',
-    'invalid bulk length': 'A value is longer than its proto-max-bulk-len allows.',
-    'invalid multibulk length': 'It does not accept so many keys at once; write them in several steps.',
-    'DB index': 'The server has fewer databases; see redis_connection.redis_db.',
-    'CERTIFICATE_VERIFY_FAILED': (
-        'Name the authority that signed its certificate in redis_connection.redis_ssl_ca_certs, and connect to the '
-        'host the certificate is for.'
-    ),
-    'WRONG_VERSION_NUMBER': 'The server does not speak TLS there; see redis_connection.redis_ssl and redis_port.',
-    'got "H" as reply type byte': _WEB_SERVER,
-    'got "<" as reply type byte': _WEB_SERVER,
-    r'got "\x15" as reply type byte': _TLS,
-    'as reply type byte': _NOT_REDIS,
-}
-"""What is in an error's text, and what to do."""
 
 
 def is_loss(reply: object) -> bool:
@@ -184,13 +126,13 @@ def lost(error: BaseException | str) -> ReplyLost:
     return ReplyLost(one_line(error))
 
 
-def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
+def unavailable(error: BaseException, address: str, settings: Mapping[str, Any]) -> KVSError:
     """Return the error to raise for an error in the place of a reply.
 
     Args:
         error: one of redis-py, the loss of the reply of a command that only reads, or already one of this package.
         address: where the server is.
-        timeout: seconds that a call waits for a free connection.
+        settings: all that hold for the connection.
 
     Returns:
         Overloaded if all connections were busy, StoreUnavailable otherwise, with a hint; one of this package as it is.
@@ -200,10 +142,14 @@ def unavailable(error: BaseException, address: str, timeout: float) -> KVSError:
     text = one_line(error)
     if text == ALL_BUSY:
         return Overloaded(
-            f'Redis at {address}: all its connections were busy for {timeout:g} s. '
+            f'Redis at {address}: all its connections were busy for {float(value(settings, "redis_timeout")):g} s. '
             'Send fewer requests at once, or raise redis_connection.redis_max_connections.'
         )
-    message = f'Redis at {address} cannot be used: {text}. {_hint(error, text)}'
+    is_broken = isinstance(error, _broken())
+    if is_broken and (wrong := unreadable_tls_file(settings)) is not None:
+        return StoreUnavailable(f'Redis at {address} cannot be used: {wrong}')
+    stop = '' if text.endswith(('?', '!')) else '.'
+    message = f'Redis at {address} cannot be used: {text}{stop} {hint(error, text, settings, is_broken=is_broken)}'
     return StoreUnavailable(message, retry=may_recover(error))
 
 
@@ -225,8 +171,8 @@ def wrong_type(location: str, *, writing: bool = False) -> CorruptValue:
     """
     nothing_written = ' Nothing was written.' if writing else ''
     return CorruptValue(
-        f'{location}: the Redis key holds a list, a hash or another type, not a string.{nothing_written} '
-        'Remove that key.'
+        f'{location}: the Redis key holds a list, a hash or another type, not a string, so another program wrote it.'
+        f'{nothing_written} Find out which; a prefix, or a database of its own, keeps the store apart from it.'
     )
 
 
@@ -249,16 +195,7 @@ def one_line(error: BaseException | str) -> str:
         error: the error; one without a text is named by its type.
     """
     text = re.sub(r'\s+', ' ', str(error)).partition(', with args beginning')[0].strip().rstrip('.')
+    if text.startswith('DENIED'):  # a page of advice follows
+        text = text.partition('.')[0]
     text = without_addresses(text)
     return text or ('no answer came in time' if isinstance(error, TimeoutError) else type(error).__name__)
-
-
-def _hint(error: BaseException, text: str) -> str:
-    for sign, hint in _HINTS.items():
-        if sign in text:
-            return hint
-    if isinstance(error, (redis_py.exceptions.ClusterCrossSlotError, redis_py.exceptions.AskError)):
-        return 'It is a cluster; set redis_connection.redis_cluster: true.'
-    if isinstance(error, _broken()) or 'cannot be connected' in text:
-        return 'Is it running there? See redis_connection.redis_host and redis_port.'
-    return 'Look at its log.'

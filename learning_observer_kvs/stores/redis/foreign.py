@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import aclosing
 
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.stores.backend import SCAN_KEYS
@@ -29,12 +30,12 @@ async def find_foreign_key(connection: RedisConnection, names: Names, prefixes: 
     prefixes = [prefix for prefix in prefixes if prefix != names.prefix and prefix.startswith(names.prefix)]
     if names.prefix and not prefixes:
         return None
-    cursor: str | None = None
-    while True:
-        page, cursor = await connection.scan(cursor, SCAN_KEYS, names.scan_pattern(''))
-        found = _by_name(names, prefixes, page) or (None if names.prefix else await _by_type(connection, page))
-        if found is not None or cursor is None:
-            return found
+    async with aclosing(connection.pages(SCAN_KEYS, names.scan_pattern(''))) as pages:
+        async for page in pages:
+            found = _by_name(names, prefixes, page) or (None if names.prefix else await _by_type(connection, page))
+            if found is not None:
+                return found
+    return None
 
 
 def _by_name(names: Names, prefixes: Sequence[str], redis_keys: Sequence[bytes]) -> str | None:

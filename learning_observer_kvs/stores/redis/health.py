@@ -97,16 +97,14 @@ def _refusal(connection: RedisConnection, names: Names, trial: Trial) -> Problem
 
 async def _find_key_of_single_server(connection: RedisConnection, prefix: str) -> str | None:
     """Return a reducer's key in a cluster under the name it has on a single server, where it would not be read."""
-    pattern, cursor = escape_glob(prefix) + '[IE][nx]ternal,*', None
+    pattern = escape_glob(prefix) + '[IE][nx]ternal,*'
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SCAN_SECONDS):
-            while True:
-                redis_keys, cursor = await connection.scan(cursor, SCAN_KEYS, pattern)
-                for redis_key in redis_keys:
-                    if (text := decode(redis_key)) is not None:
-                        return text
-                if cursor is None:
-                    break
+            async with contextlib.aclosing(connection.pages(SCAN_KEYS, pattern)) as pages:
+                async for redis_keys in pages:
+                    for redis_key in redis_keys:
+                        if (text := decode(redis_key)) is not None:
+                            return text
     return None
 
 

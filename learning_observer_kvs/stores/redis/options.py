@@ -181,8 +181,41 @@ def user(settings: Mapping[str, Any]) -> str | None:
     return given(settings, 'redis_username') or url_part(settings, 'username')
 
 
+def server_options(settings: Mapping[str, Any]) -> str:
+    """Return the names of the options that say where the server is, for messages.
+
+    Args:
+        settings: all that hold for a connection.
+    """
+    for way, names in ADDRESS_OPTIONS.items():
+        if way != 'redis_host' and given(settings, way) is not None:
+            return f'redis_connection.{names[0]}'
+    return 'redis_connection.redis_host and redis_port'
+
+
+def login_option(settings: Mapping[str, Any]) -> str:
+    """Return the names of the options that say with which user and password to log in, for messages.
+
+    Args:
+        settings: all that hold for a connection.
+    """
+    if (url_part(settings, 'password') or url_part(settings, 'username')) and not given(settings, 'redis_password'):
+        return 'redis_connection.redis_url'
+    return 'redis_connection.redis_password (and redis_username)'
+
+
 def database(settings: Mapping[str, Any]) -> int:
     """Return the number of the database, by option or by URL.
+
+    Args:
+        settings: all that hold for a connection.
+    """
+    found = database_of_url(settings)
+    return int(value(settings, 'redis_db')) if found is None else found
+
+
+def database_of_url(settings: Mapping[str, Any]) -> int | None:
+    """Return the number of the database that the URL names; ``None`` if there is no URL, or it names none.
 
     Args:
         settings: all that hold for a connection.
@@ -192,7 +225,7 @@ def database(settings: Mapping[str, Any]) -> int:
         found = parse_qs(parsed.query).get('db', [''])[0] or ('' if parsed.scheme == 'unix' else parsed.path.strip('/'))
         if found.isdecimal():
             return int(found)
-    return int(value(settings, 'redis_db'))
+    return None
 
 
 def sentinels(settings: Mapping[str, Any]) -> list[tuple[str, int]]:

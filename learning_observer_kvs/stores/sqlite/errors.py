@@ -26,7 +26,13 @@ _WAITING_HELPS = {
 A disk that reports errors (``SQLITE_IOERR``) does not recover.
 """
 
+_NO_LOCK = 'The system gives no lock: a network disk without locks cannot hold a store. Choose a local disk, or Redis.'
+
 _HINTS = {
+    sqlite3.SQLITE_IOERR_LOCK: _NO_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK: _NO_LOCK,
+    sqlite3.SQLITE_IOERR_SHMLOCK: _NO_LOCK,
+    sqlite3.SQLITE_PROTOCOL: 'Others open and close it all the time, or it is on a network disk; choose a local one.',
     sqlite3.SQLITE_IOERR_SHMSIZE: 'Free some space on the disk.',
     sqlite3.SQLITE_TOOBIG: 'The value is larger than SQLite allows.',
     sqlite3.SQLITE_FULL: 'Free some space on the disk.',
@@ -42,6 +48,7 @@ _HINTS = {
 _TOO_MANY_FILES = 'Close some, or raise the limit of open files.'
 
 _HINTS_OF_SYSTEM = {
+    errno.ENOLCK: _NO_LOCK,
     errno.EMFILE: _TOO_MANY_FILES,
     errno.ENFILE: _TOO_MANY_FILES,
     errno.ENOSPC: _HINTS[sqlite3.SQLITE_FULL],
