@@ -18,7 +18,7 @@ BROKEN = exceptions.ConnectionError('Connection closed by server.')
 
 
 class Connection:
-    """A connection on which the replies that are written down come; an exception is raised in its place."""
+    """A connection on which the replies that are written down come; an exception is raised, and after an event none comes."""
 
     def __init__(self, *replies: Any, refused: Exception | None = None, unread: Any = False) -> None:
         self.replies = list(replies)
@@ -46,6 +46,9 @@ class Connection:
 
     async def read_response(self) -> Any:
         reply = self.replies.pop(0)
+        if isinstance(reply, asyncio.Event):
+            reply.set()
+            await asyncio.get_running_loop().create_future()
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -138,6 +141,18 @@ async def test_a_refusal_that_redis_py_takes_for_a_broken_connection_is_the_repl
     assert (first, type(second), type(third)) == (b'1', exceptions.ResponseError, ReplyLost)
     assert str(second) == 'LOADING Redis is loading the dataset in memory'
     assert not connection.is_connected
+
+
+async def test_an_exchange_that_is_cancelled_gives_back_a_connection_on_which_nothing_is_under_way() -> None:
+    waits = asyncio.Event()
+    connection = Connection(waits)
+    cluster = Cluster(connection)
+    task = asyncio.create_task(exchange(cluster, *get('a')))
+    await waits.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=3)
+    assert task.cancelled()
+    assert (connection.is_connected, cluster.released) == (False, 1)
 
 
 MOVED = exceptions.MovedError(f'{key_slot(b"a")} 1.2.3.4:6')
