@@ -95,9 +95,8 @@ async def test_an_event_that_comes_when_reducers_have_run_long_enough_keeps_its_
     monkeypatch.setattr(serving, 'TIME_SLICE', -1.0)
     worker = worker_of(recording)
     recording.commits_until.clear()
-    events = [asyncio.ensure_future(worker.process('Internal,a', 'External,a', count, deadline=4e9))]
-    events.append(send_until(recording, 5e9))
-    await asyncio.gather(*events)
+    other = worker.process('Internal,a', 'External,a', count, deadline=4e9)
+    await asyncio.gather(other, send_until(recording, 5e9))
     assert sorted(recording.commits_until) == [(4e9, 4e9), (5e9, 5e9)]
 
 
@@ -144,7 +143,7 @@ async def test_a_state_that_is_not_written_with_the_other_gets_its_ttl(
     recording: Recording, step: Any, refreshed: set[str]
 ) -> None:
     await process(recording, count)
-    recording.has_ttl = True  # type: ignore[misc]
+    recording.has_ttl = True
     await process(recording, step)
     assert recording.refreshed[1:] == [refreshed]
 
@@ -159,7 +158,8 @@ async def test_without_a_ttl_nothing_is_refreshed(recording: Recording) -> None:
 async def test_what_befell_a_commit_is_known_at_once_while_the_store_is_closed(
     recording: Recording, error: Exception
 ) -> None:
-    recording.answers = answers = []
+    answers: list[Any] = []
+    recording.answers = answers
     events = [process(recording, count) for _ in range(3)]  # those behind the first would wait for the backend
     await until(lambda: len(answers) == 1)
     closing = asyncio.ensure_future(recording.close())

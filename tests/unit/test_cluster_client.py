@@ -18,7 +18,7 @@ BROKEN = exceptions.ConnectionError('Connection closed by server.')
 
 
 class Connection:
-    """A connection on which the replies that are written down come; an exception is raised, and after an event none comes."""
+    """A connection on which replies come that are written down: an exception is raised, after an event none comes."""
 
     def __init__(self, *replies: Any, refused: Exception | None = None, unread: Any = False) -> None:
         self.replies = list(replies)
