@@ -7,13 +7,37 @@ import functools
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Unpack
+from typing import Protocol, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
+
+
+class RequestQueue(Protocol):
+    """What takes the writes of a store in one event loop; see :class:`WriteQueue`."""
+
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str],
+        deadline: float,
+        resend_until: float,
+    ) -> None:
+        """See :meth:`WriteQueue.submit`."""
+
+    def add(self, request: WriteRequest) -> None:
+        """See :meth:`WriteQueue.add`."""
+
+    async def drain(self) -> None:
+        """See :meth:`WriteQueue.drain`."""
+
+    def close(self, why: str) -> None:
+        """See :meth:`WriteQueue.close`."""
 
 
 class QueuedStore(Store):
@@ -31,9 +55,15 @@ class QueuedStore(Store):
 
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        self._write_queues: PerLoop[WriteQueue] = PerLoop(
-            lambda: WriteQueue(self._write_batch, self.location, self.MAX_REQUESTS, self.MAX_BYTES)
-        )  # kept as long as its loop: what has its submitter may go on while the store is closed
+        # Kept as long as its loop: what has its submitter may go on while the store is closed.
+        self._write_queues: PerLoop[RequestQueue] = PerLoop(self._make_request_queue)
+
+    def _make_request_queue(self) -> RequestQueue:
+        """Return what takes the writes of the running event loop."""
+        return self._make_write_queue()
+
+    def _make_write_queue(self) -> WriteQueue:
+        return WriteQueue(self._write_batch, self.location, self.MAX_REQUESTS, self.MAX_BYTES)
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

@@ -42,12 +42,14 @@ class WriteRequest:
         deadline: until when it is tried again if it was never sent, as the time of the monotonic clock.
         resend_until: until when its outcome is found out if it was sent.
         size: the bytes it writes, and those of the keys.
+        assignment: what a store with several queues keeps about it as long as the request lives; set by that alone.
         failing_since: when it could not be written for the first time; 0 before.
         result, error: set by what carries it out. The result is whether the condition held; of a removal without a
             condition, whether something was there.
     """
 
     __slots__ = (
+        'assignment',
         'clear',
         'deadline',
         'error',
@@ -86,6 +88,7 @@ class WriteRequest:
         self.failing_since = 0.0
         self.result = False
         self.error: Exception | None = None
+        self.assignment: object  # not set here, since most stores have one queue
 
     def answer_early(self, outcome: Exception) -> None:
         """Call back before the batch is done; what becomes of the request later is not told.
@@ -187,10 +190,7 @@ class WriteQueue:
         if waiting or self._failed:
             queued = len(waiting) + len(self._failed)
             if queued >= MAX_QUEUED or self._bytes + request.size > MAX_QUEUED_BYTES:
-                raise Overloaded(
-                    f'{queued:,} writes, of {self._bytes / (1 << 20):,.1f} MB, wait for {self._location()} already; '
-                    'this one was rejected. Retry later.'
-                )
+                raise overloaded(queued, self._bytes, self._location())
         if self._away is not None and request.deadline <= self._now():
             raise StoreUnavailable(str(self._away), retry=True)
         waiting.append(request)
@@ -198,6 +198,10 @@ class WriteQueue:
         if self._in_flight is None and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._send)
+
+    def backlog(self) -> tuple[int, int]:
+        """Return how many requests wait to be sent, and how many bytes they have."""
+        return len(self._waiting) + len(self._failed), self._bytes
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is in flight, or the backend is away."""
@@ -356,6 +360,20 @@ class WriteQueue:
             'written.',
             retry=True,
         )
+
+
+def overloaded(count: int, size: int, location: str) -> Overloaded:
+    """Return the error of a write that is not accepted because too many wait.
+
+    Args:
+        count: how many wait.
+        size: how many bytes they have.
+        location: where they are to be written.
+    """
+    return Overloaded(
+        f'{count:,} writes, of {size / (1 << 20):,.1f} MB, wait for {location} already; this one was rejected. '
+        'Retry later.'
+    )
 
 
 def _answer_by(request: WriteRequest) -> float:
