@@ -20,6 +20,9 @@ COMMANDS = (
     'copy',
     'dump',
     'erase-student',
+    'expire',
+    'export-student',
+    'find-student',
     'get',
     'keys',
     'load',
@@ -28,6 +31,7 @@ COMMANDS = (
     'replay',
     'serve',
     'set',
+    'suppressed',
 )
 
 MISSING = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hiredis import pack_command
@@ -207,6 +208,20 @@ class ClusterClient:
             return redis_keys, f'{later[0]} 0' if later else None
         return redis_keys, f'{node.name} {next_cursor}'
 
+    async def masters(self, *, refresh: bool) -> dict[str, Callable[[], Any]]:
+        """Return what makes a connection to each master, by its address, apart from those that commands use.
+
+        Args:
+            refresh: whether to ask the cluster again which nodes are masters.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        client = await self._ready()
+        if refresh:
+            await _read_map(client, self._timeout)
+        return {node.name: partial(apart, node) for node in client.get_primaries()}
+
     async def one_for_each_node(self, redis_keys: Sequence[str]) -> list[str]:
         """Return, of some Redis keys, the first one for each master.
 
@@ -266,6 +281,15 @@ class ClusterClient:
                 await self._acquire(name, timeout)
                 held.callback(self._permits[name].release)
             yield
+
+
+def apart(source: Any) -> Any:
+    """Return a new connection in RESP2 that belongs to no pool; it is not connected yet.
+
+    Args:
+        source: a node of a cluster or a pool of redis-py, which knows how to connect.
+    """
+    return source.connection_class(**{**source.connection_kwargs, 'protocol': 2})
 
 
 async def has_unread_data(connection: Any) -> bool:
