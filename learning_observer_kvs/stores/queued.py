@@ -7,38 +7,14 @@ import functools
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Protocol, Unpack
+from typing import Unpack
 
 from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
-
-
-class RequestQueue(Protocol):
-    """What takes the writes of a store in one event loop; see :class:`WriteQueue`."""
-
-    def submit(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        on_done: OnDone,
-        refresh: Collection[str],
-        deadline: float,
-        resend_until: float,
-    ) -> None:
-        """See :meth:`WriteQueue.submit`."""
-
-    def add(self, request: WriteRequest) -> None:
-        """See :meth:`WriteQueue.add`."""
-
-    async def drain(self) -> None:
-        """See :meth:`WriteQueue.drain`."""
-
-    def close(self, why: str) -> None:
-        """See :meth:`WriteQueue.close`."""
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch, WriteQueue, WriteRequest
 
 
 class QueuedStore(Store):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
@@ -115,7 +116,61 @@ WriteBatch: TypeAlias = Sequence[WriteRequest]
 OnBatchDone: TypeAlias = Callable[[WriteBatch], None]
 
 
-class WriteQueue:
+class RequestQueue(ABC):
+    """What takes the writes of one store in one event loop: a :class:`WriteQueue`, or several behind one face."""
+
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str],
+        deadline: float,
+        resend_until: float,
+    ) -> None:
+        """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
+
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+            on_done: called once with the outcome, in this event loop.
+            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+            deadline: until when it is tried again if it was never sent.
+            resend_until: until when its outcome is found out if it was sent.
+
+        Raises:
+            Overloaded, StoreUnavailable: as :meth:`add`.
+        """
+        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
+
+    @abstractmethod
+    def add(self, request: WriteRequest) -> None:
+        """Have a request carried out.
+
+        Args:
+            request: what to write.
+
+        Raises:
+            Overloaded: too many wait; this one was rejected.
+            StoreUnavailable: the backend is known to be away, and the request's deadline is over.
+        """
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Wait until nothing waits and nothing is in flight, or the backend is away."""
+
+    @abstractmethod
+    def close(self, why: str) -> None:
+        """Give every request that still waits an error: it was not written. What is in flight is left to its end.
+
+        What is submitted later is written as before, and does not wait for that.
+
+        Args:
+            why: a sentence for the message.
+        """
+
+
+class WriteQueue(RequestQueue):
     """The writes of one store in one event loop.
 
     Args:
@@ -158,40 +213,8 @@ class WriteQueue:
         self._away: StoreUnavailable | None = None  # why nothing could be written the last time
         self._is_held = self._is_watched = False
 
-    def submit(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        on_done: OnDone,
-        refresh: Collection[str],
-        deadline: float,
-        resend_until: float,
-    ) -> None:
-        """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
-
-        Args:
-            writes: bytes by key; ``None`` removes the key.
-            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
-            on_done: called once with the outcome, in this event loop.
-            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
-            deadline: until when it is tried again if it was never sent.
-            resend_until: until when its outcome is found out if it was sent.
-
-        Raises:
-            Overloaded, StoreUnavailable: as :meth:`add`.
-        """
-        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
-
     def add(self, request: WriteRequest) -> None:
-        """Have a request carried out.
-
-        Args:
-            request: what to write.
-
-        Raises:
-            Overloaded: too many wait; this one was rejected.
-            StoreUnavailable: the backend is known to be away, and the request's deadline is over.
-        """
+        """Have a request carried out; see :meth:`RequestQueue.add`."""
         waiting = self._waiting
         if waiting or self._failed:
             queued = len(waiting) + len(self._failed)
@@ -210,20 +233,14 @@ class WriteQueue:
         return len(self._waiting) + len(self._failed), self._bytes
 
     async def drain(self) -> None:
-        """Wait until nothing waits and nothing is in flight, or the backend is away."""
+        """Wait until all is done; see :meth:`RequestQueue.drain`."""
         while self._away is None and (self._waiting or self._in_flight is not None or self._failed):
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.wait([self._idle])
 
     def close(self, why: str) -> None:
-        """Give every request that still waits an error: it was not written. What is in flight is left to its end.
-
-        What is submitted later is written as before, and does not wait for that.
-
-        Args:
-            why: a sentence for the message.
-        """
+        """Give what waits an error; see :meth:`RequestQueue.close`."""
         self._in_flight = None
         if self._retry is not None:
             self._retry.cancel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from itertools import chain
 from weakref import WeakValueDictionary
 
@@ -19,8 +19,7 @@ from learning_observer_kvs.stores.redis.cluster_client import ClusterClient
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names, slot_of
 from learning_observer_kvs.stores.redis.tick_client import TickClient
-from learning_observer_kvs.stores.types import OnDone
-from learning_observer_kvs.stores.write_queue import WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import RequestQueue, WriteQueue, WriteRequest
 
 _NO_NODE = ''
 """In place of a node's name: for requests that fail before they are sent, and slots that no node is known to have."""
@@ -35,7 +34,7 @@ class _Assignment:
         self.queue = queue
 
 
-class NodeQueues:
+class NodeQueues(RequestQueue):
     """The writes of one store in one event loop.
 
     Args:
@@ -62,42 +61,10 @@ class NodeQueues:
         self._assignments: WeakValueDictionary[int, _Assignment] = WeakValueDictionary()
         self._unassigned: list[tuple[int, WriteRequest]] = []  # with their slots, until the nodes are known
         self._unassigned_bytes = 0
-        self._finding: asyncio.Task[None] | None = None
-
-    def submit(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        on_done: OnDone,
-        refresh: Collection[str],
-        deadline: float,
-        resend_until: float,
-    ) -> None:
-        """Have something written; see :meth:`WriteQueue.submit`.
-
-        Args:
-            writes: bytes by key; ``None`` removes the key.
-            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
-            on_done: called once with the outcome, in this event loop.
-            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
-            deadline: until when it is tried again if it was never sent.
-            resend_until: until when its outcome is found out if it was sent.
-
-        Raises:
-            Overloaded, StoreUnavailable: as :meth:`add`.
-        """
-        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
+        self._search: asyncio.Task[None] | None = None
 
     def add(self, request: WriteRequest) -> None:
-        """Have a request carried out.
-
-        Args:
-            request: what to write.
-
-        Raises:
-            Overloaded: too many wait, for whichever node; this one was rejected.
-            StoreUnavailable: its node is known to be away, and the request's deadline is over.
-        """
+        """Have a request carried out; see :meth:`RequestQueue.add`."""
         count, size = len(self._unassigned), self._unassigned_bytes
         for queue in self._queues.values():
             queued, queued_bytes = queue.backlog()
@@ -110,31 +77,25 @@ class NodeQueues:
             self._queue_of(_NO_NODE).add(request)
         elif (assignment := self._assignments.get(slot)) is not None:
             _add(request, assignment)
-        elif self._finding is None and (client := self._client_that_knows_nodes()) is not None:
+        elif self._search is None and (client := self._client_that_knows_nodes()) is not None:
             _add(request, self._assign(slot, client))
         else:
             self._unassigned.append((slot, request))
             self._unassigned_bytes += request.size
-            if self._finding is None:
-                self._finding = self._loop.create_task(self._find_nodes())
+            if self._search is None:
+                self._search = self._loop.create_task(self._find_nodes())
 
     async def drain(self) -> None:
-        """Wait until nothing waits and nothing is in flight, or what still does is for nodes that are away."""
-        while self._finding is not None:
-            await asyncio.wait([self._finding])
+        """Wait until all is done; see :meth:`RequestQueue.drain`."""
+        while self._search is not None:
+            await asyncio.wait([self._search])
         await asyncio.gather(*(queue.drain() for queue in self._queues.values()))
 
     def close(self, why: str) -> None:
-        """Give every request that still waits an error: it was not written. What is in flight is left to its end.
-
-        What is submitted later is written as before, and does not wait for that.
-
-        Args:
-            why: a sentence for the message.
-        """
-        if self._finding is not None:
-            self._finding.cancel()
-            self._finding = None
+        """Give what waits an error; see :meth:`RequestQueue.close`."""
+        if self._search is not None:
+            self._search.cancel()
+            self._search = None
         for _, request in self._take_unassigned():
             request.on_done(StoreUnavailable(why))
         for queue in list(self._queues.values()):
@@ -176,7 +137,7 @@ class NodeQueues:
         """Have the nodes found before the first requests get queues; where that fails, they are tried all the same."""
         with contextlib.suppress(Exception):  # each request finds that out, and waits as long as it is to
             await self._client.get().find_nodes()
-        self._finding = None
+        self._search = None
         client = self._client_that_knows_nodes()
         for slot, request in self._take_unassigned():
             try:

@@ -15,7 +15,7 @@ from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
-from learning_observer_kvs.stores.queued import QueuedStore, RequestQueue
+from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
@@ -29,7 +29,7 @@ from learning_observer_kvs.stores.redis.scripts import HIDDEN, run
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch
 
 
 class RedisKVS(QueuedStore):
