@@ -14,7 +14,7 @@ from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch, WriteQueue, WriteRequest
 
 
 class QueuedStore(Store):
@@ -32,16 +32,22 @@ class QueuedStore(Store):
 
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
-        self._write_queues: PerLoop[WriteQueue] = PerLoop(
-            lambda: WriteQueue(
-                self._write_batch,
-                self.location,
-                self.MAX_REQUESTS,
-                self.MAX_BYTES,
-                announce=self._announce_batch,
-                listeners=self.listeners,
-            )
-        )  # kept as long as its loop: what has its submitter may go on while the store is closed
+        # Kept as long as its loop: what has its submitter may go on while the store is closed.
+        self._write_queues: PerLoop[RequestQueue] = PerLoop(self._make_request_queue)
+
+    def _make_request_queue(self) -> RequestQueue:
+        """Return what takes the writes of the running event loop."""
+        return self._make_write_queue()
+
+    def _make_write_queue(self) -> WriteQueue:
+        return WriteQueue(
+            self._write_batch,
+            self.location,
+            self.MAX_REQUESTS,
+            self.MAX_BYTES,
+            announce=self._announce_batch,
+            listeners=self.listeners,
+        )
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
