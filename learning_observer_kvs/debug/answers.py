@@ -68,6 +68,31 @@ class Page(NamedTuple):
 Parameters = Mapping[str, str]
 
 
+class Resource(web.DynamicResource):
+    """A path that exists while the pages are open.
+
+    Args:
+        is_open: whether they are.
+        path: the path.
+        name: the name of the route.
+    """
+
+    def __init__(self, is_open: Callable[[], bool], path: str, *, name: str) -> None:
+        super().__init__(path, name=name)
+        self._is_open = is_open
+
+    async def resolve(self, request: web.Request) -> Any:
+        """Match a request, as aiohttp asks for it; while the pages are closed no request matches.
+
+        Args:
+            request: the request.
+
+        Returns:
+            As :meth:`aiohttp.web.Resource.resolve`.
+        """
+        return await super().resolve(request) if self._is_open() else (None, set())
+
+
 @contextlib.asynccontextmanager
 async def in_time(otherwise: str) -> AsyncIterator[None]:
     """Wait no longer than a person does.

@@ -6,6 +6,7 @@ field percent-encoded already, as ``text/plain``: a line for each, which is a qu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,6 +17,10 @@ MAX_URL = 4000
 
 MAX_BODY = 8 << 20
 """The longest body in bytes: the longest key percent-encoded, and a cursor."""
+
+
+MAX_LIMIT = 1000
+"""The largest ``limit`` of a page."""
 
 
 class BadParameters(Exception):
@@ -53,6 +58,38 @@ async def read(request: web.Request) -> dict[str, str]:
             raise BadParameters(f'The body has over {MAX_BODY:,} bytes. Send the fields of one page.', 413)
     text = body.replace(b'\r\n', b'&').strip(b'&').decode('utf-8', 'surrogateescape')
     return _parsed(query, 'URL') | _parsed(text, 'body')
+
+
+def limit_in(query: Mapping[str, str]) -> int:
+    """Return how many keys or states a page is to have.
+
+    Args:
+        query: the parameters.
+
+    Raises:
+        BadParameters: ``limit`` is not a number from 1 to ``MAX_LIMIT``.
+    """
+    text = query.get('limit', '100')
+    limit = int(text) if re.fullmatch('[0-9]{1,4}', text) else 0
+    if not 1 <= limit <= MAX_LIMIT:
+        shown = text if len(text) <= 100 else f'{text[:100]}…'
+        raise BadParameters(f'limit is {shown!r}; give a number from 1 to {MAX_LIMIT}.')
+    return limit
+
+
+def text_in(query: Mapping[str, str], name: str) -> str:
+    """Return what a page is to look for.
+
+    Args:
+        query: the parameters.
+        name: the parameter's name.
+
+    Raises:
+        BadParameters: there is nothing to look for.
+    """
+    if not (text := query.get(name, '')):
+        raise BadParameters(f'{name} is empty; give the {name} to look for.')
+    return text
 
 
 def query_of(values: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from aiohttp import web
 from learning_observer_kvs import audit
 from learning_observer_kvs.config.layers import option_in
 from learning_observer_kvs.config.paths import absolute
-from learning_observer_kvs.debug import answers, find, overview, parameters, states, views
+from learning_observer_kvs.debug import answers, facets, find, overview, parameters, states, views
 from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed
 from learning_observer_kvs.debug.answers import (
     HEADERS,
@@ -24,6 +23,7 @@ from learning_observer_kvs.debug.answers import (
     Failure,
     Page,
     Parameters,
+    Resource,
     error_page,
     headers_of,
     in_time,
@@ -33,16 +33,13 @@ from learning_observer_kvs.debug.answers import (
 )
 from learning_observer_kvs.debug.live import Streams
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.rendering import Templates, as_json, cut
+from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
-
-MAX_LIMIT = 1000
-"""The largest ``limit`` of a page of keys."""
 
 MAX_VIEWERS = 8
 """How many pages are made and sent at once; an answer that fits ``SMALL_BYTES`` only while it is made."""
@@ -102,11 +99,12 @@ class Pages:
             ('/debug/kvs/stores/student', 'kvs_debug_student', self.student, SHOWING_AND_POST),
             ('/debug/kvs/stores/document', 'kvs_debug_document', self.document, SHOWING_AND_POST),
             ('/debug/kvs/{store}', 'kvs_debug_store', self.keys, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/reducers', 'kvs_debug_reducers', self.reducers, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),
             ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value, SHOWING_AND_POST),
         ):
             self._add(path, name, handler, methods)
-            with_slash = _Resource(self, path + '/', name=name + '_slash')
+            with_slash = Resource(lambda: self.is_open, path + '/', name=name + '_slash')
             app.router.register_resource(with_slash)
             with_slash.add_route('*', functools.partial(self.without_slash, name))
         self._add('/debug/kvs/{store}/changes', 'kvs_debug_changes', self.changes, ('GET',))
@@ -168,7 +166,7 @@ class Pages:
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
         await self._authorized(request, 'list', store, None)
-        limit = _limit_in(query)
+        limit = parameters.limit_in(query)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             page = await views.read_keys(
                 self._router, store, query.get('prefix', ''), query.get('cursor') or None, limit
@@ -207,7 +205,7 @@ class Pages:
         return await self._answer(request, self._find)
 
     async def _find(self, request: web.Request, query: Parameters) -> Page:
-        text = _named(query, 'text')
+        text = parameters.text_in(query, 'text')
         allowed, refused = await self._listable(request)
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await find.find(self._router, allowed, text, query.get('cursor') or None)
@@ -239,7 +237,7 @@ class Pages:
     async def _states_with(
         self, field: Literal['student', 'document'], request: web.Request, query: Parameters
     ) -> Page:
-        value, limit = _named(query, field), _limit_in(query)
+        value, limit = parameters.text_in(query, field), parameters.limit_in(query)
         allowed, refused = await self._listable(request)
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await states.states_with(self._router, allowed, field, value, query.get('cursor') or None, limit)
@@ -259,7 +257,11 @@ class Pages:
         return await self._answer(request, self._reducer)
 
     async def _reducer(self, request: web.Request, query: Parameters) -> Page:
-        store, name, limit = request.match_info['store'], _named(query, 'reducer'), _limit_in(query)
+        store, name, limit = (
+            request.match_info['store'],
+            parameters.text_in(query, 'reducer'),
+            parameters.limit_in(query),
+        )
         await self._authorized(request, 'list', store, None)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await states.states_by(self._router, store, name, query.get('cursor') or None, limit)
@@ -267,6 +269,27 @@ class Pages:
             raise Failure(503, found.search.failed[store])
         self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
         return Page('states.html', lambda: states.reducer_view(store, name, found), {'field': 'reducer', 'value': name})
+
+    async def reducers(self, request: web.Request) -> web.StreamResponse:
+        """Serve the reducers of a store, with the counts of their states.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/reducers?cursor=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.facets.facets_view` as JSON or HTML, or an error.
+        """
+        return await self._answer(request, self._reducers)
+
+    async def _reducers(self, request: web.Request, query: Parameters) -> Page:
+        store = request.match_info['store']
+        await self._authorized(request, 'list', store, None)
+        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
+            found = await facets.facets(self._router, store, query.get('cursor') or None)
+        if found.search.failed:
+            raise Failure(503, found.search.failed[store])
+        self._seen(request, 'reducers', store=store)
+        return Page('reducers.html', lambda: facets.facets_view(found))
 
     async def changes(self, request: web.Request) -> web.StreamResponse:
         """Serve a stream of server-sent events that says when a value changes.
@@ -339,7 +362,7 @@ class Pages:
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
         methods: Sequence[str],
     ) -> None:
-        resource = _Resource(self, path, name=name)
+        resource = Resource(lambda: self.is_open, path, name=name)
         self._app.router.register_resource(resource)
         for method in methods:
             resource.add_route(method, handler)
@@ -409,42 +432,9 @@ class Pages:
         return f'{url}?{text}' if text else str(url)
 
 
-class _Resource(web.DynamicResource):
-    """A path that exists while the pages are open."""
-
-    def __init__(self, pages: Pages, path: str, *, name: str) -> None:
-        super().__init__(path, name=name)
-        self._pages = pages
-
-    async def resolve(self, request: web.Request) -> Any:
-        """Match a request, as aiohttp asks for it; while the pages are closed no request matches.
-
-        Args:
-            request: the request.
-
-        Returns:
-            As :meth:`aiohttp.web.Resource.resolve`.
-        """
-        return await super().resolve(request) if self._pages.is_open else (None, set())
-
-
 def _noted(request: web.Request, error: Exception) -> tuple[int, str]:
     """The status and the message of an error; one that was not expected is logged."""
     status, text = status_of(error)
     if status == 500:
         log.exception('%s could not be shown.', request.rel_url.raw_path)
     return status, text
-
-
-def _limit_in(query: Parameters) -> int:
-    text = query.get('limit', '100')
-    limit = int(text) if re.fullmatch('[0-9]{1,4}', text) else 0
-    if not 1 <= limit <= MAX_LIMIT:
-        raise Failure(400, f'limit is {cut(text, 100)!r}; give a number from 1 to {MAX_LIMIT}.')
-    return limit
-
-
-def _named(query: Parameters, name: str) -> str:
-    if not (text := query.get(name, '')):
-        raise Failure(400, f'{name} is empty; give the {name} to look for.')
-    return text

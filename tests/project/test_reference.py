@@ -18,7 +18,7 @@ from learning_observer_kvs.config.options import Kind, Option
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.config.rows import DEBUG_OPTIONS, PRIVACY_OPTIONS, RETENTION_OPTIONS
 from learning_observer_kvs.config.source import BLOCKS
-from learning_observer_kvs.debug.routes import MAX_LIMIT
+from learning_observer_kvs.debug.parameters import MAX_LIMIT
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
 from learning_observer_kvs.problems import CATALOGUE
 from learning_observer_kvs.queries.changes import StateChange, StateChanges

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, make_mocked_request
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug.access import is_local
-from learning_observer_kvs.debug.routes import MAX_LIMIT
+from learning_observer_kvs.debug.parameters import MAX_LIMIT
 from learning_observer_kvs.kvs import KVS, EphemeralRedisKVS, SQLiteKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app

@@ -27,12 +27,12 @@ KEY = 'Internal,m.words,EventField.doc_id:D1,STUDENT:ann'
 WORDS = {
     KEY: 1,
     KEY.replace('Internal', 'External'): 2,
-    'Internal,m.time,STUDENT:ann': 3,
-    'Internal,m.time,STUDENT:anna': 4,
+    'Internal,looks.time,STUDENT:ann': 3,
+    'Internal,looks.time,STUDENT:anna': 4,
 }
 
 
-@kvs_pipeline(null_state={}, module_override='m', qualname_override='time')
+@kvs_pipeline(null_state={}, module_override='looks', qualname_override='time')
 async def spent(event: Any, state: Any) -> Any:
     """Count the seconds."""
     return state, state
@@ -65,12 +65,12 @@ async def test_one_finds_a_student_and_follows_links_to_a_reducer_and_back(clien
     await page.get_by_role('link', name='ann', exact=True).click()
     await expect(page.get_by_role('heading', level=1)).to_have_text('Student ann')
     await expect(page.locator('code').first).to_have_text('lo-kvs find-student ann')
-    await page.get_by_role('link', name='m.time').click()
-    await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer m.time')
+    await page.get_by_role('link', name='looks.time').click()
+    await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer looks.time')
     await page.get_by_role('link', name='anna').click()
     await expect(page.get_by_role('heading', level=1)).to_have_text('Student anna')
     await page.go_back()
-    await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer m.time')
+    await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer looks.time')
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
@@ -87,9 +87,10 @@ async def test_no_page_is_wider_than_the_window(client: Client, page: Page, widt
         (STUDENT, {'student': 'ann'}),
         (STUDENT, {'student': 'x' * 60}),
         (DOCUMENT, {'document': 'D1'}),
-        (REDUCER, {'reducer': 'm.time'}),
+        (REDUCER, {'reducer': 'looks.time'}),
         (REDUCER, {'reducer': 'a_long_module.' * 6 + 'reducer'}),
         ('/debug/kvs/archive/key', {'key': KEY}),
+        ('/debug/kvs/default/reducers', {}),
         ('/debug/kvs/default/key', {'key': long}),
     ):
         answer = await page.goto(str(client.make_url(path).with_query(query)))

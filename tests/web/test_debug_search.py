@@ -277,6 +277,44 @@ async def test_a_reducer_has_its_states_of_one_store_its_module_and_its_docstrin
     assert 'does not have this reducer' in await page_of(client, REDUCER, reducer='m.words')
 
 
+async def test_the_reducers_of_a_store_are_listed_with_the_counts_of_their_states(client: Client) -> None:
+    found = await body(client, '/debug/kvs/default/reducers')
+    assert found['reducers'] == [
+        {'name': 'm.time', 'internal': 2, 'external': 0},
+        {'name': 'm.words', 'internal': 1, 'external': 3},
+    ]
+    assert (found['other_keys'], found['keys_seen'], found['next_cursor']) == (1, 7, None)
+    text = await page_of(client, '/debug/kvs/default/reducers')
+    assert '/debug/kvs/default/reducer?reducer=m.words' in text
+    assert '1 key that is not' in text
+    assert '/debug/kvs/default/reducers' in await page_of(client, '/debug/kvs/default')
+
+
+async def test_counts_go_on_where_the_page_before_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {f'Internal,m.<b>{number},STUDENT:zoe': 0 for number in range(3000)}
+    await KVS['archive'].multiset(values)
+    names: set[str] = set()
+    query: dict[str, str] = {}
+    seen = 0
+    while True:
+        found = await body(client, '/debug/kvs/archive/reducers', **query)
+        assert '<b>' not in await page_of(client, '/debug/kvs/archive/reducers', **query)
+        names |= {reducer['name'] for reducer in found['reducers']}
+        seen += found['keys_seen']
+        if found['next_cursor'] is None:
+            break
+        query = {'cursor': found['next_cursor']}
+    assert (len(names), seen) == (3001, 3001)
+
+
+async def test_a_store_whose_reducers_cannot_be_counted_is_an_error(client: Client, refused: set[str]) -> None:
+    KVS.add_item('away', Away())
+    assert (await client.get('/debug/kvs/away/reducers')).status == 503
+    assert (await client.get('/debug/kvs/missing/reducers')).status == 404
+    refused.add('default')
+    assert (await client.get('/debug/kvs/default/reducers')).status == 403
+
+
 # Commands
 
 
