@@ -141,10 +141,8 @@ async def test_the_first_calls_of_a_store_find_the_nodes_before_any_of_them_wait
 async def test_writes_keep_their_order_when_their_slot_comes_to_a_node_whose_queue_is_idle(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
-    internal, external = (
-        keys_on(redis_nodes, store, 0)[0],
-        keys_on(redis_nodes, store, 0)[0].replace('Internal', 'External'),
-    )
+    [internal, *_] = keys_on(redis_nodes, store, 0)
+    external = internal.replace('Internal', 'External')
     await store.multiset({internal: 1, external: 1})
     slot, outcomes = slot_of(store.names.redis_key(internal)), list[Any]()
     before = redis_nodes.errors('TRYAGAIN')
