@@ -77,6 +77,7 @@ class QueuedEvents(dict[str, int]):
         """
         queued = self.get(key, 0)
         if queued >= MAX_QUEUED_EVENTS:
+            event.tally.note_failed()
             raise Overloaded(
                 f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
                 'slower.'
@@ -135,5 +136,6 @@ class QueuedEvents(dict[str, int]):
         waiting = may_wait_on(events, error)
         for event in events:
             if event not in waiting:
+                event.tally.events += 1
                 event.resolve(error)
         return self.put_first(key, waiting, rest) if waiting else rest

@@ -49,6 +49,7 @@ class LeftOut:
         """
         for event in events:
             if event.error is not None:
+                event.tally.failed += 1
                 self._keep(key, event, event.error)
                 log.error(
                     '%s: a reducer that had accepted an event raised when it was run again onto what another process '
@@ -70,6 +71,7 @@ class LeftOut:
         """
         error = WriteUnclear('The answer was lost, and another process has written since.')
         for event in events:
+            event.tally.note_failed()
             self._keep(key, event, event.error or error)
         log.error(
             '%s: %s may or may not have been written: the answer was lost, and another process has written since. '
@@ -94,22 +96,26 @@ class LeftOut:
         if pending.unclear or not pending.is_open:
             error = WriteUnclear('The store was closed before an answer came.')
         for event in pending.batch.events:
+            event.tally.note_failed()
             self._keep(key, event, event.error or error)
         log.error('%s: %s kept in %s.', display_key(key), _counted(pending.events), self._store.failed_events)
         return error
 
-    def erased_elsewhere(self, key: str, events: int) -> None:
+    def erased_elsewhere(self, key: str, events: Sequence[Event]) -> None:
         """Count events that were dropped, because another process erased the state that they were for.
 
         Args:
             key: the internal key.
-            events: how many.
+            events: events that were acknowledged.
         """
-        self.erased += events
+        self.erased += len(events)
+        for event in events:
+            event.tally.note_failed()
+            event.tally.erased += 1
         log.warning(
             '%s was removed by another process: what was pending of it was dropped with it, %s (%s so far).',
             display_key(key),
-            _counted(events),
+            _counted(len(events)),
             f'{self.erased:,}',
         )
 
@@ -132,6 +138,7 @@ class LeftOut:
             )
         else:
             self.kept += 1
+            event.tally.kept += 1
 
 
 def _counted(events: int) -> str:

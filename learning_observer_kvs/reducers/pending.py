@@ -113,6 +113,15 @@ class PendingStates(dict[str, Pending]):
         self.bytes += size - pending.bytes
         pending.events, pending.bytes = events, size
 
+    def events_by_reducer(self) -> dict[str, int]:
+        """Return how many events are pending, by reducer."""
+        found: dict[str, int] = {}
+        for pending in self.values():
+            if events := pending.batch.events:
+                reducer = events[0].tally.reducer
+                found[reducer] = found.get(reducer, 0) + len(events)
+        return found
+
     def hide(self, batch: Batch) -> None:
         """Read from the backend again what a batch writes: it is written, or will be reduced again.
 

@@ -62,6 +62,16 @@ class WriteBehindWorker(ReducerWorker):
         self._capacity: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
 
+    # Metrics
+
+    def metrics(self) -> dict[str, int]:
+        """Return what this worker has in hand: numbers by name."""
+        return super().metrics() | {'pending_keys': len(self._pending), 'pending_bytes': self._pending.bytes}
+
+    def pending_events(self) -> dict[str, int]:
+        """Return how many events were answered and are not written yet, by reducer."""
+        return self._pending.events_by_reducer()
+
     # As an overlay
 
     def queue_of(self, key: str) -> str:
@@ -216,6 +226,7 @@ class WriteBehindWorker(ReducerWorker):
                 event.resolve(None)
         if failed:  # they changed nothing, and must not when the others are reduced again
             batch.events[pending.events :] = [event for event in new if event.error is None]
+            new[0].tally.events += sum(event.error is not None for event in new)  # no commit counts them
         if not batch.events:
             return
         self._keep(key, pending)
@@ -383,6 +394,7 @@ class WriteBehindWorker(ReducerWorker):
             self._committed(key, batch, rest, True)
         elif applied is not None:
             self.left_out.raised(key, batch.events[:applied])
+            batch.events[0].tally.events += applied
             batch.base, batch.events = found.text, batch.events[applied:]
             super()._commit(key, batch, rest)
         else:
@@ -427,7 +439,7 @@ class WriteBehindWorker(ReducerWorker):
         pending = self._pending.get(key)
         if pending is not None and pending.is_reduced_again:
             if isinstance(error, ErasedElsewhere):
-                self.left_out.erased_elsewhere(key, len(pending.batch.events))
+                self.left_out.erased_elsewhere(key, pending.batch.events)
                 self._give_up(key, rest)
             else:
                 self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit

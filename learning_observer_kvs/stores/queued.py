@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Unpack
+from typing import Any, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteCounts, WriteQueue, WriteRequest
 
 
 class QueuedStore(Store):
@@ -31,8 +32,15 @@ class QueuedStore(Store):
 
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
+        self._write_counts: dict[int, WriteCounts] = {}  # by thread, so that no number is lost
         self._write_queues: PerLoop[WriteQueue] = PerLoop(
-            lambda: WriteQueue(self._write_batch, self.location, self.MAX_REQUESTS, self.MAX_BYTES)
+            lambda: WriteQueue(
+                self._write_batch,
+                self.location,
+                self.MAX_REQUESTS,
+                self.MAX_BYTES,
+                counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
+            )
         )  # kept as long as its loop: what has its submitter may go on while the store is closed
 
     @abstractmethod
@@ -117,6 +125,20 @@ class QueuedStore(Store):
         except asyncio.CancelledError:
             request.withdraw()
             raise
+
+    def _write_metrics(self) -> dict[str, Any]:
+        counts = list(self._write_counts.values())
+        waiting = [queue.waiting() for queue in self._write_queues]
+        return {
+            'write_batches': sum(each.batches for each in counts),
+            'writes': sum(each.writes for each in counts),
+            'written_bytes': sum(each.bytes for each in counts),
+            'write_seconds': sum(each.seconds for each in counts),
+            'retries': sum(each.retries for each in counts),
+            'waiting_writes': sum(requests for requests, _, _ in waiting),
+            'waiting_bytes': sum(size for _, size, _ in waiting),
+            'is_away': any(is_away for _, _, is_away in waiting),
+        }
 
     async def _drain(self, timeout: float) -> None:
         """Wait until this event loop's writes are done, so many seconds at most, and give up those that wait.

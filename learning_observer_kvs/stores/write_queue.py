@@ -112,6 +112,24 @@ WriteBatch: TypeAlias = Sequence[WriteRequest]
 OnBatchDone: TypeAlias = Callable[[WriteBatch], None]
 
 
+class WriteCounts:
+    """What the queues of a store have written in one thread.
+
+    Attributes:
+        batches: batches that were sent.
+        writes: requests that were in them.
+        bytes: what they wrote, with the keys.
+        seconds: from sending each batch to its end.
+        retries: requests that were put back, because the backend was away.
+    """
+
+    __slots__ = ('batches', 'bytes', 'retries', 'seconds', 'writes')
+
+    def __init__(self) -> None:
+        self.batches = self.writes = self.bytes = self.retries = 0
+        self.seconds = 0.0
+
+
 class WriteQueue:
     """The writes of one store in one event loop.
 
@@ -122,6 +140,7 @@ class WriteQueue:
         max_requests: how many requests a batch has at most.
         max_bytes: how many bytes a batch writes at most; a single request may write more.
         now: the clock, in seconds.
+        counts: where what is written is counted.
     """
 
     def __init__(
@@ -131,7 +150,9 @@ class WriteQueue:
         max_requests: int,
         max_bytes: int,
         now: Callable[[], float] = monotonic,
+        counts: WriteCounts | None = None,
     ) -> None:
+        self._counts = WriteCounts() if counts is None else counts
         self._write_batch = write_batch
         self._location = location
         self._max_requests = max_requests
@@ -199,6 +220,11 @@ class WriteQueue:
             self._scheduled = True
             self._loop.call_soon(self._send)
 
+    def waiting(self) -> tuple[int, int, bool]:
+        """Return how many requests are not done, the bytes of those that wait, and whether the backend is away."""
+        in_flight = 0 if self._in_flight is None else len(self._in_flight)
+        return len(self._waiting) + len(self._failed) + in_flight, self._bytes, self._away is not None
+
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is in flight, or the backend is away."""
         while self._away is None and (self._waiting or self._in_flight is not None or self._failed):
@@ -243,6 +269,10 @@ class WriteQueue:
         self._bytes -= size
         self._in_flight = batch
         self._sent_at = self._now()
+        counts = self._counts
+        counts.batches += 1
+        counts.writes += len(batch)
+        counts.bytes += size
         if not self._is_watched:
             self._watch_in(WATCH_SECONDS)
         try:
@@ -257,6 +287,7 @@ class WriteQueue:
             self._answer(batch)  # the queue was closed meanwhile
             return
         self._in_flight = None
+        self._counts.seconds += self._now() - self._sent_at
         failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
         if failed:
             batch = self._put_back(batch, failed)
@@ -293,6 +324,7 @@ class WriteQueue:
         if not again:
             self._away = None  # no request waits for the next try
             return batch
+        self._counts.retries += len(again)
         for request in again:
             request.failing_since = request.failing_since or now
             self._bytes += request.size
