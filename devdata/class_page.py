@@ -15,7 +15,9 @@ from aiohttp import web
 
 import learning_observer_kvs
 from devdata.reducers import document_list, reconstruct, time_on_task
+from learning_observer_kvs import queries
 from learning_observer_kvs.debug.sending import CHUNK, send
+from learning_observer_kvs.queries.changes import StateChanges
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key, parse_key
 
@@ -50,42 +52,26 @@ Row = dict[str, Any]
 """Of one student: ``{'student', 'seconds', 'current': doc_id, 'documents': {doc_id: {'title', 'text', 'words'}}}``."""
 
 
-class Subscriber:
-    """An open page, and the students whose changes it has not been sent."""
-
-    def __init__(self) -> None:
-        self.students: set[str] = set()
-        self.notified = asyncio.Event()
+SHOWN = (time_on_task, document_list, reconstruct)
+"""The reducers whose states the page shows."""
 
 
 class ClassPage:
     """The page and its data, as routes of an application that has the key-value store.
 
-    Open pages are sent the changes of this process; what other processes write to the same store is shown when a page
-    is loaded.
+    Open pages are sent what changes, whichever process writes it.
 
     Args:
         app: the application to which the routes are added.
     """
 
     def __init__(self, app: web.Application) -> None:
-        self._subscribers: set[Subscriber] = set()
-        self._stopped = False
+        self._open: set[StateChanges] = set()
         for path, name in FILES.items():
             app.router.add_get(path, _file(name))
         app.router.add_get('/class', self.everything)
         app.router.add_get('/class/changes', self.changes, allow_head=False)
         app.on_shutdown.append(self._stop)
-
-    def changed(self, student: str) -> None:
-        """Have the changes of a student sent to every open page.
-
-        Args:
-            student: the student's id.
-        """
-        for subscriber in self._subscribers:
-            subscriber.students.add(student)
-            subscriber.notified.set()
 
     async def everything(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/class``: the data of all students as JSON.
@@ -113,42 +99,48 @@ class ClassPage:
         Raises:
             web.HTTPServiceUnavailable: too many pages are open.
         """
-        if len(self._subscribers) >= MAX_PAGES:
+        if len(self._open) >= MAX_PAGES:
             raise web.HTTPServiceUnavailable(text=f'{MAX_PAGES} class pages are open. Close some of them.')
-        store, subscriber = _store(request), Subscriber()
-        self._subscribers.add(subscriber)  # before the first read, so that no change is missed
+        store = _store(request)
+        changes = queries.changes(store, SHOWN)
+        self._open.add(changes)
         try:
-            stream = web.StreamResponse(headers={**HEADERS, 'Content-Type': 'text/event-stream'})
-            await stream.prepare(request)
-            await _write(stream, RETRY)
-            seen = {row['student']: row for row in await rows(store, await students(store))}
-            await _send(stream, 'everything', list(seen.values()))
-            while not self._stopped:
-                try:
-                    await asyncio.wait_for(subscriber.notified.wait(), KEEP_ALIVE)
-                except TimeoutError:
-                    await _write(stream, b':\n\n')
-                    continue
-                subscriber.notified.clear()
-                names, subscriber.students = subscriber.students, set()
-                fresh = await rows(store, names)
-                if changed := [part for row in fresh if (part := difference(seen.get(row['student']), row))]:
-                    await _send(stream, 'changed', changed)
-                seen.update((row['student'], row) for row in fresh)
-                await asyncio.sleep(MESSAGE_INTERVAL)
-        except ConnectionResetError:
-            pass  # the page was closed
+            async with changes:  # before the first read, so that no change is missed
+                stream = web.StreamResponse(headers={**HEADERS, 'Content-Type': 'text/event-stream'})
+                await stream.prepare(request)
+                await _write(stream, RETRY)
+                await self._follow(stream, store, changes)
+        except (ConnectionResetError, StopAsyncIteration):
+            pass  # the page was closed, or the server stops
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()  # the page does not read
         finally:
-            self._subscribers.discard(subscriber)
+            self._open.discard(changes)
         return stream
 
+    async def _follow(self, stream: web.StreamResponse, store: Store, changes: StateChanges) -> None:
+        """Send everything, then what changes, until the server stops."""
+        seen = {row['student']: row for row in await rows(store, await students(store))}
+        await _send(stream, 'everything', list(seen.values()))
+        while True:
+            try:
+                async with asyncio.timeout(KEEP_ALIVE):
+                    some = await changes.together()
+            except TimeoutError:
+                await _write(stream, b':\n\n')
+                continue
+            names = {change.student for change in some if change.student is not None}
+            if any(change.kind == 'resync' for change in some):
+                names = {*seen, *await students(store)}
+            fresh = await rows(store, names)
+            if changed := [part for row in fresh if (part := difference(seen.get(row['student']), row))]:
+                await _send(stream, 'changed', changed)
+            seen.update((row['student'], row) for row in fresh)
+            await asyncio.sleep(MESSAGE_INTERVAL)
+
     async def _stop(self, app: web.Application) -> None:
-        self._stopped = True
-        for subscriber in self._subscribers:
-            subscriber.notified.set()
+        await asyncio.gather(*(changes.aclose() for changes in self._open))
 
 
 async def students(store: Store) -> list[str]:

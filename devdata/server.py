@@ -54,8 +54,8 @@ def make_app(
     """
     app = web.Application(middlewares=[this_machine_only])
     learning_observer_kvs.setup(app, config)
-    page = ClassPage(app)
-    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY], page)
+    ClassPage(app)
+    intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY])
     app.router.add_get('/wsapi/in/', intake.connection, allow_head=False)
     app.on_shutdown.append(intake.close)
     return app
@@ -86,13 +86,11 @@ class Intake:
     Args:
         reducers: the reducers that process every event.
         router: the stores; the default one says where events are kept that a reducer failed on.
-        page: the page that shows the changes.
     """
 
-    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter, page: ClassPage) -> None:
+    def __init__(self, reducers: Sequence[Pipeline], router: KVSRouter) -> None:
         self._reducers = reducers
         self._router = router
-        self._page = page
         self._open: set[web.WebSocketResponse] = set()
 
     async def connection(self, request: web.Request) -> web.WebSocketResponse:
@@ -142,7 +140,6 @@ class Intake:
         for outcome in await pipeline.outcomes(event):
             if outcome.error is not None:
                 self._keep(event, student, outcome, outcome.error)
-        self._page.changed(student)
 
     def _keep(self, event: dict[str, Any], student: str, outcome: Outcome, error: Exception) -> None:
         name, folder = outcome.reducer_name, self._router().failed_events

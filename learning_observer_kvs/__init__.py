@@ -44,6 +44,8 @@ from learning_observer_kvs.errors import (
     StartupFailed,
     StoreMissing,
     StoreUnavailable,
+    Undecided,
+    UnknownStudent,
     WriteUnclear,
 )
 from learning_observer_kvs.kvs import KVS, KVSRouter
@@ -77,6 +79,8 @@ __all__ = [
     'Store',
     'StoreMissing',
     'StoreUnavailable',
+    'Undecided',
+    'UnknownStudent',
     'WriteUnclear',
     '__version__',
     'setup',

@@ -15,6 +15,8 @@ KVSError
 ├── ScopeFieldError                    a reducer's scope has a field that the server cannot fill in
 ├── DumpFileError                      a dump file that cannot be read or written, or is not valid
 ├── EventFileError                     a study log, or a file of failed events, that cannot be read or is not valid
+├── Undecided                          an erasure found places that name the student and that no rule is known for
+├── UnknownStudent                     an erasure found nothing that names the student
 ├── KVSNotConfigured (AttributeError)  a store that the configuration does not have
 └── StartupCheck                       the configuration is wrong, or a server that it names cannot be used
     └── StartupFailed (SystemExit)     the same, ending the process with exit status 1
@@ -102,6 +104,26 @@ class EventFileError(KVSError):
 
     The message gives file and line.
     """
+
+
+class Undecided(KVSError):
+    """No rule is known for places that name a student. Nothing was erased.
+
+    Args:
+        places: the places, each a :class:`~learning_observer_kvs.privacy.places.Place`.
+    """
+
+    def __init__(self, places: Sequence[Any]) -> None:
+        names = ', '.join(repr(place.name) for place in places[:5]) + (', …' if len(places) > 5 else '')
+        super().__init__(
+            f'Nothing was erased: no rule says what is to become of {len(places)} places that name the student: '
+            f'{names}. Change or remove them by hand, or leave them as they are.'
+        )
+        self.places = list(places)
+
+
+class UnknownStudent(KVSError):
+    """Nothing names a student who was to be erased."""
 
 
 class KVSNotConfigured(KVSError, AttributeError):

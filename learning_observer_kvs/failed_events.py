@@ -21,7 +21,7 @@ from typing import Any
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, EventFileError, InvalidValue, WriteUnclear
-from learning_observer_kvs.private_files import PRIVATE, make_folders
+from learning_observer_kvs.private_files import PRIVATE, make_folders, open_or_make
 
 DEFAULT_FOLDER = 'failed-events'
 """Where a store's failed events are kept unless its option ``failed_events`` names another folder, relative to the
@@ -107,7 +107,7 @@ def _encode(line: Mapping[str, Any], event: Any) -> bytes:
 
 
 def _append(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = open_or_make(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # of threads, and of containers that number their processes alike
         size = os.fstat(descriptor).st_size

@@ -74,6 +74,26 @@ def create(path: str, access: Access, replaces: str | None = None) -> int:
     return number
 
 
+def is_like(number: int, own: os.stat_result, path: str, found: os.stat_result) -> bool:
+    """Return whether an open file has what :func:`create` would give one that replaces another.
+
+    Args:
+        number: the open file.
+        own: what ``os.fstat`` returned for it.
+        path: the other file.
+        found: what ``os.lstat`` returned for that.
+
+    Returns:
+        Whether both have the same mode, owner, group and access control list.
+
+    Raises:
+        OSError: a list cannot be read.
+    """
+    if (own.st_mode, own.st_uid, own.st_gid) != (found.st_mode, found.st_uid, found.st_gid):
+        return False
+    return not own.st_mode & stat.S_IRWXG or _access_list(number) == _access_list(path)
+
+
 def make_file(path: str, access: Access) -> None:
     """Make an empty file, unless it is there; it has its mode, owner and group when it appears.
 
@@ -96,6 +116,26 @@ def make_file(path: str, access: Access) -> None:
             os.close(create(path, access))
     finally:
         os.unlink(unfinished)
+
+
+def open_or_make(path: str | os.PathLike[str], flags: int, access: Access) -> int:
+    """Open a file; make an empty one first if there is none.
+
+    Args:
+        path: the file.
+        flags: as for ``os.open``.
+        access: as for :func:`create`, if it is made.
+
+    Returns:
+        The open file.
+
+    Raises:
+        OSError: it cannot be opened, or made.
+    """
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, flags)
+        make_file(os.fspath(path), access)
 
 
 def make_folders(path: str, access: Access) -> None:
@@ -178,6 +218,20 @@ def may_write(path: str | os.PathLike[str]) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
+def refuse_unwritable(path: str, found: os.stat_result) -> None:
+    """Raise if this process may not write a file, as if the file were written in place.
+
+    Args:
+        path: the file.
+        found: what ``os.lstat`` returned for it.
+
+    Raises:
+        PermissionError: it belongs to another user, and may not be written.
+    """
+    if found.st_uid != os.geteuid() and not may_write(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 def others_that_can_read(path: str, access: Access) -> str | None:
     """Return who can read a file or folder though its mode is not meant to let them.
 
@@ -248,8 +302,8 @@ def _become_like(number: int, replaced: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     new = os.fstat(number)
-    if old.st_uid not in (os.geteuid(), new.st_uid) and not may_write(replaced):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), replaced)  # as if it were written in place
+    if old.st_uid != new.st_uid:
+        refuse_unwritable(replaced, old)
     if old.st_uid != new.st_uid:
         with suppress(PermissionError):  # of those who share a file by its group, the last to write it owns it
             os.fchown(number, old.st_uid, -1)
@@ -266,13 +320,20 @@ def _become_like(number: int, replaced: str) -> bool:
 
 
 def _copy_access_list(original: str, number: int) -> None:
+    granted = _access_list(original)
+    if granted is not None:
+        os.setxattr(number, _ACL, granted)
+
+
+def _access_list(file: str | int) -> bytes | None:
     if sys.platform != 'linux':
-        return
+        return None
     try:
-        os.setxattr(number, _ACL, os.getxattr(original, _ACL, follow_symlinks=False))
+        return os.getxattr(file, _ACL, follow_symlinks=isinstance(file, int))
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):  # it has none, or the disk knows none
             raise
+        return None
 
 
 def _is_member(group: int) -> bool:

@@ -52,6 +52,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     'KVS.E021': ('A cluster holds keys of reducers under the names of a single server', 'Copy them with lo-kvs copy.'),
     'KVS.E022': ('A Redis refuses commands or keys of a store', 'Allow them.'),
     'KVS.E023': ('Two reducers would keep their states under the same keys', 'Give one of them another name.'),
+    'KVS.E030': ('An option of privacy or retention is wrong', 'Write the value as it is described.'),
     'KVS.W001': ('An option that this type does not use', 'Remove it, or choose the type it belongs to.'),
     'KVS.W002': ('An unknown option of redis_connection', 'Remove it, or correct its name.'),
     'KVS.W003': (

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+import shlex
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from learning_observer_kvs import prestartup, redis_connection, settings
 from learning_observer_kvs.kvs import KVS, clear
 
 NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
 """Lines for the end of a run: the tests that were left out, the seeds of those that draw at random."""
+
+# How long an example takes says how busy the machine is.
+hypothesis_settings.register_profile('busy', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile('busy')
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +44,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not left_out[item]]
     for item, marks in left_out.items():
         config.stash[NOTES] += [f'{item.nodeid} was left out: it runs with {missing[mark]}.' for mark in marks]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor, with ``-n auto``: half of what tests do is waiting."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: Sequence[Any]) -> None:
+    """Workers, which ``-n`` starts, take warnings as this process does."""
+    options = [part for option in sys.warnoptions for part in ('-W', option)]
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, *options])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its lines over."""
+    if (output := getattr(session.config, 'workeroutput', None)) is not None:
+        output['notes'] = session.config.stash[NOTES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended. What was left out, each of them says."""
+    notes = node.config.stash[NOTES]
+    notes += [line for line in getattr(node, 'workeroutput', {}).get('notes', ()) if line not in notes]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from learning_observer_kvs.config.layers import Settings, option_in
 from learning_observer_kvs.config.options import Option, check_value
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import display_value
-from learning_observer_kvs.config.rows import DEBUG_OPTIONS, Block
+from learning_observer_kvs.config.rows import DEBUG_OPTIONS, PRIVACY_OPTIONS, RETENTION_OPTIONS, Block
 from learning_observer_kvs.config.source import BLOCKS, dotted
 from learning_observer_kvs.problems import CATALOGUE, Problem, did_you_mean
 from learning_observer_kvs.stores.redis import options as redis_options
@@ -75,6 +75,20 @@ def check_kvs_debug(block: Block | None) -> Iterator[Problem]:
         ``KVS.E015``.
     """
     yield from _check_options(block, DEBUG_OPTIONS, 'KVS.E015', 'KVS.E015')
+
+
+def check_privacy(privacy: Block | None, retention: Block | None) -> Iterator[Problem]:
+    """Find what is wrong with each single option of ``privacy`` and of ``retention``.
+
+    Args:
+        privacy: the row of the one, if there is one.
+        retention: the row of the other.
+
+    Yields:
+        ``KVS.E030``.
+    """
+    yield from _check_options(privacy, PRIVACY_OPTIONS, 'KVS.E030', 'KVS.E030')
+    yield from _check_options(retention, RETENTION_OPTIONS, 'KVS.E030', 'KVS.E030')
 
 
 def _check_options(block: Block | None, options: Collection[Option], wrong: str, unknown: str) -> Iterator[Problem]:

@@ -55,6 +55,7 @@ def check(
         *redis.check_contradictions(configuration),
         *blocks.check_redis_connection(configuration.redis_connection),
         *blocks.check_kvs_debug(configuration.kvs_debug),
+        *blocks.check_privacy(configuration.privacy, configuration.retention),
     ]
     in_order = sorted(found, key=_position_in(configuration))  # decides where the locations have no lines
     return sorted([*settings.problems, *in_order], key=_file_and_line)

@@ -7,12 +7,12 @@ import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from learning_observer_kvs import kvs
+from learning_observer_kvs import audit, kvs
 from learning_observer_kvs.checks import places
 from learning_observer_kvs.cli.command import interruptible
 from learning_observer_kvs.config.rows import Configuration
@@ -40,10 +40,12 @@ class Stores:
         configuration: rows without an error.
 
     Attributes:
+        configuration: as given.
         router: the stores.
     """
 
     def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
         self._rows = configuration.stores_by_name
         self.router = KVSRouter()
         self.router.configure(configuration)
@@ -122,12 +124,13 @@ def with_stores(
     async def run() -> T:
         stores = Stores(kvs.checked(read_settings(config)))
         async with stores.router:
+            stack.enter_context(audit.kept_in(stores.configuration.audit))
             if retry_seconds is None:
                 return await act(stores)
             with limited_to(retry_seconds):
                 return await act(stores)
 
-    with interruptible(interrupted):
+    with interruptible(interrupted), ExitStack() as stack:
         return asyncio.run(run())
 
 
@@ -198,9 +201,20 @@ def echo_messages(report: CopyReport) -> None:
     """
     for line in report.messages:
         click.echo(printable(line), err=True)
-    others = report.differing + report.failed - len(report.messages)
+    others = report.differing + report.failed + report.doubtful - len(report.messages)
     if others > 0:
         click.echo(f'… and {others:,} more.', err=True)
+
+
+def echo_erased(report: CopyReport) -> None:
+    """Print to standard error how many entries were of erased students.
+
+    Args:
+        report: of a copy, or of a file that was loaded.
+    """
+    if report.erased:
+        entries = counted(report.erased, 'entry of an erased student was', 'entries of erased students were')
+        click.echo(f'{entries} left out; lo-kvs suppressed lists them, and lifts that.', err=True)
 
 
 def printable(text: str) -> str:

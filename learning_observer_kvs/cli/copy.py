@@ -12,6 +12,7 @@ from learning_observer_kvs.cli.command import Command, config_option, json_optio
 from learning_observer_kvs.cli.common import (
     Stores,
     counted,
+    echo_erased,
     echo_json,
     echo_messages,
     place,
@@ -71,7 +72,7 @@ def command(source: str, target: str, prefix: str, replace: bool, config: tuple[
         echo_json(places | dataclasses.asdict(report) | {'verified': report.verified})
     else:
         _print(report, read, written)
-    if not report.verified:
+    if not report.verified or report.doubtful:
         sys.exit(1)
 
 
@@ -81,6 +82,7 @@ def _print(report: copy.CopyReport, source: Store, target: Store) -> None:
         f'Keys copied: {report.copied:,}. Already present: {report.present:,}. Differing: {report.differing:,}. '
         f'Unreadable: {report.failed:,}.'
     )
+    echo_erased(report)
     if report.unrecognized:
         click.echo(f'Not copied: {named(report.unrecognized)}.', err=True)
     click.echo(f'From {where(source)}: {counted(report.source_count, "key")}, digest {report.source_digest}')

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import click
 
+from learning_observer_kvs import audit
 from learning_observer_kvs.checks.places import named
 from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
 from learning_observer_kvs.cli.common import (
@@ -20,6 +21,8 @@ from learning_observer_kvs.cli.common import (
     where,
     with_stores,
 )
+from learning_observer_kvs.privacy import pseudonyms
+from learning_observer_kvs.privacy.pseudonyms import Pseudonyms, read_key
 from learning_observer_kvs.queries.kept import Kept, kept
 from learning_observer_kvs.queries.rows import entries, write_csv, write_ndjson
 from learning_observer_kvs.stores import dump
@@ -39,6 +42,11 @@ from learning_observer_kvs.stream_analytics.fields import KeyStateType
 )
 @click.option('--csv', 'layout', flag_value='csv', help='Write a row for each state, as CSV.')
 @click.option('--ndjson', 'layout', flag_value='ndjson', help='The same, as a JSON object on each line.')
+@click.option(
+    '--pseudonymize',
+    metavar='KEYFILE',
+    help='Write hashes for the ids of people; KEYFILE is made if it is missing.',
+)
 @click.option('--allow-empty', is_flag=True, help='Replace FILE even if there is no entry to write.')
 @config_option
 @store_option
@@ -50,6 +58,7 @@ def command(
     reducers: tuple[str, ...],
     state: str | None,
     layout: str | None,
+    pseudonymize: str | None,
     allow_empty: bool,
     config: tuple[str, ...],
     name: str,
@@ -64,15 +73,21 @@ def command(
     state is a row: its reducer, the fields of its scope, when it was written (where the store knows), its bytes, and
     each of its entries.
 
+    With --pseudonymize ids of students and teachers, and names in rosters, become hashes that only KEYFILE can repeat.
+    What people wrote stays as it is.
+
     \b
     Examples:
       lo-kvs dump backup.json
       lo-kvs dump - | gzip > backup.json.gz
       lo-kvs dump of-bob.json --student bob
       lo-kvs dump words.csv --csv --reducer writing.reconstruct
+      lo-kvs dump research.json --pseudonymize school.key
     """
     if prefix and (layout or students or reducers or state):
         raise click.UsageError('--prefix goes with none of --student, --reducer, --state, --csv and --ndjson.')
+    if pseudonymize and (layout or students or reducers or state):
+        raise click.UsageError('--pseudonymize goes with none of --student, --reducer, --state, --csv and --ndjson.')
     is_printed = file == '-'
     what = None
     if layout or students or reducers or state:
@@ -84,6 +99,11 @@ def command(
         store = await stores.existing(name)
         with progress('Writing', total=None, unit='entries') as advance:
             target = binary_output() if is_printed else file
+            if pseudonymize is not None:
+                hashed = pseudonyms.entries(store, Pseudonyms(read_key(pseudonymize)), prefix)
+                count = await dump.write(target, hashed, store.encode, allow_empty=allow_empty, progress=advance)
+                audit.record('pseudonymized', audit.user(), store=name, entries=count, file=file)
+                return store, count, await store.unrecognized()
             if what is None:
                 count = await store.dump(target, prefix, allow_empty=allow_empty, progress=advance)
                 return store, count, await store.unrecognized()

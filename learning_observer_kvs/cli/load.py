@@ -14,6 +14,7 @@ from learning_observer_kvs.cli.common import (
     Stores,
     binary_input,
     counted,
+    echo_erased,
     echo_json,
     echo_messages,
     place,
@@ -71,10 +72,11 @@ def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_jso
         )
     if as_json:
         written = {'file': None if file == '-' else label, 'written': report.copied, 'present': report.present}
-        echo_json(place(store) | written | {'differing': report.differing, 'messages': report.messages})
+        left = {'erased': report.erased, 'doubtful': report.doubtful}
+        echo_json(place(store) | written | {'differing': report.differing, **left, 'messages': report.messages})
     else:
         _print(report, label, store)
-    if report.differing:
+    if report.differing or report.doubtful:
         sys.exit(1)
 
 
@@ -83,5 +85,6 @@ def _print(report: copy.CopyReport, label: str, store: Store) -> None:
     entries = counted(report.copied, 'entry', 'entries')
     others = f'{report.present:,} were there already, {report.differing:,} with another value'
     click.echo(f'{entries} of {label} loaded into {where(store)}; {others}.', err=True)
+    echo_erased(report)
     if report.differing:
         click.echo('Those were left as they are; --replace replaces them.', err=True)

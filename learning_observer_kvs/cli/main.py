@@ -20,6 +20,9 @@ COMMANDS = (
     'copy',
     'dump',
     'erase-student',
+    'expire',
+    'export-student',
+    'find-student',
     'get',
     'keys',
     'load',
@@ -28,6 +31,8 @@ COMMANDS = (
     'replay',
     'serve',
     'set',
+    'stats',
+    'suppressed',
 )
 
 MISSING = 3

@@ -12,7 +12,8 @@ from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, 
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Kept
-from learning_observer_kvs.queries.remove import FLUSH_TIME, MAX_SEARCHES, remove
+from learning_observer_kvs.queries.remove import MAX_SEARCHES, remove
+from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
 from learning_observer_kvs.stores.base import Store
 
 

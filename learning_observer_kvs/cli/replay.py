@@ -125,6 +125,7 @@ def replay_logs(
                 **place(store),
                 'files': report.files,
                 'events': report.events,
+                'suppressed': report.suppressed,
                 'skipped': report.skipped,
                 'seconds': round(report.seconds, 3),
                 'events_per_second': round(report.events_per_second),
@@ -140,6 +141,7 @@ def replay_logs(
         for path in kept:
             _say(f'The events that reducers failed on are kept in {path}: replay that file later.')
         _print_invalid(report)
+        _print_suppressed(report.suppressed)
         click.echo(
             f'{counted(report.files, "file")}, {counted(report.events, "event")} through '
             f'{counted(len(reducers), "reducer")} into {where(store)} in {report.seconds:.1f} s: '
@@ -153,6 +155,11 @@ def replay_logs(
 def _say(message: str) -> None:
     """Print a line to standard error; it may quote what a student wrote."""
     click.echo(printable(message), err=True)
+
+
+def _print_suppressed(events: int) -> None:
+    if events:
+        _say(f'{counted(events, "event")} of erased students left out; see lo-kvs suppressed.')
 
 
 def _print_invalid(report: ReplayReport) -> None:
@@ -209,6 +216,7 @@ def retry_failures(
                 'files': len(paths),
                 'replayed': report.replayed,
                 'already_replayed': report.already,
+                'suppressed': report.suppressed,
                 'unclear': report.unclear,
                 'unmarked': report.unmarked,
                 'other_reducers': dict(report.other_reducers),
@@ -219,6 +227,7 @@ def retry_failures(
         )
     else:
         _print(report, len(paths), store)
+        _print_suppressed(report.suppressed)
     if not report.is_complete:
         sys.exit(1)
 

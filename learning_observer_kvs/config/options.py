@@ -30,10 +30,14 @@ Kind = Literal[
     'words',
     'choice',
     'function',
+    'age',
 ]
 
 PATHS = ('path', 'path or null')
 """The kinds of options that are paths."""
+
+_AGE = re.compile(r'([0-9]{1,5}) ?([dwmy])')
+_DAYS = {'d': 1.0, 'w': 7.0, 'm': 365.25 / 12, 'y': 365.25}
 
 _FUNCTION = re.compile(r'\w+(\.\w+)*:\w+')
 
@@ -48,7 +52,8 @@ class Option:
             ``host``, ``boolean``, ``seconds`` (a positive number, up to :data:`MAX_SECONDS`), ``seconds or zero``,
             ``count`` (a whole number above 0), ``index`` (0 or above), ``port``, ``addresses`` (a list of
             ``host:port``, or one text with commas between), ``words`` (a list of words, or one text with commas
-            between), ``choice`` (one of ``choices``), ``function`` (``package.module:function``).
+            between), ``choice`` (one of ``choices``), ``function`` (``package.module:function``), ``age`` (such as
+            ``5y``).
         required: whether a configuration without it is an error.
         default: the value where it is not given.
         choices: the values that a ``choice`` accepts.
@@ -153,7 +158,25 @@ def check_value(option: Option, value: Any) -> tuple[str, str] | None:
         case 'function':
             accepted = isinstance(value, str) and bool(_FUNCTION.fullmatch(value))
             hint = 'Write it as package.module:function.'
+        case 'age':
+            accepted = value is None or (isinstance(value, str) and seconds_of_age(value) is not None)
+            hint = 'Write a whole number and a unit: 30d, 8w, 18m or 5y, for days, weeks, months and years.'
     return None if accepted else (f'is {display_value(option.name, value)}', hint)
+
+
+def seconds_of_age(text: str) -> float | None:
+    """Return the seconds of an age.
+
+    Args:
+        text: a whole number and a unit: ``d``, ``w``, ``m`` or ``y``, for days, weeks, months and years.
+
+    Returns:
+        The seconds, of a month the twelfth of those of a year, of a year those of 365.25 days; ``None`` if it is not an
+        age.
+    """
+    match = _AGE.fullmatch(text.strip())
+    seconds = int(match[1]) * _DAYS[match[2]] * 86_400 if match else 0
+    return seconds or None
 
 
 def _is_default(option: Option, value: Any) -> bool:

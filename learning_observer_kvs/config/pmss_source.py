@@ -1,7 +1,8 @@
 """Settings from PMSS: ``.pmss`` files, and the settings object of a program that uses PMSS.
 
 Every value in such a file is text. Rules are read if their selector consists of types alone: ``kvs default`` for a
-store, ``redis_connection``, ``kvs_debug`` and ``config``. The package ``pmss`` is imported only to read a file; a
+store, ``redis_connection``, ``kvs_debug``, ``privacy``, ``retention`` and ``config``.
+The package ``pmss`` is imported only to read a file; a
 settings object is read ruleset by ruleset, because it cannot list the stores.
 """
 
@@ -19,7 +20,7 @@ from learning_observer_kvs.config.raw_text import RawText
 from learning_observer_kvs.config.source import Layer, SettingPath, dotted, read_text, unreadable
 from learning_observer_kvs.problems import CATALOGUE, Problem
 
-DEPTHS = {'kvs': 3, 'redis_connection': 2, 'kvs_debug': 2, 'config': 2}
+DEPTHS = {'kvs': 3, 'redis_connection': 2, 'kvs_debug': 2, 'privacy': 2, 'retention': 2, 'config': 2}
 """The blocks that are read, and the length of the path of a value in each."""
 
 

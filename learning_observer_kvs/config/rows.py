@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs.config.layers import Settings
 from learning_observer_kvs.config.options import Option, convert
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import redacted
 from learning_observer_kvs.config.source import SettingPath, dotted
@@ -22,6 +23,17 @@ DEBUG_OPTIONS = (
     Option('masked', 'words', default=MASKED, doc='values under keys or fields with one of these words are not shown.'),
 )
 """The options of the ``kvs_debug`` block."""
+
+PRIVACY_OPTIONS = (
+    Option('study_logs', 'path or null', doc='the folder of study logs that the privacy commands search and change.'),
+    Option('audit', 'path or null', doc='the file to which a line is added about each look at, or loss of, data.'),
+)
+"""The options of the ``privacy`` block."""
+
+RETENTION_OPTIONS = (
+    Option('older_than', 'age', doc='states that were last written so long ago are removed by lo-kvs expire.'),
+)
+"""The options of the ``retention`` block."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -96,6 +108,7 @@ class Configuration:
         stores: a row for each store, in the order of the settings.
         redis_connection: the block of that name; ``None`` if it is not there.
         kvs_debug: the block of that name; ``None`` if it is not there.
+        privacy, retention: likewise.
         rejected_types: store types of installed packages that the settings name and that cannot be used, with the
             reason as the rest of a sentence that begins "which".
     """
@@ -104,12 +117,29 @@ class Configuration:
     stores: tuple[StoreConfig, ...] = ()
     redis_connection: Block | None = None
     kvs_debug: Block | None = None
+    privacy: Block | None = None
+    retention: Block | None = None
     rejected_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def blocks(self) -> list[Block]:
         """All rows: the stores, then the other blocks that are there."""
-        return [*self.stores, *(block for block in (self.redis_connection, self.kvs_debug) if block is not None)]
+        others = (self.redis_connection, self.kvs_debug, self.privacy, self.retention)
+        return [*self.stores, *(block for block in others if block is not None)]
+
+    @property
+    def study_logs(self) -> str | None:
+        """The absolute path of the folder of study logs; ``None`` if the settings name none."""
+        return self._path('study_logs')
+
+    @property
+    def audit(self) -> str | None:
+        """The absolute path of the file of audit lines; ``None`` if the settings name none."""
+        return self._path('audit')
+
+    def _path(self, option: str) -> str | None:
+        path = None if self.privacy is None else self.privacy.mapping.get(option)
+        return absolute(path) if path else None
 
     @property
     def stores_by_name(self) -> dict[str, StoreConfig]:
@@ -159,6 +189,8 @@ def parse(
         stores=tuple(_store(settings, entry, options_by_type) for entry in _entries(settings)),
         redis_connection=block('redis_connection', redis_options),
         kvs_debug=block('kvs_debug', DEBUG_OPTIONS),
+        privacy=block('privacy', PRIVACY_OPTIONS),
+        retention=block('retention', RETENTION_OPTIONS),
         rejected_types=rejected_types,
     )
 

@@ -10,7 +10,7 @@ from learning_observer_kvs.config.redaction import without_credentials
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.problems import Problem
 
-BLOCKS = ('kvs', 'redis_connection', 'kvs_debug')
+BLOCKS = ('kvs', 'redis_connection', 'kvs_debug', 'privacy', 'retention')
 """The blocks of this package; the rest of the settings is the server's."""
 
 SettingPath = tuple[Hashable, ...]

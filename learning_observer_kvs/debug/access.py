@@ -6,6 +6,7 @@ import inspect
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import HttpVersion11, web
 
@@ -17,6 +18,11 @@ action is ``list`` (stores and keys) or ``read`` (a value); the store is ``''`` 
 ``None`` except for ``read``. It may raise an HTTP exception of aiohttp, such as a redirect to a log-in page."""
 
 _FORWARDED = ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'X-Real-IP', 'Via')
+
+
+VIEWER_KEY: Any = getattr(web, 'RequestKey', lambda name, kind: name)('learning_observer_kvs_viewer', str)
+"""Where an authorize function says who looks, for the audit: ``request[VIEWER_KEY] = 'ms-lee'``. aiohttp has typed keys
+of requests since 3.14."""
 
 
 async def is_allowed(

@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from learning_observer_kvs import audit
+from learning_observer_kvs.config.layers import option_in
+from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.debug import parameters, views
-from learning_observer_kvs.debug.access import Authorize, is_allowed
+from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json, cut
 from learning_observer_kvs.debug.sending import Viewers, send
@@ -130,6 +133,7 @@ class Pages:
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
         app.on_cleanup.append(self._close)
         self._authorize: Authorize | None = None
+        self._audit = contextlib.ExitStack()
         self._mask = Mask()
         self.is_open = False
         for path, name, handler, methods in (
@@ -154,11 +158,16 @@ class Pages:
         Args:
             authorize: decides who may read them. Without it they are served in ``run_mode: dev`` only, to this
                 machine only.
-            settings: the settings, for the run mode and ``kvs_debug.masked``.
+            settings: the settings, for the run mode, ``kvs_debug.masked`` and ``privacy.audit``.
+
+        Raises:
+            OSError: the file of the audit cannot be opened.
         """
         self._authorize = authorize
         self._mask = Mask.of(settings)
         self.is_open = authorize is not None or run_mode(settings) == 'dev'
+        if self.is_open and (path := option_in(settings, 'privacy', 'audit')):
+            self._audit.enter_context(audit.kept_in(absolute(path)))
         if not self.is_open:
             log.warning(
                 '/debug/kvs is not served: outside run_mode: dev it needs an authorize function that decides who may '
@@ -204,6 +213,7 @@ class Pages:
             page = await views.read_keys(
                 self._router, store, query.get('prefix', ''), query.get('cursor') or None, limit
             )
+        self._seen(request, 'keys', store=store, prefix=query.get('prefix', ''), keys=len(page.keys))
         return Page('keys.html', functools.partial(views.keys_view, page))
 
     async def value(self, request: web.Request) -> web.StreamResponse:
@@ -222,6 +232,7 @@ class Pages:
         await self._authorized(request, 'read', store, key)
         async with _in_time(f'Store {store!r} did not answer within {PAGE_SECONDS:g} s.'):
             found = await views.read_value(self._router, store, key)
+        self._seen(request, 'value', store=store, key=key)
         return Page('value.html', lambda: self._mask.applied_to(views.value_view(found)))
 
     async def stylesheet(self, request: web.Request) -> web.StreamResponse:
@@ -297,6 +308,12 @@ class Pages:
         if not await is_allowed(self._authorize, request, action, store, key):
             raise Failure(403, FORBIDDEN)
 
+    def _seen(self, request: web.Request, page: str, **what: Any) -> None:
+        """Note who is shown what, for the audit."""
+        viewer = request.get(VIEWER_KEY)
+        named = {} if viewer is None else {'viewer': str(viewer)}
+        audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
+
     async def _rendered(self, page: Page, as_html: bool) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
 
@@ -305,6 +322,7 @@ class Pages:
         return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
 
     async def _close(self, app: web.Application) -> None:
+        self._audit.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:

@@ -9,6 +9,7 @@ A store knows keys; what they mean for reducers and students is known here.
 
 from __future__ import annotations
 
+from learning_observer_kvs.queries.changes import StateChange, changes
 from learning_observer_kvs.queries.find import (
     State,
     documents,
@@ -23,6 +24,7 @@ from learning_observer_kvs.queries.paths import SelectFields
 from learning_observer_kvs.queries.remove import Removed, remove_states, remove_student
 from learning_observer_kvs.queries.select import select
 from learning_observer_kvs.queries.table import Cell, Row, table
+from learning_observer_kvs.queries.watch import watch
 
 __all__ = [
     'Cell',
@@ -30,6 +32,8 @@ __all__ = [
     'Row',
     'SelectFields',
     'State',
+    'StateChange',
+    'changes',
     'documents',
     'keys',
     'reducers',
@@ -41,4 +45,5 @@ __all__ = [
     'students',
     'students_of',
     'table',
+    'watch',
 ]

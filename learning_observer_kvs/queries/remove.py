@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 from learning_observer_kvs.queries.described import ReducerLike
 from learning_observer_kvs.queries.kept import Kept, kept
+from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
 from learning_observer_kvs.stores.base import Store
 
 MAX_SEARCHES = 5
 """How often the store is searched until nothing is found."""
-
-FLUSH_TIME = 1.0
-"""Seconds that a server may take for a flush, once ``flush_interval`` is over."""
 
 
 class Removed(NamedTuple):

@@ -80,7 +80,7 @@ async def table(
         ValueError: the state or the fields are something else.
         CorruptValue, StoreUnavailable, Overloaded: as for ``multiget``.
     """
-    state_type = _state_type(state)
+    state_type = state_type_of(state)
     columns = [(_column(reducer), describe_reducer(reducer)) for reducer in reducers]
     for _, reducer in columns:
         _check_scope(reducer, documents)
@@ -107,7 +107,15 @@ async def table(
     ]
 
 
-def _state_type(state: str) -> KeyStateType:
+def state_type_of(state: str) -> KeyStateType:
+    """Return which of the two states of a reducer a query is about.
+
+    Args:
+        state: ``'external'`` or ``'internal'``.
+
+    Raises:
+        ValueError: it is something else.
+    """
     if state not in ('external', 'internal'):
         raise ValueError(f"state is {state!r}; it must be 'external' or 'internal'.")
     return KeyStateType[state.upper()]

@@ -83,8 +83,13 @@ class Event:
         self.done = loop.create_future()
         return self.done
 
+    def keep_context(self) -> None:
+        """Keep the caller's context, which this is called in unless the caller waits; the reducer may run again."""
+        if self.context is None:
+            self.context = copy_context()
+
     def context_of_reducer(self) -> Context:
-        """Return the context to run the reducer in; its caller waits."""
+        """Return the context to run the reducer in; its caller does not run meanwhile."""
         assert self.context is not None
         return self.context
 

@@ -263,7 +263,7 @@ class BatchWorker(PlainOverlay):
 
     async def _serve_pass(self, joined: Pass) -> None:
         """Begin the reducers that are left of a pass, in the caller's context."""
-        context = joined.context.run(copy_context)
+        context = joined.context_of_reducer()
         try:
             while (event := context.run(joined.next_event)) is not None:
                 context.run(self._begin, event)

@@ -45,12 +45,10 @@ class Pass:
 
     Attributes:
         done: what the caller waits for: a future that is done when all reducers are.
-        context: the caller's, from when it waits.
+        context: the caller's, from when it waits, or from when an event is kept to be reduced again perhaps.
     """
 
     __slots__ = ('_deadline', '_left', '_outcomes', '_runs', 'context', 'done')
-
-    context: Context
 
     def __init__(self, runs: Iterable[Run], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self._runs = iter(runs)
@@ -58,6 +56,7 @@ class Pass:
         self._left = 1  # those that are not begun
         self._outcomes: list[bytes | BaseException | JoinedEvent] = []
         self.done: asyncio.Future[JSON] = loop.create_future()
+        self.context: Context | None = None
 
     def next_event(self) -> JoinedEvent | None:
         """Return the event for the next reducer; ``None`` if there is none left, or the caller was cancelled."""
@@ -71,6 +70,11 @@ class Pass:
         self._outcomes.append(event)
         self._left += 1
         return event
+
+    def context_of_reducer(self) -> Context:
+        """Return a context for one reducer: those of a pass may run at the same time."""
+        assert self.context is not None
+        return self.context.run(copy_context)
 
     def one_done(self) -> None:
         """Count an event that is done; the last one lets the caller go on."""
@@ -123,9 +127,14 @@ class JoinedEvent(Event):
         self.key = run.internal_key
         self.done = joined.done
 
+    def keep_context(self) -> None:
+        """Keep the caller's context, which this is called in unless the caller waits; the reducer may run again."""
+        if self._pass.context is None:
+            self._pass.context = copy_context()
+
     def context_of_reducer(self) -> Context:
         """Return a context of its own: the reducers of a pass may run at the same time."""
-        return self._pass.context.run(copy_context)
+        return self._pass.context_of_reducer()
 
     def keep(self, external: JSON, text: bytes) -> None:
         """Keep the text of what the reducer returned: the objects of many reducers would be many.
@@ -135,6 +144,14 @@ class JoinedEvent(Event):
             text: its JSON text, empty where it is not to be written.
         """
         self._text = text
+
+    def is_withdrawn(self) -> bool:
+        """Tell whether the caller was cancelled before it was known what came of this event."""
+        return not self.is_resolved and super().is_withdrawn()
+
+    def is_waited_for(self) -> bool:
+        """Tell whether a caller waits in its own task for this; the end of an event loop cancels that task, too."""
+        return not self.is_resolved and super().is_waited_for()
 
     def resolve(self, error: BaseException | None) -> None:
         """Note what came of it; the last one lets the caller go on.

@@ -6,6 +6,7 @@ from typing import Any
 
 from learning_observer_kvs.reducers.tally import COUNTS, Tally, tallies_of
 from learning_observer_kvs.reducers.worker import ReducerWorker
+from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
 
 
@@ -25,7 +26,10 @@ def reducer_metrics(store: Store) -> dict[str, Any]:
         if isinstance(worker, ReducerWorker):
             for name, number in worker.metrics().items():
                 in_hand[name] += number
-            for reducer, events in worker.pending_events().items():
+        if isinstance(worker, WriteBehindWorker):
+            in_hand['pending_keys'] += len(worker.states)
+            in_hand['pending_bytes'] += worker.states.bytes
+            for reducer, events in worker.states.events_by_reducer().items():
                 pending[reducer] = pending.get(reducer, 0) + events
     total, reducers = Tally(''), {}
     for reducer, tally in sorted(tallies_of(store).items()):

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection
 
 from learning_observer_kvs.reducers.batch import Batch
 from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
+
+MAX_EVENTS_OF_KEY = 1000
+"""How many pending events a key may have; then it is flushed early."""
+
+MAX_EVENTS = 100_000
+"""How many pending events there may be in all; then everything is flushed early, and new events wait for that."""
+
+MAX_BYTES = 256 << 20
+"""How many bytes of pending states there may be in all; likewise."""
 
 FORGOTTEN = b''
 """In place of the text that a batch starts from: no key holds it, as it is not JSON, so the batch is reduced again."""
@@ -19,6 +29,7 @@ class Pending:
     """What is not written yet of one key.
 
     Attributes:
+        since: when the first event came, in seconds since the epoch.
         batch: the events, with what they started from and came to.
         events: how many of the batch's events have been counted.
         bytes: how many bytes they take.
@@ -28,6 +39,7 @@ class Pending:
         flush_requested: whether to flush as soon as the key's queue is free.
         had_base: whether the events stood on a text that another process has changed or removed since.
         is_reduced_again: whether another process wrote in between.
+        is_tried_once: whether the flush under way is given up at the first failure, as no caller waited when it began.
         is_discarded: whether it was forgotten while it was being written; nothing of it is kept.
         error: why it could not be written the last time.
         unclear: texts that may have been written, each with the number of events that it holds.
@@ -43,6 +55,8 @@ class Pending:
         'is_discarded',
         'is_open',
         'is_reduced_again',
+        'is_tried_once',
+        'since',
         'unclear',
         'waiters',
         'written',
@@ -50,6 +64,7 @@ class Pending:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.since = time.time()
         self.events = 0
         self.bytes = 0
         self.written: set[str] = set()
@@ -58,6 +73,7 @@ class Pending:
         self.flush_requested = False
         self.had_base = False
         self.is_reduced_again = False
+        self.is_tried_once = False
         self.is_discarded = False
         self.error: BaseException | None = None
         self.unclear: dict[bytes | None, int] = {}
@@ -121,6 +137,10 @@ class PendingStates(dict[str, Pending]):
                 reducer = events[0].tally.reducer
                 found[reducer] = found.get(reducer, 0) + len(events)
         return found
+
+    def is_full(self) -> bool:
+        """Return whether as much is pending as may be."""
+        return self.events >= MAX_EVENTS or self.bytes >= MAX_BYTES
 
     def hide(self, batch: Batch) -> None:
         """Read from the backend again what a batch writes: it is written, or will be reduced again.

@@ -187,10 +187,6 @@ class ReducerWorker(BatchWorker):
             'cached_bytes': self._cache.bytes,
         }
 
-    def pending_events(self) -> dict[str, int]:
-        """Return how many events were answered and are not written yet, by reducer."""
-        return {}
-
     # As an overlay
 
     def exclusive(self, keys: Collection[str] | None) -> AbstractAsyncContextManager[Hold]:

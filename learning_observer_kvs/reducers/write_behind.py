@@ -12,14 +12,14 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import copy_context
 
-from learning_observer_kvs.errors import Overloaded, WriteUnclear
+from learning_observer_kvs.errors import Overloaded, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
+from learning_observer_kvs.reducers.erased_students import is_late, not_erased
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
 from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut
-from learning_observer_kvs.reducers.pending import FORGOTTEN, Pending, PendingStates, ended, log_kept
+from learning_observer_kvs.reducers.pending import FORGOTTEN, MAX_EVENTS_OF_KEY, Pending, PendingStates, ended, log_kept
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.stores.base import Store
@@ -28,15 +28,6 @@ from learning_observer_kvs.stores.key_locks import RESERVED, Hold, Holder, Wait,
 from learning_observer_kvs.stores.keys import display_key
 
 log = logging.getLogger('learning_observer_kvs')
-
-MAX_EVENTS_OF_KEY = 1000
-"""How many pending events a key may have; then it is flushed early."""
-
-MAX_EVENTS = 100_000
-"""How many pending events there may be in all; then everything is flushed early, and new events wait for that."""
-
-MAX_BYTES = 256 << 20
-"""How many bytes of pending states there may be in all; likewise."""
 
 
 class WriteBehindWorker(ReducerWorker):
@@ -47,11 +38,12 @@ class WriteBehindWorker(ReducerWorker):
         interval: seconds after which what an event changed is written.
 
     Attributes:
+        states: what is pending, by key.
         left_out: the events that were acknowledged and did not come into a state after all.
     """
 
     def __init__(self, store: Store, interval: float) -> None:
-        self._pending = PendingStates()
+        self._pending = self.states = PendingStates()
         super().__init__(store, self._pending.texts)
         self._interval = interval
         self._commits_wait = False
@@ -61,16 +53,6 @@ class WriteBehindWorker(ReducerWorker):
         self._timer: asyncio.TimerHandle | None = None
         self._capacity: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
-
-    # Metrics
-
-    def metrics(self) -> dict[str, int]:
-        """Return what this worker has in hand: numbers by name."""
-        return super().metrics() | {'pending_keys': len(self._pending), 'pending_bytes': self._pending.bytes}
-
-    def pending_events(self) -> dict[str, int]:
-        """Return how many events were answered and are not written yet, by reducer."""
-        return self._pending.events_by_reducer()
 
     # As an overlay
 
@@ -220,16 +202,14 @@ class WriteBehindWorker(ReducerWorker):
         new, failed = batch.events[pending.events :], False
         for event in new:
             failed = failed or event.error is not None
-            if event.context is None:
-                event.context = copy_context()
-            else:
-                event.resolve(None)
+            event.keep_context()
+            event.resolve(None)
         if failed:  # they changed nothing, and must not when the others are reduced again
             batch.events[pending.events :] = [event for event in new if event.error is None]
             new[0].tally.events += sum(event.error is not None for event in new)  # no commit counts them
-        if not batch.events:
-            return
         self._keep(key, pending)
+        if self._store.listeners:  # this process reads the new texts from now on; others do after the flush
+            self._store.announce(batch.writes.keys())
         if (pending.events >= MAX_EVENTS_OF_KEY or self._capacity is not None) and self._failure is None:
             pending.flush_requested = True
 
@@ -237,7 +217,7 @@ class WriteBehindWorker(ReducerWorker):
         """Keep what is pending of a key until the interval is over."""
         states = self._pending
         states.keep(key, pending)
-        if states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES:
+        if states.is_full():
             self._is_full = True
         if self._timer is None:
             self._set_timer()
@@ -246,13 +226,14 @@ class WriteBehindWorker(ReducerWorker):
         """Nothing of a key is pending any more."""
         states = self._pending
         states.drop(key).resolve(None)
-        self._is_full = self._is_closing or states.events >= MAX_EVENTS or states.bytes >= MAX_BYTES
+        self._is_full = self._is_closing or states.is_full()
         if self._is_closing or not self._is_full:
             self._capacity_changed()
 
     def _discard_all(self) -> None:
         for key, pending in list(self._pending.items()):
             if pending.is_open:
+                self._announce_end(pending)
                 self._drop(key)
                 # A reducer that is running joins this batch, whose commit is tried at once, and finds that it does not
                 # fit.
@@ -263,6 +244,11 @@ class WriteBehindWorker(ReducerWorker):
                 pending.is_discarded = True  # once it is known what becomes of it
         self._pending.texts.clear()
         self._cache.clear()
+
+    def _announce_end(self, pending: Pending) -> None:
+        """What was read in this process will never be written: what the backend holds is read again."""
+        if self._store.listeners:
+            self._store.announce(pending.written)
 
     async def _wait_for_capacity(self) -> None:
         while self._is_full:
@@ -329,16 +315,18 @@ class WriteBehindWorker(ReducerWorker):
             super()._next(key, rest)
 
     def _write_pending(self, key: str, pending: Pending, rest: EventQueue | None = None) -> None:
-        pending.flush_requested = pending.is_open = False
-        pending.error = None
-        super()._commit(key, pending.batch, rest)
+        pending.flush_requested, pending.is_open, pending.error = False, False, None
+        if pending.batch.base is not None or not is_late(pending, self._interval):
+            return super()._commit(key, pending.batch, rest)
+        self._server.spawn(self._leave_out_erased(key, pending, rest, False), f'kvs flush {display_key(key)}')
 
     def _deadlines(self, key: str, batch: Batch) -> tuple[float, float]:
         """Of a flush that no caller waits for: it is tried once, and again after the interval."""
         if (pending := self._pending.get(key)) is None:
             return super()._deadlines(key, batch)
         settled = deadline_after(self._store.retry_timeout)
-        return settled if pending.waiters or key in self._exclusive else ONE_TRY, settled
+        pending.is_tried_once = not pending.waiters and key not in self._exclusive
+        return ONE_TRY if pending.is_tried_once else settled, settled
 
     def _committed(self, key: str, batch: Batch, rest: EventQueue | None, outcome: bool | BaseException) -> None:
         self._pending.hide(batch)
@@ -361,7 +349,11 @@ class WriteBehindWorker(ReducerWorker):
             if isinstance(outcome, WriteUnclear):
                 pending.unclear.setdefault(batch.text, len(batch.events))
             self._put_back(key, pending, outcome)
-            pending.resolve(outcome)
+            may_pass = isinstance(outcome, StoreUnavailable) and outcome.retry
+            if pending.is_tried_once and pending.waiters and may_pass and not self._is_closing:
+                pending.flush_requested = True  # for those that came since, who may wait longer
+            else:
+                pending.resolve(outcome)
             super()._committed(key, batch, rest, outcome)
 
     def _conflict(self, key: str, pending: Pending, batch: Batch, rest: EventQueue | None) -> None:
@@ -408,6 +400,7 @@ class WriteBehindWorker(ReducerWorker):
 
     def _give_up(self, key: str, rest: EventQueue | None) -> None:
         """Nothing of a key is to be written any more, although its queue is held for a flush."""
+        self._announce_end(self._pending[key])
         self._drop(key)
         self._cache.forget(key)
         self._next(key, rest)
@@ -439,9 +432,23 @@ class WriteBehindWorker(ReducerWorker):
         pending = self._pending.get(key)
         if pending is not None and pending.is_reduced_again:
             if isinstance(error, ErasedElsewhere):
-                self.left_out.erased_elsewhere(key, pending.batch.events)
-                self._give_up(key, rest)
+                self._server.spawn(self._leave_out_erased(key, pending, rest, True), f'kvs flush {display_key(key)}')
             else:
                 self._committed(key, pending.batch, rest, error)  # the next flush finds again that it does not fit
         else:
             super()._cannot_reduce(key, events, rest, error)
+
+    async def _leave_out_erased(self, key: str, pending: Pending, rest: EventQueue | None, is_gone: bool) -> None:
+        """Write what is pending without what another process has, or may have, erased the student of."""
+        batch = pending.batch
+        try:
+            left = await not_erased(self._store, key, pending, is_gone=is_gone)
+        except Exception as error:
+            return self._committed(key, batch, rest, error)
+        if not is_gone and len(left) == len(batch.events):
+            return super()._commit(key, batch, rest)
+        self._pending.hide(batch)
+        counted = set(left)
+        self.left_out.erased_elsewhere(key, [event for event in batch.events if event not in counted])
+        batch.base, batch.events, pending.had_base = None, left, False
+        return self._committed(key, batch, rest, False) if left else self._give_up(key, rest)

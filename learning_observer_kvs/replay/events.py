@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from learning_observer_kvs.errors import EventFileError
@@ -46,3 +46,20 @@ def metadata_of(event: Mapping[str, Any], location: str) -> Mapping[str, Any]:
             'remove the event.'
         )
     return metadata
+
+
+_AUTH_FIELDS = ('user_id', 'safe_user_id', 'id', 'email', 'email_address')
+
+
+def student_ids(event: Any) -> Iterator[str]:
+    """Yield what an event calls the student whose it is.
+
+    Args:
+        event: any JSON value.
+    """
+    if not isinstance(event, Mapping):
+        return
+    for holder in (event.get('metadata'), event.get('client'), event):
+        auth = holder.get('auth') if isinstance(holder, Mapping) else None
+        if isinstance(auth, Mapping):
+            yield from (auth[name] for name in _AUTH_FIELDS if isinstance(auth.get(name), str))

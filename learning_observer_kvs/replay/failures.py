@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.failed_events import FailedEvent
+from learning_observer_kvs.reducers.erased_students import received
 from learning_observer_kvs.replay import error_file
 from learning_observer_kvs.replay.events import metadata_of
 from learning_observer_kvs.stores.keys import display_key
@@ -76,12 +76,12 @@ def _of_line(found: FailedEvent | EventFileError) -> Failure | EventFileError:
         return _no_key(found.location, found.keys[0])
     # What a connection's metadata was is not in the event, so the key says whose it is.
     student = parsed.fields.get(KeyField.STUDENT.name)
-    received = _received(found.event)
+    time = received(found.event)
     return Failure(
         location=found.location,
         event=found.event,
-        event_id=found.id if received is None else _digest(found.event),
-        time=_seconds(found.time) if received is None else received,
+        event_id=found.id if time is None else _digest(found.event),
+        time=_seconds(found.time) if time is None else time,
         reducer=parsed.source,
         key=found.keys[0],
         metadata={} if student is None else {'auth': {'safe_user_id': student}},
@@ -97,7 +97,7 @@ def _of_error_file(path: Path) -> Iterator[Failure | EventFileError]:
         location=str(path),
         event=event,
         event_id=_digest(event),
-        time=_received(event) or 0.0,
+        time=received(event) or 0.0,
         # The traceback holds text of the student, who must not reach the states of another one: the event says whose
         # it is, and a key that does not fit is rejected.
         metadata=metadata_of(event, str(path)),
@@ -124,17 +124,6 @@ _EVENT_FIELD = 'EventField.'
 def _event_fields(key: ReducerKey) -> dict[str, str]:
     """The values of the event's fields that a key was made of."""
     return {name.removeprefix(_EVENT_FIELD): text for name, text in key.fields.items() if name.startswith(_EVENT_FIELD)}
-
-
-def _received(event: Any) -> float | None:
-    """When a server received an event. No two events have the same time and content, so they are known by that."""
-    server = event.get('server') if isinstance(event, Mapping) else None
-    time = server.get('time') if isinstance(server, Mapping) else None
-    if not isinstance(time, (int, float)) or isinstance(time, bool):
-        return None
-    with suppress(OverflowError):
-        return float(time)
-    return None
 
 
 def _digest(event: Any) -> str:

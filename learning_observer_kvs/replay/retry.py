@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import EventFileError, Overloaded, StoreUnavailable
+from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.replay.events import student_ids
 from learning_observer_kvs.replay.failures import Failure
 from learning_observer_kvs.replay.once import AlreadyReplayed, ReplayStore
+from learning_observer_kvs.stores import suppression
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stream_analytics.event_pipeline import fields_for
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
@@ -26,6 +29,7 @@ class RetryReport:
     Attributes:
         replayed: how many events were applied.
         already: how many the states held already, from a replay before.
+        suppressed: how many events were left out: of erased students, and not newer than the erasure.
         unclear: a location for each event that was left because it may have been applied when it failed.
         unmarked: a location for each event whose file does not say which reducers failed.
         other_reducers: how many events were left because they failed at a reducer that was not given, by its name.
@@ -37,6 +41,7 @@ class RetryReport:
 
     replayed: int = 0
     already: int = 0
+    suppressed: int = 0
     unclear: list[str] = field(default_factory=list)
     unmarked: list[str] = field(default_factory=list)
     other_reducers: Counter[str] = field(default_factory=Counter)
@@ -89,6 +94,7 @@ async def retry(
         StoreUnavailable, Overloaded: the store cannot be used; the events before this are applied.
     """
     report, started = RetryReport(), clock()
+    suppressed = await suppression.read(router())
     store = ReplayStore(router())
     by_name: dict[str, list[Pipeline]] = {}  # one function may be decorated several times, with several scopes
     for reducer in reducers:
@@ -103,7 +109,9 @@ async def retry(
     try:
         for failure in sorted(rows, key=lambda failure: failure.time):
             name = failure.reducer
-            if name is None and not unmarked:
+            if suppressed and suppressed.keeps_out(_students(failure), failure.time):
+                report.suppressed += 1
+            elif name is None and not unmarked:
                 report.unmarked.append(failure.location)
             elif name is not None and name not in by_name:
                 report.other_reducers[name] += 1
@@ -125,6 +133,11 @@ async def retry(
         await store.close()
     report.seconds = clock() - started
     return report
+
+
+def _students(failure: Failure) -> list[str]:
+    student = None if failure.key is None else student_of(failure.key)
+    return [*student_ids(failure.event), *([] if student is None else [student])]
 
 
 async def _calls(failure: Failure, reducers: Sequence[Pipeline], router: KVSRouter) -> list[_Call]:

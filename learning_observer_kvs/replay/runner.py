@@ -13,8 +13,10 @@ from typing import Any
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.reducers.erased_students import received
 from learning_observer_kvs.replay import study_log
-from learning_observer_kvs.replay.events import metadata_of
+from learning_observer_kvs.replay.events import metadata_of, student_ids
+from learning_observer_kvs.stores import suppression
 from learning_observer_kvs.stream_analytics.event_pipeline import EventPipeline, Outcome, event_pipeline
 from learning_observer_kvs.stream_analytics.helpers import Pipeline
 
@@ -34,6 +36,7 @@ class ReplayReport:
         events: how many events were read; an event counts once, however many reducers there are.
         skipped: how many times an event did not reach a reducer; see
             :func:`~learning_observer_kvs.stream_analytics.event_pipeline.fields_for`.
+        suppressed: how many events were left out: of erased students, and not newer than the erasure.
         seconds: how long it took.
         failures: a message for each event that a reducer failed on, with its file and line.
         kept: the files in which those events are kept, for a replay of them alone.
@@ -45,6 +48,7 @@ class ReplayReport:
     files: int = 0
     events: int = 0
     skipped: int = 0
+    suppressed: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
     kept: set[Path] = field(default_factory=set)
@@ -87,11 +91,12 @@ async def replay(
     """
     report = ReplayReport()
     started = clock()
+    suppressed = await suppression.read(router())
     waiting = iter(files)
 
     async def worker() -> None:
         for path in waiting:
-            await _replay_file(path, reducers, router, report, progress)
+            await _replay_file(path, reducers, router, suppressed, report, progress)
 
     await asyncio.gather(*(worker() for _ in range(max(1, min(at_once, len(files))))))
     report.seconds = clock() - started
@@ -99,7 +104,12 @@ async def replay(
 
 
 async def _replay_file(
-    path: Path, reducers: Sequence[Pipeline], router: KVSRouter, report: ReplayReport, progress: Callable[[int], None]
+    path: Path,
+    reducers: Sequence[Pipeline],
+    router: KVSRouter,
+    suppressed: suppression.Suppression,
+    report: ReplayReport,
+    progress: Callable[[int], None],
 ) -> None:
     report.files += 1
     # As a whole, before anything of it is in the states: so it can be corrected and replayed again.
@@ -114,6 +124,9 @@ async def _replay_file(
     since = 0
     try:
         for number, event in itertools.islice(study_log.read(path), checked.lines):  # a server may write to it now
+            if suppressed and suppressed.keeps_out(student_ids(event), received(event)):
+                report.suppressed += 1
+                continue
             metadata = metadata_of(event, f'{path}:{number}')
             named = metadata.get('auth'), metadata.get('source')
             if pipeline is None or named != connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import Any, ClassVar, TypeVar
@@ -21,6 +21,7 @@ from learning_observer_kvs.errors import Conflict, CorruptValue, InvalidValue, S
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
+from learning_observer_kvs.stores.announcing import Announcer
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import KeyLocks
 from learning_observer_kvs.stores.keys import display_key
@@ -31,6 +32,9 @@ from learning_observer_kvs.stores.types import Description, OnDone, Submit
 
 SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
+
+HIDDEN = '.lo-kvs:'
+"""How the keys of hidden records begin where a backend has no other place for them."""
 
 DEFAULT_CACHE_BYTES = 64 << 20
 
@@ -46,7 +50,7 @@ _COMMITS: set[asyncio.Task[bool]] = set()
 """Commits under way; a task that nothing refers to may be collected."""
 
 
-class Backend(ABC):
+class Backend(Announcer):
     """Where a store keeps its bytes; the parent of :class:`~learning_observer_kvs.stores.base.Store`, which see."""
 
     TYPE: ClassVar[str]
@@ -102,6 +106,7 @@ class Backend(ABC):
         reducer_timeout: float | None = None,
         failed_events: str | os.PathLike[str] = failed_events.DEFAULT_FOLDER,
     ) -> None:
+        super().__init__()
         self.name = name or self.TYPE
         self.flush_interval = flush_interval
         self.cache_bytes = cache_bytes
@@ -163,9 +168,13 @@ class Backend(ABC):
     ) -> bool:
         """:meth:`commit_bytes`, tried again until the deadline while nothing can be written."""
         try:
-            return await self.commit_bytes(writes, expected)
+            is_written = await self.commit_bytes(writes, expected)
         except StoreUnavailable as error:
-            return await self._outages.here().call_again(lambda: self.commit_bytes(writes, expected), deadline, error)
+            again = self._outages.here().call_again
+            is_written = await again(lambda: self.commit_bytes(writes, expected), deadline, error)
+        if self.listeners and is_written:
+            self._note_written(writes.keys())
+        return is_written
 
     async def _remove(self, key: str, deadline: float) -> bool:
         """Remove a key; whether it was there. The deadline is that of :meth:`_commit`."""
@@ -189,7 +198,8 @@ class Backend(ABC):
     async def _clear(self) -> None:
         """Remove what belongs to this store."""
         async for keys in self._scan_pages(''):
-            await self._commit(dict.fromkeys(keys), {}, deadline_after(self.retry_timeout))
+            removed = dict.fromkeys(key for key in keys if not key.startswith(HIDDEN))
+            await self._commit(removed, {}, deadline_after(self.retry_timeout))
 
     async def _close(self) -> None:
         """Release files and connections; a later call opens them again."""
@@ -387,6 +397,7 @@ class Backend(ABC):
         outage = self._outages.here()
         outage.close()
         try:
+            await self._end_changes()
             await self._close_within(max(MIN_CLOSE_TIMEOUT, deadline - monotonic()))
         finally:  # not sooner: what fails meanwhile must not open again what is being closed
             if self._outages.peek() is outage:

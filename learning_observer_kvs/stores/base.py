@@ -6,6 +6,7 @@ Whatever the backend, the calls keep the same promises. What reducers add lies o
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -14,13 +15,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.stores import dump
+from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import Hold
 from learning_observer_kvs.stores.keys import check_key
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 from learning_observer_kvs.stores.reads import ReadCalls
 from learning_observer_kvs.stores.types import MISSING
+
+log = logging.getLogger('learning_observer_kvs')
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for what is under way."""
@@ -183,19 +186,34 @@ class Store(ReadCalls):
         raise self._gave_up(key)
 
     async def load(self, filename: str | os.PathLike[str]) -> int:
-        """Store every entry of a file that :meth:`dump` wrote.
+        """Store every entry of a file that :meth:`dump` wrote, but for those of erased students.
 
         Args:
             filename: the file.
 
         Returns:
-            The number of entries.
+            The number of entries that were stored.
 
         Raises:
             DumpFileError: the file is not a dump; it is read through before anything is stored.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`; the entries before are stored.
         """
-        return await dump.read(filename, self._load_entries)
+        suppressed = await suppression.read(self)
+        if not suppressed:
+            return await dump.read(filename, self._load_entries)
+        admissions, left_out = suppression.Admissions(suppressed, self.name), 0
+
+        async def store(entries: Mapping[str, JSON]) -> None:
+            nonlocal left_out
+            admitted = {key: admissions.admit(key, value).value for key, value in entries.items()}
+            kept = {key: value for key, value in admitted.items() if value is not MISSING}
+            left_out += len(entries) - len(kept)
+            await self._load_entries(kept)
+
+        count = await dump.read(filename, store)
+        if left_out:
+            log.warning('%s: %s entries of erased students were left out.', filename, f'{left_out:,}')
+        return count - left_out
 
     async def clear(self, *, force: bool = False) -> None:
         """Remove everything that belongs to this store, and nothing else.

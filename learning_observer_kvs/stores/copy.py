@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
+from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.stores import dump
+from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.store import RedisKVS
@@ -35,6 +36,8 @@ class CopyReport:
         copied: how many keys were written.
         present: how many keys the target had already, with the same value.
         differing: how many keys the target has with another value, and were left as they are.
+        erased: how many keys were left out because they are of erased students, and older than the erasure.
+        doubtful: how many keys name an erased student at a place for which no rule is known; they were copied.
         failed: how many keys were not copied, because what is stored under them is not valid JSON.
         unrecognized: files of the source that look like those of keys and are not, and were not copied; not all of
             them, if there are many.
@@ -48,6 +51,8 @@ class CopyReport:
     copied: int = 0
     present: int = 0
     differing: int = 0
+    erased: int = 0
+    doubtful: int = 0
     failed: int = 0
     unrecognized: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -103,11 +108,14 @@ async def copy(
         Overloaded: a queue of the target is full; run it again later.
     """
     report = CopyReport()
+    admitting = await _admitting(source, target)
     async for keys in _pages(source, target, prefix):
         wanted = await _texts(source, keys, report)
+        if admitting is not None:
+            wanted = await admitting.admitted(wanted, report)
         await _write(target, wanted, overwrite, report)
         progress(len(keys))
-    await _compare(source, target, prefix, report, progress)
+    await _compare(source, target, prefix, report, progress, admitting)
     report.unrecognized = await source.unrecognized()
     return report
 
@@ -140,14 +148,62 @@ async def load(
         StoreUnavailable, WriteUnclear, Overloaded: run it again.
     """
     report = CopyReport()
+    suppressed = await suppression.read(target)
+    admitting = _Admitting(None, target, suppressed) if suppressed else None
 
     async def store(entries: Mapping[str, JSON]) -> None:
         wanted = {key: target.encode(key, value) for key, value in entries.items()}
+        if admitting is not None:
+            wanted = await admitting.admitted(wanted, report)
         await _write(target, wanted, overwrite, report)
         progress(len(entries))
 
     await dump.read(filename, store, name)
     return report
+
+
+class _Admitting:
+    """Leaves out what is of students whom the target has erased, unless it is known to be newer."""
+
+    def __init__(self, source: Store | None, target: Store, suppressed: suppression.Suppression) -> None:
+        self._source, self._target, self._suppressed = source, target, suppressed
+        self._admissions = suppression.Admissions(suppressed, target.name)
+
+    async def admitted(self, texts: Mapping[str, bytes], report: CopyReport) -> dict[str, bytes]:
+        """What the target takes of some entries."""
+        admitted: dict[str, bytes] = {}
+        for key, text in texts.items():
+            if not text or await self._is_newer(key):
+                admitted[key] = text
+                continue
+            value, is_doubtful = self._admissions.admit(key, json_codec.decode(text))
+            if value is MISSING:
+                report.erased += 1
+                continue
+            admitted[key] = self._target.encode(key, value)
+            if is_doubtful:
+                report.doubtful += 1
+                report.add_message(f'{display_key(key)} names an erased student where no rule is known; look at it.')
+        return admitted
+
+    async def _is_newer(self, key: str) -> bool:
+        """Whether a key is that of a state which was written after the erasure of its student."""
+        student = student_of(key)
+        if student is None or self._source is None or not self._admissions.is_of_erased(key):
+            return False
+        found = await self._source.describe(key)
+        return (
+            found is not None and found.written is not None and not self._suppressed.keeps_out([student], found.written)
+        )
+
+
+async def _admitting(source: Store, target: Store) -> _Admitting | None:
+    """What the target does not take of a source; the source's own erased students are noted in the target."""
+    theirs, ours = await suppression.read(source), await suppression.read(target)
+    if theirs:
+        await suppression.change(target, theirs.merged)
+    suppressed = ours.newer_than(theirs)
+    return _Admitting(source, target, suppressed) if suppressed else None
 
 
 async def count(source: Store, target: Store, prefix: str = '') -> int:
@@ -243,12 +299,19 @@ async def _replace(target: Store, texts: Mapping[str, bytes], overwrite: bool, r
 
 
 async def _compare(
-    source: Store, target: Store, prefix: str, report: CopyReport, progress: Callable[[int], None]
+    source: Store,
+    target: Store,
+    prefix: str,
+    report: CopyReport,
+    progress: Callable[[int], None],
+    admitting: _Admitting | None,
 ) -> None:
     """Read both stores again, and fill in the report's counts and digests."""
     source_sum = target_sum = 0
     async for keys in _pages(source, target, prefix):
         wanted = await _texts(source, keys, CopyReport())
+        if admitting is not None:
+            wanted = await admitting.admitted(wanted, CopyReport())
         present = await _texts(target, list(wanted))
         report.source_count += len(wanted)
         report.target_count += len(present)

@@ -42,6 +42,7 @@ class InMemoryKVS(Store):
         super().__init__(**common)
         self._texts: dict[str, bytes] = {}
         self._order: SortedList[str] = SortedList()
+        self._hidden: dict[str, bytes] = {}
         self._lock = threading.Lock()
         with _LIVE_LOCK:
             _LIVE.add(self)
@@ -124,7 +125,9 @@ class InMemoryKVS(Store):
                     if key not in texts:
                         self._order.add(key)
                     texts[key] = text
-            return True
+        if self.listeners:
+            self.announce(writes.keys())
+        return True
 
     def read_bytes_now(self, key: str) -> bytes | None:
         """Return the stored bytes of a key.
@@ -137,6 +140,33 @@ class InMemoryKVS(Store):
         """
         return self._texts.get(key)
 
+    async def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store.
+
+        Args:
+            name: the name of the record.
+        """
+        return self._hidden.get(name)
+
+    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+        """
+        with self._lock:
+            if self._hidden.get(name) != expected:
+                return False
+            self._hidden.pop(name, None)
+            if text is not None:
+                self._hidden[name] = text
+            return True
+
     async def _commit(
         self, writes: Mapping[str, bytes | None], expected: Mapping[str, bytes | None], deadline: float
     ) -> bool:
@@ -144,7 +174,10 @@ class InMemoryKVS(Store):
 
     async def _remove(self, key: str, deadline: float) -> bool:
         with self._lock:
-            return self._drop(key)
+            was_there = self._drop(key)
+        if self.listeners and was_there:
+            self.announce([key])
+        return was_there
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         check_position(cursor, prefix)
@@ -176,6 +209,8 @@ class InMemoryKVS(Store):
         """Start anew; the texts there were."""
         with self._lock:
             texts, self._texts, self._order = self._texts, {}, SortedList()
+        if self.listeners:
+            self.announce(texts.keys())
         return texts
 
     def _drop(self, key: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Unpack
 
+from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
@@ -40,12 +41,20 @@ class QueuedStore(Store):
                 self.MAX_REQUESTS,
                 self.MAX_BYTES,
                 counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
+                announce=self._announce_batch,
+                listeners=self.listeners,
             )
         )  # kept as long as its loop: what has its submitter may go on while the store is closed
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         """Begin to carry out a batch; see :class:`WriteQueue`."""
+
+    def _announce_batch(self, batch: WriteBatch) -> None:
+        """There are listeners, and a batch is answered: note what it has written."""
+        applied = [request for request in batch if _may_be_applied(request)]
+        if applied:
+            self._note_written([key for request in applied for key in request.writes])
 
     def submit(
         self,
@@ -151,6 +160,10 @@ class QueuedStore(Store):
                 async with asyncio.timeout(timeout):
                     await queue.drain()
             queue.close(f'Store {self.name!r} was closed before this was written; nothing was written.')
+
+
+def _may_be_applied(request: WriteRequest) -> bool:
+    return request.result if request.error is None else isinstance(request.error, WriteUnclear)
 
 
 def _resolve(future: asyncio.Future[bool], outcome: Outcome) -> None:

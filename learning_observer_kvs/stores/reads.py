@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump
-from learning_observer_kvs.stores.backend import SCAN_KEYS, Backend
+from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.hidden import HiddenRecords
 from learning_observer_kvs.stores.keys import check_key, check_prefix
 from learning_observer_kvs.stores.pacing import TIME_SLICE
 from learning_observer_kvs.stores.types import Description, Page
@@ -25,7 +26,7 @@ CHUNK_BYTES = 1 << 20
 """Bytes of text that ``dump`` holds at once, unless a single value has more."""
 
 
-class ReadCalls(Backend):
+class ReadCalls(HiddenRecords):
     """The calls of a :class:`~learning_observer_kvs.stores.base.Store` that read, which see."""
 
     # ``await store[key]`` reads; iterating, or asking ``in``, would fall back on it and never end.

@@ -7,9 +7,12 @@ import threading
 import weakref
 from abc import abstractmethod
 from asyncio import get_running_loop
+from collections.abc import Collection
 from typing import Generic, TypeVar, Unpack
 
-from learning_observer_kvs.per_loop import PerLoop
+from learning_observer_kvs.per_loop import PerLoop, call_in
+from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
+from learning_observer_kvs.stores.polled import ChangeLog, PolledChanges
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.threads import StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions
@@ -19,7 +22,7 @@ ThreadsT = TypeVar('ThreadsT', bound=StoreThreads)
 
 
 class ThreadedStore(QueuedStore, Generic[ThreadsT]):
-    """A store whose backend blocks; a backend adds ``_open_threads`` instead of ``_write_batch``.
+    """A store whose backend blocks; a backend has ``_open_threads`` and ``_make_change_log``.
 
     Event loops that use the store at the same time share its threads. ``close()`` in one loop lets go of what is that
     loop's; the last loop ends the threads, which close what they share. A forked child gets threads of its own, and so
@@ -34,6 +37,17 @@ class ThreadedStore(QueuedStore, Generic[ThreadsT]):
     @abstractmethod
     def _open_threads(self) -> ThreadsT:
         """Make the threads of this process. They must not refer to the store, or it would never be collected."""
+
+    @abstractmethod
+    def _make_change_log(self) -> ChangeLog:
+        """Make what reads which keys were changed, for one event loop."""
+
+    def _open_source(self, feed: ChangeFeed) -> ChangeSource:
+        return PolledChanges(feed, self._make_change_log(), self._retried)
+
+    def _note_written(self, keys: Collection[str]) -> None:
+        for feed in self._feeds:
+            call_in(feed.loop, feed.look)
 
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._threads.here().writer.submit(batch, on_batch_done)

@@ -141,6 +141,8 @@ class WriteQueue:
         max_bytes: how many bytes a batch writes at most; a single request may write more.
         now: the clock, in seconds.
         counts: where what is written is counted.
+        announce: called with the batches that are answered, while there are listeners.
+        listeners: those that want to know what is written.
     """
 
     def __init__(
@@ -151,12 +153,16 @@ class WriteQueue:
         max_bytes: int,
         now: Callable[[], float] = monotonic,
         counts: WriteCounts | None = None,
+        announce: OnBatchDone = lambda batch: None,
+        listeners: Collection[object] = (),
     ) -> None:
         self._counts = WriteCounts() if counts is None else counts
         self._write_batch = write_batch
         self._location = location
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._announce = announce
+        self._listeners = listeners
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[WriteRequest] = deque()
@@ -298,6 +304,8 @@ class WriteQueue:
         self._look_if_idle()
 
     def _answer(self, batch: WriteBatch) -> None:
+        if self._listeners:
+            self._announce(batch)
         for request in batch:
             request.on_done(request.result if request.error is None else request.error)
 

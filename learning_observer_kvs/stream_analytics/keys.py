@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import InvalidKey
+from learning_observer_kvs.identifiers import unescape
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
 from learning_observer_kvs.stream_analytics.registry import reducer_names
@@ -24,7 +25,6 @@ Fields = Mapping[KeyField | EventField, Any]
 LONG_VALUE = 1000
 """Characters from which a value is written as its digest where the key would be too long."""
 
-_ESCAPED = re.compile(r'\\(2c|5c|d[89a-f][0-9a-f]{2})')
 _SURROGATE = re.compile('[\ud800-\udfff]')
 _KEY_FIELDS = {str(field): field for field in KeyField}
 
@@ -73,18 +73,6 @@ def written_values(value: object) -> list[str]:
     """
     text = escape(value)
     return list(dict.fromkeys([text, _digest_of_long(text)]))
-
-
-def unescape(text: str) -> str:
-    """Reverse :func:`escape`.
-
-    Args:
-        text: a field's value as it is written in a key.
-
-    Returns:
-        The value's own text.
-    """
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeyStateType) -> str:

@@ -17,10 +17,11 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    f'{__name__}.contents', f'{__name__}.calls', f'{__name__}.writes', f'{__name__}.reducers'
+    f'{__name__}.contents', f'{__name__}.calls', f'{__name__}.writes', f'{__name__}.reducers', f'{__name__}.changes'
 )
 
 from learning_observer_kvs.testing.calls import CallsContract  # noqa: E402
+from learning_observer_kvs.testing.changes import ChangesContract  # noqa: E402
 from learning_observer_kvs.testing.contents import ContentsContract  # noqa: E402
 from learning_observer_kvs.testing.reducers import ReducersContract  # noqa: E402
 from learning_observer_kvs.testing.writes import WritesContract  # noqa: E402
@@ -28,7 +29,7 @@ from learning_observer_kvs.testing.writes import WritesContract  # noqa: E402
 __all__ = ['StoreContract']
 
 
-class StoreContract(ContentsContract, CallsContract, WritesContract, ReducersContract):
+class StoreContract(ContentsContract, CallsContract, WritesContract, ReducersContract, ChangesContract):
     """The tests that every store must pass.
 
     A subclass has a fixture ``store``: an empty store, closed afterwards. It overrides ``write_raw`` if its

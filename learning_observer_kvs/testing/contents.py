@@ -163,3 +163,16 @@ class ContentsContract:
         [key] = await store.keys()
         assert type(key) is str
         assert await store.remove(Label('k'))
+
+    # Records
+
+    async def test_a_hidden_record_is_written_if_it_is_as_expected_and_clear_spares_it(self, store: Store) -> None:
+        assert await store.read_hidden('tried') is None
+        assert await store.commit_hidden('tried', b'{"n":1}', None)
+        assert not await store.commit_hidden('tried', b'{"n":2}', None)
+        await store.set('k', 1)
+        await store.clear()
+        assert await store['k'] is None
+        assert await store.read_hidden('tried') == b'{"n":1}'
+        assert await store.commit_hidden('tried', None, b'{"n":1}')
+        assert await store.read_hidden('tried') is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,10 +30,13 @@ READING = {
     'get': ['get', 'k'],
     'remove': ['remove', 'k'],
     'dump': ['dump', 'backup.json'],
-    'erase-student': ['erase-student', 'bob'],
-    'erase-student --dry-run': ['erase-student', 'bob', '--dry-run'],
     'remove-reducer': ['remove-reducer', 'a.r'],
     'remove-reducer --yes': ['remove-reducer', 'a.r', '--yes'],
+}
+OF_A_STUDENT = {
+    'find-student': ['find-student', 'bob'],
+    'erase-student': ['erase-student', 'bob', '--yes'],
+    'erase-student --dry-run': ['erase-student', 'bob', '--dry-run'],
 }
 
 
@@ -72,6 +76,29 @@ def test_a_store_that_is_not_there_is_named_with_its_path_and_status_3_and_is_no
     assert (result.exit_code, result.stdout) == (3, '')
     assert f'{tmp_path}/here/{path}' in result.stderr
     assert made(tmp_path) == {'here', 'there', 'there/creds.yaml'}
+
+
+@pytest.mark.parametrize('words', OF_A_STUDENT.values(), ids=OF_A_STUDENT)
+def test_where_no_store_is_there_a_student_is_not_said_to_be_unknown(
+    run: Run, tmp_path: Path, words: list[str]
+) -> None:
+    result = run(*words, '-c', '../there/creds.yaml')
+    assert (result.exit_code, result.stdout) == (3, '')
+    assert f'{tmp_path}/here/data/state.sqlite3' in result.stderr
+    assert made(tmp_path) == {'here', 'there', 'there/creds.yaml'}
+
+
+@pytest.mark.parametrize('words', OF_A_STUDENT.values(), ids=OF_A_STUDENT)
+def test_a_store_that_is_not_there_or_in_memory_is_named_as_not_searched(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    fill(tmp_path / 'here', monkeypatch)
+    shutil.rmtree(tmp_path / 'here' / 'data' / 'files')
+    result = run(*words, '-c', '../there/creds.yaml')
+    assert result.exit_code == 1
+    assert f'Not searched: Store {"files"!r}: There is no folder: {tmp_path}/here/data/files' in result.stderr
+    assert 'memory of the process that uses it' in result.stderr
+    assert not (tmp_path / 'here' / 'data' / 'files').exists()
 
 
 def test_a_missing_store_is_not_copied_from_and_the_other_one_is_not_made(run: Run, tmp_path: Path) -> None:
@@ -139,7 +166,7 @@ def test_every_answer_names_the_absolute_path_as_text_and_as_json(
 @pytest.mark.parametrize('command', [name for name in COMMANDS if name not in ('serve', 'replay')])
 def test_every_command_takes_its_settings_as_an_argument_as_config_and_as_c(run: Run, name: str, command: str) -> None:
     words = {'copy': ['a', 'b'], 'load': ['x'], 'set': ['k', '1']}.get(command, ['k'])
-    words = [] if command in ('check', 'keys', 'dump') else words
+    words = [] if command in ('check', 'keys', 'dump', 'expire') else words
     for given in ([name], ['--config', name], ['-c', name]):
         result = run(command, *words, *given)
         assert result.exit_code == 1

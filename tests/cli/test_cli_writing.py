@@ -86,27 +86,34 @@ OF_BOB = [
     'Internal,a.b,STUDENT:bob',
 ]
 OF_OTHERS = ['Internal,a.b,EventField.doc_id:bob,STUDENT:eve', 'Internal,a.b,STUDENT:bobby', 'STUDENT:bob', 'bob']
+WITHOUT_RULE = [name for key in OF_OTHERS if key != OF_OTHERS[1] for name in ('--leave', f'default:{key}')]
 
 
 def test_erasing_a_student_removes_all_keys_of_that_student_and_no_others(run: Run, tmp_path: Path) -> None:
     (tmp_path / 'some.json').write_text(json.dumps(dict.fromkeys(OF_BOB + OF_OTHERS, 1)))
     run('load', 'some.json')
     tried = run('erase-student', 'bob', '--dry-run')
-    assert (tried.returncode, sorted(tried.stdout.splitlines())) == (0, OF_BOB)
+    assert tried.returncode == 0
+    listed = {line.removeprefix('default:').partition('  (')[::2] for line in tried.stdout.splitlines()}
+    assert {key for key, rule in listed if rule == 'state)'} == set(OF_BOB)
+    assert {key for key, rule in listed if rule == 'no rule is known)'} == {*OF_OTHERS} - {OF_OTHERS[1]}
+    refused = run('erase-student', 'bob', '--yes')
+    assert refused.returncode == 1
+    assert 'Nothing was erased: no rule' in refused.stderr
     assert len(run('keys').stdout.splitlines()) == 7
-    erased = run('erase-student', 'bob')
-    assert (erased.returncode, erased.stderr) == (
-        0,
-        f"3 keys of 'bob' in store 'default' ({tmp_path}/state.sqlite3) removed.\n",
-    )
+    erased = run('erase-student', 'bob', '--yes', '--receipt', 'receipt.json', *WITHOUT_RULE)
+    assert erased.returncode == 0, erased.stderr
+    assert f'default ({tmp_path}/state.sqlite3): 3 states erased.' in erased.stderr
     assert sorted(run('keys').stdout.splitlines()) == OF_OTHERS
-    assert run('erase-student', 'bob').returncode == 1
+    receipt = json.loads((tmp_path / 'receipt.json').read_text())
+    assert (receipt['complete'], len(receipt['left'])) == (True, 3)
+    assert run('erase-student', 'ann', '--yes').returncode == 1
 
 
 def test_a_student_whose_id_holds_a_comma_is_found(run: Run) -> None:
     run('set', r'Internal,a.b,STUDENT:doe\2c jane', '1')
     run('set', 'Internal,a.b,STUDENT:doe', '1')
-    assert run('erase-student', 'doe, jane').returncode == 0
+    assert run('erase-student', 'doe, jane', '--yes').returncode == 0
     assert run('keys').stdout == 'Internal,a.b,STUDENT:doe\n'
 
 

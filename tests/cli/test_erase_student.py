@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -10,14 +11,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
-from learning_observer_kvs.cli import erase_student, removal
+from learning_observer_kvs.cli import erase_student
+from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.cli.removal import longest_interval
+from learning_observer_kvs.errors import UnknownStudent
+from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.queries.remove import FLUSH_TIME, MAX_SEARCHES, Removed, remove_student
+from learning_observer_kvs.privacy.erasure import Receipt, erase
+from learning_observer_kvs.queries.remove import MAX_SEARCHES
 from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.watched import count
@@ -74,7 +83,7 @@ def running(folder: Path, before: int, after: int) -> Iterator[None]:
 
 def erase_bob(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', 'erase-student', 'bob'],
+        [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli', 'erase-student', 'bob', '--yes'],
         cwd=folder,
         env=os.environ | {'PYTHONPATH': ROOT},
         capture_output=True,
@@ -99,7 +108,7 @@ def test_what_a_running_server_keeps_of_the_student_does_not_come_back(
     with running(tmp_path, before, after):
         ended = erase_bob(tmp_path)
         assert ended.returncode == 0, ended.stderr
-        assert re.search("2 keys of 'bob' in store 'default' .* removed", ended.stderr)
+        assert re.search(r'default \(.*\): 2 states erased', ended.stderr)
 
     async def left() -> list[str]:
         async with KVSRouter.from_settings([str(tmp_path / 'creds.yaml')]) as router:
@@ -110,6 +119,10 @@ def test_what_a_running_server_keeps_of_the_student_does_not_come_back(
         assert sorted(asyncio.run(left())) == sorted(EVE)
 
 
+async def erased(store: Store, interval: float, sleep: Any = None) -> Receipt:
+    return await erase({'default': store}, Ids(['bob']), who='a test', interval=interval, sleep=sleep or asyncio.sleep)
+
+
 async def test_keys_that_come_back_each_time_are_a_failure() -> None:
     store, waited = InMemoryKVS(), []
 
@@ -118,24 +131,25 @@ async def test_keys_that_come_back_each_time_are_a_failure() -> None:
         await worker_of(store).process(BOB[0], BOB[1], count)
 
     await worker_of(store).process(BOB[0], BOB[1], count)
-    assert await remove_student(store, 'bob', interval=3.0, sleep=sleep) == (2 * MAX_SEARCHES, False)
+    receipt = await erased(store, 3.0, sleep)
+    assert receipt.erased.total() == 2 * MAX_SEARCHES
+    assert not receipt.is_complete
     assert waited == [3.0 + FLUSH_TIME] * (MAX_SEARCHES - 1)
 
 
 def test_a_failure_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def in_vain(*arguments: object) -> Removed:
-        return Removed(7, False)
+    async def in_vain(*arguments: object, **options: object) -> Receipt:
+        return Receipt('bob', [], 'a test', '', remaining=['end the sessions'])
 
-    monkeypatch.setattr(removal, 'remove', in_vain)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(erase_student, 'erase', in_vain)
     (tmp_path / 'files').mkdir()
+    (tmp_path / 'files' / 'Internal-44-a-46-r-44-STUDENT-58-bob').write_text('1\n')
     (tmp_path / 'creds.yaml').write_text(f'kvs: {{default: {{type: filesystem, path: {tmp_path}/files}}}}\n')
     with pytest.raises(SystemExit) as ended:
-        erase_student.command.main(['bob', '--config', str(tmp_path / 'creds.yaml')], standalone_mode=False)
+        erase_student.command.main(['bob', '--yes'], standalone_mode=False)
     assert ended.value.code == 1
-    said = capsys.readouterr().err
-    assert "7 keys of 'bob'" in said
-    assert 'came back each of 5 times' in said
-    assert 'End the sessions' in said
+    assert 'Not erased: end the sessions' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('interval', 'waits'), [(0.0, 0), (3.0, 1)])
@@ -147,7 +161,8 @@ async def test_a_student_without_keys_is_searched_again_where_servers_may_keep_s
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    assert await remove_student(InMemoryKVS(), 'bob', interval=interval, sleep=sleep) == (0, True)
+    with pytest.raises(UnknownStudent):
+        await erased(InMemoryKVS(), interval, sleep)
     assert len(waited) == waits
 
 
@@ -155,7 +170,9 @@ async def test_without_flush_interval_it_is_searched_again_at_once(tmp_path: Pat
     async with SQLiteKVS(tmp_path / 'k.sqlite3') as store:
         await store.multiset(dict.fromkeys([*BOB, *EVE], 1))
         async with asyncio.timeout(20):
-            assert await remove_student(store, 'bob') == (2, True)
+            receipt = await erased(store, 0.0)
+        assert receipt.is_complete
+        assert receipt.erased.total() == 2
         assert sorted(await store.keys()) == sorted(EVE)
 
 
@@ -164,3 +181,50 @@ def test_the_longest_interval_of_all_stores_counts() -> None:
     stores = {'default': stub, 'a': stub | {'flush_interval': 2}, 'b': stub | {'flush_interval': 7.5}}
     assert longest_interval(KVSRouter.from_settings({'kvs': stores})) == 7.5
     assert longest_interval(KVSRouter.from_settings({'kvs': {'default': stub}})) == 0.0
+
+
+def test_the_receipt_is_made_before_anything_is_erased_and_replaces_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}')
+    Path('taken.json').write_text('mine')
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(main, words)
+
+    for _ in range(2):
+        assert run('set', BOB[0], '1').exit_code == 0
+        for path in ('taken.json', 'no/folder.json'):
+            refused = run('erase-student', 'bob', '--yes', '--receipt', path)
+            assert refused.exit_code == 2
+            assert path in refused.stderr
+        assert run('get', BOB[0]).exit_code == 0
+        assert run('erase-student', 'bob', '--yes').exit_code == 0
+    assert Path('taken.json').read_text() == 'mine'
+    receipts = list(tmp_path.glob('erasure-*.json'))
+    assert [json.loads(path.read_text())['complete'] for path in receipts] == [True, True]
+    assert {path.stat().st_mode & 0o777 for path in receipts} == {0o600}
+
+
+def test_it_asks_for_each_alias_and_for_the_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}')
+    roster = [{'id': 'bob', 'email': 'b@x'}, {'id': 'b2', 'email': 'b@x'}]
+    for key, value in ((BOB[0], 1), ('Internal,a.r,STUDENT:b@x', 1), ('roster', roster)):
+        assert CliRunner().invoke(main, ['set', key, json.dumps(value)]).exit_code == 0
+
+    def erased(typed: str, *words: str) -> Result:
+        return CliRunner().invoke(main, ['erase-student', 'bob', *words], input=typed)
+
+    assert 'That is not the id' in erased('n\nBob\n').stderr
+    assert erased('').exit_code == 1
+    assert CliRunner().invoke(main, ['get', BOB[0]]).exit_code == 0
+    refused = erased('y\nn\n')  # the address is bob's, and a sister has it too
+    assert 'no rule' in refused.stderr
+    done = erased('y\nn\nbob\n', '--leave', 'default:roster')
+    assert done.exit_code == 0, done.output
+    assert "Is 'b2' the same student?" in done.stderr
+    assert CliRunner().invoke(main, ['keys']).stdout == 'roster\n'
+    assert json.loads(CliRunner().invoke(main, ['get', 'roster']).stdout) == roster[1:]
+    assert list(tmp_path.glob('erasure-*.json')) != []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.support.programs import environment
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md')])
@@ -80,7 +81,7 @@ def run(directory: Path, *command: str, status: int = 0) -> list[str]:
     ended = subprocess.run(
         [sys.executable, '-W', 'error', *program, *command],
         cwd=directory,
-        env=os.environ | {'PYTHONPATH': str(ROOT), 'REDIS_PASSWORD': 'hunter2', 'ADMIN_TOKEN': 'opensesame'},
+        env=environment(PYTHONPATH=str(ROOT), REDIS_PASSWORD='hunter2', ADMIN_TOKEN='opensesame'),
         capture_output=True,
         text=True,
         timeout=60,

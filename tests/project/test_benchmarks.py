@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ from tests.support.redis_server import RedisServer
 PAGE = Path(__file__).parent.parent.parent / 'docs' / 'reference' / 'performance.md'
 
 PACKAGE = Path(json_codec.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _objects_of_the_run() -> Iterator[None]:
+    """Keep what the run of the tests has made out of the collections of garbage before each measurement."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def run(*arguments: str) -> str:

@@ -91,6 +91,7 @@ def test_configurations_have_no_problem(directory_of: Callable[[str], Path], fil
         ('settings/loading.py', 'stub creds.yaml:5\ndev\nTrue True'),
         ('prestartup/script.py', 'hello'),
         ('errors/retry.py', 'hello'),
+        ('live-changes/follow_keys.py', "[]\nessay,1\n{'essay,2': 'The end'}"),
         ('read-a-class/asking.py', 'ls-17 D1'),
     ],
 )
@@ -116,7 +117,8 @@ def test_an_overlay_overrides(directory_of: Callable[[str], Path]) -> None:
 COMMANDS = {
     page: [block.text for block in blocks(page) if block.language == 'console']
     for page in PAGES
-    if page.stem in ('first-reducer', 'dashboard', 'read-a-class', 'write-a-reducer', 'write-a-store', 'debug')
+    if page.stem
+    in ('first-reducer', 'dashboard', 'live-changes', 'read-a-class', 'write-a-reducer', 'write-a-store', 'debug')
 }
 
 

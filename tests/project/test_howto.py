@@ -111,12 +111,8 @@ def test_moving_from_files_to_redis_leaves_a_server_with_the_same_states(
 
 async def test_a_redis_with_the_settings_of_its_page_has_no_problem() -> None:
     lines = (EXAMPLES / 'redis-for-production/redis.conf').read_text().splitlines()
-    server = RedisServer(*(word for line in lines for word in ('--' + line).split()))
-    server.start()
-    try:
+    with RedisServer(*(word for line in lines for word in ('--' + line).split())) as server:
         connection = {'redis_host': '127.0.0.1', 'redis_port': server.port}
         settings = read_settings({'kvs': {'default': {'type': 'redis'}}, 'redis_connection': connection})
         async with KVSRouter.from_settings(settings) as router:
             assert await router.health_check() == []
-    finally:
-        server.stop()

@@ -16,12 +16,14 @@ from learning_observer_kvs.checks import blocks
 from learning_observer_kvs.cli.main import COMMANDS
 from learning_observer_kvs.config.options import Kind, Option
 from learning_observer_kvs.config.redaction import display_value
-from learning_observer_kvs.config.rows import DEBUG_OPTIONS
+from learning_observer_kvs.config.rows import DEBUG_OPTIONS, PRIVACY_OPTIONS, RETENTION_OPTIONS
 from learning_observer_kvs.config.source import BLOCKS
 from learning_observer_kvs.debug.routes import MAX_LIMIT
 from learning_observer_kvs.kvs import KVS_MAP, KVSRouter, reserved_names
 from learning_observer_kvs.problems import CATALOGUE
+from learning_observer_kvs.queries.changes import StateChange, StateChanges
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.changes import Change, Changes
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stream_analytics import fields, helpers
 from tests.project.documentation import ROOT, rows, sections
@@ -60,7 +62,13 @@ def test_every_option_of_all_types_is_in_the_reference_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ('block', 'options'), [('redis_connection', redis_options.OPTIONS), ('kvs_debug', DEBUG_OPTIONS)]
+    ('block', 'options'),
+    [
+        ('redis_connection', redis_options.OPTIONS),
+        ('kvs_debug', DEBUG_OPTIONS),
+        ('privacy', PRIVACY_OPTIONS),
+        ('retention', RETENTION_OPTIONS),
+    ],
 )
 def test_every_setting_of_a_block_is_in_the_reference_as_it_is(block: str, options: tuple[Option, ...]) -> None:
     documented = rows(sections('docs/reference/configuration.md', '##')[f'`{block}`'])
@@ -97,6 +105,16 @@ def test_every_id_of_a_problem_has_its_cause_and_its_remedy_in_the_reference_and
 def test_every_call_of_a_store_is_in_the_reference_and_no_other() -> None:
     calls = {name for name in dir(Store) if not name.startswith('_') and callable(getattr(Store, name))}
     assert first_words('store') == {*calls, 'store'}
+
+
+def test_everything_of_changes_is_in_the_reference() -> None:
+    calls = {name for name in dir(Changes) if not name.startswith('_')}
+    assert calls == {name for name in dir(StateChanges) if not name.startswith('_')}
+    parts = {name for name in dir(Change) if not name.startswith('_')}
+    assert calls | parts <= first_words('changes')
+    described = next(row for row in rows(text_of('queries')) if row[0] == '`StateChange`')[-1]
+    of_states = {name for name in dir(StateChange) if not name.startswith('_')}
+    assert of_states <= set(re.findall(r'`(?:await )?(\w+)', described))
 
 
 def test_every_call_of_the_router_is_in_the_reference_and_no_other() -> None:

@@ -14,6 +14,7 @@ from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.checks import parse
 from tests.support.redis_server import RedisServer
+from tests.support.watched import until
 
 
 def at(port: int, **more: Any) -> dict[str, Any]:
@@ -176,11 +177,14 @@ async def test_a_redis_that_is_loading_when_a_server_starts_is_waited_for_and_a_
 ) -> None:
     settings = {'kvs': {'default': {'type': 'redis'}}}
     with RedisServer('--appendonly', 'yes') as server:
-        await asyncio.to_thread(server.start_loading, 10_000)
+        await asyncio.to_thread(server.start_loading)
         with limited_to(0):
             [problem] = await problems_of(read_settings(settings | at(server.port)))
         assert 'still loading' in problem.hint
-        assert await ids(read_settings(settings | at(server.port))) == []
+        checking = asyncio.ensure_future(ids(read_settings(settings | at(server.port))))
+        await until(lambda: bool(caplog.records))
+        await asyncio.to_thread(server.end_loading)
+        assert await checking == []
     assert [record.getMessage() for record in caplog.records] == [
         f'Redis at 127.0.0.1:{server.port} is loading its data; the start waits for it, for 120 s at most.'
     ]

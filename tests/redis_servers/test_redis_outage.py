@@ -310,7 +310,7 @@ async def test_a_write_to_a_server_that_stands_still_ends_at_its_deadline_also_w
 def loading(server: RedisServer) -> Iterator[None]:
     server.start_loading()
     yield
-    server.until_loaded()
+    server.end_loading()
 
 
 @contextmanager

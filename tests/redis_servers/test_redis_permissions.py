@@ -17,7 +17,7 @@ from learning_observer_kvs.settings import read_settings
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import ClusterNames, slot_of
-from learning_observer_kvs.stores.redis.permissions import CLUSTER_COMMANDS, COMMANDS, rules
+from learning_observer_kvs.stores.redis.permissions import CHANGES_RULES, CLUSTER_COMMANDS, COMMANDS, rules
 from learning_observer_kvs.stores.redis.permissions import allow as allow_commands
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.types import MISSING
@@ -304,4 +304,5 @@ def test_the_page_about_redis_lists_the_rules_that_suffice() -> None:
     page = (Path(__file__).parents[2] / 'docs/how-to/redis-for-production.md').read_text()
     assert f'`~state:* {allow_commands(COMMANDS)}`' in page
     assert f'`{allow_commands(CLUSTER_COMMANDS)}`' in page.replace('\\|', '|')
+    assert f'`{CHANGES_RULES}`' in page.replace('\\|', '|')
     assert f'`~{ClusterNames("state:").scan_pattern("")}`' in page

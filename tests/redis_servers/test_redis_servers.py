@@ -47,7 +47,7 @@ async def test_a_server_killed_and_started_again_is_used_again_and_has_what_was_
         with pytest.raises(StoreUnavailable, match=f'Redis at 127.0.0.1:{durable.port} cannot be used'):
             await call()  # the closed connection is noticed before anything is sent
     durable.start()
-    await asyncio.to_thread(durable.until_loaded)
+    await asyncio.to_thread(durable.end_loading)
     assert await own['k'] == 'before'
     await own.set('k', 'after')
     assert await own['k'] == 'after'
@@ -113,15 +113,17 @@ async def test_a_server_that_stands_still_is_an_error_and_applies_nothing_twice(
     assert await own['k'] == 'before'
 
 
-async def test_a_server_that_is_loading_is_an_error_and_is_used_when_it_is_ready(
-    own: Store, durable: RedisServer
-) -> None:
-    await asyncio.to_thread(durable.start_loading)
-    for call in (lambda: own['k'], lambda: own.set('k', 'refused'), lambda: own.keys()):
-        with pytest.raises(StoreUnavailable, match='still loading'):
-            await call()
-    await asyncio.to_thread(durable.until_loaded)
-    assert await own['k'] == 'before'
+async def test_a_server_that_is_loading_is_an_error_and_is_used_when_it_is_ready(durable: RedisServer) -> None:
+    connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': durable.port})
+    async with PersistentRedisKVS(connection=connection, retry_timeout=0) as store:
+        await store.set('k', 'before')
+        await asyncio.to_thread(durable.start_loading)
+        for call in (lambda: store['k'], lambda: store.set('k', 'refused'), lambda: store.keys()):
+            with pytest.raises(StoreUnavailable, match='still loading'):
+                await call()
+        await asyncio.to_thread(durable.end_loading)
+        assert await store['k'] == 'before'
+    await connection.close()
 
 
 async def test_a_server_without_memory_refuses_whole_writes_and_serves_reads(own: Store, durable: RedisServer) -> None:

@@ -85,7 +85,7 @@ async def test_events_that_are_reduced_again_meanwhile_are_forgotten_and_their_f
 
 
 async def test_a_caller_that_waits_for_capacity_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('learning_observer_kvs.reducers.write_behind.MAX_EVENTS', 1)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 1)
     store, answers = Away(flush_interval=NEVER), []
     await process(store)
     monkeypatch.setattr(worker_of(store), '_submit', lambda writes, expected, on_done, *rest: answers.append(on_done))

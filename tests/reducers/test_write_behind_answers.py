@@ -157,7 +157,7 @@ async def test_at_its_bound_of_events_a_key_is_flushed_but_not_while_the_backend
 
 
 async def test_a_full_worker_accepts_events_again_after_a_flush(store: Away, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 2)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 2)
     store.away = StoreUnavailable('gone fishing')
     await event(1, store)
     await event(2, store)
@@ -214,9 +214,9 @@ async def test_it_stays_full_until_it_is_below_its_bounds(
         await worker.process(f'Internal,{name}', f'External,{name}', count)
     worker._is_full = True
     if bound == 'events':
-        monkeypatch.setattr(write_behind, 'MAX_EVENTS', events)
+        monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', events)
     elif bound == 'bytes':
-        monkeypatch.setattr(write_behind, 'MAX_BYTES', size)
+        monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_BYTES', size)
     else:
         worker._is_closing = True
     for name in 'ab':

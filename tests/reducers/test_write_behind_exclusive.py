@@ -152,7 +152,7 @@ async def test_a_flush_that_fails_for_one_key_waits_for_the_others(store: Held) 
 async def test_what_becomes_pending_while_events_wait_for_capacity_is_flushed_at_once(
     store: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 2)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 2)
     go_on = asyncio.Event()
 
     before = [process(store, B, step) for step in (count_after(go_on), count)]
@@ -235,7 +235,7 @@ async def test_reducers_that_list_keys_at_once_do_not_wait_for_each_other_foreve
 async def test_a_reducer_does_not_wait_for_capacity_that_its_own_key_takes(
     store: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 1)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 1)
     go_on = asyncio.Event()
 
     async def send(state: Any) -> Any:

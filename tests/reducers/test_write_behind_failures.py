@@ -41,7 +41,7 @@ async def test_a_key_with_very_many_events_is_flushed_early(
 async def test_while_the_backend_is_away_events_are_kept_and_at_the_bound_rejected(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 20)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 20)
     store = Away(flush_interval=NEVER)
     store.away = StoreUnavailable('gone fishing')
     for number in range(20):
@@ -60,7 +60,7 @@ async def test_while_the_backend_is_away_events_are_kept_and_at_the_bound_reject
 
 
 async def test_at_the_bound_of_a_backend_that_answers_events_only_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 20)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 20)
     store = InMemoryKVS(flush_interval=NEVER)
     await asyncio.gather(*(event(number, store) for number in range(200)))
     assert await store[EXTERNAL] == {'count': 200}
@@ -170,7 +170,7 @@ async def test_an_event_that_was_accepted_is_not_rejected_because_its_flush_fail
 
 
 async def test_those_who_wait_for_capacity_share_one_flush(delayed_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_EVENTS', 20)
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_EVENTS', 20)
     store, _ = delayed_pair
     flushes = []
     submit = store.submit

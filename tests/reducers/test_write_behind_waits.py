@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.reducers import batch_worker, serving, worker_of, write_behind
+from learning_observer_kvs.reducers import batch_worker, serving, worker_of
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.key_locks import Holder, current_holder
 from tests.support.watched import count, send
@@ -146,7 +146,7 @@ async def test_an_event_that_failed_is_not_pending() -> None:
 async def test_the_bound_in_bytes_has_everything_flushed_and_events_wait_for_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(write_behind, 'MAX_BYTES', 2 * (32 + 19))
+    monkeypatch.setattr('learning_observer_kvs.reducers.pending.MAX_BYTES', 2 * (32 + 19))
     store = Away(flush_interval=NEVER)
     worker = worker_of(store)
     assert isinstance(worker, WriteBehindWorker)

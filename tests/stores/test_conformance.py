@@ -21,6 +21,10 @@ from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, Persiste
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing import StoreContract
+from learning_observer_kvs.testing.calls import CallsContract
+from learning_observer_kvs.testing.contents import ContentsContract
+from learning_observer_kvs.testing.reducers import ReducersContract
+from learning_observer_kvs.testing.writes import WritesContract
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
 
@@ -94,7 +98,7 @@ class TestRedisByOtherRoads(StoreContract):
         await connection.close()
 
 
-class TestFakeRedis(StoreContract):
+class TestFakeRedis(ContentsContract, CallsContract, WritesContract, ReducersContract):  # it cannot track changes
     test_a_second_event_loop_uses_the_store = None  # type: ignore[assignment]  # a client handed in is of one loop
 
     @pytest.fixture

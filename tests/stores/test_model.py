@@ -390,7 +390,6 @@ def test_a_store_is_a_dictionary_with_a_clock(backend: str, seed: int, request: 
         settings=settings(
             max_examples=300 if long else 20,
             stateful_step_count=60 if long else 30,
-            deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink],
             print_blob=True,

@@ -120,6 +120,20 @@ async def test_a_store_that_cannot_be_written_is_read(make: MakeStore) -> None:
         assert names(directory) == before
 
 
+@stores
+async def test_the_changes_of_a_store_that_cannot_be_written_cannot_be_seen(make: MakeStore) -> None:
+    with foreign_directory() as directory:
+        async with make(directory / 'store') as store:
+            await store.set('a', 1)
+        before = names(directory)
+        with read_only(directory):
+            async with make(directory / 'store') as store:
+                await store.open_existing()
+                with pytest.raises(StoreUnavailable):
+                    await store.changes().__aenter__()
+        assert names(directory) == before
+
+
 async def test_a_file_that_a_server_has_open_and_this_user_may_not_write_is_read_with_its_log() -> None:
     with foreign_directory() as directory:
         async with SQLiteKVS(directory / 'store') as server:

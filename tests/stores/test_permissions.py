@@ -40,8 +40,10 @@ def settings(kind: str, path: Path, mode: str = 'private') -> Settings:
     return read_settings({'kvs': {'default': {'type': kind, 'path': str(path), 'mode': mode}}})
 
 
-async def write(store: Store) -> None:
-    await store.multiset({'k': 1, 'a/b': 1, 'x' * 300: 1})
+async def write(store: Store, values: int = 1) -> None:
+    """Write keys, each again and again: a store of files uses a file again that it has replaced."""
+    for value in range(values):
+        await store.multiset({'k': value, 'a/b': value, 'x' * 300: value})
 
 
 def make(kind: str, path: Path, mode: str = 'private') -> Store:
@@ -64,7 +66,7 @@ async def test_new_files_and_folders_have_their_mode_whatever_the_umask(
     async with make(kind, tmp_path / 'above' / 'it' / 'store', mode) as store:
         await write(store)
         assert modes(tmp_path) == {'files': {file}, 'folders': {folder}}
-        await write(store)  # in place of those
+        await write(store, 50)  # in place of those
     assert modes(tmp_path) == {'files': {file}, 'folders': {folder}}
 
 
@@ -78,7 +80,7 @@ async def test_existing_files_and_what_replaces_them_and_is_beside_them_keep_the
     for path in (tmp_path / 'store', *tmp_path.rglob('*')):
         path.chmod(0o751 if path.is_dir() else 0o640)
     async with make(kind, tmp_path / 'store', mode) as store:
-        await write(store)
+        await write(store, 50)
         assert modes(tmp_path)['files'] == {0o640}
     assert modes(tmp_path / 'store')['folders'] <= {0o751}
 
@@ -97,8 +99,13 @@ async def test_what_replaces_a_file_keeps_its_access_control_list(tmp_path: Path
     except (AttributeError, OSError):
         missing('this disk has no access control lists')
     async with FilesystemKVS(tmp_path) as store:
-        await store.set('k', 2)
-    assert os.getxattr(path, ACL) == granted
+        (tmp_path / 'l').write_text('1')
+        (tmp_path / 'l').chmod(path.stat().st_mode)  # alike, but for the list
+        for value in range(50):
+            await store.multiset({'k': value, 'l': value})
+            await store.set('l', -value)  # so that each gets what was the other's
+            assert os.getxattr(path, ACL) == granted
+            assert ACL not in os.listxattr(tmp_path / 'l')
 
 
 async def test_dumps_are_for_their_owner_alone_also_where_they_replace_a_file(tmp_path: Path) -> None:

@@ -322,8 +322,8 @@ async def test_of_changes_after_which_the_folder_was_replaced_what_was_written_i
 
         with monkeypatch.context() as patch:
 
-            def change_and_replace(changes: Any) -> None:
-                change(changes)
+            def change_and_replace(*arguments: Any) -> None:
+                change(*arguments)
                 patch.setattr(PinnedFiles, 'check', fail)
 
             patch.setattr(store.directory, 'change', change_and_replace)

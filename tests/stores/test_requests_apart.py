@@ -170,7 +170,6 @@ def test_each_request_ends_as_if_it_were_the_only_one(
     @seed(seed_of_run)
     @settings(
         max_examples=500 if request.config.getoption('--long') else 25,
-        deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],  # with keys of a megabyte, shrinking takes minutes
         print_blob=True,

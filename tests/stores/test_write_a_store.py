@@ -12,6 +12,7 @@ from learning_observer_kvs import kvs
 from learning_observer_kvs.errors import StartupCheck
 from learning_observer_kvs.kvs import KVS_MAP, InMemoryKVS, KVSRouter
 from learning_observer_kvs.stores.base import Store
+from tests.support.programs import environment
 
 EXAMPLES = Path(__file__).parent.parent.parent / 'docs' / 'examples' / 'write-a-store'
 
@@ -52,6 +53,7 @@ def test_the_example_keeps_the_contract(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, '-W', 'error', '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(tmp_path)],
         cwd=Path(__file__).parent.parent.parent,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=110,

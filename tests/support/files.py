@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from learning_observer_kvs.stores.filesystem.staging import SPARE
+
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below a directory by its path, but not the count of changes."""
+    """Every file below a directory by its path, but not the lock, the journal and the staged files of a store."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob('*'))
-        if path.is_file() and path.name != 'lock'
+        if path.is_file() and path.name not in ('lock', 'journal') and not path.name.startswith('spare-')
     }
+
+
+def spares(root: Path) -> list[Path]:
+    """The staged files of a store."""
+    return sorted(root.glob(f'{SPARE}*'))
 
 
 def plant(root: Path, files: dict[str, str]) -> None:

@@ -13,6 +13,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of this process, and more, for a run of other tests: it belongs to no run of these.
+
+    Args:
+        more: further variables.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(('PYTEST_', 'SLIPCOVER_'))} | more
+
+
 def run(program: str, *arguments: object) -> None:
     """Run a Python program to its end; it may fork.
 

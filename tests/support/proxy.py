@@ -50,6 +50,8 @@ class Proxy:
         self.port = 0
         self.faults = 0
         """How many have happened."""
+        self.accepted = 0
+        """How many connections have been opened."""
         self._armed: deque[tuple[Callable[[bytes], bool], Injected]] = deque()
         self._released = asyncio.Event()
         self._gates: set[asyncio.Event] = set()
@@ -124,6 +126,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.accepted += 1
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -185,7 +188,7 @@ class Proxy:
     ) -> None:
         async for reply in _messages(server):
             await gate.wait()
-            injected = faults.popleft()
+            injected = faults.popleft() if faults else None  # what was subscribed to answers no command
             if injected is not None:
                 self._happened(injected)
             match injected and injected.fault:

@@ -14,7 +14,7 @@ import pytest
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.redis_guarded import guarded_server, tls_server
 from tests.support.redis_nodes import RedisNodes
-from tests.support.redis_sentinels import Sentinels
+from tests.support.redis_sentinels import SERVICE, Sentinels
 from tests.support.redis_server import VALKEY, RedisServer
 
 T = TypeVar('T')
@@ -71,8 +71,9 @@ def tls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope='session')
 def sentinels(request: pytest.FixtureRequest) -> Sentinels:
-    """A master, a replica and three Sentinels."""
-    return once_a_run(request, Sentinels)
+    """A master, a replica and three Sentinels, which stay what they are however busy the machine is."""
+    patient = f'sentinel down-after-milliseconds {SERVICE} 60000'
+    return once_a_run(request, lambda: Sentinels(lines=(patient,)))
 
 
 @pytest.fixture

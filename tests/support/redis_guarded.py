@@ -20,7 +20,7 @@ PASSWORD = 'p@ss:word/'
 @contextmanager
 def guarded_server() -> Iterator[RedisServer]:
     """Run a server with three users and their passwords."""
-    users = ['--user', 'class', 'on', '>for class', '~*', '+@all']
+    users = ['--user', 'class', 'on', '>for class', '~*', '&*', '+@all']
     users += ['--user', 'limited', 'on', '>less', '~*', *allow(COMMANDS).split(), '+select']
     with RedisServer('--requirepass', PASSWORD, *users) as server:
         yield server

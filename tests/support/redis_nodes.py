@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from redis import Redis
 
-from tests.support.redis_server import RedisServer, free_port, until
+from tests.support.redis_server import RedisServer, until
 
 SLOTS = 16384
 
@@ -120,7 +120,7 @@ class RedisNodes:
 
 def _node() -> RedisServer:
     options = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
-    return RedisServer(*options, '--cluster-require-full-coverage', 'no', port=free_port(below=55536))
+    return RedisServer(*options, '--cluster-require-full-coverage', 'no')
 
 
 def _knows(client: Redis, name: str, role: str = 'master') -> bool:

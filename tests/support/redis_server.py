@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +25,11 @@ REDIS, VALKEY = 'redis-server', 'valkey-server'
 
 USUAL = os.environ.get('REDIS_SERVER', REDIS)
 """The one that stands for a Redis where a test names none."""
+
+_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+_PORTS = range(10_000 + _WORKER, 20_000, _WORKERS)
+_numbers = itertools.count(random.SystemRandom().randrange(len(_PORTS)))  # runs side by side begin at different ports
 
 
 class RedisServer:
@@ -66,19 +73,20 @@ class RedisServer:
         )
         until(self._listens, f'{self.program} on port {self.port}')
 
-    def start_loading(self, keys: int = 20_000) -> None:
-        """Fill the server, which appends to a file, and start it again so that it loads the keys for a while."""
+    def start_loading(self) -> None:
+        """Fill the server, which appends to a file, and start it again so that it loads the keys for 20 seconds."""
         with self.client() as client, client.pipeline(transaction=False) as many:
-            for number in range(keys):
+            for number in range(100_000):
                 many.set(f'k{number}', 1)
             many.execute()
         self.stop()
-        self.arguments += ('--key-load-delay', '100')
+        self.arguments += ('--key-load-delay', '200')
         self.start()
 
-    def until_loaded(self) -> None:
-        """Wait until it has loaded its keys."""
+    def end_loading(self) -> None:
+        """Let it load the rest of its keys at once, and wait until it has."""
         with self.client() as client:
+            client.config_set('key-load-delay', 0)
             until(lambda: not int(client.info('persistence')['loading']), 'the data')
 
     def stop(self) -> None:
@@ -142,18 +150,18 @@ def program_path(program: str) -> str:
     raise RuntimeError(f'{program} was not found on the path; "sh tests/run.sh" installs it.')
 
 
-def free_port(*, below: int = 65536) -> int:
-    """Return a port on 127.0.0.1 on which no process listens.
+def free_port() -> int:
+    """Return a port on 127.0.0.1 on which no process listens, and which no other call returns.
 
-    Args:
-        below: the port is lower than that; a node of a cluster also takes the port 10,000 above.
+    It is none of those that the kernel takes for connections and for port 0, and each worker of a run has its own, so
+    nothing takes it before it is used. A node of a cluster also takes the port 10,000 above.
     """
     while True:
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port: int = probe.getsockname()[1]
-            if port < below:
-                return port
+        port = _PORTS[next(_numbers) % len(_PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(('127.0.0.1', port))
+            return port
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:

@@ -42,7 +42,8 @@ async def run(path, kind, mode, *acts):
         return [await globals()[act](router(), configuration) for act in acts]
 
 async def write(store, configuration):
-    await store.multiset({'k': 1, f'new {os.getuid()}': 1, 'a/b ' + 'x' * 300: 1})
+    for value in range(20, 0, -1):
+        await store.multiset({'k': value, f'new {os.getuid()}': value, 'a/b ' + 'x' * 300: value})
 
 async def read(store, configuration):
     return await store['k'], len(await store.keys())

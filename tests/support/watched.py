@@ -18,6 +18,9 @@ Texts = Mapping[str, bytes | None]
 class Watched(Store):
     """A dictionary of texts.
 
+    Args:
+        options: of every store.
+
     Attributes:
         commits: what was written and expected, in order.
         reads: how often something was read.
@@ -28,8 +31,8 @@ class Watched(Store):
 
     TYPE: ClassVar[str] = 'watched'
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.texts: dict[str, bytes] = {}
         self.commits: list[tuple[Texts, Texts]] = []
         self.reads = 0

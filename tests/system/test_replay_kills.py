@@ -19,6 +19,8 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.replay import error_file, failures, files
 from learning_observer_kvs.replay.retry import RetryReport, retry
+from learning_observer_kvs.stores import suppression
+from learning_observer_kvs.stores.suppression import Suppression
 from learning_observer_kvs.stream_analytics.helpers import fully_qualified_function_name
 from tests.support import killed_replay
 from tests.support.redis_nodes import RedisNodes
@@ -46,6 +48,7 @@ async def settings(
     settings = {'kvs': {'default': options}}
     async with KVSRouter.from_settings(settings) as router:
         await router().clear()
+        await suppression.change(router(), lambda found: Suppression())  # of a test before, on the same server
     return settings
 
 
@@ -140,7 +143,11 @@ async def test_erasing_a_student_erases_what_was_replayed_too(settings: Settings
     await killed_replay.replay(settings, tmp_path / 'failed')
     creds = tmp_path / 'creds.yaml'
     creds.write_text(json.dumps(settings))
-    result = await asyncio.to_thread(CliRunner().invoke, main, ['erase-student', STUDENTS[1], '-c', str(creds)])
+    result = await asyncio.to_thread(
+        CliRunner().invoke,
+        main,
+        ['erase-student', STUDENTS[1], '--yes', '--receipt', str(tmp_path / 'receipt.json'), '-c', str(creds)],
+    )
     assert result.exit_code == 0, result.output
     async with KVSRouter.from_settings(settings) as router:
         assert {key for key in await router().keys() if 'bob' in key} == set()

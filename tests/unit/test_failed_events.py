@@ -54,6 +54,14 @@ def test_folder_and_files_are_for_the_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.other_users
+def test_the_owner_of_the_folder_can_read_what_root_has_recorded(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 5678)
+    path = record(tmp_path / 'failed', {})
+    for made in (path.parent, path):
+        assert (made.stat().st_uid, made.stat().st_gid) == (1234, 5678)
+
+
 def test_a_symbolic_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
     path = record(tmp_path, {})
     path.unlink()

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import InvalidKey
+from learning_observer_kvs.identifiers import unescape
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
@@ -19,7 +20,6 @@ from learning_observer_kvs.stream_analytics.keys import (
     make_key,
     make_key_from_json,
     parse_key,
-    unescape,
 )
 from learning_observer_kvs.stream_analytics.registry import is_reducer, reducer_names, register_reducer
 

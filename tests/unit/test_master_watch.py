@@ -144,7 +144,7 @@ async def test_a_promotion_without_an_end_holds_connections_for_a_bounded_time(m
 
 
 async def test_a_call_that_waits_for_a_promotion_in_vain_may_be_tried_again() -> None:
-    async with ScriptedSentinel(A) as sentinel, watching(sentinel.port, timeout=0.2) as watched:
+    async with ScriptedSentinel(A) as sentinel, watching(sentinel.port, timeout=1) as watched:
         await watched.port()
         await sentinel.until(followers=1)
         watched.moved.clear()
@@ -216,7 +216,7 @@ async def test_a_silent_sentinel_is_asked_whether_it_is_there_and_left_if_it_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(failover, 'QUIET', 0.1)
-    async with three(timeout=0.2) as (sentinels, _):
+    async with three(timeout=1) as (sentinels, _):
         await sentinels[0].until(pings=3)
         assert sentinels[0].followers == 1
         sentinels[0].mute = True

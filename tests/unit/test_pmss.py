@@ -52,6 +52,19 @@ kvs too deep { expiry: 3; }
 """
 
 
+def package(name: str = 'pmss') -> Any:
+    """The package ``pmss``, or a module of it; what it imports warns of its own end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return importlib.import_module(name)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _tables_of_the_parser() -> None:
+    """When the package is imported for the first time after its installation, it makes them, and prints."""
+    package('pmss.loadfile')
+
+
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -257,13 +270,6 @@ def test_without_the_package_the_hint_is_to_install_it(monkeypatch: pytest.Monke
 
 
 # The settings object of a program
-
-
-def package() -> Any:
-    """The package ``pmss``; what it imports warns of its own end."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return importlib.import_module('pmss')
 
 
 def pmss_settings(*files: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from devdata.server import make_app
 from devdata.sessions import units
 from tests.support.browser import chromium
 from tests.support.demo import END, address, event, next_message, sent, settings, typed
+from tests.support.programs import run
 
 
 @pytest.fixture
@@ -40,6 +42,33 @@ async def test_the_stream_sends_everything_once_and_then_only_changes(
         kind, [row] = await next_message(response.content)
         assert (kind, row['student'], row['current']) == ('changed', 'bob', 'A')
         assert row['documents'] == {'A': {'title': 'Essay', 'text': 'one two!', 'words': 2}}
+
+
+SECOND_PROCESS = """
+import asyncio, json, sys
+from devdata.reducers import REDUCERS
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stream_analytics.event_pipeline import event_pipeline
+
+async def main(settings, event):
+    async with KVSRouter.from_settings(settings) as router:
+        pipeline = await event_pipeline(REDUCERS, event['metadata'], router=router)
+        assert all(outcome.error is None for outcome in await pipeline.outcomes(event))
+
+asyncio.run(main(*map(json.loads, sys.argv[1:])))
+"""
+
+
+async def test_an_open_page_shows_what_a_second_process_writes(
+    server: TestServer, browser: aiohttp.ClientSession, tmp_path: Path, page: Page
+) -> None:
+    await sent(server, browser, typed('here'), END)
+    await expect(page.locator('.card .text')).to_have_text('here')
+    client = typed(' and there', at=5)
+    metadata = {'source': 'org.mitros.writing_analytics', 'auth': {'user_id': 'bob', 'safe_user_id': 'bob'}}
+    event = {'client': client, 'server': {'time': 1_700_000_000.0}, 'metadata': metadata}
+    await asyncio.to_thread(run, SECOND_PROCESS, json.dumps(settings(tmp_path)), json.dumps(event))
+    await expect(page.locator('.card .text')).to_have_text('here and there')
 
 
 async def test_a_server_stops_without_waiting_for_open_pages(

@@ -15,11 +15,11 @@ from aiohttp import ClientResponse, HttpVersion, HttpVersion10, HttpVersion11, w
 from aiohttp.test_utils import TestClient, make_mocked_request
 from pytest_aiohttp.plugin import AiohttpClient
 
-import learning_observer_kvs
 from learning_observer_kvs.debug.access import is_local
 from learning_observer_kvs.debug.routes import MAX_LIMIT
 from learning_observer_kvs.kvs import KVS, EphemeralRedisKVS, SQLiteKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.debug_pages import make_app
 
 HTML = {'Accept': 'text/html,application/xhtml+xml'}
 
@@ -55,13 +55,7 @@ def serve(aiohttp_client: AiohttpClient, tmp_path: Path) -> Serve:
         }
         if run_mode is not None:
             config['config'] = {'run_mode': run_mode}
-        app = web.Application()
-        learning_observer_kvs.setup(app, config, authorize=authorize)
-        if below is not None:
-            parent = web.Application()
-            parent.add_subapp(below, app)
-            app = parent
-        return await aiohttp_client(app)
+        return await aiohttp_client(make_app(config, authorize, below))
 
     return start
 

@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-import learning_observer_kvs
 from learning_observer_kvs.debug.routes import HEADERS
 from learning_observer_kvs.errors import (
     Conflict,
@@ -25,6 +24,7 @@ from learning_observer_kvs.errors import (
 )
 from learning_observer_kvs.kvs import KVS, InMemoryKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.debug_pages import make_app
 
 HTML = {'Accept': 'text/html'}
 
@@ -40,13 +40,7 @@ def start(aiohttp_client: AiohttpClient, tmp_path: Path) -> Start:
             'sqlite': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')},
             'files': {'type': 'filesystem', 'path': str(tmp_path / 'files')},
         }
-        app = web.Application()
-        learning_observer_kvs.setup(app, {'kvs': stores, 'config': {'run_mode': 'dev'}}, authorize=authorize)
-        if below is not None:
-            parent = web.Application()
-            parent.add_subapp(below, app)
-            app = parent
-        return await aiohttp_client(app)
+        return await aiohttp_client(make_app({'kvs': stores, 'config': {'run_mode': 'dev'}}, authorize, below))
 
     return start
 

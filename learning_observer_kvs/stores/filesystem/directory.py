@@ -1,39 +1,41 @@
 """Several files changed at once: all or none, whichever process is killed when, and however many take part.
 
-Under a lock of the whole directory the new contents are written beside the old ones, then a journal appears that names
-them all. From there on the change has happened: the next process that takes the lock finishes it if its writer was
-killed. Reading several files takes no lock: each change is counted, and what was read while the count did not change
-is of one moment.
+Under a lock of the whole directory the new contents are written beside the old ones, then they are appended to a
+journal that names all files. From there on the change has happened: the next process that takes the lock finishes it
+if its writer was killed. Reading several files takes no lock: each change is counted, and what was read while the count
+did not change is of one moment.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from learning_observer_kvs.config.paths import name_of
-from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.private_files import PRIVATE, Access, create, make_folders, trial_folder
-from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock
-from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
+from learning_observer_kvs.errors import WriteUnclear
+from learning_observer_kvs.private_files import PRIVATE, Access, make_folders, refuse_unwritable, trial_folder
+from learning_observer_kvs.stores.filesystem.change_file import ChangeFile
+from learning_observer_kvs.stores.filesystem.journal import JOURNAL, OLD_STAGED, FileChange, Journal
+from learning_observer_kvs.stores.filesystem.lock import LOCK_SECONDS, DirectoryLock, LockHeld
+from learning_observer_kvs.stores.filesystem.names import META_DIR
+from learning_observer_kvs.stores.filesystem.paths import Paths
+from learning_observer_kvs.stores.filesystem.staging import SPARE, Staging
 
 READS_WITHOUT_LOCK = 5
 """How often several files are read without the lock; it is taken when something changed each time."""
 
-_JOURNAL = f'{META_DIR}/journal'
 _LOCK = f'{META_DIR}/lock'
-_STAGED = f'{META_DIR}/new-'
-_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOTHING: Mapping[str, bytes | None] = MappingProxyType({})
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 ChangeStep: TypeAlias = Literal['stage', 'journal', 'count', 'rename', 'finish']
-"""One step of a change: a content is staged, the journal appears, the change is counted, a file is renamed or removed,
-the journal is removed."""
+"""One step of a change: a content is staged, the journal is written, the change is counted, a file is put in place or
+removed, the journal is cut off."""
 
 
 class Directory:
@@ -51,6 +53,7 @@ class Directory:
         root: as given.
         lock: its lock.
         before_step: as given.
+        change_file: the log of its changes, while a process wants to know them.
     """
 
     def __init__(
@@ -61,9 +64,23 @@ class Directory:
         access: Access = PRIVATE,
     ) -> None:
         self.root = root
-        self._access = access
+        self._paths = Paths(root, access)
         self.lock = DirectoryLock(self.absolute(_LOCK), lock_seconds, access)
         self.before_step = before_step
+        self._journal = Journal(root, self.lock.path, access)
+        self._staging = Staging(self._paths)
+        self._is_cleared = False
+        self.change_file = ChangeFile(self.absolute(META_DIR), access)
+
+    def is_open(self) -> bool:
+        """Return whether the lock is kept open, and what others left was cleared away."""
+        return self._is_cleared and self.lock.is_open()
+
+    def close(self) -> None:
+        """Let go of the files that are kept open; each is opened again where it is needed."""
+        self.lock.close()
+        self._journal.close()
+        self._is_cleared = False
 
     def absolute(self, path: str) -> str:
         """Return the absolute path of a file.
@@ -74,7 +91,7 @@ class Directory:
         Returns:
             The absolute path.
         """
-        return f'{self.root}/{name_of(path)}'
+        return self._paths.absolute(path)
 
     # Reading
 
@@ -91,11 +108,47 @@ class Directory:
             OSError: it cannot be read.
             StoreUnavailable: a directory on the way to it is a link.
         """
-        number = self._open(path)
-        if number is None:
+        opened = self._paths.open(path)
+        if opened is None:
             return None
-        with open(number, 'rb', buffering=0) as file:
-            return file.read()
+        number, found = opened
+        try:
+            content = os.read(number, found.st_size + 1)
+            if len(content) == found.st_size:
+                return content
+            with open(number, 'rb', buffering=0, closefd=False) as file:  # another program writes to it, or it is large
+                return content + file.read()
+        finally:
+            os.close(number)
+
+    def read_one(self, path: str) -> bytes | None:
+        """Read a file without the lock.
+
+        Args:
+            path: below the directory.
+
+        Returns:
+            Its content at one moment; ``None`` if there was no regular file.
+
+        Raises:
+            OSError: it cannot be read.
+            StoreUnavailable: a directory on the way to it is a link, the journal is damaged, or the lock was held too
+                long.
+        """
+        for _ in range(READS_WITHOUT_LOCK):
+            if self.is_journal_pending():
+                break
+            opened = self._paths.open(path)
+            if opened is None:
+                return None
+            number, found = opened
+            with open(number, 'rb', buffering=0) as file:
+                # Between finding and opening it, it may have been replaced, and used again for another key.
+                current = self.stat(path)
+                if current is not None and os.path.samestat(found, current):
+                    return file.read()
+        with self.read_locked():
+            return self.read(path)
 
     def read_first_line(self, path: str) -> bytes | None:
         """Read the first line of a file.
@@ -110,10 +163,10 @@ class Directory:
             OSError: it cannot be read.
             StoreUnavailable: a directory on the way to it is a link.
         """
-        number = self._open(path)
-        if number is None:
+        opened = self._paths.open(path)
+        if opened is None:
             return None
-        with open(number, 'rb') as file:
+        with open(opened[0], 'rb') as file:
             return file.readline()
 
     def stat(self, path: str) -> os.stat_result | None:
@@ -129,7 +182,7 @@ class Directory:
             OSError: the directory cannot be read.
             StoreUnavailable: a directory on the way to it is a link.
         """
-        self._refuse_links(path)
+        self._paths.refuse_links(path)
         try:
             found = os.lstat(self.absolute(path))
         except (FileNotFoundError, NotADirectoryError):
@@ -161,7 +214,7 @@ class Directory:
 
     def is_journal_pending(self) -> bool:
         """Return whether a change of several files is under way, or was left by a process that was killed in it."""
-        return os.path.lexists(self.absolute(_JOURNAL))
+        return self._journal.is_pending()
 
     def is_case_sensitive(self) -> bool | None:
         """Return whether names that differ in case only are different files here.
@@ -186,7 +239,7 @@ class Directory:
             OSError: the lock cannot be opened, or the change of a killed process cannot be finished.
             StoreUnavailable: the lock was held for too long, or the journal is damaged.
         """
-        self._refuse_links(_LOCK)
+        self._paths.refuse_links(_LOCK)
         if not self.lock.exists():
             yield  # nothing was ever changed
             return
@@ -198,79 +251,123 @@ class Directory:
     # Changing
 
     @contextmanager
-    def write_locked(self) -> Iterator[None]:
+    def write_locked(self, *, wait: bool = True) -> Iterator[None]:
         """Hold the lock for changing files; what a killed process left is finished first.
+
+        Args:
+            wait: whether to wait for the lock, and for what must be done before anything else.
 
         Raises:
             OSError: the directory or the lock cannot be made, or the change of a killed process cannot be finished.
             StoreUnavailable: the lock was held for too long, or the journal is damaged.
         """
-        if not os.path.isdir(self.absolute(META_DIR)):
-            make_folders(self.absolute(META_DIR), self._access)
-        self._refuse_links(_LOCK)
-        with self.lock.held(create=True):
-            self._recover()
+        is_open = self.is_open()
+        if not is_open:
+            make_folders(self.absolute(META_DIR), self._paths.access)
+            self._paths.refuse_links(_LOCK)
+        with self.lock.held(create=True, wait=wait):
+            if self.is_journal_pending():
+                if not wait:
+                    raise LockHeld(f'{self.root}: a change of another process must be finished first.', retry=True)
+                self._recover()
+            if not is_open:  # what others staged, they are not using: they do not hold the lock
+                self._staging.purge(SPARE, OLD_STAGED)
+                self._is_cleared = True
             yield
 
-    def change(self, contents: Mapping[str, bytes | None]) -> None:
+    def change(
+        self,
+        contents: Mapping[str, bytes | None],
+        known: Mapping[str, bytes | None] = _NOTHING,
+        keys: Iterable[str] | None = None,
+    ) -> None:
         """Give all files their new contents, or none of them; inside :meth:`write_locked`.
 
         Args:
-            contents: the content of each file by its path; ``None`` removes it.
+            contents: the content of each file by its path; ``None`` removes it. One that holds that already is left.
+            known: what was read of some of them under the lock.
+            keys: the keys that have these files, for the log of changes; ``None``: they may be any.
 
         Raises:
             OSError, StoreUnavailable: nothing was changed.
             WriteUnclear: the journal is there, but the disk failed while it was applied. The next process that takes
                 the lock finishes that.
         """
-        staged: dict[str, str | None] = {}
+        try:
+            self._change(contents, known, keys)
+        except OSError as error:
+            if error.errno not in _FULL or not self._staging.purge():
+                raise
+            self._change(contents, known, keys)  # there is some space now
+
+    def _change(
+        self, contents: Mapping[str, bytes | None], known: Mapping[str, bytes | None], keys: Iterable[str] | None
+    ) -> None:
+        replaced: dict[str, os.stat_result | None] = {}
+        changes: list[FileChange] = []
+        names = self._staging.names(len(contents))
+        if None in contents.values():
+            self._staging.purge()  # earlier contents of what is removed must not live on there
         try:
             for path, content in contents.items():
-                self._prepare(path, content)
+                replaced[path] = found = self._paths.prepare(path, content)
                 if content is None:
-                    staged[path] = None
-                    continue
-                staged[path] = name = f'{_STAGED}{len(staged)}'
-                self.before_step('stage')
-                self._create(name, content, replaces=path)
-            if len(staged) > 1:
-                self._write_journal(staged)
+                    changes.append(FileChange(path, None, None))
+                elif self._differs(path, content, found, known, changes):
+                    self.before_step('stage')
+                    changes.append(FileChange(path, name := names.pop(), content))
+                    inode = self._staging.write(name, content, path, found)
+                    changes[-1] = changes[-1]._replace(inode=inode)
+            if not changes:
+                return
+            self._paths.check_permissions(change.path for change in changes)
+            self.change_file.append(keys)
+            if len(changes) > 1:
+                self.before_step('journal')
+                self._journal.append(changes)
             self.before_step('count')
             self.lock.count_change()
         except BaseException as error:
-            self._withdraw(staged, error)
+            self._withdraw(changes, error)
             raise
         try:
-            self._apply(staged)
+            self._apply(changes, replaced)
         except OSError as error:
-            if len(staged) == 1:
+            if len(changes) == 1:
                 raise
             raise self._unclear(error) from error
 
-    def _withdraw(self, staged: Mapping[str, str | None], reason: BaseException) -> None:
-        """Remove what a change has staged: its journal first, which would have the rest carried out."""
+    def _differs(
+        self,
+        path: str,
+        content: bytes,
+        found: os.stat_result | None,
+        known: Mapping[str, bytes | None],
+        changes: Sequence[FileChange],
+    ) -> bool:
+        """Whether a file must be written; what it holds is not looked at if its counterpart must be."""
+        if found is None or found.st_size != len(content) or (changes and changes[-1].content is content):
+            return True
+        if content != (known[path] if path in known else self.read(path)):
+            return True
+        refuse_unwritable(self.absolute(path), found)
+        return False
+
+    def _withdraw(self, changes: Sequence[FileChange], reason: BaseException) -> None:
+        """Withdraw a change: its journal first, which would have the rest carried out."""
         try:
-            with suppress(FileNotFoundError):
-                os.unlink(self.absolute(_JOURNAL))
+            self._journal.finish()
         except OSError as error:
             raise self._unclear(error) from reason
-        for new in (*staged.values(), f'{_STAGED}journal'):
-            if new is not None:
-                with suppress(OSError):
-                    os.unlink(self.absolute(new))
+        for change in changes:
+            if change.staged is not None:
+                self._staging.discard(change.staged)
 
     def _unclear(self, error: OSError) -> WriteUnclear:
         return WriteUnclear(
             f'{error.filename or self.root}: {error.strerror or error}, while a write of several keys was applied. It '
             'is finished as soon as the disk allows it; read the keys then to find out.'
         )
-
-    def _create(self, path: str, content: bytes, replaces: str | None = None) -> None:
-        number = create(self.absolute(path), self._access, replaces and self.absolute(replaces))
-        with open(number, 'wb', buffering=0) as file:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
 
     def probe(self) -> None:
         """Try to change something, and leave nothing: not even the directory, if there is none.
@@ -285,140 +382,55 @@ class Directory:
         else:
             with trial_folder(self.absolute(META_DIR)) as folder:
                 trial = Directory(folder, self.lock.seconds)
-                with trial.write_locked():
-                    trial._try_writing()
+                try:
+                    with trial.write_locked():
+                        trial._try_writing()
+                finally:
+                    trial.close()
 
     def _try_writing(self) -> None:
-        name = f'{_STAGED}probe'
+        [name] = self._staging.names(1)
         try:
-            self._create(name, b'probe')
+            self._staging.write(name, b'probe', f'{META_DIR}/probe', None)
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(self.absolute(name))
+            self._staging.discard(name)
 
-    def _write_journal(self, staged: Mapping[str, str | None]) -> None:
-        new = f'{_STAGED}journal'
-        self._create(new, json.dumps(staged).encode())
-        self.before_step('journal')
-        os.rename(self.absolute(new), self.absolute(_JOURNAL))
-
-    def _apply(self, staged: Mapping[str, str | None], *, again: bool = False) -> None:
-        """Carry out a change; ``again``: one that a killed process may have carried out in part."""
-        for path, new in staged.items():
+    def _apply(self, changes: Sequence[FileChange], replaced: Mapping[str, os.stat_result | None]) -> None:
+        for path, staged, _, _ in changes:
             self.before_step('rename')
-            if new is None:
+            if staged is None:
                 with suppress(FileNotFoundError):
                     os.unlink(self.absolute(path))
             else:
-                self._move(new, path, again)
-        if len(staged) > 1:
+                self._staging.install(staged, path, replaced[path])
+        if len(changes) > 1:
             self.before_step('finish')
-            os.unlink(self.absolute(_JOURNAL))
-        for path, new in staged.items():
-            if new is None:
-                self._prune(path)
+            self._journal.finish()
+        self._prune(changes)
 
-    def _move(self, new: str, path: str, again: bool) -> None:
-        try:
-            os.rename(self.absolute(new), self.absolute(path))
-        except FileNotFoundError:
-            if not os.path.lexists(self.absolute(new)):
-                if again:
-                    return  # done already, by the process that was killed
-                raise
-            make_folders(os.path.dirname(self.absolute(path)), self._access)
-            os.rename(self.absolute(new), self.absolute(path))
-
-    def _prune(self, path: str) -> None:
-        """Remove the directories above a removed file where they are empty: they too are named by keys."""
-        while path := path.rpartition('/')[0]:
-            if path in (META_DIR, DIGESTS):
-                return
-            try:
-                os.rmdir(self.absolute(path))
-            except OSError:
-                return  # something is in it
+    def _prune(self, changes: Sequence[FileChange]) -> None:
+        for change in changes:
+            if change.staged is None:
+                self._paths.prune(change.path)
 
     def _recover(self) -> None:
-        """Finish a change whose journal a killed process left, and remove what was staged without a journal."""
-        if self.is_journal_pending():
-            staged = self._read_journal()
-            for path in staged:
-                self._refuse_links(path)
-            self.lock.count_change()  # it may not have been: what is being read meanwhile is read again
-            self._apply(staged, again=True)
-        with os.scandir(self.absolute(META_DIR)) as entries:
-            left = [entry.path for entry in entries if f'{META_DIR}/{entry.name}'.startswith(_STAGED)]
-        for whole in left:
-            os.unlink(whole)
-
-    def _read_journal(self) -> dict[str, str | None]:
-        try:
-            staged = json.loads(self.read(_JOURNAL) or b'')
-            if all(_is_below(path) and (new is None or new.startswith(_STAGED)) for path, new in staged.items()):
-                return staged  # type: ignore[no-any-return]
-        except (ValueError, AttributeError, TypeError):
-            pass
-        raise StoreUnavailable(
-            f'{self.absolute(_JOURNAL)} is damaged, as after a loss of power; it lists the last write of several keys, '
-            'which may have been applied in part. Remove that file when you have looked at them.'
-        )
-
-    # Safety
-
-    def _open(self, path: str) -> int | None:
-        """Open a regular file for reading; anything else does not count as a file."""
-        self._refuse_links(path)
-        try:
-            number = os.open(self.absolute(path), _TO_READ)
-        except FileNotFoundError:
-            return None
-        except NotADirectoryError:
-            if os.path.exists(self.root) and not os.path.isdir(self.root):
-                raise
-            return None
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # a socket, or a pipe
-                return None
-            raise
-        if stat.S_ISREG(os.fstat(number).st_mode):
-            return number
-        os.close(number)
-        return None
-
-    def _prepare(self, path: str, content: bytes | None) -> None:
-        """Try, before the journal is written, all that could fail after it; make the directories above a file."""
-        self._refuse_links(path)
-        whole = self.absolute(path)
-        try:
-            mode = os.lstat(whole).st_mode
-        except FileNotFoundError:
-            if content is not None and '/' in path:
-                make_folders(os.path.dirname(whole), self._access)
-            return
-        except NotADirectoryError:
-            if content is None:
-                return
-            raise
-        if not stat.S_ISREG(mode):
-            raise StoreUnavailable(
-                f'{whole} is not a regular file, and a key needs that name. Move it away. Nothing was written.'
-            )
-
-    def _refuse_links(self, path: str) -> None:
-        """Raise if a directory on the way to a file is a link."""
-        end = path.find('/')
-        while end > 0:
-            above = self.absolute(path[:end])
-            try:
-                if stat.S_ISLNK(os.lstat(above).st_mode):
-                    raise StoreUnavailable(
-                        f'{above} is a link, which may lead out of the folder; links are not followed. Remove it.'
-                    )
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            end = path.find('/', end + 1)
-
-
-def _is_below(path: str) -> bool:
-    return not path.startswith('/') and not {'', '.', '..'} & set(path.split('/'))
+        """Finish a change that a killed process decided; the files that it did not come to are as they were."""
+        changes = self._journal.read(self.read(JOURNAL))
+        for change in changes:
+            self._paths.refuse_links(change.path)
+        self.lock.count_change()  # it may not have been: what is being read meanwhile is read again
+        for path, staged, content, inode in changes:
+            self.before_step('rename')
+            if staged is None:
+                with suppress(FileNotFoundError):
+                    os.unlink(self.absolute(path))
+            elif content is None:
+                found = self.stat(staged)
+                if found is not None and inode in (None, found.st_ino):  # otherwise it is in its place already
+                    self._staging.install(staged, path, None)
+            elif self.read(path) != content:
+                if self.read(staged) != content:
+                    self._staging.write(staged, content, path, self._paths.prepare(path, content))  # it was removed
+                self._staging.install(staged, path, None)
+        self._journal.remove()
+        self._prune(changes)

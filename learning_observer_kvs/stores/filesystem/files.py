@@ -18,7 +18,15 @@ from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUn
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.listing import ListingCache
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
-from learning_observer_kvs.stores.filesystem.names import DIGESTS, FileNames, is_digest, unwrap, wrap, wrapped_key
+from learning_observer_kvs.stores.filesystem.names import (
+    DIGESTS,
+    META_DIR,
+    FileNames,
+    is_digest,
+    unwrap,
+    wrap,
+    wrapped_key,
+)
 from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
@@ -58,6 +66,9 @@ _WAITING_HELPS = {
 MAX_INDENTED = 1 << 20
 """Bytes of text up to which it is indented: people do not read more, and indenting lets no other thread run."""
 
+MAX_RECENT = 16 << 20
+"""Bytes of texts that are kept with their indented form."""
+
 
 class Files:
     """The keys of a directory, each a file.
@@ -72,6 +83,8 @@ class Files:
         self._directory = directory
         self._subdirs = subdirs
         self._known_names: FileNames | None = None
+        self._recent: dict[bytes, bytes] = {}  # indented texts by text, used under the lock
+        self._recent_bytes = 0
         self._listings = ListingCache(self._list_paths, clock)
         # What replaces the hidden folder inside replaces the lock.
         self._pinned = PinnedFiles(directory.root, directory.lock.path)
@@ -79,6 +92,7 @@ class Files:
     def close(self) -> None:
         """Close what is kept open; no thread may use this any more."""
         self._pinned.close()
+        self._directory.close()
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read keys; several are read as of one moment.
@@ -95,10 +109,8 @@ class Files:
         """
         with self._in_place():
             paths = [self._path(key) for key in keys]
-            if len(paths) == 1 and not self._directory.is_journal_pending():
-                contents = [self._directory.read(paths[0])]
-            else:
-                contents = self._directory.read_together(paths)
+            directory = self._directory
+            contents = [directory.read_one(paths[0])] if len(paths) == 1 else directory.read_together(paths)
         return [self._text(*found) for found in zip(keys, paths, contents, strict=True)]
 
     def describe(self, key: str) -> tuple[int, float] | None:
@@ -140,14 +152,42 @@ class Files:
             StoreUnavailable, CorruptValue: nothing was written, because of one request among them.
         """
         try:
-            with self._unavailable_for_os_errors(' Nothing was written.'):
-                self._pinned.check()
-                with self._directory.write_locked():
-                    self._pinned.check()
-                    self._change(requests)
+            self._write(requests, wait=True)
         except LockHeld as held:  # each alone would wait as long again
             for request in requests:
                 request.error = LockHeld(f'{held} Nothing was written.', retry=True)
+
+    def write_at_once(self, requests: Sequence[WriteRequest]) -> bool:
+        """Process requests like :meth:`write` if the directory is open and its lock is free at this moment.
+
+        Args:
+            requests: what to write.
+
+        Returns:
+            Whether they were processed; nothing was done otherwise.
+
+        Raises:
+            StoreUnavailable, CorruptValue: as for :meth:`write`.
+        """
+        if not self._directory.is_open():
+            return False
+        try:
+            self._write(requests, wait=False)
+        except LockHeld:
+            return False
+        return True
+
+    def _write(self, requests: Sequence[WriteRequest], *, wait: bool) -> None:
+        try:
+            with self._unavailable_for_os_errors(' Nothing was written.'):
+                is_open = self._directory.is_open()
+                self._pinned.check()
+                with self._directory.write_locked(wait=wait):
+                    if not is_open:
+                        self._pinned.check()  # from now on the lock is pinned, too
+                    self._change(requests)
+        except LockHeld:
+            raise
         except StoreUnavailable:
             self._pinned.check()  # if that is why, it says so
             raise
@@ -189,17 +229,80 @@ class Files:
             found = islice(unrecognized(self._directory, lambda path: self._key(names, path)), limit)
             return [self._directory.absolute(path) for path in found]
 
+    def is_unchanged(self, count: bytes) -> bool:
+        """Return whether nothing has changed since a count was read, and nothing is being changed.
+
+        Args:
+            count: of the changes.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place():
+            return self._directory.lock.count() == count and not self._directory.is_journal_pending()
+
+    @contextmanager
+    def changing(self) -> Iterator[Directory]:
+        """Hold the lock of the directory for a block that changes what is beside it.
+
+        Yields:
+            The directory.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place(), self._directory.write_locked():
+            yield self._directory
+
+    def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store.
+
+        Args:
+            name: the name of the record.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        with self._in_place():
+            return self._directory.read(f'{META_DIR}/{name}')
+
+    def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        path = f'{META_DIR}/{name}'
+        with self._in_place(), self._directory.write_locked():
+            if self._directory.read(path) != expected:
+                return False
+            if text != expected:
+                self._directory.change({path: text}, keys=())
+            return True
+
     def _change(self, requests: Sequence[WriteRequest]) -> None:
         changes: dict[str, bytes | None] = {}
+        known: dict[str, bytes | None] = {}
+        keys: list[str] | None = []
         for request in requests:
             if request.clear:
-                changes = dict.fromkeys(self._all_paths())
+                changes, keys = dict.fromkeys(self._all_paths()), None
                 request.result = True
             else:
-                request.result = self._accept(request, changes)
+                request.result = self._accept(request, changes, known)
+                if request.result and keys is not None:
+                    keys += request.writes
         try:
             if changes:
-                self._directory.change(changes)
+                self._directory.change(changes, known, keys)
         except WriteUnclear as unclear:
             for request in requests:
                 if request.result:
@@ -209,18 +312,23 @@ class Files:
         except StoreUnavailable as replaced:
             mark_replaced(requests, replaced)
 
-    def _accept(self, request: WriteRequest, changes: dict[str, bytes | None]) -> bool:
+    def _accept(self, request: WriteRequest, changes: dict[str, bytes | None], known: dict[str, bytes | None]) -> bool:
         """Check a request's condition and add what it writes to the changes; whether it changes anything."""
         for key, text in request.expected.items():
             path = self._path(key)
-            content = changes[path] if path in changes else self._directory.read(path)
-            if not _same(text, self._text(key, path, content)):
+            if path in changes:
+                content = changes[path]
+            else:
+                if path not in known:
+                    known[path] = self._directory.read(path)
+                content = known[path]
+            if not self._is_same(text, self._text(key, path, content)):
                 return False
         changed = bool(request.expected)
         for key, text in request.writes.items():
             path = self._path(key)
             if text is not None:
-                text = _indented(text)
+                text = self._indented(text)
                 changes[path] = wrap(key, text) if path.startswith(DIGESTS) else text
                 changed = True
             elif changes[path] is not None if path in changes else self._directory.stat(path) is not None:
@@ -238,6 +346,32 @@ class Files:
                 'the key, or repair the file.'
             )
         return text
+
+    def _is_same(self, expected: bytes | None, stored: bytes | None) -> bool:
+        """Whether a file holds a text; what this package wrote is indented there."""
+        if expected is None or stored is None:
+            return expected is stored
+        if expected == stored:
+            return True
+        indented = self._indented(expected)
+        if indented != stored:
+            return False
+        if self._recent.pop(expected, None) is not None:  # what replaces it is compared next
+            self._recent_bytes -= len(expected) + len(indented)
+        return True
+
+    def _indented(self, text: bytes) -> bytes:
+        """Return what is written for a text: once for both keys of a pair, and for the state that is compared next."""
+        if len(text) > MAX_INDENTED:
+            return text + b'\n'
+        indented = self._recent.get(text)
+        if indented is None:
+            indented = self._recent[text] = json_codec.indented(text)
+            self._recent_bytes += len(text) + len(indented)
+            while self._recent_bytes > MAX_RECENT:
+                first = next(iter(self._recent))
+                self._recent_bytes -= len(first) + len(self._recent.pop(first))
+        return indented
 
     def _path(self, key: str) -> str:
         return self._names().path_of(key)
@@ -307,14 +441,3 @@ class Files:
             location = error.filename or self._directory.root
             message = f'{location} cannot be used: {error.strerror or error}. {hint}{outcome}'
             raise StoreUnavailable(message, retry=error.errno in _WAITING_HELPS) from None
-
-
-def _indented(text: bytes) -> bytes:
-    return text + b'\n' if len(text) > MAX_INDENTED else json_codec.indented(text)
-
-
-def _same(expected: bytes | None, stored: bytes | None) -> bool:
-    """Whether a file holds a text; what this package wrote is indented there."""
-    if expected is None or stored is None:
-        return expected is stored
-    return expected == stored or _indented(expected) == stored

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
+import threading
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.private_files import PRIVATE, Access, make_file
+from learning_observer_kvs.private_files import PRIVATE, Access, open_or_make
+from learning_observer_kvs.stores.filesystem.descriptor import Descriptor
 
 LOCK_SECONDS = 1.0
 """How long one try waits for the lock, which is held for milliseconds; the call tries again until its deadline."""
@@ -24,12 +28,12 @@ class LockHeld(StoreUnavailable):
 
 
 class DirectoryLock:
-    """One lock file.
+    """One lock file, which is kept open.
 
     Args:
         path: where it is.
         seconds: how long to wait for the lock.
-        access: who may open the file.
+        access: who may open the file, if it is made here.
 
     Attributes:
         path, seconds: as given.
@@ -39,39 +43,52 @@ class DirectoryLock:
         self.path = path
         self._access = access
         self.seconds = seconds
+        self._mutex = threading.Lock()  # among threads: they share the open file, to which the lock belongs
+        self._open: Descriptor | None = None
+        _LOCKS.add(self)
 
     def exists(self) -> bool:
         """Return whether the lock file is there: whether any process has changed something in the directory."""
         return os.path.lexists(self.path)
 
+    def is_open(self) -> bool:
+        """Return whether the file is kept open by this process."""
+        lock = self._open
+        return lock is not None and lock.number >= 0
+
     @contextmanager
-    def held(self, *, create: bool = False) -> Iterator[None]:
+    def held(self, *, create: bool = False, wait: bool = True) -> Iterator[None]:
         """Hold the lock, which excludes all other threads and processes.
 
         It blocks, and must never be held while a coroutine waits.
 
         Args:
-            create: whether to make the file if there is none.
+            create: whether to make the file if there is none, and to open it for writing.
+            wait: whether to wait for the lock.
 
         Raises:
             OSError: the file cannot be opened, or made.
             LockHeld: the lock was held by another process or thread for too long.
         """
-        deadline = time.monotonic() + self.seconds
-        while True:
-            # A lock belongs to the open file, so each call opens its own: threads exclude each other, too.
-            lock = self._open(create)
-            _OPEN.add(lock)
-            try:
+        seconds = self.seconds if wait else 0.0
+        deadline = time.monotonic() + seconds
+        mutex = self._mutex
+        if not mutex.acquire(timeout=seconds):
+            raise self._held()
+        try:
+            while True:
+                lock = self._opened(create)
                 self._acquire(lock, deadline)
-                if self._is_in_place(lock):
-                    yield
-                    return
-            finally:
-                _OPEN.discard(lock)
-                with suppress(OSError):
-                    fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was just forked may have the file open, too
-                os.close(lock)
+                try:
+                    if lock.is_at(self.path):
+                        yield
+                        return
+                finally:
+                    if lock.number >= 0:  # not in a child that was just forked: the lock is its parent's
+                        fcntl.flock(lock.number, fcntl.LOCK_UN)
+                self._open = None
+        finally:
+            mutex.release()
 
     def count(self) -> bytes:
         """Read how many changes there have been.
@@ -83,13 +100,10 @@ class DirectoryLock:
             OSError: the file cannot be read.
         """
         try:
-            lock = os.open(self.path, _SAFELY | os.O_RDONLY)
+            lock = self._opened(False)
         except (FileNotFoundError, NotADirectoryError):
             return b''
-        try:
-            return os.pread(lock, _COUNT_BYTES, 0)
-        finally:
-            os.close(lock)
+        return os.pread(lock.number, _COUNT_BYTES, 0)
 
     def count_change(self) -> None:
         """Count one more change; to be called while the lock is held.
@@ -97,52 +111,62 @@ class DirectoryLock:
         Raises:
             OSError: the file cannot be written.
         """
-        lock = os.open(self.path, _SAFELY | os.O_RDWR)
+        lock = self._open
+        if lock is None or not lock.is_writable:
+            lock = Descriptor(os.open(self.path, _SAFELY | os.O_RDWR), is_writable=True)
+        count = int.from_bytes(os.pread(lock.number, _COUNT_BYTES, 0), 'big') + 1
+        os.pwrite(lock.number, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
+
+    def close(self) -> None:
+        """Let go of the file; who uses it at this moment goes on."""
+        self._open = None
+
+    def forget(self) -> None:
+        """Forget what the parent of this forked process held."""
+        self._mutex = threading.Lock()
+        self._open = None
+
+    def _opened(self, for_writing: bool) -> Descriptor:
+        lock = self._open
+        if lock is None or lock.number < 0 or (for_writing and not lock.is_writable):
+            lock = self._open = self._open_to_write() if for_writing else self._open_to_read()
+        return lock
+
+    def _open_to_write(self) -> Descriptor:
+        return Descriptor(open_or_make(self.path, _SAFELY | os.O_RDWR, self._access), is_writable=True)
+
+    def _open_to_read(self) -> Descriptor:
         try:
-            count = int.from_bytes(os.pread(lock, _COUNT_BYTES, 0), 'big') + 1
-            os.pwrite(lock, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
-        finally:
-            os.close(lock)
+            return Descriptor(os.open(self.path, _SAFELY | os.O_RDWR), is_writable=True)  # a change will need it
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+        return Descriptor(os.open(self.path, _SAFELY | os.O_RDONLY), is_writable=False)
 
-    def _open(self, create: bool) -> int:
-        while True:
-            try:
-                return os.open(self.path, _SAFELY | (os.O_RDWR if create else os.O_RDONLY))
-            except FileNotFoundError:
-                if not create:
-                    raise
-            make_file(self.path, self._access)
+    def _held(self) -> LockHeld:
+        return LockHeld(
+            f'{self.path} has been held by another process for {self.seconds:g} seconds. Look for one that is stopped.',
+            retry=True,
+        )
 
-    def _is_in_place(self, lock: int) -> bool:
-        """Whether the lock file is still the one that others find there."""
-        try:
-            return os.path.samestat(os.fstat(lock), os.lstat(self.path))
-        except FileNotFoundError:
-            return False
-
-    def _acquire(self, lock: int, deadline: float) -> None:
+    def _acquire(self, lock: Descriptor, deadline: float) -> None:
         """Take the lock; never wait for ever for a process that was stopped while it held it."""
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LockHeld(
-                        f'{self.path} has been held by another process for {self.seconds:g} seconds. Look for one '
-                        'that is stopped.',
-                        retry=True,
-                    ) from None
+                if time.monotonic() >= deadline:
+                    raise self._held() from None
             time.sleep(random.random() / 1000)
 
 
-_OPEN: set[int] = set()
-"""The lock files that are open now. A child that is forked meanwhile would keep its parent's lock alive."""
+_LOCKS: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 
 
-def _close_inherited() -> None:
-    while _OPEN:
-        os.close(_OPEN.pop())
+def _forget_inherited() -> None:
+    for lock in list(_LOCKS):
+        lock.forget()
 
 
-os.register_at_fork(after_in_child=_close_inherited)
+os.register_at_fork(after_in_child=_forget_inherited)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue
@@ -25,6 +26,9 @@ MAX_NAME = 240
 
 MAX_PATH = 1024
 """Bytes of a path below the directory."""
+
+_PATHS = 8192
+"""How many paths of keys are remembered: making one takes as long as three system calls."""
 
 _ESCAPE = re.compile(r'-([0-9]+)-')
 _DIGEST = re.compile(re.escape(DIGESTS) + '/[0-9a-f]{64}')
@@ -46,6 +50,7 @@ class FileNames:
     def __init__(self, subdirs: bool, case_sensitive: bool = True) -> None:
         self._subdirs = subdirs
         self._case_sensitive = case_sensitive
+        self._readable = lru_cache(_PATHS)(self._make_readable)
 
     def path_of(self, key: str) -> str:
         """Return where the file of a key is.
@@ -56,7 +61,8 @@ class FileNames:
         Returns:
             The path below the directory, with ``/``; below :data:`DIGESTS` if the key has no readable name.
         """
-        return self._readable(key) or f'{DIGESTS}/{hashlib.sha256(key.encode()).hexdigest()}'
+        readable = self._readable(key) if len(key) <= MAX_PATH else None
+        return readable or f'{DIGESTS}/{hashlib.sha256(key.encode()).hexdigest()}'
 
     def key_of(self, path: str) -> str | None:
         """Return the key of a file with a readable name.
@@ -73,7 +79,7 @@ class FileNames:
         if any(not part.startswith('_') for part in above):
             return None
         key = '/'.join([*(_unescape(part[1:]) for part in above), _unescape(name)])
-        return key if self._readable(key) == path else None
+        return key if self.path_of(key) == path else None
 
     def path_prefixes(self, prefix: str) -> tuple[str, ...]:
         """Return what the paths of keys with a prefix begin with.
@@ -90,9 +96,7 @@ class FileNames:
             return (above + _escape(begun),)
         return above + _file_name(begun), f'{above}_{_escape(begun)}'
 
-    def _readable(self, key: str) -> str | None:
-        if len(key) > MAX_PATH:
-            return None
+    def _make_readable(self, key: str) -> str | None:
         *parts, last = key.split('/') if self._subdirs else [key]
         name = _file_name(last) if self._subdirs else _escape(last)
         names = [*('_' + _escape(part) for part in parts), name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from asyncio import get_running_loop
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
@@ -14,11 +15,15 @@ from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.filesystem.change_log import FilesystemChangeLog
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
+from learning_observer_kvs.stores.filesystem.pace import Pace
+from learning_observer_kvs.stores.polled import ChangeLog
 from learning_observer_kvs.stores.threaded import ThreadedStore
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions, Description
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
 
 
 class FilesystemThreads(StoreThreads):
@@ -30,12 +35,14 @@ class FilesystemThreads(StoreThreads):
 
     Attributes:
         files: as given.
+        pace: which writes are done in the event loop instead.
         readers, scanner: the threads that read and the one that lists.
     """
 
     def __init__(self, location: str, files: Files) -> None:
         super().__init__(location, files.write)
         self.files = files
+        self.pace = Pace()
         self.readers = ReaderThreads(self, 'kvs-files-reader', 2)
         self.scanner = ReaderThreads(self, 'kvs-files-scanner')
 
@@ -90,6 +97,13 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
 
     def _open_threads(self) -> FilesystemThreads:
         return FilesystemThreads(self.path, Files(self.directory, self.subdirs))
+
+    def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
+        threads = self._threads.here()
+        if not threads.is_ending and threads.pace.try_write(threads.files.write_at_once, batch):
+            get_running_loop().call_soon(on_batch_done, batch)
+        else:
+            threads.writer.submit(batch, on_batch_done)
 
     def location(self) -> str:
         """Return the path of the directory."""
@@ -150,6 +164,39 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         """
         threads = self._threads.here()
         return await threads.scanner.run(threads.files.unrecognized, limit)
+
+    def _make_change_log(self) -> ChangeLog:
+        threads = self._threads.here()
+        return FilesystemChangeLog(threads.files, threads.readers)
+
+    async def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store, from the hidden folder.
+
+        Args:
+            name: the name of the record.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+        """
+        threads = self._threads.here()
+        return await threads.readers.run(threads.files.read_hidden, name)
+
+    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        threads = self._threads.here()
+        return await self._retried(lambda: threads.readers.run(threads.files.commit_hidden, name, text, expected))
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)

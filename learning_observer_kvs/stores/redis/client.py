@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 from redis.asyncio import (
     BlockingConnectionPool,
@@ -80,6 +81,7 @@ class SentinelPool(SentinelConnectionPool, Pool):
     """
 
     def __init__(self, service: str, location: str, manager: Sentinel, **options: Any) -> None:
+        self.made: WeakSet[MasterConnection] = WeakSet()
         super().__init__(service, manager, **options)  # type: ignore[no-untyped-call]
         self.watch = MasterWatch(service, location, manager.sentinels, options['timeout'], self._abort)
 
@@ -88,8 +90,7 @@ class SentinelPool(SentinelConnectionPool, Pool):
         return await self.watch.master()
 
     def _abort(self) -> None:
-        for connection in (*self._available_connections, *self._in_use_connections):
-            assert isinstance(connection, MasterConnection)
+        for connection in list(self.made):
             connection.abort()
 
     async def aclose(self) -> None:
@@ -100,7 +101,15 @@ class SentinelPool(SentinelConnectionPool, Pool):
 
 
 class MasterConnection(SentinelManagedConnection):
-    """A connection to the master; where that has moved meanwhile, to the new one."""
+    """A connection to the master; where that has moved meanwhile, to the new one.
+
+    Args:
+        options: as for redis-py's class.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.connection_pool.made.add(self)
 
     async def connect_to(self, address: tuple[str, int]) -> None:
         """Connect, log in and select the database.

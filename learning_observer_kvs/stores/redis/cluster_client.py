@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hiredis import pack_command
@@ -159,6 +160,20 @@ class ClusterClient:
             return redis_keys, f'{later[0]} 0' if later else None
         return redis_keys, f'{node.name} {next_cursor}'
 
+    async def masters(self, *, refresh: bool) -> dict[str, Callable[[], Any]]:
+        """Return what makes a connection to each master, by its address, apart from those that commands use.
+
+        Args:
+            refresh: whether to ask the cluster again which nodes are masters.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        async with self._ready(self._timeout) as client:
+            if refresh:
+                await _read_map(client, self._timeout)
+            return {node.name: partial(apart, node) for node in client.get_primaries()}
+
     async def one_for_each_node(self, redis_keys: Sequence[str]) -> list[str]:
         """Return, of some Redis keys, the first one for each master.
 
@@ -208,6 +223,15 @@ class ClusterClient:
             yield self._client
         finally:
             self._permits.release()
+
+
+def apart(source: Any) -> Any:
+    """Return a new connection in RESP2 that belongs to no pool; it is not connected yet.
+
+    Args:
+        source: a node of a cluster or a pool of redis-py, which knows how to connect.
+    """
+    return source.connection_class(**{**source.connection_kwargs, 'protocol': 2})
 
 
 async def has_unread_data(connection: Any) -> bool:

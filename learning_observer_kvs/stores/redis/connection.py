@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hiredis import pack_command
@@ -17,10 +17,11 @@ from hiredis import pack_command
 from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.redis import invalidations, redis_py
 from learning_observer_kvs.stores.redis import options as redis_options
-from learning_observer_kvs.stores.redis import redis_py
-from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command, has_unread_data
+from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command, apart, has_unread_data
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, is_wrong_type, lost, refusal, unavailable
+from learning_observer_kvs.stores.redis.tracker import Tracker
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -42,6 +43,7 @@ class RedisConnection:
         self._base = base
         self._clients: PerLoop[list[_Client]] = PerLoop(list)
         self._permits = PerLoop(lambda: asyncio.Semaphore(redis_options.value(self.settings, 'redis_max_connections')))
+        self._trackers = PerLoop(lambda: Tracker(self, invalidations.QUIET))
         self._handed_in: Redis | RedisCluster | None = None
 
     def configure(self, settings: Mapping[str, Any]) -> None:
@@ -89,6 +91,31 @@ class RedisConnection:
     def timeout(self) -> float:
         """Seconds to wait for the replies of an exchange."""
         return float(redis_options.value(self.settings, 'redis_timeout'))
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds to wait for a connection."""
+        return float(redis_options.value(self.settings, 'redis_connect_timeout'))
+
+    def tracker(self) -> Tracker:
+        """Return what follows the changes of the server in the running event loop."""
+        return self._trackers.here()
+
+    async def masters(self, *, refresh: bool = False) -> dict[str, Callable[[], Any]]:
+        """Return what makes a connection to each server, apart from those that commands use.
+
+        Args:
+            refresh: whether a cluster is asked again which of its nodes are masters.
+
+        Returns:
+            By the address of the node; a single server has an empty one.
+
+        Raises:
+            StoreUnavailable, Overloaded: the cluster does not answer.
+        """
+        if self.clustered:
+            return await self.cluster_client().masters(refresh=refresh)
+        return {'': lambda: apart(self.client().connection_pool)}
 
     def address(self) -> str:
         """Return where the server is, for messages, without a password."""
@@ -240,7 +267,12 @@ class RedisConnection:
         return unavailable(error, self.address(), settings)
 
     async def close(self) -> None:
-        """Close the running loop's connections; they are opened again when they are needed."""
+        """Close the running loop's connections; they are opened again when they are needed.
+
+        The iterators over changes end.
+        """
+        if (tracker := self._trackers.pop()) is not None:
+            await tracker.close()
         for made in self._clients.pop() or ():
             await made.lifetime.aclose()
 

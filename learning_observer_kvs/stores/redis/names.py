@@ -102,6 +102,14 @@ class Names:
         """
         return escape_glob(self.redis_key(prefix)) + '*'
 
+    def tracked_prefix(self, prefix: str) -> str:
+        """Return what the Redis keys of some keys begin with, and perhaps those of some others.
+
+        Args:
+            prefix: the beginning of those keys.
+        """
+        return self.redis_key(prefix)
+
     def hidden_key(self, name: str, redis_key: str) -> str:
         """Return a Redis key that no scan of a store gives, and that ``clear`` spares.
 
@@ -161,6 +169,14 @@ class ClusterNames(Names):
             prefix: the beginning of those keys.
         """
         return '{' + '?' * _TAG_DIGITS + '}:' + escape_glob(self.prefix + prefix) + '*'
+
+    def tracked_prefix(self, prefix: str) -> str:
+        """Return what all Redis keys begin with: the digest comes before whatever they have in common.
+
+        Args:
+            prefix: not used.
+        """
+        return '{'
 
     def hidden_key(self, name: str, redis_key: str) -> str:
         """Return a Redis key that no scan of a store gives, because its hash tag is not the digest of its key.

@@ -13,6 +13,9 @@ COMMANDS = ('EVALSHA', 'EVAL', 'GET', 'SET', 'UNLINK', 'PEXPIRE', 'SCAN', 'STRLE
 CLUSTER_COMMANDS = ('CLUSTER|SLOTS', 'COMMAND', 'ASKING')
 """What the client of a cluster uses to find its nodes and to follow a slot that moves."""
 
+CHANGES_COMMANDS = ('CLIENT|ID', 'CLIENT|TRACKING', 'SUBSCRIBE')
+"""What ``store.changes()`` uses besides; those that do not call it need not allow it."""
+
 
 def rules(settings: Mapping[str, Any], *, clustered: bool) -> str:
     """Return the rules for commands that suffice for the stores of a connection.
@@ -36,3 +39,7 @@ def allow(commands: list[str] | tuple[str, ...]) -> str:
         commands: their names.
     """
     return ' '.join(f'+{command.lower()}' for command in commands)
+
+
+CHANGES_RULES = f'{allow(CHANGES_COMMANDS)} &__redis__:invalidate'
+"""The rules for commands and channels that ``store.changes()`` needs besides."""

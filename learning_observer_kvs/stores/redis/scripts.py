@@ -66,6 +66,13 @@ end
 return found
 """)
 
+HIDDEN = Script("""
+-- Write a hidden record about a store, if it is as expected; an empty text stands for no record.
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('UNLINK', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
+return 1
+""")
+
 COMMIT = Script(f"""
 -- Apply a batch of commits of one writer, once however often it arrives, or nothing of it.
 -- KEYS: the writer's idempotency record, then the keys of each commit, each once.

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
 from learning_observer_kvs.config.redaction import display_value
-from learning_observer_kvs.errors import ForeignKeys
+from learning_observer_kvs.errors import ForeignKeys, WriteUnclear
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
 from learning_observer_kvs.stores.deadline import deadline_after, longest_try
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.redis import health
 from learning_observer_kvs.stores.redis.connection import RedisConnection, shared
-from learning_observer_kvs.stores.redis.errors import is_wrong_type, lost, wrong_type
+from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
 from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
 from learning_observer_kvs.stores.redis.reader import RedisReader
+from learning_observer_kvs.stores.redis.scripts import HIDDEN, run
+from learning_observer_kvs.stores.redis.tracker import TrackedChanges
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
@@ -126,8 +129,57 @@ class RedisKVS(QueuedStore):
             found.append(text)
         return found
 
+    def _hidden_key(self, name: str) -> str:
+        return self.names.hidden_key(name, self.names.redis_key(name))
+
+    async def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store, from a hidden Redis key, which does not expire.
+
+        Args:
+            name: the name of the record.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer, or the server refuses.
+        """
+        [text] = await self.connection.ask(['GET', self._hidden_key(name)])
+        if text is not None and not isinstance(text, bytes):
+            raise wrong_type(f'The Redis key {self._hidden_key(name)!r}')
+        return text
+
+    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreUnavailable, Overloaded: nothing was written.
+            WriteUnclear: it may or may not have been written.
+        """
+        key = self._hidden_key(name)
+        try:
+            [reply] = await run(self.connection.exchange, HIDDEN, [[1, key, expected or b'', text or b'']])
+        except ReplyLost as error:
+            raise WriteUnclear(
+                f'{self.location()}: the reply to a write was lost ({error}); it may or may not have been applied.'
+            ) from None
+        if isinstance(reply, Exception):
+            raise self.connection.unavailable(reply)
+        return bool(reply == 1)
+
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._writers.here().write_batch(batch, on_batch_done)
+
+    def _open_source(self, feed: ChangeFeed) -> ChangeSource:
+        return TrackedChanges(feed, self.connection.tracker(), self.names, self._retried)
+
+    def _note_written(self, keys: Collection[str]) -> None:
+        """Do nothing: the server announces it."""
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         redis_keys, next_cursor = await self.connection.scan(cursor, limit, self.names.scan_pattern(prefix))

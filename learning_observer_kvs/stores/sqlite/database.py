@@ -14,8 +14,10 @@ from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.private_files import PRIVATE, Access, share_like
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.pinned_files import PinnedFiles
+from learning_observer_kvs.stores.sqlite.change_table import ChangeTable
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID, DatabaseFile, enable_wal
+from learning_observer_kvs.stores.sqlite.hidden import HiddenTable
 from learning_observer_kvs.stores.sqlite.statements import Statements
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
@@ -51,7 +53,9 @@ class Database:
 
     Attributes:
         path, table: as given.
+        hidden: what this package keeps about the store beside its table.
         file: the file, as the system sees it.
+        change_table: the log of its changes, while a process wants to know them.
     """
 
     def __init__(self, path: Path, table: str, synchronous: str, access: Access = PRIVATE) -> None:
@@ -67,6 +71,8 @@ class Database:
         self._select_one = f'{select} = ?'
         self._select_several = f'{select} IN'
         self._statements = Statements(quoted)
+        self.change_table = ChangeTable(table)
+        self.hidden = HiddenTable(path, table)
 
     def connect(self, pinned: PinnedFiles) -> sqlite3.Connection:
         """Open a connection in autocommit mode; make the file if there is none and none is pinned.
@@ -137,6 +143,7 @@ class Database:
         try:
             connection.execute(f'PRAGMA busy_timeout = {wait_ms}')
             connection.execute(f'PRAGMA synchronous = {self._synchronous.upper()}')
+            connection.execute('PRAGMA secure_delete = ON')  # what is removed is overwritten with zeros
             connection.execute('PRAGMA fullfsync = ON')  # macOS: else what is written may stay in the disk's cache
             connection.execute(f'PRAGMA journal_size_limit = {WAL_BYTES}')
         except BaseException:
@@ -161,6 +168,7 @@ class Database:
                 f'CREATE TABLE IF NOT EXISTS {self._table} '
                 '(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, written REAL NOT NULL)'
             )
+        self.change_table.tidy(connection)
 
     def log_state(self) -> LogState | None:
         """Return what changes when another program writes to the log; ``None`` if there is no log."""

@@ -93,7 +93,8 @@ class ExistingDatabase(Database):
         """Make sure that the table is there."""
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if self.table.lower() not in map(str.lower, tables):  # SQLite ignores case
-            others = ', '.join(repr(name.removeprefix('kvs ')) for name in sorted(tables)) or 'no store at all'
+            stores = sorted(name.removeprefix('kvs ') for name in tables if name.startswith('kvs '))
+            others = ', '.join(map(repr, stores)) or 'no store at all'
             raise self._missing(f'There is no such store in the file; it holds {others}')
 
     def _missing(self, message: str) -> StoreMissing:

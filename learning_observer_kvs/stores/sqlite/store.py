@@ -20,6 +20,8 @@ from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import check_position
+from learning_observer_kvs.stores.polled import ChangeLog
+from learning_observer_kvs.stores.sqlite.change_log import SQLiteChangeLog
 from learning_observer_kvs.stores.sqlite.connections import Connections, SQLiteThreads
 from learning_observer_kvs.stores.sqlite.database import Database
 from learning_observer_kvs.stores.sqlite.existing import ExistingDatabase
@@ -160,6 +162,41 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             connections.pinned.check()  # if that is why, it says so
             raise self._database.unavailable(error) from None
 
+    async def read_hidden(self, name: str) -> bytes | None:
+        """Return a record of this package about the store, from a table beside its own.
+
+        Args:
+            name: the name of the record.
+
+        Raises:
+            StoreUnavailable: the file cannot be used.
+        """
+        return await self._in_thread(self._database.hidden.read, name)
+
+    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """Write such a record, if it is as expected.
+
+        Args:
+            name: the name of the record.
+            text: the record; ``None`` removes it.
+            expected: what it must be.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        return await self._retried(lambda: self._in_thread(self._database.hidden.commit, name, text, expected))
+
+    async def scrub(self) -> None:
+        """Overwrite what removed values have left: free pages are zeroed when they become free, the log is emptied.
+
+        Raises:
+            StoreUnavailable: the log is in use by another process, and can be read.
+        """
+        await self._retried(lambda: self._in_thread(self._database.hidden.scrub))
+
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
@@ -171,6 +208,9 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
         found = await self._in_thread(self._database.describe, keys)
         return [Description(found[key][0], written=found[key][1]) if key in found else None for key in keys]
+
+    def _make_change_log(self) -> ChangeLog:
+        return SQLiteChangeLog(self._database.change_table, self._in_thread)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function with the connection of the reader thread, there."""

@@ -8,9 +8,10 @@ import gc
 import gzip
 import itertools
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from devdata.reducers import REDUCERS
 from learning_observer_kvs.replay import study_log
@@ -24,6 +25,8 @@ from tests.benchmarks.load import JSON, State, state_of
 from tests.benchmarks.measure import Selection, interleaved
 from tests.benchmarks.results import Table, ratios
 from tests.support.sessions import FOLDER
+
+Kept = TypeVar('Kept', ours.Ours, today.Today)
 
 NULL_STATES: dict[str, JSON] = {
     'reconstruct': {'text': ''},
@@ -75,50 +78,18 @@ def shortened(directory: Path, count: int, events: int) -> list[Path]:
     return found
 
 
-class Replayed(Contender):
-    """The sessions through a store of this package, which is empty at the beginning of each measurement.
-
-    Args:
-        store: the store.
-        files: the sessions.
-    """
-
-    def __init__(self, store: ours.Ours, files: Sequence[Path]) -> None:
-        super().__init__(store.location)
-        self.name = store.name
-        self._store = store
-        self._files = files
-
-    async def open(self, state: State) -> None:
-        self._state = state
-
-    async def run(self, load: Load) -> Done:
-        await self._store.open(self._state)
-        try:
-            gc.collect()
-            started = time.perf_counter()
-            report = await replay(self._files, REDUCERS, router=self._store.router)
-            await self._store.settle()
-            seconds = time.perf_counter() - started
-            if report.failures:
-                raise RuntimeError(report.failures[0])
-            return Done(report.events, seconds)
-        finally:
-            await self._store.close()
-
-
-class OneByOne(Contender):
-    """The same as the runtime does it without this package.
+class Sessions(Contender, Generic[Kept]):
+    """The sessions through a store, which is empty at the beginning of each measurement.
 
     Args:
         store: what keeps the states.
         files: the sessions.
     """
 
-    def __init__(self, store: today.Today, files: Sequence[Path]) -> None:
+    def __init__(self, store: Kept, files: Sequence[Path]) -> None:
         super().__init__(store.location)
         self.name = store.name
-        self._store = store
+        self._store: Kept = store
         self._files = files
 
     async def open(self, state: State) -> None:
@@ -129,11 +100,33 @@ class OneByOne(Contender):
         try:
             gc.collect()
             started = time.perf_counter()
-            waiting = iter(self._files)
-            counts = await asyncio.gather(*(self._feed(waiting) for _ in range(FILES_AT_ONCE)))
-            return Done(sum(counts), time.perf_counter() - started)
+            events = await self._reduce()
+            return Done(events, time.perf_counter() - started)
         finally:
             await self._store.close()
+
+    @abstractmethod
+    async def _reduce(self) -> int:
+        """Reduce the sessions; return the number of their events."""
+
+
+class Replayed(Sessions[ours.Ours]):
+    """Through a store of this package."""
+
+    async def _reduce(self) -> int:
+        report = await replay(self._files, REDUCERS, router=self._store.router)
+        await self._store.settle()
+        if report.failures:
+            raise RuntimeError(report.failures[0])
+        return report.events
+
+
+class OneByOne(Sessions[today.Today]):
+    """As the runtime does it without this package."""
+
+    async def _reduce(self) -> int:
+        waiting = iter(self._files)
+        return sum(await asyncio.gather(*(self._feed(waiting) for _ in range(FILES_AT_ONCE))))
 
     async def _feed(self, waiting: Any) -> int:
         processes = [self._process(reducer) for reducer in REDUCERS]

@@ -14,6 +14,7 @@ import pytest
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.filesystem.directory import ChangeStep
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
+from learning_observer_kvs.stores.filesystem.staging import SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.disks import foreign_directory, read_only, small_disk
 from tests.support.files import tree
@@ -31,7 +32,7 @@ async def test_a_full_disk_is_reported_and_the_old_value_stays(tmp_path: Path) -
                 with pytest.raises(StoreUnavailable, match='Nothing was written'):
                     await store.multiset({'l': 'new', 'k': 'x' * (2 << 20)})
             assert await store.dump() == {'k': 'old', 'l': 'old'}
-            assert not [name for name in os.listdir(disk / META_DIR) if name.startswith('new-')]
+            assert not [name for name in os.listdir(disk / META_DIR) if name.startswith(('new-', 'spare-'))]
             await store.set('k', 'small')
             assert await store['k'] == 'small'
 
@@ -101,7 +102,8 @@ async def test_a_new_content_that_another_program_removed_is_not_acknowledged(
 
         def remove_it(step: ChangeStep) -> None:
             if step == 'rename':
-                (root / META_DIR / 'new-0').unlink(missing_ok=True)
+                for staged in root.glob(f'{SPARE}*'):
+                    staged.unlink()
 
         store.directory.before_step = remove_it
         with pytest.raises(error):
@@ -156,7 +158,7 @@ async def test_a_file_that_was_edited_by_hand_is_read(store: FilesystemKVS, root
 async def test_of_a_batch_whose_change_is_unclear_so_are_those_that_change_something(
     store: FilesystemKVS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(changes: Any) -> None:
+    def fail(*_: Any) -> None:
         raise WriteUnclear('perhaps')
 
     await store.set('k', 1)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from learning_observer_kvs.stores.filesystem import lock
 from learning_observer_kvs.stores.filesystem.lock import DirectoryLock, LockHeld
-from tests.support.redis_server import until
 
 
 @pytest.fixture
@@ -55,8 +54,19 @@ def test_a_lock_file_that_was_replaced_is_locked_anew(path: str) -> None:
             hold_at_once(path)
 
 
-def test_a_lock_file_that_is_removed_while_it_is_waited_for_is_made_anew(path: str) -> None:
+def test_a_lock_file_that_is_removed_while_it_is_waited_for_is_made_anew(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there: list[bool] = []
+    waiting = threading.Event()
+    flock = fcntl.flock
+
+    def noting_flock(number: int, operation: int) -> None:
+        try:
+            flock(number, operation)
+        except BlockingIOError:
+            waiting.set()
+            raise
 
     def hold() -> None:
         with DirectoryLock(path, seconds=20).held(create=True):
@@ -64,8 +74,9 @@ def test_a_lock_file_that_is_removed_while_it_is_waited_for_is_made_anew(path: s
 
     other = threading.Thread(target=hold)
     with DirectoryLock(path).held(create=True):
+        monkeypatch.setattr(fcntl, 'flock', noting_flock)
         other.start()
-        until(lambda: len(lock._OPEN) == 2, 'the other thread to wait')
+        assert waiting.wait(20)
         Path(path).unlink()
     other.join()
     assert there == [True]
@@ -91,4 +102,5 @@ def test_every_change_counts_and_the_count_begins_anew_at_its_end(path: str) -> 
         Path(path).write_bytes(b'\xff' * len(counts[-1]))
         one.count_change()
         assert one.count() == bytes(len(counts[-1]))
+    one.close()
     assert os.listdir('/proc/self/fd') == before

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
+from learning_observer_kvs.stores.filesystem.journal import IDLE, JOURNAL
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.programs import run
@@ -191,3 +194,92 @@ def test_files_that_change_while_they_are_read_are_read_again(root: Path, monkey
     change(b'old')
     monkeypatch.setattr(directory, 'read', read_and_change)
     assert directory.read_together(['a', 'b']) == [b'newer', b'newer']
+
+
+def test_a_file_that_was_replaced_while_it_was_opened_is_read_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Directory(str(root))
+    with directory.write_locked():
+        directory.change({'a': b'a', 'b': b'b'})
+    opened = []
+    open_file = os.open
+
+    def open_another(path: str, *arguments: Any, **options: Any) -> int:
+        if path.endswith('/a'):
+            opened.append(path)
+            if len(opened) == 1:  # as if the file of another key had been here a moment ago
+                return open_file(str(root / 'b'), *arguments, **options)
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(os, 'open', open_another)
+    assert directory.read_one('a') == b'a'
+    assert len(opened) == 2
+
+
+def test_a_journal_that_another_process_replaced_is_opened_anew(root: Path) -> None:
+    one, other = Directory(str(root)), Directory(str(root))
+
+    def change(directory: Directory, text: bytes) -> None:
+        with directory.write_locked():
+            directory.change({'a': text, 'b': text})
+
+    def note(step: ChangeStep) -> None:
+        if step == 'count':
+            sizes.append((root / JOURNAL).stat().st_size)
+
+    change(one, b'1')
+    (root / JOURNAL).unlink()  # as after the change of a killed process was finished
+    change(other, b'2')
+    sizes: list[int] = []
+    one.before_step = note
+    change(one, b'3')
+    assert len(sizes) == 1
+    assert sizes[0] > len(IDLE)
+
+
+LEFT_IN_A_CHILD = """
+import os, sys
+from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.errors import StoreUnavailable
+child = None
+with Directory(sys.argv[1]).write_locked():
+    child = os.fork()
+    if child:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        try:
+            with Directory(sys.argv[1], 0.01).write_locked():
+                sys.exit('the child released the lock of its parent')
+        except StoreUnavailable:
+            pass
+if not child:
+    os._exit(7)
+"""
+
+
+def test_a_forked_child_does_not_release_the_lock_of_its_parent(root: Path) -> None:
+    run(LEFT_IN_A_CHILD, root)
+
+
+FORKED_WHILE_A_THREAD_HOLDS_THE_LOCK = """
+import os, sys, threading
+from learning_observer_kvs.stores.filesystem.directory import Directory
+directory = Directory(sys.argv[1], 30)
+is_held, may_release = threading.Event(), threading.Event()
+def hold():
+    with directory.write_locked():
+        is_held.set()
+        may_release.wait()
+threading.Thread(target=hold).start()
+is_held.wait()
+child = os.fork()
+if not child:
+    with directory.write_locked():
+        os._exit(7)
+may_release.set()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_child_that_is_forked_while_a_thread_holds_the_lock_gets_it_after_that(root: Path) -> None:
+    run(FORKED_WHILE_A_THREAD_HOLDS_THE_LOCK, root)

@@ -1,0 +1,86 @@
+"""``lo-kvs export-student``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from learning_observer_kvs import audit
+from learning_observer_kvs.cli.command import Command, config_option, json_option
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, progress, with_stores
+from learning_observer_kvs.cli.student import Scope, alias_option, aliases_hint, folder_option, ids_of, scope_of
+from learning_observer_kvs.privacy.exporting import Export, document, export, write
+from learning_observer_kvs.privacy.page import page
+
+
+@click.command('export-student', cls=Command)
+@click.argument('student')
+@click.option('--to', 'path', type=click.Path(), help='The JSON file; by default student-data.json.')
+@alias_option
+@folder_option
+@config_option
+@json_option
+def command(
+    student: str,
+    path: str | None,
+    aliases: tuple[str, ...],
+    folders: tuple[str, ...],
+    config: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write everything about the student STUDENT to a JSON file, and beside it to an HTML page for people.
+
+    Both are readable for the user of this command alone, and do not replace a file. Of values that others share only
+    the student's item is in them. The exit status is 1 if nothing names the student.
+
+    \b
+    Example:
+      lo-kvs export-student ls-17 --alias jo@school.example --to ls-17.json
+    """
+    ids = ids_of(student, aliases)
+    target = Path(path or 'student-data.json')
+    shown = target.with_suffix('.html')
+    if shown == target:
+        raise click.BadParameter('The page beside it would have the same name; let it end in .json.', param_hint='--to')
+    for file in (target, shown):
+        if file.exists():
+            raise click.BadParameter(f'{file} is there; give another path.', param_hint='--to')
+
+    async def act(stores: Stores) -> tuple[Export, Scope]:
+        scope = await scope_of(stores, folders)
+        with progress('Searching', total=None, unit='keys and files') as advance:
+            found = await export(
+                scope.stores, ids, folders=scope.folders, not_reached=scope.not_reached, progress=advance
+            )
+        if not found.is_empty:
+            write(target, document(found))
+            write(shown, page(found))
+            counts = {'states': len(found.states), 'entries': len(found.entries)}
+            audit.record('exported', audit.user(), student=student, aliases=list(aliases), **counts, file=str(target))
+        return found, scope
+
+    found, scope = with_stores(config, act, interrupted=lambda: f'{target} may be missing. Run this again.')
+    files = [] if found.is_empty else [os.path.abspath(target), os.path.abspath(shown)]
+    counts = {
+        'states': len(found.states),
+        'entries': len(found.entries),
+        'events': sum(map(len, found.events.values())),
+    }
+    if as_json:
+        names = {'student': student, 'aliases': list(aliases), 'possible_aliases': found.possible_aliases}
+        echo_json(names | {'files': files, **counts} | scope.as_json())
+    else:
+        scope.print_searched()
+        aliases_hint(set(found.possible_aliases), lambda text: click.echo(printable(text), err=True))
+        click.echo(
+            f'{counted(counts["states"], "state")}, {counted(counts["entries"], "entry", "entries")} and '
+            f'{counted(counts["events"], "event")} of {student!r}.',
+            err=True,
+        )
+        for name in files:
+            click.echo(printable(name))
+    if found.is_empty:
+        sys.exit(1)

@@ -1,0 +1,84 @@
+"""``lo-kvs suppressed``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import click
+
+from learning_observer_kvs import audit
+from learning_observer_kvs.cli.command import Command, config_option, json_option
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, with_stores
+from learning_observer_kvs.cli.student import ids_of, scope_of
+from learning_observer_kvs.stores import suppression
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.suppression import Entry, Suppression
+
+
+@click.command('suppressed', cls=Command)
+@click.argument('student', required=False)
+@click.option('--hash', 'hashes', multiple=True, help='Only the entry with this hash, as it is listed; repeatable.')
+@click.option('--lift', is_flag=True, help='Remove the entries, so that older data may come back.')
+@config_option
+@json_option
+def command(student: str | None, hashes: tuple[str, ...], lift: bool, config: tuple[str, ...], as_json: bool) -> None:
+    """List the erased students whose older data load, copy and replay leave out, or lift that.
+
+    A store does not know their ids, but keyed hashes of them, with the time of the erasure. With STUDENT only the
+    entries of that id are listed, or lifted. The exit status is 1 if there are none of STUDENT or --hash.
+
+    \b
+    Examples:
+      lo-kvs suppressed
+      lo-kvs suppressed ls-17 --lift
+    """
+    if student is not None:
+        ids_of(student, ())
+    if lift and student is None and not hashes:
+        raise click.UsageError('Say what to lift: STUDENT, or --hash.')
+
+    def chosen(found: Suppression) -> list[Entry]:
+        of_student = None if student is None else set(found.hashes_of(student))
+        return [
+            entry
+            for entry in found
+            if (of_student is None or entry.hash in of_student) and (not hashes or entry.hash in hashes)
+        ]
+
+    async def act(stores: Stores) -> Mapping[str, list[Entry]]:
+        scope = await scope_of(stores, ())
+        found = {name: chosen(await suppression.read(store)) for name, store in scope.stores.items()}
+        if lift:
+            for name, entries in found.items():
+                await _lift(scope.stores[name], {entry.hash for entry in entries})
+        listed = sorted({entry.hash for entries in found.values() for entry in entries})
+        audit.record('lifted' if lift else 'listed', audit.user(), hashes=listed)
+        return found
+
+    found = with_stores(config, act, interrupted=lambda: 'Some may be lifted.' if lift else 'Nothing was changed.')
+    count = sum(map(len, found.values()))
+    if as_json:
+        entries = [
+            {'store': name, 'hash': entry.hash, 'erased': _iso(entry.erased)}
+            for name, listed in found.items()
+            for entry in listed
+        ]
+        echo_json({'lifted' if lift else 'suppressed': entries})
+    else:
+        for name, listed in found.items():
+            for entry in listed:
+                click.echo(f'{entry.hash}  {_iso(entry.erased)}  {printable(name)}')
+        click.echo(f'{counted(count, "entry", "entries")}{" lifted" if lift else ""}.', err=True)
+    if not count and (student is not None or hashes):
+        sys.exit(1)
+
+
+async def _lift(store: Store, hashes: set[str]) -> None:
+    if hashes:
+        await suppression.change(store, lambda found: found.without(hashes))
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')

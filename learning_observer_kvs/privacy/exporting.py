@@ -1,0 +1,166 @@
+"""Everything about one student, as one JSON document and as a page that people can read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from learning_observer_kvs import erasure_rules as rules
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.errors import CorruptValue, DumpFileError
+from learning_observer_kvs.identifiers import Ids, display_path
+from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.privacy import event_files
+from learning_observer_kvs.privacy.places import Place
+from learning_observer_kvs.privacy.search import find
+from learning_observer_kvs.private_files import PRIVATE, create
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
+
+
+@dataclass
+class Export:
+    """What there is about one student; all of it is in memory.
+
+    Attributes:
+        student: the id.
+        aliases: the other ids that were searched for.
+        made: when, in ISO 8601.
+        states: the states of reducers: store, reducer, which state, fields such as the document, when it was written
+            (``None`` where the store does not know), and the value.
+        entries: what other keys say about the student: store, key, the place inside the value, and what stands there.
+        events: the events of study logs and failed events, by file.
+        not_reached: what could not be searched.
+        possible_aliases: what mappings and rosters call the student besides; that was not searched for.
+    """
+
+    student: str
+    aliases: list[str]
+    made: str
+    states: list[dict[str, JSON]] = field(default_factory=list)
+    entries: list[dict[str, JSON]] = field(default_factory=list)
+    events: dict[str, list[JSON]] = field(default_factory=dict)
+    not_reached: list[str] = field(default_factory=list)
+    possible_aliases: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing."""
+        return not (self.states or self.entries or self.events)
+
+    def as_json(self) -> dict[str, JSON]:
+        """Return the document."""
+        return {
+            'student': self.student,
+            'aliases': self.aliases,
+            'made': self.made,
+            'states': self.states,
+            'entries': self.entries,
+            'events': self.events,
+            'not_reached': self.not_reached,
+            'possible_aliases': self.possible_aliases,
+        }
+
+
+async def export(
+    stores: Mapping[str, Store],
+    ids: Ids,
+    *,
+    folders: Iterable[str | os.PathLike[str]] = (),
+    not_reached: Iterable[str] = (),
+    progress: Callable[[int], None] = lambda keys: None,
+) -> Export:
+    """Collect everything about one student; of values shared with others the student's item alone.
+
+    Args:
+        stores: the stores by name.
+        ids: the student's.
+        folders: of study logs and failed events.
+        not_reached: what was not searched, for the document.
+        progress: called with how many keys and files were looked at since the last call.
+
+    Returns:
+        The data. What others wrote into an item or state of the student is in it as it is.
+
+    Raises:
+        StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
+    """
+    made = datetime.now(UTC).isoformat(timespec='seconds')
+    found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=list(not_reached))
+    aliases: set[str] = set()
+    seen: set[str] = set()
+    async for place in find(stores, ids, folders=folders, aliases=aliases.update, progress=progress):
+        if place.name in seen:
+            continue
+        seen.add(place.name)
+        if place.store is None:
+            found.events[place.location] = await asyncio.to_thread(_events, place, ids)
+        else:
+            await _add(found, stores[place.store], place, ids)
+    found.states.sort(key=lambda state: [str(state[name]) for name in ('store', 'reducer', 'fields', 'state')])
+    found.events = {path: events for path, events in found.events.items() if events}
+    found.possible_aliases = sorted(aliases)
+    return found
+
+
+def _events(place: Place, ids: Ids) -> list[JSON]:
+    return list(event_files.events_of(Path(place.location), ids))
+
+
+async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
+    name, key = str(place.store), str(place.key)
+    try:
+        value = await store[key]
+    except CorruptValue as error:
+        value = f'It cannot be read: {error}'
+    described = await store.describe(key)
+    written = None if described is None or described.written is None else _iso(described.written)
+    parsed = parse_key(state_key(key))
+    if parsed is not None and place.whole == 'state':
+        state = 'replayed events' if key != state_key(key) else parsed.state_type.name.lower()
+        what = {'reducer': parsed.source, 'state': state, 'fields': dict(parsed.fields)}
+        found.states.append({'store': name, **what, 'written': written, 'value': value})
+        return
+    parts = rules.parts_of_value(ids, name, key, value) if not isinstance(place.whole, str) else list(place.parts)
+    for part in parts or place.parts:
+        item: Any = value
+        for step in part.path:
+            item = item[step]
+        inside = display_path(part.path)
+        found.entries.append({'store': name, 'key': key, 'path': inside, 'written': written, 'value': item})
+
+
+def write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file for this user alone (0600); one that is there is not replaced.
+
+    Args:
+        path: the file.
+        content: all of it.
+
+    Raises:
+        DumpFileError: it is there, or cannot be written.
+    """
+    try:
+        number = create(os.fspath(path), PRIVATE)
+    except OSError as error:
+        raise DumpFileError(f'{os.fspath(path)} cannot be written: {error.strerror}. Give another path.') from None
+    with os.fdopen(number, 'wb') as file:
+        file.write(content)
+
+
+def document(found: Export) -> bytes:
+    """Return the JSON document.
+
+    Args:
+        found: the data.
+    """
+    return json_codec.indented(json_codec.encode(found.as_json()))
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')

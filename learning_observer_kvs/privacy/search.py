@@ -1,0 +1,115 @@
+"""Finding every place that holds the id of a student, in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from learning_observer_kvs import erasure_rules as rules
+from learning_observer_kvs.erasure_rules import Part
+from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.identifiers import Ids
+from learning_observer_kvs.privacy import event_files
+from learning_observer_kvs.privacy.places import Place
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
+
+FIRST_CHUNK = 16
+"""How many values are read at first; then as many as have ``CHUNK_BYTES``."""
+
+CHUNK_BYTES = 1 << 20
+"""Bytes of text that are in memory at once, unless a single value has more."""
+
+MAX_CHUNK = 1000
+
+MAX_UNRECOGNIZED = 100_000
+"""How many files are searched that look like keys of a store and are not, so that no call finds them."""
+
+Found = Callable[[Iterable[str]], None]
+
+
+async def find(
+    stores: Mapping[str, Store],
+    ids: Ids,
+    *,
+    folders: Iterable[str | os.PathLike[str]] = (),
+    aliases: Found = lambda found: None,
+    progress: Callable[[int], None] = lambda keys: None,
+) -> AsyncIterator[Place]:
+    """Find every place that holds the id of a student.
+
+    Args:
+        stores: the stores by name.
+        ids: the student's.
+        folders: folders of study logs and failed events, searched with all below them.
+        aliases: called with what mappings, rosters and events call the student besides; perhaps in another thread.
+        progress: called with how many keys and files were looked at since the last call.
+
+    Yields:
+        The places. Of a store on Redis one may come twice.
+
+    Raises:
+        StoreUnavailable, Overloaded: a store cannot be used.
+        EventFileError: a file cannot be read.
+    """
+    for name, store in stores.items():
+        async for place in _in_store(name, store, ids, aliases, progress):
+            yield place
+    files = event_files.below(folders)
+    while (path := await asyncio.to_thread(next, files, None)) is not None:
+        place_of_file = await asyncio.to_thread(event_files.find, path, ids, aliases)
+        progress(1)
+        if place_of_file is not None:
+            yield place_of_file
+
+
+async def _in_store(
+    name: str, store: Store, ids: Ids, aliases: Found, progress: Callable[[int], None]
+) -> AsyncIterator[Place]:
+    await store.flush()  # what this process keeps is searched, too
+    chunk = FIRST_CHUNK
+    async with aclosing(store.pages()) as pages:
+        async for page in pages:
+            keys = list(dict.fromkeys(page))
+            while keys:
+                some, keys = keys[:chunk], keys[chunk:]
+                texts = await _texts(store, some)
+                size = sum(len(text) for text in texts if isinstance(text, bytes))
+                chunk = max(1, min(2 * chunk, MAX_CHUNK, chunk * CHUNK_BYTES // (size + 1)))
+                for key, text in zip(some, texts, strict=True):
+                    if parts := _parts(name, store, key, text, ids, aliases):
+                        yield Place(store.location(), tuple(parts), name, key)
+                progress(len(some))
+                await asyncio.sleep(0)
+    for path in await store.unrecognized(MAX_UNRECOGNIZED):
+        place = await asyncio.to_thread(event_files.find, Path(path), ids, aliases)
+        if place is not None:
+            yield place
+
+
+async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:
+    """What is stored under keys; where that cannot be read, the error."""
+    try:
+        return [*await store.read_until(deadline_after(store.retry_timeout), keys)]
+    except CorruptValue as error:
+        return [error] if len(keys) == 1 else [text for key in keys for text in await _texts(store, [key])]
+
+
+def _parts(
+    name: str, store: Store, key: str, text: bytes | CorruptValue | None, ids: Ids, aliases: Found
+) -> list[Part]:
+    if text is None:  # gone since the page was read
+        return []
+    if not isinstance(text, bytes) or not ids.may_be_in(text):
+        return rules.parts_of_key(ids, name, key)
+    try:
+        value = store.decode(key, text)
+    except CorruptValue:
+        return rules.parts_of_key(ids, name, key) or [Part((), None)]
+    parts = rules.parts_of_value(ids, name, key, value)
+    if parts:
+        aliases(rules.aliases_in(ids, key, value))
+    return parts

@@ -1,0 +1,26 @@
+"""Applications with debug pages, alone or below another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+import learning_observer_kvs
+
+
+def make_app(settings: dict[str, Any], authorize: Any = None, below: str | None = None) -> web.Application:
+    """Make an application with the debug pages.
+
+    Args:
+        settings: of the stores.
+        authorize: who may see the pages, as ``setup`` takes it.
+        below: the path of the application below another one, which is returned; alone if not given.
+    """
+    app = web.Application()
+    learning_observer_kvs.setup(app, settings, authorize=authorize)
+    if below is None:
+        return app
+    parent = web.Application()
+    parent.add_subapp(below, app)
+    return parent

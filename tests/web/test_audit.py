@@ -1,0 +1,92 @@
+"""Who saw what is written as JSON lines, without content; and what commands did."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from pytest_aiohttp.plugin import AiohttpClient
+
+import learning_observer_kvs
+from learning_observer_kvs import audit
+from learning_observer_kvs.cli.main import main
+from learning_observer_kvs.debug.access import VIEWER_KEY
+from learning_observer_kvs.kvs import KVS
+
+SECRET = 'my essay'
+KEY = 'Internal,m.r,STUDENT:bob'
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def test_the_pages_note_who_was_shown_which_keys_and_value_and_no_content(
+    aiohttp_client: AiohttpClient, tmp_path: Path
+) -> None:
+    def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
+        request[VIEWER_KEY] = 'ms-lee'
+        return 'no' not in request.query
+
+    app = web.Application()
+    settings = {'kvs': {'default': {'type': 'stub'}}, 'privacy': {'audit': str(tmp_path / 'a' / 'audit.jsonl')}}
+    learning_observer_kvs.setup(app, settings, authorize=authorize)
+    client = await aiohttp_client(app)
+    await KVS().set(KEY, {'text': SECRET})
+    for query in ({'key': KEY}, {'key': KEY, 'no': '1'}, {'key': 'missing'}):
+        await client.get('/debug/kvs/default/key', params=query)
+    await client.get('/debug/kvs/default', params={'prefix': 'Int'})
+    file = tmp_path / 'a' / 'audit.jsonl'
+    found = [{name: value for name, value in line.items() if name not in ('time', 'who')} for line in lines(file)]
+    seen = {'action': 'seen', 'viewer': 'ms-lee'}
+    assert found == [
+        {**seen, 'page': 'value', 'store': 'default', 'key': KEY},
+        {**seen, 'page': 'keys', 'store': 'default', 'prefix': 'Int', 'keys': 1},
+    ]
+    assert {line['who'] for line in lines(file)} == {'127.0.0.1'}
+    assert SECRET not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    await client.close()
+    assert audit.log.handlers == []
+
+
+def test_commands_note_what_they_found_gave_erased_and_lifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('SUDO_USER', 'ms-lee')
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}\nprivacy: {audit: audit.jsonl}')
+    for words in (
+        ['set', KEY, json.dumps(SECRET)],
+        ['find-student', 'bob'],
+        ['export-student', 'bob', '--to', 'bob.json'],
+        ['erase-student', 'bob', '--yes'],
+        ['suppressed', 'bob', '--lift'],
+        ['expire', '--older-than', '5y'],
+        ['dump', 'x.json', '--pseudonymize', 'k'],
+    ):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+    found = lines(tmp_path / 'audit.jsonl')
+    assert [line['action'] for line in found] == ['found', 'exported', 'erased', 'lifted', 'expired', 'pseudonymized']
+    assert {line['who'] for line in found} == {'ms-lee'}
+    assert found[2]['complete'] is True
+    assert SECRET not in (tmp_path / 'audit.jsonl').read_text()
+
+
+def test_without_a_file_the_lines_go_to_the_logger(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger='learning_observer_kvs.audit'):
+        audit.record('seen', 'me', key='a\nb')
+    [line] = caplog.messages
+    assert '\n' not in line
+    assert json.loads(line)['key'] == 'a\nb'
+
+
+def test_two_that_name_the_same_file_write_a_line_once(tmp_path: Path) -> None:
+    with audit.kept_in(tmp_path / 'a'), audit.kept_in(str(tmp_path / 'a')), audit.kept_in(None):
+        audit.record('seen', 'me')
+    assert len(lines(tmp_path / 'a')) == 1
+    assert not audit.log.handlers
