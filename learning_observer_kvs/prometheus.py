@@ -1,11 +1,11 @@
 """The metrics of a router for Prometheus; needs the package ``prometheus_client``.
 
-    from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY
 
-    from learning_observer_kvs import KVS
-    from learning_observer_kvs.prometheus import MetricsCollector
+from learning_observer_kvs import KVS
+from learning_observer_kvs.prometheus import MetricsCollector
 
-    REGISTRY.register(MetricsCollector(KVS))
+REGISTRY.register(MetricsCollector(KVS))
 """
 
 from __future__ import annotations

@@ -119,15 +119,17 @@ class Event:
         done = self.done
         if done is None or done.done():
             return
-        error = error or self.error
-        if error is None:
+        cause = error or self.error
+        if cause is None:
             done.set_result(self.result)
+            return
+        self.tally.failed += 1
+        if error is not None:
+            self.tally.events += 1  # no commit counts it
+        if isinstance(cause, asyncio.CancelledError):
+            done.cancel()
         else:
-            self.tally.failed += 1
-            if isinstance(error, asyncio.CancelledError):
-                done.cancel()
-            else:
-                done.set_exception(error)
+            done.set_exception(cause)
 
 
 def may_wait_on(events: Sequence[Event], error: BaseException) -> list[Event]:

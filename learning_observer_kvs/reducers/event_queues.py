@@ -136,6 +136,5 @@ class QueuedEvents(dict[str, int]):
         waiting = may_wait_on(events, error)
         for event in events:
             if event not in waiting:
-                event.tally.events += 1
                 event.resolve(error)
         return self.put_first(key, waiting, rest) if waiting else rest

@@ -163,6 +163,8 @@ class JoinedEvent(Event):
             return
         self.is_resolved = True
         self._failure = error or self.error
+        if error is not None:
+            self.tally.events += 1  # no commit counts it
         self._pass.one_done()
 
     def outcome(self) -> bytes | BaseException:

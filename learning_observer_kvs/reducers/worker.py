@@ -124,7 +124,7 @@ class ReducerWorker(BatchWorker):
                 raise event.error
             return event.result
         if isinstance(batch.outcome, BaseException):
-            tally.failed += 1
+            tally.note_failed()
             raise batch.outcome
         # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
         return await event.wait(self._loop)

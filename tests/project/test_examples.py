@@ -189,6 +189,14 @@ async def test_the_server_of_the_plugin_page_lets_its_administrator_in(server_of
     assert (await client.get('/debug/kvs', headers={'Authorization': 'Bearer opensesame'})).status == 200
 
 
+async def test_the_server_of_the_metrics_page_answers_a_load_balancer_and_prometheus(
+    server_of: Callable[[str], Any],
+) -> None:
+    client = await server_of('metrics/watched_server.py')
+    assert (await (await client.get('/health')).json())['ok'] is True
+    assert 'lo_kvs_busy_keys{store="default"} 0.0' in await (await client.get('/metrics')).text()
+
+
 async def test_an_application_of_the_plugin_page_has_its_own_router(server_of: Callable[[str], Any]) -> None:
     client = await server_of('plugin/archive.py')
     assert await (await client.get('/names')).json() == ['default']
