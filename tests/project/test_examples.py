@@ -93,6 +93,7 @@ def test_configurations_have_no_problem(directory_of: Callable[[str], Path], fil
         ('errors/retry.py', 'hello'),
         ('live-changes/follow_keys.py', "[]\nessay,1\n{'essay,2': 'The end'}"),
         ('read-a-class/asking.py', 'ls-17 D1'),
+        ('memoize-slow-functions/grammar.py', '1 run\n{"args"'),
     ],
 )
 def test_programs_run(directory_of: Callable[[str], Path], file: str, printed: str) -> None:
@@ -118,7 +119,16 @@ COMMANDS = {
     page: [block.text for block in blocks(page) if block.language == 'console']
     for page in PAGES
     if page.stem
-    in ('first-reducer', 'dashboard', 'live-changes', 'read-a-class', 'write-a-reducer', 'write-a-store', 'debug')
+    in (
+        'first-reducer',
+        'dashboard',
+        'live-changes',
+        'memoize-slow-functions',
+        'read-a-class',
+        'write-a-reducer',
+        'write-a-store',
+        'debug',
+    )
 }
 
 
