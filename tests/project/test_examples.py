@@ -160,6 +160,12 @@ def test_a_program_is_tested_with_its_own_router(directory_of: Callable[[str], P
     assert '2 passed' in run(directory, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'test_program.py')[-1]
 
 
+def test_an_application_is_tested_by_the_fixtures_and_its_tests_have_types(directory_of: Callable[[str], Path]) -> None:
+    directory = directory_of('test-your-application')
+    assert '3 passed' in run(directory, '-m', 'pytest', '-q', '-p', 'no:cacheprovider')[-1]
+    assert 'Success' in run(directory, '-m', 'mypy', '--strict', 'test_own_app.py')[-1]
+
+
 async def test_the_tutorials_server_counts_keys(server_of: Callable[[str], Any]) -> None:
     client = await server_of('first-reducer/own_app.py')
     async with client.ws_connect('/events/ls-17') as socket:

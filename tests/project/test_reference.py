@@ -26,6 +26,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.changes import Change, Changes
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stream_analytics import fields, helpers
+from learning_observer_kvs.testing import fixtures
 from tests.project.documentation import ROOT, rows, sections
 
 
@@ -189,6 +190,12 @@ def test_every_public_name_for_tests_is_in_the_reference() -> None:
     assert all(f'`{name}`' in page for name in testing.__all__)
     methods = {name for name in dir(testing.StoreContract) if not name.startswith(('_', 'test_', 'pytestmark'))}
     assert first_words('testing') == methods
+
+
+def test_every_fixture_is_in_the_how_to_and_no_other() -> None:
+    names = {name for name, value in vars(fixtures).items() if type(value) is type(fixtures.kvs_app)}
+    page = (ROOT / 'docs/how-to/test-your-application.md').read_text()
+    assert {found[0].strip('`') for found in rows(page)} == names
 
 
 def test_every_number_of_the_metrics_is_in_the_reference_as_prometheus_has_it() -> None:
