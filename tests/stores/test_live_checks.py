@@ -221,7 +221,7 @@ async def test_a_server_that_does_not_answer_is_located_at_the_type_of_the_store
     configuration = parse(read_settings('creds.yaml'))
     async with KVSRouter.from_settings('creds.yaml') as router:
         stores = {name: router[name] for name in router.names()}
-        found = await check_stores(stores, {row.name: row for row in configuration.stores}, limit=0.2)
+        found = await check_stores(stores, {row.name: row for row in configuration.stores}, limit=2.0)
     assert [(problem.id, problem.location) for problem in found] == [
         ('KVS.E018', 'creds.yaml:5'),
         ('KVS.E019', 'creds.yaml:9'),
