@@ -132,7 +132,7 @@ class PendingStates(dict[str, Pending]):
     def events_by_reducer(self) -> dict[str, int]:
         """Return how many events are pending, by reducer."""
         found: dict[str, int] = {}
-        for pending in self.values():
+        for pending in list(self.values()):  # another thread may ask
             if events := pending.batch.events:
                 reducer = events[0].tally.reducer
                 found[reducer] = found.get(reducer, 0) + len(events)

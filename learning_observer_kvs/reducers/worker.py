@@ -182,7 +182,7 @@ class ReducerWorker(BatchWorker):
     def metrics(self) -> dict[str, int]:
         """Return what this worker has in hand: numbers by name."""
         return {
-            'queued_events': sum(self._queued.values()),
+            'queued_events': sum(list(self._queued.values())),  # another thread may ask
             'cached_keys': len(self._cache),
             'cached_bytes': self._cache.bytes,
         }

@@ -96,7 +96,8 @@ class CallsContract:
         described = await store.describe_all(['missing', *(f'k{number}' for number in range(2500)), 'k7', 'missing'])
         sizes = [each and each.bytes for each in described]
         assert sizes[0] is sizes[-1] is None
-        assert None not in sizes[1:-1] and sizes[-2] == sizes[8]
+        assert None not in sizes[1:-1]
+        assert sizes[-2] == sizes[8]
         singly = [await store.describe(f'k{number}') for number in range(0, 2500, 100)]
         assert sizes[1:2501:100] == [each and each.bytes for each in singly]
         assert await store.describe_all([]) == []
