@@ -53,7 +53,7 @@ STORE_GAUGES = {
     'pending_keys': 'Keys of states that are not written yet.',
     'queued_events': 'Events that wait for their turn.',
     'waiting_bytes': 'Bytes that wait to be written.',
-    'waiting_writes': 'Writes that wait or are in flight.',
+    'waiting_writes': 'Writes that wait to be sent.',
 }
 """What each store has in hand."""
 

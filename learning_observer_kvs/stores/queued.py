@@ -15,7 +15,8 @@ from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteCounts, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_counts import WriteCounts
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch, WriteQueue, WriteRequest
 
 
 class QueuedStore(Store):
@@ -34,17 +35,23 @@ class QueuedStore(Store):
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
         self._write_counts: dict[int, WriteCounts] = {}  # by thread, so that no number is lost
-        self._write_queues: PerLoop[WriteQueue] = PerLoop(
-            lambda: WriteQueue(
-                self._write_batch,
-                self.location,
-                self.MAX_REQUESTS,
-                self.MAX_BYTES,
-                counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
-                announce=self._announce_batch,
-                listeners=self.listeners,
-            )
-        )  # kept as long as its loop: what has its submitter may go on while the store is closed
+        # Kept as long as its loop: what has its submitter may go on while the store is closed.
+        self._write_queues: PerLoop[RequestQueue] = PerLoop(self._make_request_queue)
+
+    def _make_request_queue(self) -> RequestQueue:
+        """Return what takes the writes of the running event loop."""
+        return self._make_write_queue()
+
+    def _make_write_queue(self) -> WriteQueue:
+        return WriteQueue(
+            self._write_batch,
+            self.location,
+            self.MAX_REQUESTS,
+            self.MAX_BYTES,
+            counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
+            announce=self._announce_batch,
+            listeners=self.listeners,
+        )
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
@@ -137,16 +144,17 @@ class QueuedStore(Store):
 
     def _write_metrics(self) -> dict[str, Any]:
         counts = list(self._write_counts.values())
-        waiting = [queue.waiting() for queue in self._write_queues]
+        queues = list(self._write_queues)
+        backlogs = [queue.backlog() for queue in queues]
         return {
             'write_batches': sum(each.batches for each in counts),
             'writes': sum(each.writes for each in counts),
             'written_bytes': sum(each.bytes for each in counts),
             'write_seconds': sum(each.seconds for each in counts),
             'retries': sum(each.retries for each in counts),
-            'waiting_writes': sum(requests for requests, _, _ in waiting),
-            'waiting_bytes': sum(size for _, size, _ in waiting),
-            'is_away': any(is_away for _, _, is_away in waiting),
+            'waiting_writes': sum(requests for requests, _ in backlogs),
+            'waiting_bytes': sum(size for _, size in backlogs),
+            'is_away': any(queue.is_away() for queue in queues),
         }
 
     async def _drain(self, timeout: float) -> None:

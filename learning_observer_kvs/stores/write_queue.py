@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
@@ -19,6 +20,7 @@ from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.deadline import ONE_TRY, pause_after
 from learning_observer_kvs.stores.outage import gave_up
 from learning_observer_kvs.stores.types import OnDone, Outcome
+from learning_observer_kvs.stores.write_counts import WriteCounts
 
 MAX_QUEUED = 100_000
 """How many writes may wait."""
@@ -42,12 +44,14 @@ class WriteRequest:
         deadline: until when it is tried again if it was never sent, as the time of the monotonic clock.
         resend_until: until when its outcome is found out if it was sent.
         size: the bytes it writes, and those of the keys.
+        assignment: what a store with several queues keeps about it as long as the request lives; set by that alone.
         failing_since: when it could not be written for the first time; 0 before.
         result, error: set by what carries it out. The result is whether the condition held; of a removal without a
             condition, whether something was there.
     """
 
     __slots__ = (
+        'assignment',
         'clear',
         'deadline',
         'error',
@@ -86,6 +90,7 @@ class WriteRequest:
         self.failing_since = 0.0
         self.result = False
         self.error: Exception | None = None
+        self.assignment: object  # not set here, since most stores have one queue
 
     def answer_early(self, outcome: Exception) -> None:
         """Call back before the batch is done; what becomes of the request later is not told.
@@ -112,25 +117,69 @@ WriteBatch: TypeAlias = Sequence[WriteRequest]
 OnBatchDone: TypeAlias = Callable[[WriteBatch], None]
 
 
-class WriteCounts:
-    """What the queues of a store have written in one thread.
+class RequestQueue(ABC):
+    """What takes the writes of one store in one event loop: a :class:`WriteQueue`, or several behind one face."""
 
-    Attributes:
-        batches: batches that were sent.
-        writes: requests that were in them.
-        bytes: what they wrote, with the keys.
-        seconds: from sending each batch to its end.
-        retries: requests that were put back, because the backend was away.
-    """
+    def submit(
+        self,
+        writes: Mapping[str, bytes | None],
+        expected: Mapping[str, bytes | None],
+        on_done: OnDone,
+        refresh: Collection[str],
+        deadline: float,
+        resend_until: float,
+    ) -> None:
+        """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
 
-    __slots__ = ('batches', 'bytes', 'retries', 'seconds', 'writes')
+        Args:
+            writes: bytes by key; ``None`` removes the key.
+            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
+            on_done: called once with the outcome, in this event loop.
+            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
+            deadline: until when it is tried again if it was never sent.
+            resend_until: until when its outcome is found out if it was sent.
 
-    def __init__(self) -> None:
-        self.batches = self.writes = self.bytes = self.retries = 0
-        self.seconds = 0.0
+        Raises:
+            Overloaded, StoreUnavailable: as :meth:`add`.
+        """
+        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
+
+    @abstractmethod
+    def add(self, request: WriteRequest) -> None:
+        """Have a request carried out.
+
+        Args:
+            request: what to write.
+
+        Raises:
+            Overloaded: too many wait; this one was rejected.
+            StoreUnavailable: the backend is known to be away, and the request's deadline is over.
+        """
+
+    @abstractmethod
+    def backlog(self) -> tuple[int, int]:
+        """Return how many requests wait to be sent, and how many bytes they have."""
+
+    @abstractmethod
+    def is_away(self) -> bool:
+        """Return whether the backend was away when it was tried last."""
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Wait until nothing waits and nothing is in flight, or the backend is away."""
+
+    @abstractmethod
+    def close(self, why: str) -> None:
+        """Give every request that still waits an error: it was not written. What is in flight is left to its end.
+
+        What is submitted later is written as before, and does not wait for that.
+
+        Args:
+            why: a sentence for the message.
+        """
 
 
-class WriteQueue:
+class WriteQueue(RequestQueue):
     """The writes of one store in one event loop.
 
     Args:
@@ -176,48 +225,13 @@ class WriteQueue:
         self._away: StoreUnavailable | None = None  # why nothing could be written the last time
         self._is_held = self._is_watched = False
 
-    def submit(
-        self,
-        writes: Mapping[str, bytes | None],
-        expected: Mapping[str, bytes | None],
-        on_done: OnDone,
-        refresh: Collection[str],
-        deadline: float,
-        resend_until: float,
-    ) -> None:
-        """Have something written; see :meth:`Backend.submit <learning_observer_kvs.stores.backend.Backend.submit>`.
-
-        Args:
-            writes: bytes by key; ``None`` removes the key.
-            expected: the bytes that keys must hold for that; ``None`` for a key that must be missing.
-            on_done: called once with the outcome, in this event loop.
-            refresh: keys that are not written, but get the time to live of those that are, where ``has_ttl``.
-            deadline: until when it is tried again if it was never sent.
-            resend_until: until when its outcome is found out if it was sent.
-
-        Raises:
-            Overloaded, StoreUnavailable: as :meth:`add`.
-        """
-        self.add(WriteRequest(writes, expected, on_done, refresh, deadline, resend_until))
-
     def add(self, request: WriteRequest) -> None:
-        """Have a request carried out.
-
-        Args:
-            request: what to write.
-
-        Raises:
-            Overloaded: too many wait; this one was rejected.
-            StoreUnavailable: the backend is known to be away, and the request's deadline is over.
-        """
+        """Have a request carried out; see :meth:`RequestQueue.add`."""
         waiting = self._waiting
         if waiting or self._failed:
             queued = len(waiting) + len(self._failed)
             if queued >= MAX_QUEUED or self._bytes + request.size > MAX_QUEUED_BYTES:
-                raise Overloaded(
-                    f'{queued:,} writes, of {self._bytes / (1 << 20):,.1f} MB, wait for {self._location()} already; '
-                    'this one was rejected. Retry later.'
-                )
+                raise overloaded(queued, self._bytes, self._location())
         if self._away is not None and request.deadline <= self._now():
             raise StoreUnavailable(str(self._away), retry=True)
         waiting.append(request)
@@ -226,26 +240,23 @@ class WriteQueue:
             self._scheduled = True
             self._loop.call_soon(self._send)
 
-    def waiting(self) -> tuple[int, int, bool]:
-        """Return how many requests are not done, the bytes of those that wait, and whether the backend is away."""
-        in_flight = 0 if self._in_flight is None else len(self._in_flight)
-        return len(self._waiting) + len(self._failed) + in_flight, self._bytes, self._away is not None
+    def backlog(self) -> tuple[int, int]:
+        """Return what waits to be sent; see :meth:`RequestQueue.backlog`."""
+        return len(self._waiting) + len(self._failed), self._bytes
+
+    def is_away(self) -> bool:
+        """Return whether the backend is away; see :meth:`RequestQueue.is_away`."""
+        return self._away is not None
 
     async def drain(self) -> None:
-        """Wait until nothing waits and nothing is in flight, or the backend is away."""
+        """Wait until all is done; see :meth:`RequestQueue.drain`."""
         while self._away is None and (self._waiting or self._in_flight is not None or self._failed):
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.wait([self._idle])
 
     def close(self, why: str) -> None:
-        """Give every request that still waits an error: it was not written. What is in flight is left to its end.
-
-        What is submitted later is written as before, and does not wait for that.
-
-        Args:
-            why: a sentence for the message.
-        """
+        """Give what waits an error; see :meth:`RequestQueue.close`."""
         self._in_flight = None
         if self._retry is not None:
             self._retry.cancel()
@@ -396,6 +407,20 @@ class WriteQueue:
             'written.',
             retry=True,
         )
+
+
+def overloaded(count: int, size: int, location: str) -> Overloaded:
+    """Return the error of a write that is not accepted because too many wait.
+
+    Args:
+        count: how many wait.
+        size: how many bytes they have.
+        location: where they are to be written.
+    """
+    return Overloaded(
+        f'{count:,} writes, of {size / (1 << 20):,.1f} MB, wait for {location} already; this one was rejected. '
+        'Retry later.'
+    )
 
 
 def _answer_by(request: WriteRequest) -> float:

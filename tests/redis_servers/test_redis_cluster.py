@@ -251,20 +251,38 @@ async def test_the_health_check_asks_each_node_of_a_cluster(redis_nodes: RedisNo
 # Loops, and the functions of redis_connection
 
 
-def test_many_loops_one_after_the_other_leave_no_connection(redis_nodes: RedisNodes) -> None:
-    def clients() -> int:
-        total = 0
-        for node in redis_nodes.nodes:
-            with node.client() as client:
-                total += sum(entry['flags'] == 'N' for entry in client.client_list()) - 1
-        return total
+def clients_of(nodes: RedisNodes) -> int:
+    """How many connections the nodes have, without those of other nodes and those that ask."""
+    total = 0
+    for node in nodes.nodes:
+        with node.client() as client:
+            total += sum(entry['flags'] == 'N' for entry in client.client_list()) - 1
+    return total
 
-    before = clients()
+
+async def test_a_client_that_takes_itself_for_closed_after_an_error_leaves_no_connection(
+    redis_nodes: RedisNodes,
+) -> None:
+    before = clients_of(redis_nodes)
+    connection = RedisConnection(settings_of(redis_nodes))
+    await connection.ask(*(['GET', f'k{number}'] for number in range(20)))
+    client = connection.client()
+    await client.aclose()  # as redis-py does where it meets an error; the next exchange opens what it needs
+    nodes = client.nodes_manager.get_nodes_by_server_type('primary')
+    for node in nodes:
+        await node.execute_command('PING')
+    assert clients_of(redis_nodes) > before
+    await connection.close()
+    await asyncio.to_thread(until, lambda: clients_of(redis_nodes) <= before, 'the connections to close')
+
+
+def test_many_loops_one_after_the_other_leave_no_connection(redis_nodes: RedisNodes) -> None:
+    before = clients_of(redis_nodes)
     store = PersistentRedisKVS(connection=RedisConnection(settings_of(redis_nodes)))
     for number in range(5):
         asyncio.run(store.set('k', number))
         assert asyncio.run(store['k']) == number
-    until(lambda: clients() <= before, 'the connections to close')
+    until(lambda: clients_of(redis_nodes) <= before, 'the connections to close')
 
 
 async def test_the_functions_of_the_connection_work_in_a_cluster(

@@ -155,6 +155,33 @@ async def test_what_one_node_answers_concerns_no_other_and_no_error_of_redis_py_
         await connection.close()
 
 
+async def test_calls_for_a_slot_that_no_node_has_say_so_and_go_through_once_one_has_it(
+    cluster: RedisConnection, redis_nodes: RedisNodes
+) -> None:
+    async with (
+        PersistentRedisKVS(connection=cluster, retry_timeout=0.2) as hasty,
+        PersistentRedisKVS(connection=cluster, retry_timeout=60) as store,
+    ):
+        slot = slot_of(store.names.redis_key('k'))
+        for node in redis_nodes.nodes:
+            with node.client() as client:
+                client.execute_command('CLUSTER', 'DELSLOTS', slot)
+        try:
+            calls: list[asyncio.Future[Any]] = [asyncio.ensure_future(call) for call in (hasty.set('k', 1), hasty['k'])]
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, StoreUnavailable)
+                assert f'no node of the cluster has slot {slot}' in str(error)
+            write = asyncio.ensure_future(store.set('k', 1))
+            await asyncio.wait([write], timeout=0.2)
+            assert not write.done()
+        finally:
+            with redis_nodes.nodes[slot * 3 // SLOTS].client() as client:
+                client.execute_command('CLUSTER', 'ADDSLOTS', slot)
+        await write
+        assert await store['k'] == 1
+        await asyncio.to_thread(until, lambda: all(map(redis_nodes.is_complete, redis_nodes.nodes)), 'the slot')
+
+
 async def test_a_write_that_cannot_be_sent_fails_alone_and_the_queue_goes_on(store: PersistentRedisKVS) -> None:
     outcomes = await asyncio.gather(
         store.commit_bytes({'a': b'1'}, {}),

@@ -12,15 +12,18 @@ from typing import Any
 
 import fakeredis
 import pytest
+from redis.asyncio import RedisCluster
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import InvalidKey, InvalidValue, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
-from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
+from learning_observer_kvs.stores.redis.errors import ReplyLost
 from learning_observer_kvs.stores.redis.options import address
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.redis_guarded import PASSWORD
+from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_server import RedisServer, free_port, until
 
 LOCAL = {'redis_host': '127.0.0.1'}
@@ -204,6 +207,44 @@ async def test_a_client_that_was_handed_in_is_used_and_never_closed() -> None:
             assert store.location() == 'Redis at fake:1'
         await connection.close()
         assert await client.get('k') == b'1'
+
+
+async def test_whether_it_is_a_cluster_is_known_from_a_client_that_was_handed_in(redis_nodes: RedisNodes) -> None:
+    connection = RedisConnection()
+    async with RedisCluster(host='127.0.0.1', port=redis_nodes.nodes[0].port) as cluster:
+        connection.use(cluster)
+        assert connection.clustered is True
+    async with fakeredis.FakeAsyncRedis() as client:
+        connection.use(client)
+        assert connection.clustered is False
+
+
+# Exchanges on one connection
+
+
+WAIT = ('BLPOP', 'an empty list', 0)
+"""A command that is not answered."""
+
+
+@pytest.mark.parametrize(('by_settings', 'of_the_exchange'), [(0.05, None), (20, 0.05)])
+async def test_an_exchange_without_an_answer_ends_in_time(
+    by_settings: float, of_the_exchange: float | None, redis_server: RedisServer
+) -> None:
+    connection = RedisConnection({**LOCAL, 'redis_port': redis_server.port, 'redis_timeout': by_settings})
+    pinned = PinnedConnection(connection)
+    async with asyncio.timeout(10):
+        [reply] = await pinned.exchange([WAIT], of_the_exchange)
+    assert isinstance(reply, ReplyLost)
+    await pinned.close()
+    await connection.close()
+
+
+async def test_what_follows_a_lost_reply_does_not_wait_behind_it(redis: RedisConnection) -> None:
+    pinned = PinnedConnection(redis)
+    replies = await pinned.exchange([('ECHO', 'first'), WAIT], 0.05)
+    assert [type(reply) for reply in replies] == [bytes, ReplyLost]
+    assert await pinned.exchange([('ECHO', 'second')]) == [b'second']
+    await pinned.close()
 
 
 # Loops and processes

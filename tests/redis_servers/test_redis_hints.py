@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,7 @@ async def test_a_user_who_may_not_do_what_the_store_does(rules: tuple[str, ...])
     with RedisServer('--user', 'poor', 'on', '>x', *rules) as server:
         login = {'redis_username': 'poor', 'redis_password': 'x'}
         error = await failure({**LOCAL, 'redis_port': server.port, **login})
-    assert 'has no permissions to' in str(error)
+    assert 'o permissions to' in str(error)
     assert 'The store needs its keys and +evalsha' in str(error)
     assert not error.retry
 
@@ -103,7 +104,7 @@ def test_a_server_in_protected_mode() -> None:
         # Whether a client that sends something reads this is up to chance: the server closes the connection at once.
         words = _read_all(address, server.port)
     error = unavailable(ResponseError(words.removeprefix('-')), f'{address}:{server.port}', {})
-    assert 'DENIED Redis is running in protected mode' in str(error)
+    assert re.search('DENIED .*unning in protected mode', str(error))
     assert 'it serves its own machine alone: set a password there' in str(error)
     assert len(str(error)) < 350
 

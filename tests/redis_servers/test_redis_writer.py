@@ -78,9 +78,9 @@ async def write(
 
 
 async def write_requests(
-    monkeypatch: pytest.MonkeyPatch, script: Script, batch: list[WriteRequest], *, clustered: bool = False
+    monkeypatch: pytest.MonkeyPatch, script: Script, *batches: list[WriteRequest], clustered: bool = False
 ) -> None:
-    """Write one batch of requests, each until it is answered."""
+    """Write batches of requests one after the other, each until it is answered."""
     monkeypatch.setattr('learning_observer_kvs.stores.redis.writer.pause_after', lambda seconds: 0)
     kind: Any = ClusterClient if clustered else PinnedConnection
     monkeypatch.setattr(kind, 'exchange', lambda _, commands, timeout: script.exchange(commands, timeout))
@@ -89,16 +89,22 @@ async def write_requests(
     clock = iter(range(1_000_000))
     wrong_type: Callable[[str], Exception] = ValueError
     writer = RedisWriter(connection, names, wrong_type, 0, now=lambda: next(clock) * 3.0)
-    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    writer.write_batch(batch, done.set_result)
-    if isinstance(script, Hanging):
-        while not script.sent:  # noqa: ASYNC110  (the writer tells nobody)
-            await asyncio.sleep(0)
-        await writer.close()
-    assert await done == batch
+    for batch in batches:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        writer.write_batch(batch, done.set_result)
+        if isinstance(script, Hanging):
+            while not script.sent:  # noqa: ASYNC110  (the writer tells nobody)
+                await asyncio.sleep(0)
+            await writer.close()
+        assert await done == batch
     await writer.close()
     await connection.close()
     assert script.exchanges == []
+
+
+def request(writes: dict[str, bytes | None], expected: dict[str, bytes | None], *refresh: str) -> WriteRequest:
+    """Make a request whose deadline is at 20 s."""
+    return WriteRequest(writes, expected, lambda outcome: None, refresh, 20)
 
 
 def outcomes(batch: Sequence[WriteRequest]) -> list[Any]:
@@ -287,9 +293,9 @@ async def test_a_text_of_two_keys_is_sent_once(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch,
         script,
         [
-            WriteRequest({'a': text, 'b': text}, {'a': None}, lambda outcome: None, (), 20),
-            WriteRequest({'c': text}, {}, lambda outcome: None, (), 20),
-            WriteRequest({'d': b'1', 'e': text, 'f': text}, {}, lambda outcome: None, (), 20),
+            request({'a': text, 'b': text}, {'a': None}),
+            request({'c': text}, {}),
+            request({'d': b'1', 'e': text, 'f': text}, {}),
         ],
     )
     [[command]] = script.sent

@@ -53,3 +53,13 @@ async def test_a_large_state_is_decoded_while_a_reducer_inside_one_of_a_large_st
     assert watched.texts['Internal,b'] == b'12345678903'
     assert watched.busy_keys() == 0
     assert not worker_of(watched)._large.locked()
+
+
+async def test_a_large_state_of_another_key_is_decoded_inside_a_reducer_of_a_large_state(watched: Watched) -> None:
+    async def outer(state: Any) -> Any:
+        return await worker_of(watched).process('Internal,b', 'External,b', count), True
+
+    watched.texts |= {'Internal,a': b'12345678901', 'Internal,b': b'12345678901'}
+    async with asyncio.timeout(3):
+        assert await send(watched, 'a', outer) is True
+    assert watched.texts['Internal,b'] == b'12345678902'

@@ -167,6 +167,20 @@ def test_a_loop_that_ended_without_closing_the_store_is_not_waited_for(
     assert threads_of_stores() == set()
 
 
+def test_a_loop_that_ended_without_closing_the_store_is_not_kept_by_it(make_store: MakeStore) -> None:
+    async def use_in_loop() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await use(store)
+        return weakref.ref(asyncio.get_running_loop())
+
+    store = make_store()
+    ended = asyncio.run(use_in_loop())
+    with asyncio.Runner() as runner:
+        runner.run(use(store))
+        gc.collect()
+        assert ended() is None
+        runner.run(store.close())
+
+
 def test_nothing_is_kept_of_threads_that_were_closed(make_store: MakeStore, threads_of_stores: Threads) -> None:
     store = make_store()
     for _ in range(3):
@@ -215,39 +229,58 @@ def test_closing_in_one_loop_waits_for_the_writes_of_that_loop_and_fails_none_of
     assert asyncio.run(value_of(store)) == 40
 
 
+def count_open(opened: list[sqlite3.Connection]) -> int:
+    """How many of the connections are open."""
+    count = 0
+    for connection in opened:
+        with suppress(sqlite3.ProgrammingError):  # it is closed
+            count += connection.total_changes >= 0
+    return count
+
+
 def test_closing_in_one_loop_closes_its_connection_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads_of_stores: Threads, loops: tuple[Run, Run]
+    tmp_path: Path, opened: list[sqlite3.Connection], threads_of_stores: Threads, loops: tuple[Run, Run]
 ) -> None:
-    opened: list[sqlite3.Connection] = []
-    connect = sqlite3.connect
-
-    def note(*arguments: object, **options: object) -> sqlite3.Connection:
-        opened.append(connect(*arguments, **options))  # type: ignore[call-overload]
-        return opened[-1]
-
-    def count_open() -> int:
-        count = 0
-        for connection in opened:
-            with suppress(sqlite3.ProgrammingError):  # it is closed
-                count += connection.total_changes >= 0
-        return count
-
-    monkeypatch.setattr(sqlite3, 'connect', note)
     store = SQLiteKVS(tmp_path / 'a.sqlite3')
     first, second = loops
     first(use(store))
     second(use(store))
-    assert count_open() == 4  # of the writer, the reader and two loops
+    assert count_open(opened) == 4  # of the writer, the reader and two loops
     first(store.close())
-    assert count_open() == 3
+    assert count_open(opened) == 3
     second(use(store))
-    assert (count_open(), len(opened)) == (3, 4)
+    assert (count_open(opened), len(opened)) == (3, 4)
     second(store.close())
-    assert count_open() == 0
+    assert count_open(opened) == 0
+
+
+def test_when_the_interpreter_ends_a_loop_that_runs_keeps_its_connection_and_no_other_does(
+    tmp_path: Path, opened: list[sqlite3.Connection], loops: tuple[Run, Run]
+) -> None:
+    made: list[SQLiteThreads] = []
+
+    class Opening(SQLiteKVS):
+        def _open_threads(self) -> SQLiteThreads:
+            made.append(super()._open_threads())
+            return made[-1]
+
+    store = Opening(tmp_path / 'a.sqlite3')
+    first, _ = loops
+    first(use(store))
+    with asyncio.Runner() as ended:
+        ended.run(use(store))
+    assert count_open(opened) == 4  # of the writer, the reader and two loops
+    [threads] = made
+    threads.end(exiting=True)
+    threads.join(20)
+    assert count_open(opened) == 1
+    first(store.close())
+    for connection in opened:
+        connection.close()
 
 
 FORK = """
-import asyncio, gc, os, sys, threading
+import asyncio, gc, os, sys, threading, time
 from learning_observer_kvs.kvs import KVS_MAP
 store = KVS_MAP[sys.argv[1]](sys.argv[2])
 async def add():
@@ -265,7 +298,9 @@ def use():
     asyncio.run(store.close())
     assert not writers()
 def only_close():
+    began = time.monotonic()
     asyncio.run(store.close())
+    assert time.monotonic() - began < 4, 'it waited for threads that are not in this process'
 def drop():
     globals().pop('store')
     gc.collect()

@@ -9,7 +9,8 @@ from typing import Any
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.types import Outcome
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteCounts, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_counts import WriteCounts
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
 
 
 class ScriptedBackend:

@@ -48,4 +48,6 @@ def test_reducers_of_one_event_share_a_deadline_and_the_first_of_them_begins_ano
     assert deadline_of(event, 'two', 60) == first
     assert deadline_of(event, 'three', 60) == first
     assert deadline_of(dict(event), 'two', 60) > first + 40
-    assert deadline_of(event, 'one', 60) > first + 40
+    second = deadline_of(event, 'one', 60)
+    assert second > first + 40
+    assert deadline_of(event, 'one', 120) > second + 40

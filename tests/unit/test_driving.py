@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from learning_observer_kvs.errors import ReducerError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers import worker_of
-from learning_observer_kvs.reducers.driving import may_wait
+from learning_observer_kvs.reducers.driving import may_wait, run_in
 from learning_observer_kvs.stores.key_locks import CURRENT
 from learning_observer_kvs.stores.memory import InMemoryKVS
+from tests.support.watched import EXTERNAL, INTERNAL, Watched
 
 Reducer = Callable[[JSON], Awaitable[Any]]
 
@@ -98,3 +100,29 @@ async def test_events_behind_one_that_waits_are_run_in_one_step_each_in_order() 
             process(count_after_a_pause), *(process(count, may_wait=may_wait(count)) for _ in range(250))
         )
         assert await store['Internal,a'] == 251
+
+
+async def test_an_error_on_a_state_that_another_process_replaced_does_not_count(watched: Watched) -> None:
+    async def count_up_to_two(state: JSON) -> Any:
+        if state == 2:
+            raise LookupError('too many')
+        assert isinstance(state, int | None)
+        return (state or 0) + 1, (state or 0) + 1
+
+    for _ in range(2):
+        await worker_of(watched).process(INTERNAL, EXTERNAL, count_up_to_two, may_wait=False)
+    watched.before = watched.another_writes(b'5')
+    assert await worker_of(watched).process(INTERNAL, EXTERNAL, count_up_to_two, may_wait=False) == 6
+
+
+async def test_what_runs_in_another_context_returns_what_it_would_in_its_own() -> None:
+    name: ContextVar[str] = ContextVar('name', default='none')
+
+    async def tell() -> str:
+        await asyncio.sleep(0)
+        return name.get()
+
+    context = copy_context()
+    context.run(name.set, 'another')
+    assert await run_in(context, tell()) == 'another'
+    assert name.get() == 'none'

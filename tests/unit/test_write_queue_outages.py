@@ -55,7 +55,8 @@ async def test_batches_their_time_and_what_is_tried_again_are_counted() -> None:
     await asyncio.sleep(0)
     await backend.pass_time(0.5)
     backend.fail(0, 'b')
-    assert backend.queue.waiting() == (1, 7, False)
+    assert backend.queue.backlog() == (1, 7)
+    assert not backend.queue.is_away()
     backend.submit('c', size=2, seconds=15)
     await backend.pass_time(0.1)
     backend.fail(1)
@@ -65,7 +66,7 @@ async def test_batches_their_time_and_what_is_tried_again_are_counted() -> None:
     assert counts.bytes == sum(request.size for batch, _ in backend.batches for request in batch)
     assert counts.retries == 1 + len(backend.batches[1][0])
     assert counts.seconds >= 0.5
-    assert backend.queue.waiting()[2]
+    assert backend.queue.is_away()
 
 
 async def test_the_pauses_between_tries_grow_to_a_second_and_begin_anew_after_a_success() -> None:

@@ -25,6 +25,7 @@ from pytest_aiohttp.plugin import AiohttpServer
 import learning_observer_kvs
 from learning_observer_kvs.debug import rendering, routes, sending, views
 from learning_observer_kvs.kvs import KVS
+from tests.support.watched import until
 
 T = TypeVar('T')
 
@@ -198,10 +199,18 @@ async def test_clients_that_never_read_are_dropped_and_others_are_served(
     path = '/debug/kvs/default/key?key=k'
     with silent_clients(server, routes.MAX_VIEWERS_OF_ONE_CLIENT, path) as clients:
         await asyncio.gather(*(in_thread(first_line, client) for client in clients))
-        status, body = await got(server, path)
+        another = asyncio.ensure_future(got(server, path))
+        await until(lambda: not {client.getsockname()[1] for client in clients} & ports_of_clients(server))
+        for left in await asyncio.gather(*(in_thread(read_all, client) for client in clients)):
+            assert left < 12 * MB
+        status, body = await another
         assert (status, len(body) > 12 * MB) == (200, True)
-        for client in clients:
-            assert await in_thread(read_all, client) < 12 * MB
+
+
+def ports_of_clients(server: TestServer) -> set[int]:
+    """The ports of the clients that a server is connected with."""
+    connections: Any = server.runner.server.connections  # type: ignore[union-attr]
+    return {each.transport.get_extra_info('peername')[1] for each in connections if each.transport is not None}
 
 
 def read_all(client: socket.socket) -> int:

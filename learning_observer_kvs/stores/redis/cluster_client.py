@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,30 @@ if TYPE_CHECKING:
 Command = Sequence[str | bytes | int]
 
 
+class NodePermits(dict[str, asyncio.Semaphore]):
+    """For each node, by its name, as many permits as it has connections, so that no caller finds all of them busy.
+
+    A node that does not answer keeps those of its own, and none of another.
+
+    Args:
+        size: how many connections a node has.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def __missing__(self, name: str) -> asyncio.Semaphore:
+        permits = self[name] = asyncio.Semaphore(self._size)
+        return permits
+
+
 class ClusterClient:
     """The nodes of a cluster.
 
     Args:
         client: redis-py's.
-        permits: as many as there are connections to a node, so that no caller finds all of them busy.
+        permits: of the running event loop.
         timeout: seconds to wait for a permit, and for the replies of a node.
         unavailable: returns the error to raise for one of redis-py.
     """
@@ -34,7 +52,7 @@ class ClusterClient:
     def __init__(
         self,
         client: RedisCluster,
-        permits: asyncio.Semaphore,
+        permits: NodePermits,
         timeout: float,
         unavailable: Callable[[BaseException], KVSError],
     ) -> None:
@@ -42,6 +60,27 @@ class ClusterClient:
         self._permits = permits
         self._timeout = timeout
         self._unavailable = unavailable
+
+    def knows_nodes(self) -> bool:
+        """Return whether it has found the nodes and their slots."""
+        return bool(self._client.nodes_manager.slots_cache)
+
+    async def find_nodes(self) -> None:
+        """Find the nodes and their slots, unless that was done.
+
+        Raises:
+            StoreUnavailable, Overloaded: no answer.
+        """
+        await self._ready()
+
+    def owner(self, slot: int) -> str | None:
+        """Return the name of the node that has a slot; ``None`` if none is known.
+
+        Args:
+            slot: the slot. It may have moved since the nodes were last asked.
+        """
+        nodes = self._client.nodes_manager.slots_cache.get(slot)
+        return nodes[0].name if nodes else None
 
     async def exchange(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """Send commands to the nodes of their keys, and follow redirections.
@@ -62,24 +101,23 @@ class ClusterClient:
         """
         packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
         timeout = self._timeout if timeout is None else timeout
-        async with self._ready(timeout) as client:
-            replies: list[Any] = [None] * len(commands)
-            by_node: dict[ClusterNode, list[int]] = {}
-            for position, command in enumerate(commands):
-                try:
-                    node = client.nodes_manager.get_node_from_slot(_slot(command))
-                    by_node.setdefault(node, []).append(position)
-                except redis_py.exceptions.RedisClusterException as error:
-                    replies[position] = self._unavailable(error)
-            await asyncio.gather(
-                *(self._exchange(node, packed, positions, replies, timeout) for node, positions in by_node.items())
-            )
-            for position, reply in enumerate(replies):
-                if _is_redirection(reply):
-                    replies[position] = await self._redirect(client, commands[position], timeout)
-            if any(_is_of_a_stale_map(reply) for reply in replies):
-                await _read_map(client, timeout)
-            return replies
+        client = await self._ready()
+        replies: list[Any] = [None] * len(commands)
+        by_node: dict[ClusterNode, list[int]] = {}
+        for position, command in enumerate(commands):
+            try:
+                by_node.setdefault(_node_of(client, _slot(command)), []).append(position)
+            except redis_py.exceptions.RedisClusterException as error:
+                replies[position] = self._unavailable(error)
+        await asyncio.gather(
+            *(self._exchange(node, packed, positions, replies, timeout) for node, positions in by_node.items())
+        )
+        for position, reply in enumerate(replies):
+            if _is_redirection(reply):
+                replies[position] = await self._redirect(client, commands[position], reply, timeout)
+        if any(_is_of_a_stale_map(reply) for reply in replies):
+            await _read_map(client, timeout)
+        return replies
 
     async def _exchange(
         self,
@@ -90,6 +128,12 @@ class ClusterClient:
         timeout: float,
     ) -> None:
         """Send those of the commands that are for a node, in one packet; its failure concerns no other node."""
+        try:
+            await self._acquire(node.name, timeout)
+        except KVSError as error:
+            for position in positions:
+                replies[position] = error
+            return
         connection: Any = None
         answered, is_sent = 0, False
         try:
@@ -119,13 +163,17 @@ class ClusterClient:
         finally:
             if connection is not None:
                 node.release(connection)
+            self._permits[node.name].release()
 
-    async def _redirect(self, client: RedisCluster, command: Command, timeout: float) -> Any:
+    async def _redirect(self, client: RedisCluster, command: Command, redirection: Any, timeout: float) -> Any:
         """Have redis-py follow a redirection; the reply, or an error in its place."""
         try:
-            async with asyncio.timeout(timeout):
+            names = {_node_of(client, _slot(command)).name}
+            if isinstance(redirection, redis_py.exceptions.AskError):
+                names.add('{}:{}'.format(*redirection.node_addr))
+            async with self._permitted(names, timeout), asyncio.timeout(timeout):
                 return await client.execute_command(*command)
-        except redis_py.exceptions.ResponseError as error:
+        except (KVSError, redis_py.exceptions.ResponseError) as error:
             return error
         except Exception as error:
             return refusal(error) or lost(error)
@@ -143,18 +191,18 @@ class ClusterClient:
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
-        async with self._ready(self._timeout) as client:
-            nodes = sorted(client.get_primaries(), key=lambda node: node.name)
-            name, _, node_cursor = (cursor or '').rpartition(' ')
-            node = next((node for node in nodes if node.name == name), None)
-            if node is None:
-                node, node_cursor = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
-            try:
-                async with asyncio.timeout(self._timeout):
-                    next_cursor, redis_keys = await node.execute_command('SCAN', node_cursor, *options)
-            except Exception as error:
-                await _read_map(client, self._timeout)
-                raise self._unavailable(error) from None
+        client = await self._ready()
+        nodes = sorted(client.get_primaries(), key=lambda node: node.name)
+        name, _, node_cursor = (cursor or '').rpartition(' ')
+        node = next((node for node in nodes if node.name == name), None)
+        if node is None:
+            node, node_cursor = nodes[0], '0'  # the beginning, or a node is gone: its keys are elsewhere now
+        try:
+            async with self._permitted({node.name}, self._timeout), asyncio.timeout(self._timeout):
+                next_cursor, redis_keys = await node.execute_command('SCAN', node_cursor, *options)
+        except Exception as error:
+            await _read_map(client, self._timeout)
+            raise self._unavailable(error) from None
         if next_cursor == 0:
             later = [other.name for other in nodes if other.name > node.name]
             return redis_keys, f'{later[0]} 0' if later else None
@@ -169,10 +217,10 @@ class ClusterClient:
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
-        async with self._ready(self._timeout) as client:
-            if refresh:
-                await _read_map(client, self._timeout)
-            return {node.name: partial(apart, node) for node in client.get_primaries()}
+        client = await self._ready()
+        if refresh:
+            await _read_map(client, self._timeout)
+        return {node.name: partial(apart, node) for node in client.get_primaries()}
 
     async def one_for_each_node(self, redis_keys: Sequence[str]) -> list[str]:
         """Return, of some Redis keys, the first one for each master.
@@ -183,14 +231,12 @@ class ClusterClient:
         Raises:
             StoreUnavailable, Overloaded: no answer.
         """
-        async with self._ready(self._timeout) as client:
-            found: dict[ClusterNode, str] = {}
-            for redis_key in redis_keys:
-                with contextlib.suppress(redis_py.exceptions.RedisClusterException):  # no node has its slot
-                    found.setdefault(
-                        client.nodes_manager.get_node_from_slot(redis_py.crc.key_slot(redis_key.encode())), redis_key
-                    )
-            return list(found.values())
+        client = await self._ready()
+        found: dict[ClusterNode, str] = {}
+        for redis_key in redis_keys:
+            with contextlib.suppress(redis_py.exceptions.RedisClusterException):  # no node has its slot
+                found.setdefault(_node_of(client, redis_py.crc.key_slot(redis_key.encode())), redis_key)
+        return list(found.values())
 
     async def info(self) -> dict[str, dict[str, str]]:
         """Return the fields of ``INFO`` of each master, by its address; of one that refuses, none.
@@ -199,30 +245,42 @@ class ClusterClient:
             StoreUnavailable, Overloaded: no answer.
         """
         by_address: dict[str, dict[str, str]] = {}
-        async with self._ready(self._timeout) as client:
-            for node in client.get_primaries():
-                by_address[node.name] = {}
+        client = await self._ready()
+        for node in client.get_primaries():
+            by_address[node.name] = {}
+            async with self._permitted({node.name}, self._timeout):
                 with contextlib.suppress(Exception):
                     fields = await node.execute_command('INFO')
                     by_address[node.name] = {field: str(value) for field, value in fields.items()}
         return by_address
 
-    @contextlib.asynccontextmanager
-    async def _ready(self, timeout: float) -> AsyncIterator[RedisCluster]:
-        """Give redis-py's client once it knows the nodes; to as many callers at once as there are permits."""
+    async def _ready(self) -> RedisCluster:
+        """Return redis-py's client once it knows the nodes."""
+        try:
+            return await self._client.initialize()
+        except Exception as error:
+            raise self._unavailable(error) from None
+
+    async def _acquire(self, name: str, timeout: float) -> None:
+        """Wait for a permit of a node; it is for the caller to release."""
+        permits = self._permits[name]
+        if not permits.locked():
+            await permits.acquire()  # at once
+            return
         try:
             async with asyncio.timeout(timeout):
-                await self._permits.acquire()
+                await permits.acquire()
         except TimeoutError:
             raise self._unavailable(redis_py.exceptions.ConnectionError(ALL_BUSY)) from None
-        try:
-            try:
-                await self._client.initialize()
-            except Exception as error:
-                raise self._unavailable(error) from None
-            yield self._client
-        finally:
-            self._permits.release()
+
+    @contextlib.asynccontextmanager
+    async def _permitted(self, names: Iterable[str], timeout: float) -> AsyncIterator[None]:
+        """Hold a permit of each of some nodes."""
+        async with contextlib.AsyncExitStack() as held:
+            for name in sorted(names):  # in this order, so that no two callers wait for each other
+                await self._acquire(name, timeout)
+                held.callback(self._permits[name].release)
+            yield
 
 
 def apart(source: Any) -> Any:
@@ -263,6 +321,14 @@ def _is_redirection(reply: object) -> bool:
     return isinstance(reply, Exception) and isinstance(
         reply, (redis_py.exceptions.AskError, redis_py.exceptions.TryAgainError)
     )
+
+
+def _node_of(client: RedisCluster, slot: int) -> ClusterNode:
+    """Return the node of a slot; raise a ``RedisClusterException`` if none is known."""
+    try:
+        return client.nodes_manager.get_node_from_slot(slot)
+    except KeyError:  # as redis-py has it where no node has told of the slot
+        raise redis_py.exceptions.SlotNotCoveredError(f'no node of the cluster has slot {slot}') from None
 
 
 def _slot(command: Command) -> int:

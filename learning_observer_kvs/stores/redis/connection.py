@@ -19,7 +19,13 @@ from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import invalidations, redis_py
 from learning_observer_kvs.stores.redis import options as redis_options
-from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command, apart, has_unread_data
+from learning_observer_kvs.stores.redis.cluster_client import (
+    ClusterClient,
+    Command,
+    NodePermits,
+    apart,
+    has_unread_data,
+)
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, is_wrong_type, lost, refusal, unavailable
 from learning_observer_kvs.stores.redis.tracker import Tracker
 
@@ -42,7 +48,7 @@ class RedisConnection:
         self._own_settings = dict(settings or {})
         self._base = base
         self._clients: PerLoop[list[_Client]] = PerLoop(list)
-        self._permits = PerLoop(lambda: asyncio.Semaphore(redis_options.value(self.settings, 'redis_max_connections')))
+        self._permits = PerLoop(lambda: NodePermits(redis_options.value(self.settings, 'redis_max_connections')))
         self._trackers = PerLoop(lambda: Tracker(self, invalidations.QUIET))
         self._handed_in: Redis | RedisCluster | None = None
 

@@ -53,7 +53,7 @@ _REFUSALS = (
         'Take redis_connection.redis_sentinel_password out.',
     ),
     (
-        'no permissions',
+        'o permissions',
         'its Sentinels refuse what their user asks',
         'Allow it: allchannels +ping +psubscribe +sentinel|master +sentinel|get-master-addr-by-name.',
     ),

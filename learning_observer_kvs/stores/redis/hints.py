@@ -162,7 +162,7 @@ _HINTS: dict[str, _Hint] = {
     'invalid username-password': _password,
     'Authentication required': _password,
     'invalid password': _password,
-    'no permissions': _REFUSED,
+    'o permissions': _REFUSED,
     "can't run this command": _REFUSED,
     'refuses the command': _REFUSED,
     'nknown command': _REFUSED,

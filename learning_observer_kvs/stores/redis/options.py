@@ -46,7 +46,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option('redis_connect_timeout', 'seconds', default=2, doc='seconds to wait for a connection.'),
     Option('redis_timeout', 'seconds', default=5, doc='seconds to wait for an answer, or for a free connection.'),
-    Option('redis_max_connections', 'count', default=20, doc='how many connections are open at once; more calls wait.'),
+    Option(
+        'redis_max_connections',
+        'count',
+        default=20,
+        doc='how many connections are open at once, in a cluster to each node; more calls wait.',
+    ),
 )
 """The options of the ``redis_connection`` block, and of the block of a Redis store with another connection."""
 

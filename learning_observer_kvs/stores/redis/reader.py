@@ -71,10 +71,7 @@ class RedisReader:
         """
         size = sum(map(len, redis_keys))
         if self._waiting and (self._keys + len(redis_keys) > MAX_QUEUED_KEYS or self._bytes + size > MAX_QUEUED_BYTES):
-            raise Overloaded(
-                f'{self._keys:,} keys, of {self._bytes / (1 << 20):,.1f} MB, wait to be read from Redis at '
-                f'{self._connection.address()} already; this read was rejected. Retry later.'
-            )
+            raise overloaded(self._keys, self._bytes, self._connection)
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting.append((redis_keys, size, future))
         self._keys += len(redis_keys)
@@ -83,6 +80,10 @@ class RedisReader:
             self._scheduled = True
             self._loop.call_soon(self._send)
         return future
+
+    def backlog(self) -> tuple[int, int]:
+        """Return how many keys wait to be read, and how many bytes these have."""
+        return self._keys, self._bytes
 
     async def close(self, timeout: float) -> None:
         """Wait until nothing is under way, and give up what is then.
@@ -184,6 +185,20 @@ class RedisReader:
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         return await self._connection.exchange(commands, self._timeout)
+
+
+def overloaded(count: int, size: int, connection: RedisConnection) -> Overloaded:
+    """Return the error of a read that is not accepted because too many keys wait.
+
+    Args:
+        count: how many wait.
+        size: how many bytes these have.
+        connection: where they are to be read.
+    """
+    return Overloaded(
+        f'{count:,} keys, of {size / (1 << 20):,.1f} MB, wait to be read from Redis at {connection.address()} already; '
+        'this read was rejected. Retry later.'
+    )
 
 
 def _are_texts(reply: list[Any]) -> bool:

@@ -21,13 +21,15 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection, share
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_wrong_type, lost, wrong_type
 from learning_observer_kvs.stores.redis.foreign import find_foreign_key
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
+from learning_observer_kvs.stores.redis.node_queues import NodeQueues
+from learning_observer_kvs.stores.redis.node_readers import NodeReaders
 from learning_observer_kvs.stores.redis.options import OPTIONS, location_of
 from learning_observer_kvs.stores.redis.reader import RedisReader
 from learning_observer_kvs.stores.redis.scripts import HIDDEN, run
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Description
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch
 
 
 class RedisKVS(QueuedStore):
@@ -56,7 +58,7 @@ class RedisKVS(QueuedStore):
         self.prefix = prefix
         self._connection = connection
         self._writers = PerLoop(self._make_writer)
-        self._readers = PerLoop(lambda: RedisReader(self.connection, self._first_timeout()))
+        self._readers: PerLoop[RedisReader | NodeReaders] = PerLoop(self._make_reader)
         self._names: Names | None = None
 
     def _make_writer(self) -> RedisWriter:
@@ -67,6 +69,15 @@ class RedisKVS(QueuedStore):
             expiry_ms=0 if self.expiry is None else max(1, round(self.expiry * 1000)),
             timeout=self._first_timeout(),
         )
+
+    def _make_reader(self) -> RedisReader | NodeReaders:
+        timeout = self._first_timeout()
+        return (NodeReaders if self.connection.clustered else RedisReader)(self.connection, timeout)
+
+    def _make_request_queue(self) -> RequestQueue:
+        if not self.connection.clustered:
+            return super()._make_request_queue()
+        return NodeQueues(self._make_write_queue, lambda: self.connection, lambda: self.names, self.location)
 
     def _first_timeout(self) -> float | None:
         """Seconds for the first try of a call, where that is not to last as long as the connection's settings allow."""

@@ -86,22 +86,26 @@ class RedisWriter:
         self._records = Records()
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
-        """Begin to write a batch; only one at a time.
+        """Begin to write a batch; only one at a time, or in a cluster one for each slot.
 
         Args:
             batch: the requests; each gets a result or an error.
             on_batch_done: called with the batch when they all have.
         """
-        self._task = self._loop.create_task(self._write(batch, on_batch_done))
+        task = self._loop.create_task(self._write(batch, on_batch_done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give the connection back. A batch that is still under way is given up: its requests are unclear."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        """Give the connection back. What is still under way is given up: its requests are unclear."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         await self._pinned.close()
 
     async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

@@ -120,6 +120,25 @@ async def test_keys_that_differ_in_case_stay_apart_where_names_do_not(
     assert len(set(names)) == len(names)
 
 
+async def test_whether_names_differ_in_case_is_asked_until_it_is_known(
+    store: FilesystemKVS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool | None] = []
+
+    def is_case_sensitive(directory: Directory) -> bool | None:
+        asked.append(False if os.path.exists(directory.absolute(META_DIR)) else None)
+        return asked[-1]
+
+    monkeypatch.setattr(Directory, 'is_case_sensitive', is_case_sensitive)
+    assert await store['A'] is None
+    assert set(asked) == {None}
+    entries = {'A': 1, 'a': 2}
+    for key, value in entries.items():
+        await store.set(key, value)
+    assert await store.dump() == entries
+    assert asked.count(False) == 1
+
+
 def test_case_sensitivity_is_found_on_the_disk(tmp_path: Path) -> None:
     directory = Directory(str(tmp_path))
     assert directory.is_case_sensitive() is None

@@ -64,6 +64,27 @@ async def test_every_connection_has_the_chosen_level_of_synchronising(
         assert {connection.execute('PRAGMA synchronous').fetchone() for connection in opened} == {(level,)}
 
 
+async def test_a_connection_that_cannot_be_set_up_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[sqlite3.Connection] = []
+
+    class Failing(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if 'fullfsync' in arguments[0]:
+                raise sqlite3.OperationalError('disk I/O error')
+            return super().execute(*arguments)
+
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, 'connect', lambda *given, **options: connect(*given, factory=Failing, **options))
+    async with SQLiteKVS(path, retry_timeout=0) as store:
+        with pytest.raises(StoreUnavailable, match='disk I/O error'):
+            await store.set('k', 1)
+    assert len(closed) == 1
+
+
 async def test_a_relative_path_is_taken_from_the_working_directory_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

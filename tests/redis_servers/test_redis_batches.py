@@ -1,0 +1,150 @@
+"""What the writer makes of a reply, over replies that a test writes down: outcomes of requests, records and scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hiredis import pack_command
+from redis import exceptions
+
+from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.redis.cluster_client import Command
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from learning_observer_kvs.stores.redis.names import ClusterNames, Names
+from learning_observer_kvs.stores.redis.scripts import NO_RECORD
+from learning_observer_kvs.stores.redis.scripts import Script as LuaScript
+from learning_observer_kvs.stores.redis.writer import RedisWriter
+from learning_observer_kvs.stores.write_queue import WriteRequest
+from tests.redis_servers.test_redis_writer import (
+    LOST,
+    NO_CONNECTION,
+    Script,
+    outcomes,
+    request,
+    sequences,
+    write,
+    write_requests,
+)
+from tests.support.redis_server import RedisServer
+
+NO_SCRIPT = exceptions.NoScriptError('NOSCRIPT No matching script.')
+
+
+async def test_a_key_of_another_type_fails_its_own_request_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [request({'a': b'1'}, {}), request({}, {'b': b'1', 'c': None})]
+    await write_requests(monkeypatch, Script([b'1T']), batch)
+    assert outcomes(batch) == [True, ValueError]
+    assert str(batch[1].error) == 'b'
+
+
+@pytest.mark.parametrize(('text', 'command'), [(None, 'UNLINK'), (b'1', 'PEXPIRE')])
+async def test_a_request_that_the_server_refuses_names_the_command_to_allow(
+    text: bytes | None, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [request({'a': text}, {}, 'b')]
+    await write_requests(monkeypatch, Script([b'R']), batch)
+    assert outcomes(batch) == [StoreUnavailable]
+    assert f'it refuses the command {command}; nothing was written' in str(batch[0].error)
+
+
+async def test_a_request_without_a_key_is_applied_and_sent_to_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [request({}, {})]
+    await write_requests(monkeypatch, Script(), batch, clustered=True)
+    assert outcomes(batch) == [True]
+
+
+@pytest.mark.parametrize('clustered', [True, False], ids=['cluster', 'single server'])
+async def test_what_is_sent_with_a_new_record_is_sent_again_with_the_same_one(
+    clustered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script([NO_RECORD], [LOST], [b'1'])
+    assert outcomes(await write(monkeypatch, script, ['a'], clustered=clustered)) == [True]
+    [[first], [second], [third]] = sequences(script)
+    assert first[0] != second[0]
+    assert second == third
+
+
+async def test_after_a_write_whose_record_is_gone_the_next_one_begins_with_a_new_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches = [[request({'a': b'1'}, {})], [request({'a': b'2'}, {})]]
+    script = Script([LOST], [NO_RECORD], [b'1'])
+    await write_requests(monkeypatch, script, *batches)
+    assert [outcomes(batch) for batch in batches] == [[WriteUnclear], [True]]
+    [[first], [second], [third]] = sequences(script)
+    assert first == second
+    assert third[0] != first[0]
+
+
+async def test_a_server_that_keeps_no_record_may_keep_one_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    [request] = await write(monkeypatch, Script([NO_RECORD], [NO_RECORD]), ['a'], clustered=False)
+    assert isinstance(request.error, StoreUnavailable)
+    assert request.error.retry
+    assert 'removes idempotency records as soon as they are written' in str(request.error)
+
+
+async def test_where_the_text_of_the_script_cannot_be_sent_the_answers_that_came_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = await write(monkeypatch, Script([b'1', NO_SCRIPT], NO_CONNECTION), ['a', 'b'])
+    assert [request.error or request.result for request in batch] == [True, NO_CONNECTION]
+
+
+async def test_in_a_cluster_a_key_without_a_slot_fails_its_own_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = await write(monkeypatch, Script([b'1']), ['\ud800', 'a'])
+    assert outcomes(batch) == [UnicodeEncodeError, True]
+
+
+async def test_a_slot_without_a_record_is_not_the_cause_of_what_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OneFull(Script):
+        """Servers of which that of ``a`` takes no record; what is sent to them is put into bytes."""
+
+        async def exchange(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+            for command in commands:
+                pack_command(tuple(command))  # type: ignore[arg-type]
+            if commands[0][0] != 'SET':
+                return [b'1'] * len(commands)
+            tag = ClusterNames('').redis_key('a').partition(':')[0]
+            return [full if str(command[1]).startswith(tag) else b'OK' for command in commands]
+
+    full = exceptions.ResponseError('OOM command not allowed')
+    unsendable: Any = '\ud800'
+    batch = [request({'a': b'1'}, {}), request({'b': unsendable}, {}), request({'c': b'1'}, {})]
+    await write_requests(monkeypatch, OneFull(), batch, clustered=True)
+    assert outcomes(batch) == [StoreUnavailable, UnicodeEncodeError, True]
+
+
+async def test_a_script_is_known_to_the_server_by_its_digest(redis: RedisConnection) -> None:
+    script = LuaScript('return 1')
+    assert await redis.exchange([('SCRIPT', 'LOAD', script.text)]) == [script.digest.encode()]
+
+
+async def commit(connection: RedisConnection, *requests: WriteRequest) -> None:
+    """Write one batch to a server, with a TTL of a minute, and close the writer."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    writer = RedisWriter(connection, Names(''), ValueError, 60_000)
+    writer.write_batch(requests, done.set_result)
+    await done
+    await writer.close()
+
+
+async def test_the_ttl_of_a_key_that_is_only_to_be_kept_begins_anew(redis: RedisConnection) -> None:
+    await redis.exchange([('SET', 'b', '2', 'PX', 10_000)])
+    batch = [request({'a': b'1'}, {}, 'b'), request({'c': b'3'}, {})]
+    await commit(redis, *batch)
+    assert outcomes(batch) == [True, True]
+    assert await redis.exchange([('MGET', 'a', 'b', 'c')]) == [[b'1', b'2', b'3']]
+    [ttl_ms] = await redis.exchange([('PTTL', 'b')])
+    assert ttl_ms > 10_000
+
+
+async def test_a_writer_that_is_closed_gives_its_connection_back(redis_server: RedisServer) -> None:
+    connection = RedisConnection(
+        {'redis_host': '127.0.0.1', 'redis_port': redis_server.port, 'redis_max_connections': 1, 'redis_timeout': 0.5}
+    )
+    await commit(connection, request({'a': b'1'}, {}))
+    assert await connection.ask(['GET', 'a']) == [b'1']
+    await connection.close()
