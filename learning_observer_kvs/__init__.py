@@ -49,6 +49,7 @@ from learning_observer_kvs.errors import (
     WriteUnclear,
 )
 from learning_observer_kvs.kvs import KVS, KVSRouter
+from learning_observer_kvs.memoization import memoize
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import MISSING
 
@@ -83,6 +84,7 @@ __all__ = [
     'UnknownStudent',
     'WriteUnclear',
     '__version__',
+    'memoize',
     'setup',
     'startup_hook',
 ]

@@ -25,6 +25,7 @@ from learning_observer_kvs.errors import KVSNotConfigured
 from learning_observer_kvs.prestartup import register_startup_check
 from learning_observer_kvs.problems import Level, Problem
 from learning_observer_kvs.settings import Settings
+from learning_observer_kvs.stores.answering import check_answers
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.closing import close_connections, close_stores
 from learning_observer_kvs.stores.configured import make_store, parse_settings
@@ -186,6 +187,26 @@ class KVSRouter:
         configured = {name: row for name in stores if (row := self._entries[name].row) is not None}
         found, _ = await asyncio.gather(live.check_stores(stores, configured), self._retired.close())
         return found
+
+    async def health(self, timeout: float = 1.0) -> dict[str, Any]:
+        """Find out whether the stores that are made answer, for a load balancer; a key of each is read.
+
+        Args:
+            timeout: seconds that a store may take.
+
+        Returns:
+            ``ok``, whether all of them answer and can be written as far as this process knows, and under ``stores``, by
+            name, ``ok``, ``seconds``, and a ``message`` where it is not.
+        """
+        return await check_answers(self._made(), timeout)
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Return what this process has done with each store that is made.
+
+        Returns:
+            What :meth:`Store.metrics <learning_observer_kvs.stores.base.Store.metrics>` returns, by the store's name.
+        """
+        return {name: store.metrics() for name, store in self._made().items()}
 
     def add_item(self, name: str, value: Store | Factory) -> None:
         """Add a store, or replace the one of that name.

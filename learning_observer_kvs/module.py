@@ -5,6 +5,7 @@ Importing it replaces the runtime's stores by those of this package, without a c
 - its ``kvs_startup_check`` and ``KVSRouter`` are ours, so that ``learning_observer.kvs.KVS`` is our ``KVS``;
 - reducers that its decorators made are run by our reducer workers (see :func:`replacement_of` for which), all those of
   an event in one pass (see :func:`~learning_observer_kvs.module_pipeline.in_one_pass`);
+- functions that its ``async_memoization`` decorates from then on look for one key (:mod:`.module_memoization`);
 - ``/debug/kvs`` is served to its administrators, and its application closes the stores when it ends.
 
 ``kvs_plugin: false`` in its settings leaves the runtime as it was. In this module "the runtime" is the package
@@ -35,7 +36,7 @@ import learning_observer.stream_analytics
 import learning_observer.stream_analytics.helpers
 from aiohttp import web
 
-from learning_observer_kvs import debug, plugin, prestartup, settings
+from learning_observer_kvs import debug, module_memoization, plugin, prestartup, settings
 from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError, StartupCheck
@@ -391,6 +392,7 @@ def _replacements() -> list[tuple[Any, str, Any]]:
         (its, 'make_key', helpers.make_key),
         (runtime.stream_analytics, 'init', init_stream_analytics),
         (its_events, 'student_event_pipeline', in_one_pass(its_events.student_event_pipeline)),
+        (runtime.cache, 'async_memoization', module_memoization.replacement(runtime)),
         (runtime.routes, 'register_debug_routes', register_debug_routes),
     ]
 

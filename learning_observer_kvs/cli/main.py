@@ -31,6 +31,7 @@ COMMANDS = (
     'replay',
     'serve',
     'set',
+    'stats',
     'suppressed',
 )
 

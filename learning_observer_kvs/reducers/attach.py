@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from learning_observer_kvs.reducers.metrics import reducer_metrics
 from learning_observer_kvs.reducers.worker import ReducerWorker
 from learning_observer_kvs.reducers.write_behind import WriteBehindWorker
 from learning_observer_kvs.stores.base import Store
@@ -16,7 +17,7 @@ def attach(store: Store) -> None:
     Args:
         store: the store.
     """
-    store.attach_overlay(lambda: _make_worker(store))
+    store.attach_overlay(lambda: _make_worker(store), lambda: reducer_metrics(store))
 
 
 def workers_of(store: Store) -> Callable[[], ReducerWorker]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, InvalidValue, ReducerError, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.reducers.tally import UNNAMED, Tally
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.keys import check_key, display_key
 
@@ -30,6 +31,7 @@ class Event:
         null_text: the JSON text of the state that a key starts from.
         deadline: until when it waits for a backend that is away, as the time of the monotonic clock.
         may_wait: whether the reducer may wait for something.
+        tally: what is counted of the reducer.
 
     Attributes:
         result: the external state, as the reducer returned it.
@@ -38,7 +40,18 @@ class Event:
         done: what the caller waits for; ``None`` as ``context``.
     """
 
-    __slots__ = ('call', 'context', 'deadline', 'done', 'error', 'external_key', 'may_wait', 'null_text', 'result')
+    __slots__ = (
+        'call',
+        'context',
+        'deadline',
+        'done',
+        'error',
+        'external_key',
+        'may_wait',
+        'null_text',
+        'result',
+        'tally',
+    )
 
     def __init__(
         self,
@@ -47,7 +60,9 @@ class Event:
         null_text: bytes,
         deadline: float = ONE_TRY,
         may_wait: bool = True,
+        tally: Tally = UNNAMED,
     ) -> None:
+        self.tally = tally
         self.may_wait = may_wait
         self.external_key = external_key
         self.call = call
@@ -104,13 +119,17 @@ class Event:
         done = self.done
         if done is None or done.done():
             return
-        error = error or self.error
-        if error is None:
+        cause = error or self.error
+        if cause is None:
             done.set_result(self.result)
-        elif isinstance(error, asyncio.CancelledError):
+            return
+        self.tally.failed += 1
+        if error is not None:
+            self.tally.events += 1  # no commit counts it
+        if isinstance(cause, asyncio.CancelledError):
             done.cancel()
         else:
-            done.set_exception(error)
+            done.set_exception(cause)
 
 
 def may_wait_on(events: Sequence[Event], error: BaseException) -> list[Event]:

@@ -16,6 +16,7 @@ from learning_observer_kvs.reducers.event_queues import QueuedEvents
 from learning_observer_kvs.reducers.joined import JoinedEvent, Pass
 from learning_observer_kvs.reducers.serving import EventQueue, QueueServer
 from learning_observer_kvs.reducers.state_cache import StateCache
+from learning_observer_kvs.reducers.tally import NOT_MEASURED
 from learning_observer_kvs.reducers.time_limit import run_within
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import ONE_TRY
@@ -56,6 +57,7 @@ class BatchWorker(PlainOverlay):
         self._loop = asyncio.get_running_loop()
         self._queued = QueuedEvents(self._locks, self._on_ready)
         self._busy = 0
+        self._slices = -1  # that began with an event, or a pass; the first is timed
         self._server = QueueServer[EventQueue | Pass](self._serve, self._abandon, self._locks.watch)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
@@ -349,13 +351,22 @@ class BatchWorker(PlainOverlay):
         if outcome is True:
             if batch.text is not None and not self._is_immediate:
                 self._cache.put(key, batch.text)
-            for event in batch.events:
+            events = batch.events
+            for event in events:
                 if event.done is not None:
                     event.resolve(None)
+            if events:
+                tally = events[0].tally
+                if not tally.commits & NOT_MEASURED:
+                    tally.measure(batch.writes)
+                tally.commits += 1
+                tally.events += len(events)
             self._next(key, rest)
             return
         self._cache.forget(key)
         if outcome is False:
+            if batch.events:
+                batch.events[0].tally.conflicts += 1
             attempt = batch.attempt + 1
             if attempt < MAX_TRIES:
                 self._server.spawn(

@@ -77,6 +77,7 @@ class QueuedEvents(dict[str, int]):
         """
         queued = self.get(key, 0)
         if queued >= MAX_QUEUED_EVENTS:
+            event.tally.note_failed()
             raise Overloaded(
                 f'{queued:,} events wait for {display_key(key)} already; the event was rejected. Retry later, or send '
                 'slower.'

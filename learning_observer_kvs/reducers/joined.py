@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, ReducerCall
+from learning_observer_kvs.reducers.tally import UNNAMED, Tally
 
 
 class Run(NamedTuple):
@@ -22,6 +23,7 @@ class Run(NamedTuple):
         deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default the
             ``retry_timeout`` of the store from now.
         may_wait: whether the reducer may wait for something.
+        tally: what is counted of the reducer.
     """
 
     internal_key: str
@@ -30,6 +32,7 @@ class Run(NamedTuple):
     null_text: bytes = b'null'
     deadline: float | None = None
     may_wait: bool = True
+    tally: Tally = UNNAMED
 
 
 class Pass:
@@ -115,6 +118,7 @@ class JoinedEvent(Event):
             run.null_text,
             deadline if run.deadline is None else run.deadline,
             run.may_wait,
+            run.tally,
         )
         self._pass = joined
         self._failure: BaseException | None = None
@@ -159,8 +163,13 @@ class JoinedEvent(Event):
             return
         self.is_resolved = True
         self._failure = error or self.error
+        if error is not None:
+            self.tally.events += 1  # no commit counts it
         self._pass.one_done()
 
     def outcome(self) -> bytes | BaseException:
         """Return the text of the external state, empty where it was not to be written; or what befell the event."""
-        return self._text if self._failure is None else self._failure
+        if self._failure is None:
+            return self._text
+        self.tally.failed += 1
+        return self._failure

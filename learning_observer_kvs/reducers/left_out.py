@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
@@ -49,6 +49,7 @@ class LeftOut:
         """
         for event in events:
             if event.error is not None:
+                event.tally.failed += 1
                 self._keep(key, event, event.error)
                 log.error(
                     '%s: a reducer that had accepted an event raised when it was run again onto what another process '
@@ -58,6 +59,17 @@ class LeftOut:
                     f'{self.kept:,}',
                     exc_info=event.error,
                 )
+
+    def applied(self, key: str, events: Sequence[Event]) -> None:
+        """Count events of a flush whose answer was lost, and that is found to have been written.
+
+        Args:
+            key: the internal key.
+            events: events that were acknowledged.
+        """
+        for event in events:
+            event.tally.events += 1
+        self.raised(key, events)
 
     def doubtful(self, key: str, events: Sequence[Event]) -> None:
         """Keep events of a flush whose answer was lost, where another process has written since.
@@ -70,6 +82,7 @@ class LeftOut:
         """
         error = WriteUnclear('The answer was lost, and another process has written since.')
         for event in events:
+            event.tally.note_failed()
             self._keep(key, event, event.error or error)
         log.error(
             '%s: %s may or may not have been written: the answer was lost, and another process has written since. '
@@ -94,22 +107,28 @@ class LeftOut:
         if pending.unclear or not pending.is_open:
             error = WriteUnclear('The store was closed before an answer came.')
         for event in pending.batch.events:
+            event.tally.note_failed()
             self._keep(key, event, event.error or error)
         log.error('%s: %s kept in %s.', display_key(key), _counted(pending.events), self._store.failed_events)
         return error
 
-    def erased_elsewhere(self, key: str, events: int) -> None:
+    def erased_elsewhere(self, key: str, events: Sequence[Event], left: Collection[Event]) -> None:
         """Count events that were dropped, because another process erased the state that they were for.
 
         Args:
             key: the internal key.
-            events: how many.
+            events: events that were acknowledged.
+            left: those of them that count all the same.
         """
-        self.erased += events
+        dropped = set(events).difference(left)
+        self.erased += len(dropped)
+        for event in dropped:
+            event.tally.note_failed()
+            event.tally.erased += 1
         log.warning(
             '%s was removed by another process: what was pending of it was dropped with it, %s (%s so far).',
             display_key(key),
-            _counted(events),
+            _counted(len(dropped)),
             f'{self.erased:,}',
         )
 
@@ -132,6 +151,22 @@ class LeftOut:
             )
         else:
             self.kept += 1
+            event.tally.kept += 1
+
+
+def accepted(events: Iterable[Event]) -> list[Event]:
+    """Return the events whose reducer did not raise, and count the others, which no commit counts.
+
+    Args:
+        events: events whose reducer has run.
+    """
+    found = []
+    for event in events:
+        if event.error is None:
+            found.append(event)
+        else:
+            event.tally.events += 1
+    return found
 
 
 def _counted(events: int) -> str:

@@ -129,6 +129,15 @@ class PendingStates(dict[str, Pending]):
         self.bytes += size - pending.bytes
         pending.events, pending.bytes = events, size
 
+    def events_by_reducer(self) -> dict[str, int]:
+        """Return how many events are pending, by reducer."""
+        found: dict[str, int] = {}
+        for pending in list(self.values()):  # another thread may ask
+            if events := pending.batch.events:
+                reducer = events[0].tally.reducer
+                found[reducer] = found.get(reducer, 0) + len(events)
+        return found
+
     def is_full(self) -> bool:
         """Return whether as much is pending as may be."""
         return self.events >= MAX_EVENTS or self.bytes >= MAX_BYTES

@@ -14,13 +14,16 @@ class StateCache:
 
     Args:
         limit: how many bytes of text and keys are kept; 0 keeps nothing.
+
+    Attributes:
+        bytes: how many are kept.
     """
 
-    __slots__ = ('_bytes', '_limit', '_texts', 'get')
+    __slots__ = ('_limit', '_texts', 'bytes', 'get')
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._bytes = 0
+        self.bytes = 0
         self._texts: OrderedDict[str, bytes] = OrderedDict()
         self.get = self._texts.get
         """Return the text that was committed last, as far as this process knows; ``None`` if it does not."""
@@ -39,11 +42,11 @@ class StateCache:
             return
         texts = self._texts
         before = texts.pop(key, None)
-        self._bytes += len(key) + len(text) if before is None else len(text) - len(before)
+        self.bytes += len(key) + len(text) if before is None else len(text) - len(before)
         texts[key] = text
-        while self._bytes > self._limit:
+        while self.bytes > self._limit:
             dropped, text = texts.popitem(last=False)
-            self._bytes -= len(dropped) + len(text)
+            self.bytes -= len(dropped) + len(text)
 
     def forget(self, key: str) -> None:
         """Drop a key.
@@ -53,9 +56,9 @@ class StateCache:
         """
         text = self._texts.pop(key, None)
         if text is not None:
-            self._bytes -= len(key) + len(text)
+            self.bytes -= len(key) + len(text)
 
     def clear(self) -> None:
         """Drop everything."""
         self._texts.clear()
-        self._bytes = 0
+        self.bytes = 0

@@ -22,6 +22,7 @@ from learning_observer_kvs.reducers.batch_worker import BatchWorker
 from learning_observer_kvs.reducers.event_deadline import SharedDeadline, deadline_of
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.joined import Pass, Run
+from learning_observer_kvs.reducers.tally import NOT_MEASURED, UNNAMED, Tally
 from learning_observer_kvs.stores.deadline import ONE_TRY, deadline_after
 from learning_observer_kvs.stores.key_locks import RESERVED, Hold, current_holder
 
@@ -46,6 +47,7 @@ class ReducerWorker(BatchWorker):
         null_text: bytes = b'null',
         deadline: float | SharedDeadline | None = None,
         may_wait: bool = True,
+        tally: Tally = UNNAMED,
     ) -> JSON:
         """Run one event through its reducer, and commit what it returns.
 
@@ -64,6 +66,7 @@ class ReducerWorker(BatchWorker):
             deadline: until when it waits for a backend that is away, as the time of the monotonic clock, or what
                 :func:`~.event_deadline.deadline_of` takes; by default the ``retry_timeout`` of the store from now.
             may_wait: whether the reducer may wait for something; see :func:`~.driving.may_wait`.
+            tally: what is counted of the reducer.
 
         Returns:
             The external state, as the reducer returned it.
@@ -83,7 +86,7 @@ class ReducerWorker(BatchWorker):
             began = self._until(deadline)
             await self._wait_for_capacity()
             deadline = began
-        locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait)
+        locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait, tally)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
             event.deadline = self._until(deadline)
             return await self._queued.wait(key, event)
@@ -91,6 +94,9 @@ class ReducerWorker(BatchWorker):
         server, now = self._server, monotonic()
         if server.slice_ends is None:
             server.begin_slice(now)
+            self._slices += 1
+            if not self._slices & NOT_MEASURED:
+                event.call = tally.time_call(call)
         elif now > server.slice_ends:
             event.deadline = self._until(deadline)
             self._on_ready(key, self._queued.put_first(key, [event]))
@@ -105,16 +111,20 @@ class ReducerWorker(BatchWorker):
                 batch = await self._read(key, event.deadline)
             if (rest := self._reduce(key, batch, event)) is not None:
                 await rest
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                tally.note_failed()
             self._next(key, None)
             raise
         batch.events.append(event)
         self._commit(key, batch, None)
         if batch.outcome is True:
             if event.error is not None:
+                tally.failed += 1
                 raise event.error
             return event.result
         if isinstance(batch.outcome, BaseException):
+            tally.note_failed()
             raise batch.outcome
         # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
         return await event.wait(self._loop)
@@ -141,6 +151,9 @@ class ReducerWorker(BatchWorker):
             return [self._text_of(run, result) for run, result in zip(runs, results, strict=True)]
         if self._is_full:
             await self._wait_for_capacity()
+        self._slices += 1
+        if not self._slices & NOT_MEASURED:
+            runs = (run._replace(call=run.tally.time_call(run.call)) for run in runs)
         joined = Pass(runs, deadline_after(self._store.retry_timeout), self._loop)
         while (event := joined.next_event()) is not None:
             self._begin(event)
@@ -163,6 +176,16 @@ class ReducerWorker(BatchWorker):
         if isinstance(result, BaseException):
             return result
         return b'' if result is False else self._encode(run.external_key, result)
+
+    # Metrics
+
+    def metrics(self) -> dict[str, int]:
+        """Return what this worker has in hand: numbers by name."""
+        return {
+            'queued_events': sum(list(self._queued.values())),  # another thread may ask
+            'cached_keys': len(self._cache),
+            'cached_bytes': self._cache.bytes,
+        }
 
     # As an overlay
 

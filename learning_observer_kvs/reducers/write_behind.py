@@ -18,7 +18,7 @@ from learning_observer_kvs.per_loop import call_in
 from learning_observer_kvs.reducers.batch import Batch, Event
 from learning_observer_kvs.reducers.erased_students import is_late, not_erased
 from learning_observer_kvs.reducers.exclusive_access import FlushedAccess
-from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut
+from learning_observer_kvs.reducers.left_out import ErasedElsewhere, LeftOut, accepted
 from learning_observer_kvs.reducers.pending import FORGOTTEN, MAX_EVENTS_OF_KEY, Pending, PendingStates, ended, log_kept
 from learning_observer_kvs.reducers.serving import EventQueue
 from learning_observer_kvs.reducers.worker import ReducerWorker
@@ -38,11 +38,12 @@ class WriteBehindWorker(ReducerWorker):
         interval: seconds after which what an event changed is written.
 
     Attributes:
+        states: what is pending, by key.
         left_out: the events that were acknowledged and did not come into a state after all.
     """
 
     def __init__(self, store: Store, interval: float) -> None:
-        self._pending = PendingStates()
+        self._pending = self.states = PendingStates()
         super().__init__(store, self._pending.texts)
         self._interval = interval
         self._commits_wait = False
@@ -204,7 +205,7 @@ class WriteBehindWorker(ReducerWorker):
             event.keep_context()
             event.resolve(None)
         if failed:  # they changed nothing, and must not when the others are reduced again
-            batch.events[pending.events :] = [event for event in new if event.error is None]
+            batch.events[pending.events :] = accepted(new)
         self._keep(key, pending)
         if self._store.listeners:  # this process reads the new texts from now on; others do after the flush
             self._store.announce(batch.writes.keys())
@@ -233,8 +234,7 @@ class WriteBehindWorker(ReducerWorker):
             if pending.is_open:
                 self._announce_end(pending)
                 self._drop(key)
-                # A reducer that is running joins this batch, whose commit is tried at once, and finds that it does not
-                # fit.
+                # A reducer that is running joins this batch, whose commit is tried at once, and does not fit.
                 batch = pending.batch
                 batch.base, batch.attempt, batch.outcome = FORGOTTEN, 1, None
                 batch.events.clear()
@@ -383,7 +383,7 @@ class WriteBehindWorker(ReducerWorker):
         if applied == len(batch.events):
             self._committed(key, batch, rest, True)
         elif applied is not None:
-            self.left_out.raised(key, batch.events[:applied])
+            self.left_out.applied(key, batch.events[:applied])
             batch.base, batch.events = found.text, batch.events[applied:]
             super()._commit(key, batch, rest)
         else:
@@ -445,6 +445,6 @@ class WriteBehindWorker(ReducerWorker):
         if not is_gone and len(left) == len(batch.events):
             return super()._commit(key, batch, rest)
         self._pending.hide(batch)
-        self.left_out.erased_elsewhere(key, len(batch.events) - len(left))
+        self.left_out.erased_elsewhere(key, batch.events, left)
         batch.base, batch.events, pending.had_base = None, left, False
         return self._committed(key, batch, rest, False) if left else self._give_up(key, rest)

@@ -12,7 +12,7 @@ import os
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from time import monotonic
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.config.options import Option
@@ -118,6 +118,7 @@ class Backend(Announcer):
         self.overlays: PerLoop[Overlay] = PerLoop(lambda: PlainOverlay(self.key_locks.here()))
         self.siblings: Callable[[], Sequence[Backend]] = tuple  # the stores of its router, this one too; set by that
         self._attached = False
+        self._metrics_above: Callable[[], dict[str, Any]] = dict
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.name!r} at {self.location()}>'
@@ -257,15 +258,17 @@ class Backend(Announcer):
 
     # For the layers above
 
-    def attach_overlay(self, make: Callable[[], Overlay]) -> None:
+    def attach_overlay(self, make: Callable[[], Overlay], metrics: Callable[[], dict[str, Any]] = dict) -> None:
         """Lay something over this store in every event loop, from now on. The first call counts.
 
         Args:
             make: makes the overlay of the running event loop.
+            metrics: returns what is counted above this store, in all event loops, for ``metrics``.
         """
         if not self._attached:
             self._attached = True
             self.overlays = PerLoop(make)
+            self._metrics_above = metrics
 
     def overlay(self) -> Overlay:
         """Return what lies over this store in the running event loop."""
@@ -384,6 +387,10 @@ class Backend(Announcer):
             raise CorruptValue(f'{self._at(key)}: what is stored {error}. Remove the key, or repair it.') from None
 
     # Inside
+
+    def _write_metrics(self) -> dict[str, Any]:
+        """What is counted of the writes to the backend; nothing where they are not counted."""
+        return {}
 
     async def _close_backend(self, deadline: float) -> None:
         """:meth:`_close_within`, until a time of the monotonic clock; no call waits meanwhile for what is away."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump, suppression
@@ -230,6 +230,25 @@ class Store(ReadCalls):
             await self._check_clear()
         async with self._exclusive(None):
             await self._clear()
+
+    # Metrics
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what this process has done with the store since it began, in all event loops, and what is under way.
+
+        Nothing is asked of the backend, and nothing is written.
+
+        Returns:
+            Numbers by name, with ``type`` and ``location``; under ``reducers`` those of each reducer by its name in
+            keys. A store whose writes are not counted, such as one in memory, has no numbers of them.
+        """
+        return {
+            'type': self.TYPE,
+            'location': self.location(),
+            'busy_keys': self.busy_keys(),
+            **self._write_metrics(),
+            **self._metrics_above(),
+        }
 
     # Lifecycle
 

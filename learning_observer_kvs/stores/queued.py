@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Unpack
+from typing import Any, Unpack
 
 from learning_observer_kvs.errors import WriteUnclear
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
+from learning_observer_kvs.stores.write_counts import WriteCounts
 from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch, WriteQueue, WriteRequest
 
 
@@ -32,6 +34,7 @@ class QueuedStore(Store):
 
     def __init__(self, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
+        self._write_counts: dict[int, WriteCounts] = {}  # by thread, so that no number is lost
         # Kept as long as its loop: what has its submitter may go on while the store is closed.
         self._write_queues: PerLoop[RequestQueue] = PerLoop(self._make_request_queue)
 
@@ -45,6 +48,7 @@ class QueuedStore(Store):
             self.location,
             self.MAX_REQUESTS,
             self.MAX_BYTES,
+            counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
             announce=self._announce_batch,
             listeners=self.listeners,
         )
@@ -137,6 +141,21 @@ class QueuedStore(Store):
         except asyncio.CancelledError:
             request.withdraw()
             raise
+
+    def _write_metrics(self) -> dict[str, Any]:
+        counts = list(self._write_counts.values())
+        queues = list(self._write_queues)
+        backlogs = [queue.backlog() for queue in queues]
+        return {
+            'write_batches': sum(each.batches for each in counts),
+            'writes': sum(each.writes for each in counts),
+            'written_bytes': sum(each.bytes for each in counts),
+            'write_seconds': sum(each.seconds for each in counts),
+            'retries': sum(each.retries for each in counts),
+            'waiting_writes': sum(requests for requests, _ in backlogs),
+            'waiting_bytes': sum(size for _, size in backlogs),
+            'is_away': any(queue.is_away() for queue in queues),
+        }
 
     async def _drain(self, timeout: float) -> None:
         """Wait until this event loop's writes are done, so many seconds at most, and give up those that wait.

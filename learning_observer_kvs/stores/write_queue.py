@@ -20,6 +20,7 @@ from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.deadline import ONE_TRY, pause_after
 from learning_observer_kvs.stores.outage import gave_up
 from learning_observer_kvs.stores.types import OnDone, Outcome
+from learning_observer_kvs.stores.write_counts import WriteCounts
 
 MAX_QUEUED = 100_000
 """How many writes may wait."""
@@ -156,6 +157,14 @@ class RequestQueue(ABC):
         """
 
     @abstractmethod
+    def backlog(self) -> tuple[int, int]:
+        """Return how many requests wait to be sent, and how many bytes they have."""
+
+    @abstractmethod
+    def is_away(self) -> bool:
+        """Return whether the backend was away when it was tried last."""
+
+    @abstractmethod
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is in flight, or the backend is away."""
 
@@ -180,6 +189,7 @@ class WriteQueue(RequestQueue):
         max_requests: how many requests a batch has at most.
         max_bytes: how many bytes a batch writes at most; a single request may write more.
         now: the clock, in seconds.
+        counts: where what is written is counted.
         announce: called with the batches that are answered, while there are listeners.
         listeners: those that want to know what is written.
     """
@@ -191,9 +201,11 @@ class WriteQueue(RequestQueue):
         max_requests: int,
         max_bytes: int,
         now: Callable[[], float] = monotonic,
+        counts: WriteCounts | None = None,
         announce: OnBatchDone = lambda batch: None,
         listeners: Collection[object] = (),
     ) -> None:
+        self._counts = WriteCounts() if counts is None else counts
         self._write_batch = write_batch
         self._location = location
         self._max_requests = max_requests
@@ -229,8 +241,12 @@ class WriteQueue(RequestQueue):
             self._loop.call_soon(self._send)
 
     def backlog(self) -> tuple[int, int]:
-        """Return how many requests wait to be sent, and how many bytes they have."""
+        """Return what waits to be sent; see :meth:`RequestQueue.backlog`."""
         return len(self._waiting) + len(self._failed), self._bytes
+
+    def is_away(self) -> bool:
+        """Return whether the backend is away; see :meth:`RequestQueue.is_away`."""
+        return self._away is not None
 
     async def drain(self) -> None:
         """Wait until all is done; see :meth:`RequestQueue.drain`."""
@@ -270,6 +286,10 @@ class WriteQueue(RequestQueue):
         self._bytes -= size
         self._in_flight = batch
         self._sent_at = self._now()
+        counts = self._counts
+        counts.batches += 1
+        counts.writes += len(batch)
+        counts.bytes += size
         if not self._is_watched:
             self._watch_in(WATCH_SECONDS)
         try:
@@ -284,6 +304,7 @@ class WriteQueue(RequestQueue):
             self._answer(batch)  # the queue was closed meanwhile
             return
         self._in_flight = None
+        self._counts.seconds += self._now() - self._sent_at
         failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
         if failed:
             batch = self._put_back(batch, failed)
@@ -322,6 +343,7 @@ class WriteQueue(RequestQueue):
         if not again:
             self._away = None  # no request waits for the next try
             return batch
+        self._counts.retries += len(again)
         for request in again:
             request.failing_since = request.failing_since or now
             self._bytes += request.size

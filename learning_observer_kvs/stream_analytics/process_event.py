@@ -10,6 +10,7 @@ from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers import workers_of
 from learning_observer_kvs.reducers.driving import may_wait
 from learning_observer_kvs.reducers.joined import Run
+from learning_observer_kvs.reducers.tally import tally_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import make_key
@@ -59,6 +60,7 @@ class ProcessEvent:
         self._may_wait = may_wait(func)
         self._store = store
         self._workers = workers_of(store)
+        self._tally = tally_of(store, reducer_name)
         self.reducer_name = reducer_name
         self.field_names = [field.event for field in scope if isinstance(field, EventField)]
         self._server_fields: dict[KeyField | EventField, Any] = {}
@@ -114,7 +116,13 @@ class ProcessEvent:
         internal_key, external_key = self._keys
         func, deadline = self._func, (event, self._func, self._store.retry_timeout)
         return self._workers().process(
-            internal_key, external_key, functools.partial(func, event), self._null_text, deadline, self._may_wait
+            internal_key,
+            external_key,
+            functools.partial(func, event),
+            self._null_text,
+            deadline,
+            self._may_wait,
+            self._tally,
         )
 
     def run(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Run:
@@ -129,7 +137,8 @@ class ProcessEvent:
         """
         if self.field_names:
             self._choose_keys(event_fields)
-        return Run(*self._keys, functools.partial(self._func, event), self._null_text, None, self._may_wait)
+        call = functools.partial(self._func, event)
+        return Run(*self._keys, call, self._null_text, None, self._may_wait, self._tally)
 
     def keys(self, event_fields: Mapping[str, Any] | None = None) -> tuple[str, str]:
         """Return the keys of the internal and the external state that an event goes to.

@@ -93,6 +93,7 @@ def test_configurations_have_no_problem(directory_of: Callable[[str], Path], fil
         ('errors/retry.py', 'hello'),
         ('live-changes/follow_keys.py', "[]\nessay,1\n{'essay,2': 'The end'}"),
         ('read-a-class/asking.py', 'ls-17 D1'),
+        ('memoize-slow-functions/grammar.py', '1 run\n{"args"'),
     ],
 )
 def test_programs_run(directory_of: Callable[[str], Path], file: str, printed: str) -> None:
@@ -118,7 +119,16 @@ COMMANDS = {
     page: [block.text for block in blocks(page) if block.language == 'console']
     for page in PAGES
     if page.stem
-    in ('first-reducer', 'dashboard', 'live-changes', 'read-a-class', 'write-a-reducer', 'write-a-store', 'debug')
+    in (
+        'first-reducer',
+        'dashboard',
+        'live-changes',
+        'memoize-slow-functions',
+        'read-a-class',
+        'write-a-reducer',
+        'write-a-store',
+        'debug',
+    )
 }
 
 
@@ -148,6 +158,12 @@ def test_the_second_run_of_the_tutorial_goes_on_where_the_first_ended(directory_
 def test_a_program_is_tested_with_its_own_router(directory_of: Callable[[str], Path]) -> None:
     directory = directory_of('testing')
     assert '2 passed' in run(directory, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'test_program.py')[-1]
+
+
+def test_an_application_is_tested_by_the_fixtures_and_its_tests_have_types(directory_of: Callable[[str], Path]) -> None:
+    directory = directory_of('test-your-application')
+    assert '3 passed' in run(directory, '-m', 'pytest', '-q', '-p', 'no:cacheprovider')[-1]
+    assert 'Success' in run(directory, '-m', 'mypy', '--strict', 'test_own_app.py')[-1]
 
 
 async def test_the_tutorials_server_counts_keys(server_of: Callable[[str], Any]) -> None:
@@ -187,6 +203,14 @@ async def test_the_server_of_the_plugin_page_lets_its_administrator_in(server_of
     assert await (await client.get('/greeting')).json() == {'greetings': 1}
     assert (await client.get('/debug/kvs')).status == 403
     assert (await client.get('/debug/kvs', headers={'Authorization': 'Bearer opensesame'})).status == 200
+
+
+async def test_the_server_of_the_metrics_page_answers_a_load_balancer_and_prometheus(
+    server_of: Callable[[str], Any],
+) -> None:
+    client = await server_of('metrics/watched_server.py')
+    assert (await (await client.get('/health')).json())['ok'] is True
+    assert 'lo_kvs_busy_keys{store="default"} 0.0' in await (await client.get('/metrics')).text()
 
 
 async def test_an_application_of_the_plugin_page_has_its_own_router(server_of: Callable[[str], Any]) -> None:

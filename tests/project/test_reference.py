@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 import learning_observer_kvs
-from learning_observer_kvs import cli, debug, errors, kvs, prestartup, queries, redis_connection, testing
+from learning_observer_kvs import cli, debug, errors, kvs, prestartup, prometheus, queries, redis_connection, testing
 from learning_observer_kvs.checks import blocks
 from learning_observer_kvs.cli.main import COMMANDS
 from learning_observer_kvs.config.options import Kind, Option
@@ -26,6 +26,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.changes import Change, Changes
 from learning_observer_kvs.stores.redis import options as redis_options
 from learning_observer_kvs.stream_analytics import fields, helpers
+from learning_observer_kvs.testing import fixtures
 from tests.project.documentation import ROOT, rows, sections
 
 
@@ -189,6 +190,22 @@ def test_every_public_name_for_tests_is_in_the_reference() -> None:
     assert all(f'`{name}`' in page for name in testing.__all__)
     methods = {name for name in dir(testing.StoreContract) if not name.startswith(('_', 'test_', 'pytestmark'))}
     assert first_words('testing') == methods
+
+
+def test_every_fixture_is_in_the_how_to_and_no_other() -> None:
+    names = {name for name, value in vars(fixtures).items() if type(value) is type(fixtures.kvs_app)}
+    page = (ROOT / 'docs/how-to/test-your-application.md').read_text()
+    assert {found[0].strip('`') for found in rows(page)} == names
+
+
+def test_every_number_of_the_metrics_is_in_the_reference_as_prometheus_has_it() -> None:
+    described = [
+        (found[0].strip('`'), found[1]) for found in rows(sections('docs/reference/metrics.md', '##')['The numbers'])
+    ]
+    of_reducers = {*prometheus.COUNTERS, *prometheus.GAUGES}
+    of_stores = {*prometheus.STORE_COUNTERS, *prometheus.STORE_GAUGES}
+    assert {name for name, of in described if of == 'each reducer'} == of_reducers
+    assert {name for name, of in described if of == 'the store'} == of_stores
 
 
 def test_every_error_is_in_the_reference_and_no_other() -> None:

@@ -16,7 +16,7 @@ from learning_observer_kvs.stores.redis import reader
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import slot_of
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
-from tests.support.redis_nodes import SLOTS, RedisNodes, settings_of
+from tests.support.redis_nodes import RedisNodes, settings_of
 from tests.support.redis_server import RedisServer
 from tests.support.watched import until
 
@@ -52,14 +52,11 @@ async def store(connection: RedisConnection) -> AsyncIterator[PersistentRedisKVS
         yield store
 
 
-def node_of(store: PersistentRedisKVS, key: str) -> int:
-    """Return which of the three nodes has a key, as the tests start them."""
-    slot = slot_of(store.names.redis_key(key))
-    return next(number for number in range(3) if slot < (number + 1) * SLOTS // 3)
-
-
-def keys_on(store: PersistentRedisKVS, *nodes: int) -> list[str]:
-    return [key for number in STUDENTS if node_of(store, key := f'Internal,{number}') in nodes]
+def keys_on(redis_nodes: RedisNodes, store: PersistentRedisKVS, *numbers: int) -> list[str]:
+    """Return the keys that some of the nodes have; other tests may have moved slots."""
+    slots = set().union(*(redis_nodes.slots(redis_nodes.nodes[number]) for number in numbers))
+    keys = [f'Internal,{number}' for number in STUDENTS]
+    return [key for key in keys if slot_of(store.names.redis_key(key)) in slots]
 
 
 async def send(store: PersistentRedisKVS, key: str, number: int) -> None:
@@ -75,7 +72,7 @@ async def send(store: PersistentRedisKVS, key: str, number: int) -> None:
 async def test_events_for_the_nodes_that_answer_are_processed_while_one_hangs_and_its_own_once_it_goes_on(
     store: PersistentRedisKVS, redis_nodes: RedisNodes, hung: int
 ) -> None:
-    of_hung, of_others = keys_on(store, hung), keys_on(store, *{0, 1, 2} - {hung})
+    of_hung, of_others = keys_on(redis_nodes, store, hung), keys_on(redis_nodes, store, *{0, 1, 2} - {hung})
     await asyncio.gather(*(send(store, key, 0) for key in of_hung + of_others))
     held_up = []
     async with hanging(redis_nodes.nodes[hung]):
@@ -92,7 +89,7 @@ async def test_calls_to_the_nodes_that_answer_do_not_wait_for_one_that_hangs(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
     await asyncio.gather(*(store.set(f'Internal,{number}', 0) for number in STUDENTS))
-    of_hung, of_others = keys_on(store, 1), keys_on(store, 0, 2)
+    of_hung, of_others = keys_on(redis_nodes, store, 1), keys_on(redis_nodes, store, 0, 2)
     async with hanging(redis_nodes.nodes[1]):
         held_up: list[asyncio.Future[Any]] = [asyncio.ensure_future(store[key]) for key in of_hung * 10]
         held_up += [asyncio.ensure_future(store.set(key, 1)) for key in of_hung]
@@ -115,7 +112,7 @@ async def test_another_store_of_the_connection_does_not_wait_for_a_node_whose_co
         PersistentRedisKVS(prefix='b:', connection=connection, retry_timeout=PATIENT) as second,
     ):
         await first['k']
-        [hung, *_], [other, *_] = keys_on(first, 1), keys_on(first, 0)
+        [hung, *_], [other, *_] = keys_on(redis_nodes, first, 1), keys_on(redis_nodes, first, 0)
         async with hanging(redis_nodes.nodes[1]):
             held_up = asyncio.ensure_future(first.set(hung, 1))
             for number in range(10):
@@ -129,7 +126,7 @@ async def test_the_first_calls_of_a_store_find_the_nodes_before_any_of_them_wait
     connection: RedisConnection, redis_nodes: RedisNodes
 ) -> None:
     async with PersistentRedisKVS(connection=connection, retry_timeout=PATIENT) as store:
-        of_hung, of_others = keys_on(store, 1), keys_on(store, 0, 2)
+        of_hung, of_others = keys_on(redis_nodes, store, 1), keys_on(redis_nodes, store, 0, 2)
         async with hanging(redis_nodes.nodes[1]):
             held_up: list[asyncio.Future[Any]] = []
             for number in range(3):
@@ -144,7 +141,8 @@ async def test_the_first_calls_of_a_store_find_the_nodes_before_any_of_them_wait
 async def test_writes_keep_their_order_when_their_slot_comes_to_a_node_whose_queue_is_idle(
     store: PersistentRedisKVS, redis_nodes: RedisNodes
 ) -> None:
-    internal, external = keys_on(store, 0)[0], keys_on(store, 0)[0].replace('Internal', 'External')
+    [internal, *_] = keys_on(redis_nodes, store, 0)
+    external = internal.replace('Internal', 'External')
     await store.multiset({internal: 1, external: 1})
     slot, outcomes = slot_of(store.names.redis_key(internal)), list[Any]()
     before = redis_nodes.errors('TRYAGAIN')

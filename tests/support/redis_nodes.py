@@ -37,7 +37,7 @@ class RedisNodes:
         Yields:
             How many keys were moved at the beginning.
         """
-        source = next(node for node in self.nodes if self._owns(node, slot))
+        source = next(node for node in self.nodes if slot in self.slots(node))
         target = self.nodes[(self.nodes.index(source) + 1) % 3]
         with source.client() as giver, target.client() as taker:
 
@@ -108,14 +108,12 @@ class RedisNodes:
             info = client.cluster('INFO')
             return info['cluster_state'] == 'ok' and int(info['cluster_slots_ok']) == SLOTS
 
-    def _owns(self, node: RedisServer, slot: int) -> bool:
+    def slots(self, node: RedisServer) -> set[int]:
+        """Return the slots that a node has, as it says itself."""
         with node.client() as client:
             mine: Any = client.cluster('NODES')
-        return any(
-            'myself' in entry['flags'] and int(bounds[0]) <= slot <= int(bounds[-1])
-            for entry in mine.values()
-            for bounds in entry['slots']
-        )
+        bounds = [bounds for entry in mine.values() if 'myself' in entry['flags'] for bounds in entry['slots']]
+        return {slot for some in bounds for slot in range(int(some[0]), int(some[-1]) + 1)}
 
 
 def _node() -> RedisServer:

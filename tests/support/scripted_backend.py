@@ -9,6 +9,7 @@ from typing import Any
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.types import Outcome
+from learning_observer_kvs.stores.write_counts import WriteCounts
 from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
 
 
@@ -17,6 +18,7 @@ class ScriptedBackend:
 
     Attributes:
         batches: those that have begun, each with what is called when it is done.
+        counts: what the queue counts.
     """
 
     def __init__(self, max_requests: int = 100, max_bytes: int = 1000) -> None:
@@ -24,7 +26,10 @@ class ScriptedBackend:
         self.now = 1000.0
         self.timers: list[tuple[float, asyncio.Handle, Callable[[], Any]]] = []
         asyncio.get_running_loop().call_later = self._call_later  # type: ignore[method-assign, assignment]
-        self.queue = WriteQueue(self._begin, lambda: 'a test', max_requests, max_bytes, lambda: self.now)
+        self.counts = WriteCounts()
+        self.queue = WriteQueue(
+            self._begin, lambda: 'a test', max_requests, max_bytes, lambda: self.now, counts=self.counts
+        )
         self.outcomes: dict[str, Outcome] = {}
 
     def _begin(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

@@ -11,7 +11,7 @@ from redis import exceptions
 from redis.crc import key_slot
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
-from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command
+from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, Command, NodePermits
 from learning_observer_kvs.stores.redis.errors import ReplyLost, unavailable
 
 BROKEN = exceptions.ConnectionError('Connection closed by server.')
@@ -93,10 +93,10 @@ class Cluster:
 async def exchange(cluster: Cluster, *commands: Command) -> list[Any]:
     """Send commands to a cluster; its one connection is free again afterwards."""
     client: Any = cluster
-    permits = asyncio.Semaphore(1)
+    permits = NodePermits(1)
     nodes = ClusterClient(client, permits, 20, lambda error: unavailable(error, '1.2.3.4:5', {}))
     replies = await nodes.exchange(commands)
-    assert not permits.locked()
+    assert not any(of_node.locked() for of_node in permits.values())
     return replies
 
 
@@ -184,7 +184,6 @@ async def test_a_command_goes_to_the_node_that_has_the_slot_of_its_first_key(com
 
 async def test_where_all_connections_of_a_node_are_busy_nothing_is_sent() -> None:
     client: Any = Cluster(Connection())
-    nodes = ClusterClient(client, asyncio.Semaphore(0), 0.01, lambda error: unavailable(error, '1.2.3.4:5', {}))
-    with pytest.raises(Overloaded):
-        await nodes.exchange(get('a'))
-    assert client.slots == []
+    nodes = ClusterClient(client, NodePermits(0), 0.01, lambda error: unavailable(error, '1.2.3.4:5', {}))
+    assert [type(reply) for reply in await nodes.exchange(get('a'))] == [Overloaded]
+    assert client.released == 0

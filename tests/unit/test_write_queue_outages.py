@@ -48,6 +48,27 @@ async def test_what_could_not_be_written_is_tried_again_in_order_and_what_comes_
     assert backend.outcomes == dict.fromkeys('abcd', True)
 
 
+async def test_batches_their_time_and_what_is_tried_again_are_counted() -> None:
+    backend = ScriptedBackend()
+    backend.submit('a', size=5, seconds=15)
+    backend.submit('b', size=7, seconds=15)
+    await asyncio.sleep(0)
+    await backend.pass_time(0.5)
+    backend.fail(0, 'b')
+    assert backend.queue.backlog() == (1, 7)
+    assert not backend.queue.is_away()
+    backend.submit('c', size=2, seconds=15)
+    await backend.pass_time(0.1)
+    backend.fail(1)
+    counts = backend.counts
+    assert counts.batches == len(backend.batches)
+    assert counts.writes == sum(len(batch) for batch, _ in backend.batches)
+    assert counts.bytes == sum(request.size for batch, _ in backend.batches for request in batch)
+    assert counts.retries == 1 + len(backend.batches[1][0])
+    assert counts.seconds >= 0.5
+    assert backend.queue.is_away()
+
+
 async def test_the_pauses_between_tries_grow_to_a_second_and_begin_anew_after_a_success() -> None:
     backend = ScriptedBackend()
     backend.submit('a', seconds=15)

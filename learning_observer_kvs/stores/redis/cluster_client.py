@@ -257,9 +257,10 @@ class ClusterClient:
     async def _ready(self) -> RedisCluster:
         """Return redis-py's client once it knows the nodes."""
         try:
-            return await self._client.initialize()
+            await self._client.initialize()
         except Exception as error:
             raise self._unavailable(error) from None
+        return self._client
 
     async def _acquire(self, name: str, timeout: float) -> None:
         """Wait for a permit of a node; it is for the caller to release."""

@@ -65,11 +65,7 @@ class NodeQueues(RequestQueue):
 
     def add(self, request: WriteRequest) -> None:
         """Have a request carried out; see :meth:`RequestQueue.add`."""
-        count, size = len(self._unassigned), self._unassigned_bytes
-        for queue in self._queues.values():
-            queued, queued_bytes = queue.backlog()
-            count += queued
-            size += queued_bytes
+        count, size = self.backlog()
         if count and (count >= write_queue.MAX_QUEUED or size + request.size > write_queue.MAX_QUEUED_BYTES):
             raise write_queue.overloaded(count, size, self._location())
         slot = self._slot(request)
@@ -84,6 +80,19 @@ class NodeQueues(RequestQueue):
             self._unassigned_bytes += request.size
             if self._search is None:
                 self._search = self._loop.create_task(self._find_nodes())
+
+    def backlog(self) -> tuple[int, int]:
+        """Return what waits to be sent; see :meth:`RequestQueue.backlog`."""
+        count, size = len(self._unassigned), self._unassigned_bytes
+        for queue in self._queues.values():
+            queued, queued_bytes = queue.backlog()
+            count += queued
+            size += queued_bytes
+        return count, size
+
+    def is_away(self) -> bool:
+        """Return whether a node was away when it was tried last; see :meth:`RequestQueue.is_away`."""
+        return any(queue.is_away() for queue in self._queues.values())
 
     async def drain(self) -> None:
         """Wait until all is done; see :meth:`RequestQueue.drain`."""

@@ -1,0 +1,1 @@
+pytest_plugins = ['learning_observer_kvs.testing.fixtures']

@@ -1,0 +1,95 @@
+"""``lo-kvs stats``."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from pathlib import Path
+
+import click
+
+from learning_observer_kvs import failed_events
+from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, printable, progress, where, with_stores
+from learning_observer_kvs.errors import EventFileError
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stream_analytics.keys import parse_key
+
+STATES = ('internal', 'external')
+
+NAMES = ('internal_keys', 'internal_bytes', 'external_keys', 'external_bytes')
+"""What is counted of each reducer."""
+
+Counts = dict[str, dict[str, int]]
+
+
+@click.command('stats', cls=Command)
+@config_option
+@store_option
+@json_option
+def command(config: tuple[str, ...], name: str, as_json: bool) -> None:
+    """Count the keys and bytes of one store, by reducer, and the events that are kept as failed.
+
+    Every key is looked at, and no value is read. Bytes are those of the JSON text. What a server has done since it
+    started (events, times, conflicts, and what it has not written yet) is known in its process alone: there
+    router.metrics() returns it, and Prometheus can read it.
+
+    \b
+    Example:
+      lo-kvs stats --json
+    """
+    reducers: Counts = {}
+    other = {'keys': 0, 'bytes': 0}
+    looked_at = 0
+
+    async def act(stores: Stores) -> Store:
+        nonlocal looked_at
+        store = await stores.existing(name)
+        seen: set[str] = set()
+        with progress('Counting', total=None, unit='keys') as advance:
+            async with aclosing(store.pages()) as pages:
+                async for page in pages:
+                    if store.SCAN_REPEATS:
+                        page = [key for key in dict.fromkeys(page) if key not in seen]
+                        seen.update(page)
+                    for key, description in zip(page, await store.describe_all(page), strict=True):
+                        if description is not None:  # gone since the page was read
+                            _count(reducers, other, key, description.bytes)
+                    looked_at += len(page)
+                    advance(len(page))
+        return store
+
+    store = with_stores(config, act, interrupted=lambda: f'{counted(looked_at, "key")} counted; there may be more.')
+    failed = _failed(store)
+    reducers = dict(sorted(reducers.items()))
+    if as_json:
+        echo_json(place(store) | {'reducers': reducers, 'other': other, 'failed_events': failed})
+        return
+    for reducer, counts in reducers.items():
+        parts = [
+            f'{counted(counts[f"{state}_keys"], f"{state} state")}, {counts[f"{state}_bytes"]:,} bytes'
+            for state in STATES
+        ]
+        click.echo(f'{printable(reducer)}: {"; ".join(parts)}')
+    click.echo(f'Other keys: {counted(other["keys"], "key")}, {other["bytes"]:,} bytes')
+    click.echo(f'Failed events in {store.failed_events}: {failed:,}')
+    click.echo(f'{counted(looked_at, "key")} in {where(store)}.', err=True)
+
+
+def _count(reducers: Counts, other: dict[str, int], key: str, size: int) -> None:
+    parsed = parse_key(key)
+    if parsed is None:
+        other['keys'] += 1
+        other['bytes'] += size
+        return
+    counts = reducers.setdefault(parsed.source, dict.fromkeys(NAMES, 0))
+    state = parsed.state_type.name.lower()
+    counts[f'{state}_keys'] += 1
+    counts[f'{state}_bytes'] += size
+
+
+def _failed(store: Store) -> int:
+    """How many events the folder of a store's failed events has, also those of other stores that share it."""
+    events = 0
+    for path in failed_events.find(Path(store.failed_events)):
+        events += sum(not isinstance(found, EventFileError) for found in failed_events.read(path))
+    return events
