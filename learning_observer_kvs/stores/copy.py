@@ -17,6 +17,7 @@ from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.store import RedisKVS
 from learning_observer_kvs.stores.types import MISSING
@@ -264,7 +265,7 @@ async def _texts(store: Store, keys: list[str], report: CopyReport | None = None
 async def _stored(store: Store, keys: list[str]) -> list[bytes | CorruptValue | None]:
     """What is stored under each key, or the error of reading it."""
     try:
-        return [*await store.read_bytes(keys)] if keys else []
+        return [*await store.read_until(deadline_after(store.retry_timeout), keys)] if keys else []
     except CorruptValue as error:
         return [error] if len(keys) == 1 else [text for key in keys for text in await _stored(store, [key])]
 
