@@ -415,13 +415,13 @@ class Backend(Announcer):
         """:meth:`_scan`, tried again while the backend is away; each page has a deadline of its own."""
         return await self._retried(lambda: self._scan(prefix, cursor, limit))
 
-    async def _retried(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Read something, again and again while the backend is away."""
+    async def _retried(self, call: Callable[[], Awaitable[T]], *, may_be_cut: bool = True) -> T:
+        """Read something, again and again while the backend is away; or write it, where a try must not be cut off."""
         deadline = deadline_after(self.retry_timeout)
         try:
-            return await read()
+            return await call()
         except StoreUnavailable as error:
-            return await self._read_again(read, deadline, error)
+            return await self._outages.here().call_again(call, deadline, error, may_be_cut=may_be_cut)
 
     async def _read_again(self, read: Callable[[], Awaitable[T]], deadline: float, error: StoreUnavailable) -> T:
         return await self._outages.here().call_again(read, deadline, error, may_be_cut=True)

@@ -11,7 +11,7 @@ class HiddenRecords(Backend):
     async def read_hidden(self, name: str) -> bytes | None:
         """Return a record of this package about the store, which is not one of its keys.
 
-        ``clear`` spares it, and no listing and no dump has it. A backend that does not override this keeps it as a key
+        ``clear`` spares it, and no listing and no dump has it. A backend that has no place for it keeps it as a key
         that begins with ``HIDDEN``, which listings show.
 
         Args:
@@ -23,8 +23,7 @@ class HiddenRecords(Backend):
         Raises:
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        [text] = await self.read_bytes([HIDDEN + name])
-        return text
+        return await self._retried(lambda: self._read_hidden(name))
 
     async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
         """Write a record of :meth:`read_hidden`, if it is as expected.
@@ -40,7 +39,7 @@ class HiddenRecords(Backend):
         Raises:
             StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`commit_bytes`.
         """
-        return await self.commit_bytes({HIDDEN + name: text}, {HIDDEN + name: expected})
+        return await self._retried(lambda: self._commit_hidden(name, text, expected), may_be_cut=False)
 
     async def scrub(self) -> None:
         """Overwrite what removed values have left in files of the backend, as far as it can.
@@ -49,3 +48,14 @@ class HiddenRecords(Backend):
             StoreUnavailable: it could not be done, and what is left there can be read.
         """
         return None
+
+    # What a backend implements where it has a place for them
+
+    async def _read_hidden(self, name: str) -> bytes | None:
+        """:meth:`read_hidden`, tried once."""
+        [text] = await self.read_bytes([HIDDEN + name])
+        return text
+
+    async def _commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        """:meth:`commit_hidden`, tried once."""
+        return await self.commit_bytes({HIDDEN + name: text}, {HIDDEN + name: expected})

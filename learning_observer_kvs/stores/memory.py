@@ -140,25 +140,10 @@ class InMemoryKVS(Store):
         """
         return self._texts.get(key)
 
-    async def read_hidden(self, name: str) -> bytes | None:
-        """Return a record of this package about the store.
-
-        Args:
-            name: the name of the record.
-        """
+    async def _read_hidden(self, name: str) -> bytes | None:
         return self._hidden.get(name)
 
-    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
-        """Write such a record, if it is as expected.
-
-        Args:
-            name: the name of the record.
-            text: the record; ``None`` removes it.
-            expected: what it must be.
-
-        Returns:
-            Whether it was.
-        """
+    async def _commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
         with self._lock:
             if self._hidden.get(name) != expected:
                 return False

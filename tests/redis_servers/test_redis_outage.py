@@ -108,6 +108,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     'update': lambda store: store.update('a', lambda value: value + 1),
     'commit': lambda store: store.commit({'b': 2}, {'a': 1}),
     'clear': lambda store: store.clear(),
+    'read_hidden': lambda store: store.read_hidden('tried'),
 }
 """Each call of a store in which ``a`` is 1."""
 
@@ -126,6 +127,17 @@ async def test_every_call_waits_for_it_and_returns_what_it_returns_else(
     await store.set('a', 1)
     expected = await CALLS[name](store)
     assert (found, *after) == (expected, await store.dump(prefix='a'), await store['b'])
+
+
+async def test_a_hidden_record_that_was_never_sent_waits_for_it(
+    make: Callable[..., PersistentRedisKVS], durable: RedisServer
+) -> None:
+    store = make(retry_timeout=60)
+    durable.stop()
+    call = await waiting(store.commit_hidden('tried', b'{"n":1}', None))
+    durable.start()
+    assert await call == [True]
+    assert await store.read_hidden('tried') == b'{"n":1}'
 
 
 async def test_a_call_is_answered_at_its_deadline_and_applies_nothing_afterwards(

@@ -25,8 +25,8 @@ class Foreign(InMemoryKVS):
     """A store type of another package, which overrides nothing."""
 
     TYPE: ClassVar[str] = 'foreign'
-    read_hidden = Store.read_hidden
-    commit_hidden = Store.commit_hidden
+    _read_hidden = Store._read_hidden
+    _commit_hidden = Store._commit_hidden
     _clear = Store._clear
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,7 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.stores.filesystem.files import Files
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite import database
@@ -39,6 +41,8 @@ class Unqueued(InMemoryKVS):
         return await super().commit_bytes(writes, expected)
 
     _commit = Store._commit
+    _read_hidden = Store._read_hidden
+    _commit_hidden = Store._commit_hidden
     submit = Store.submit
 
     async def _remove(self, key: str, deadline: float) -> bool:
@@ -122,6 +126,38 @@ async def test_what_cannot_be_written_waits_and_is_written_once_and_in_order(mad
     assert await store.multiget(['a', 'b', 'c', 'd', 'Internal,r,STUDENT:k7']) == [None, 2, 3, 4, [7]]
 
 
+async def test_a_hidden_record_waits_too(made: tuple[Store, Away]) -> None:
+    store, away = made
+    with away():
+        writes = await waiting(store.commit_hidden('tried', b'{"n":1}', None))
+    assert await writes == [True]
+    assert await store.read_hidden('tried') == b'{"n":1}'
+
+
+async def test_a_write_of_a_hidden_record_is_not_cut_off_at_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('learning_observer_kvs.stores.outage.MIN_TRY', 0.01)
+    store, is_first, may_end = FilesystemKVS(tmp_path, retry_timeout=0.15), True, threading.Event()
+    at_once = Files.commit_hidden
+
+    def slow(files: Files, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            raise StoreUnavailable('locked', retry=True)
+        may_end.wait()
+        return at_once(files, name, text, expected)
+
+    monkeypatch.setattr(Files, 'commit_hidden', slow)
+    async with store:
+        try:
+            writes = await waiting(store.commit_hidden('tried', b'{}', None))
+        finally:
+            may_end.set()
+        assert await writes == [True]
+
+
 async def test_at_the_deadline_it_is_an_error_and_nothing_is_written_afterwards(made: tuple[Store, Away]) -> None:
     store, away = made
     store.retry_timeout = 0.5
@@ -153,7 +189,9 @@ async def test_reads_wait_too(tmp_path: Path) -> None:
     await store.set('a', 1)
     store.is_away = True
     reads = await waiting(store['a'], store.multiget(['a', 'b']), store.describe('a'), store.compare_and_set('a', 1, 2))
+    hidden = await waiting(store.read_hidden('tried'))
     store.is_away = False
+    assert await hidden == [None]
     assert (await reads)[:2] in ([1, [1, None]], [2, [2, None]])
     assert await store['a'] == 2
     store.is_away, store.retry_timeout = True, 0

@@ -169,34 +169,13 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         threads = self._threads.here()
         return FilesystemChangeLog(threads.files, threads.readers)
 
-    async def read_hidden(self, name: str) -> bytes | None:
-        """Return a record of this package about the store, from the hidden folder.
-
-        Args:
-            name: the name of the record.
-
-        Raises:
-            StoreUnavailable: the directory cannot be used.
-        """
+    async def _read_hidden(self, name: str) -> bytes | None:
         threads = self._threads.here()
         return await threads.readers.run(threads.files.read_hidden, name)
 
-    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
-        """Write such a record, if it is as expected.
-
-        Args:
-            name: the name of the record.
-            text: the record; ``None`` removes it.
-            expected: what it must be.
-
-        Returns:
-            Whether it was.
-
-        Raises:
-            StoreUnavailable: nothing was written.
-        """
+    async def _commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
         threads = self._threads.here()
-        return await self._retried(lambda: threads.readers.run(threads.files.commit_hidden, name, text, expected))
+        return await threads.readers.run(threads.files.commit_hidden, name, text, expected)
 
     async def _clear(self) -> None:
         await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)

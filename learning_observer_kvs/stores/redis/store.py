@@ -143,35 +143,14 @@ class RedisKVS(QueuedStore):
     def _hidden_key(self, name: str) -> str:
         return self.names.hidden_key(name, self.names.redis_key(name))
 
-    async def read_hidden(self, name: str) -> bytes | None:
-        """Return a record of this package about the store, from a hidden Redis key, which does not expire.
-
-        Args:
-            name: the name of the record.
-
-        Raises:
-            StoreUnavailable, Overloaded: no answer, or the server refuses.
-        """
+    async def _read_hidden(self, name: str) -> bytes | None:
+        """From a Redis key that does not expire."""
         [text] = await self.connection.ask(['GET', self._hidden_key(name)])
         if text is not None and not isinstance(text, bytes):
             raise wrong_type(f'The Redis key {self._hidden_key(name)!r}')
         return text
 
-    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
-        """Write such a record, if it is as expected.
-
-        Args:
-            name: the name of the record.
-            text: the record; ``None`` removes it.
-            expected: what it must be.
-
-        Returns:
-            Whether it was.
-
-        Raises:
-            StoreUnavailable, Overloaded: nothing was written.
-            WriteUnclear: it may or may not have been written.
-        """
+    async def _commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
         key = self._hidden_key(name)
         try:
             [reply] = await run(self.connection.exchange, HIDDEN, [[1, key, expected or b'', text or b'']])

@@ -162,32 +162,11 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             connections.pinned.check()  # if that is why, it says so
             raise self._database.unavailable(error) from None
 
-    async def read_hidden(self, name: str) -> bytes | None:
-        """Return a record of this package about the store, from a table beside its own.
-
-        Args:
-            name: the name of the record.
-
-        Raises:
-            StoreUnavailable: the file cannot be used.
-        """
+    async def _read_hidden(self, name: str) -> bytes | None:
         return await self._in_thread(self._database.hidden.read, name)
 
-    async def commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
-        """Write such a record, if it is as expected.
-
-        Args:
-            name: the name of the record.
-            text: the record; ``None`` removes it.
-            expected: what it must be.
-
-        Returns:
-            Whether it was.
-
-        Raises:
-            StoreUnavailable: nothing was written.
-        """
-        return await self._retried(lambda: self._in_thread(self._database.hidden.commit, name, text, expected))
+    async def _commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
+        return await self._in_thread(self._database.hidden.commit, name, text, expected)
 
     async def scrub(self) -> None:
         """Overwrite what removed values have left: free pages are zeroed when they become free, the log is emptied.
