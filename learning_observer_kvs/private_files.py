@@ -304,7 +304,6 @@ def _become_like(number: int, replaced: str) -> bool:
     new = os.fstat(number)
     if old.st_uid != new.st_uid:
         refuse_unwritable(replaced, old)
-    if old.st_uid != new.st_uid:
         with suppress(PermissionError):  # of those who share a file by its group, the last to write it owns it
             os.fchown(number, old.st_uid, -1)
     if old.st_gid != new.st_gid:
