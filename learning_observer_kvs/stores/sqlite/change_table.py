@@ -11,10 +11,10 @@ that ends its own reading, removes them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from learning_observer_kvs.stores.change_feed import MAX_CHARACTERS
+from learning_observer_kvs.stores.sqlite.statements import quoted, writing
 
 KEPT = 10_000
 """How many changes the log keeps."""
@@ -33,10 +33,10 @@ class ChangeTable:
     """
 
     def __init__(self, table: str) -> None:
-        self._table = _quoted(table)
-        self._changes = _quoted(f'changes of {table}')
-        self._readers = _quoted(f'readers of changes of {table}')
-        self._triggers = {event: _quoted(f'{event.lower()} in {table}') for event in _EVENTS}
+        self._table = quoted(table)
+        self._changes = quoted(f'changes of {table}')
+        self._readers = quoted(f'readers of changes of {table}')
+        self._triggers = {event: quoted(f'{event.lower()} in {table}') for event in _EVENTS}
         self._trigger_name = f'insert in {table}'
 
     def register(self, connection: sqlite3.Connection, reader: str) -> int:
@@ -52,7 +52,7 @@ class ChangeTable:
         Raises:
             sqlite3.Error: the file cannot be written.
         """
-        with _writing(connection):
+        with writing(connection):
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS {self._changes} (number INTEGER PRIMARY KEY, key TEXT NOT NULL)'
             )
@@ -115,7 +115,7 @@ class ChangeTable:
         Raises:
             sqlite3.Error: the file cannot be written.
         """
-        with _writing(connection):
+        with writing(connection):
             connection.execute(f'UPDATE {self._readers} SET seen = ? WHERE reader = ?', (seen, reader))
 
     def remove(self, connection: sqlite3.Connection, reader: str) -> None:
@@ -128,7 +128,7 @@ class ChangeTable:
         Raises:
             sqlite3.Error: the file cannot be written.
         """
-        with _writing(connection):
+        with writing(connection):
             if self._is_there(connection):
                 connection.execute(f'DELETE FROM {self._readers} WHERE reader = ?', (reader,))
                 self._drop_if_unread(connection)
@@ -143,7 +143,7 @@ class ChangeTable:
             sqlite3.Error: the file cannot be read.
         """
         if self._is_there(connection) and not self._has_readers(connection):
-            with suppress(sqlite3.OperationalError), _writing(connection):  # others are writing: the next one does it
+            with suppress(sqlite3.OperationalError), writing(connection):  # others are writing: the next one does it
                 if self._is_there(connection):
                     self._drop_if_unread(connection)
 
@@ -160,19 +160,3 @@ class ChangeTable:
                 connection.execute(f'DROP TRIGGER {trigger}')
             connection.execute(f'DROP TABLE {self._readers}')
             connection.execute(f'DROP TABLE {self._changes}')
-
-
-@contextmanager
-def _writing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Make a transaction of a block."""
-    connection.execute('BEGIN IMMEDIATE')
-    try:
-        yield
-        connection.execute('COMMIT')
-    finally:
-        if connection.in_transaction:
-            connection.execute('ROLLBACK')
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

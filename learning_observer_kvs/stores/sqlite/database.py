@@ -18,7 +18,7 @@ from learning_observer_kvs.stores.sqlite.change_table import ChangeTable
 from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unusable
 from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID, DatabaseFile, enable_wal
 from learning_observer_kvs.stores.sqlite.hidden import HiddenTable
-from learning_observer_kvs.stores.sqlite.statements import Statements
+from learning_observer_kvs.stores.sqlite.statements import Statements, quoted
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 BUSY_MS = 1_000
@@ -65,12 +65,12 @@ class Database:
         self.table = table
         self._mode = 'mode=rw'  # for the URI
         self._log = ''  # the path of its log, since it was opened: links are not followed again at each write
-        self._table = quoted = '"' + table.replace('"', '""') + '"'
+        self._table = quoted(table)
         # A value larger than the first parameter is not read: it comes as NULL.
-        select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {quoted} WHERE key'
+        select = f'SELECT key, CASE WHEN length(value) <= ? THEN value END FROM {self._table} WHERE key'
         self._select_one = f'{select} = ?'
         self._select_several = f'{select} IN'
-        self._statements = Statements(quoted)
+        self._statements = Statements(self._table)
         self.change_table = ChangeTable(table)
         self.hidden = HiddenTable(path, table)
 

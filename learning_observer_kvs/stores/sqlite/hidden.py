@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores.sqlite.statements import quoted, writing
 
 
 class HiddenTable:
@@ -19,7 +20,7 @@ class HiddenTable:
     def __init__(self, path: Path, table: str) -> None:
         self._path = path
         self._name = f'lo-kvs hidden {table}'
-        self._table = '"' + self._name.replace('"', '""') + '"'
+        self._table = quoted(self._name)
 
     def read(self, connection: sqlite3.Connection, name: str) -> bytes | None:
         """Return a record.
@@ -55,8 +56,7 @@ class HiddenTable:
         Raises:
             sqlite3.Error: nothing was written.
         """
-        connection.execute('BEGIN IMMEDIATE')
-        try:
+        with writing(connection):
             if self.read(connection, name) != expected:
                 return False
             connection.execute(
@@ -65,11 +65,7 @@ class HiddenTable:
             connection.execute(f'DELETE FROM {self._table} WHERE name = ?', (name,))
             if text is not None:
                 connection.execute(f'INSERT INTO {self._table} VALUES (?, ?)', (name, text))
-            connection.execute('COMMIT')
-            return True
-        finally:
-            if connection.in_transaction:
-                connection.execute('ROLLBACK')
+        return True
 
     def scrub(self, connection: sqlite3.Connection) -> None:
         """Move everything from the log to the file, and empty the log.

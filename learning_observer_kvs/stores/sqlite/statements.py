@@ -1,4 +1,4 @@
-"""Many requests in few SQLite statements.
+"""Many requests in few SQLite statements, and what makes statements.
 
 Each statement releases the interpreter's lock and has to acquire it again, which takes milliseconds while the event
 loop computes. So one statement checks the conditions of a whole batch, and another writes all of it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from learning_observer_kvs.stores.write_queue import WriteRequest
@@ -99,6 +100,34 @@ class Statements:
                 'ON CONFLICT (key) DO UPDATE SET value = excluded.value, written = excluded.written',
                 [part for row in rows for part in row],
             )
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """Make a transaction of a block, which is rolled back if the block or its end fails.
+
+    Args:
+        connection: in autocommit mode.
+
+    Raises:
+        sqlite3.Error: nothing was written.
+    """
+    connection.execute('BEGIN IMMEDIATE')
+    try:
+        yield
+        connection.execute('COMMIT')
+    finally:
+        if connection.in_transaction:
+            connection.execute('ROLLBACK')
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL has it.
+
+    Args:
+        name: any text.
+    """
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _conditions(request: WriteRequest) -> Iterator[tuple[str, bytes | None]]:
