@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from learning_observer_kvs.private_files import Access, create
 from learning_observer_kvs.stores.change_feed import MAX_CHARACTERS
+from learning_observer_kvs.stores.filesystem.descriptor import SAFELY
 
 MAX_BYTES = 1 << 20
 """Bytes of a log from which the next write begins a new one."""
@@ -26,8 +27,6 @@ _HEADER = '{:020}'
 """What a log begins with: how many bytes there were in those before. Positions of readers count through all logs."""
 
 _HEADER_BYTES = 20
-
-_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class ChangeFile:
@@ -183,7 +182,7 @@ class ChangeFile:
 
 
 def _open(path: str, flags: int = os.O_RDONLY) -> BinaryIO:
-    return open(os.open(path, _SAFELY | flags), 'rb' if flags == os.O_RDONLY else 'r+b', buffering=0)
+    return open(os.open(path, SAFELY | flags), 'rb' if flags == os.O_RDONLY else 'r+b', buffering=0)
 
 
 def _start(log: BinaryIO) -> int:

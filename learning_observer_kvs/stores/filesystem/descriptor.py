@@ -1,9 +1,12 @@
-"""Files that a process keeps open, so that no call opens them anew."""
+"""How files are opened; and those that a process keeps open, so that no call opens them anew."""
 
 from __future__ import annotations
 
 import os
 import weakref
+
+SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""The flags with which every file of a directory is opened: no link is followed, no pipe is waited for."""
 
 
 class Descriptor:

@@ -20,7 +20,7 @@ import orjson
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.private_files import PRIVATE, Access, create
-from learning_observer_kvs.stores.filesystem.descriptor import Descriptor
+from learning_observer_kvs.stores.filesystem.descriptor import SAFELY, Descriptor
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.staging import SPARE
 
@@ -34,7 +34,6 @@ IDLE = b'{}'.ljust(17) + b'\n'
 _HEADER = struct.Struct('>8sIQ')
 _CHECKSUM = struct.Struct('>I')
 _MAGIC = b'\x1eCHANGE\n'
-_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class FileChange(NamedTuple):
@@ -153,7 +152,7 @@ class Journal:
         journal = self._open
         if journal is None or journal.number < 0 or not os.path.samestat(journal.found, found):
             try:
-                number = os.open(self.path, _SAFELY | os.O_RDWR)
+                number = os.open(self.path, SAFELY | os.O_RDWR)
             except PermissionError:  # of another user, before the lock was shared; no change is in it
                 return self._create()
             journal = self._open = Descriptor(number, is_writable=True)

@@ -14,13 +14,12 @@ from contextlib import contextmanager
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.private_files import PRIVATE, Access, open_or_make
-from learning_observer_kvs.stores.filesystem.descriptor import Descriptor
+from learning_observer_kvs.stores.filesystem.descriptor import SAFELY, Descriptor
 
 LOCK_SECONDS = 1.0
 """How long one try waits for the lock, which is held for milliseconds; the call tries again until its deadline."""
 
 _COUNT_BYTES = 8
-_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LockHeld(StoreUnavailable):
@@ -113,7 +112,7 @@ class DirectoryLock:
         """
         lock = self._open
         if lock is None or not lock.is_writable:
-            lock = Descriptor(os.open(self.path, _SAFELY | os.O_RDWR), is_writable=True)
+            lock = Descriptor(os.open(self.path, SAFELY | os.O_RDWR), is_writable=True)
         count = int.from_bytes(os.pread(lock.number, _COUNT_BYTES, 0), 'big') + 1
         os.pwrite(lock.number, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
 
@@ -133,15 +132,15 @@ class DirectoryLock:
         return lock
 
     def _open_to_write(self) -> Descriptor:
-        return Descriptor(open_or_make(self.path, _SAFELY | os.O_RDWR, self._access), is_writable=True)
+        return Descriptor(open_or_make(self.path, SAFELY | os.O_RDWR, self._access), is_writable=True)
 
     def _open_to_read(self) -> Descriptor:
         try:
-            return Descriptor(os.open(self.path, _SAFELY | os.O_RDWR), is_writable=True)  # a change will need it
+            return Descriptor(os.open(self.path, SAFELY | os.O_RDWR), is_writable=True)  # a change will need it
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-        return Descriptor(os.open(self.path, _SAFELY | os.O_RDONLY), is_writable=False)
+        return Descriptor(os.open(self.path, SAFELY | os.O_RDONLY), is_writable=False)
 
     def _held(self) -> LockHeld:
         return LockHeld(

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from learning_observer_kvs.config.paths import name_of
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.private_files import PRIVATE, Access, make_folders
+from learning_observer_kvs.stores.filesystem.descriptor import SAFELY
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
 
 _EFFECTIVE = os.access in os.supports_effective_ids
-_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TO_READ = os.O_RDONLY | SAFELY
 
 
 class Paths:

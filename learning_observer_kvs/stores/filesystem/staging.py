@@ -17,6 +17,7 @@ import stat
 from contextlib import suppress
 
 from learning_observer_kvs.private_files import create, is_like
+from learning_observer_kvs.stores.filesystem.descriptor import SAFELY
 from learning_observer_kvs.stores.filesystem.exchange import UNSUPPORTED, exchange
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.paths import Paths
@@ -36,7 +37,6 @@ MAX_BYTES, MAX_BYTES_OF_MANY = 256 << 10, 128 << 10
 LARGE = 16 << 10
 """The size of a content from which the journal names its staged file instead of repeating it."""
 
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SET_LEASE = getattr(fcntl, 'F_SETLEASE', None)
 _UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ELOOP, errno.ENXIO, errno.ETXTBSY}
 """Why a staged file cannot be opened where a new one may be possible: it is not there, of another user, or a link."""
@@ -166,7 +166,7 @@ class Staging:
         if _SET_LEASE is None:
             return None
         try:
-            number = os.open(staged, _FLAGS)
+            number = os.open(staged, os.O_RDWR | SAFELY)
         except OSError as error:
             if error.errno in _UNUSABLE:
                 return None
