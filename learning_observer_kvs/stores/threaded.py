@@ -12,6 +12,7 @@ from typing import Generic, TypeVar, Unpack
 
 from learning_observer_kvs.per_loop import PerLoop, call_in
 from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.polled import ChangeLog, PolledChanges
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.threads import StoreThreads
@@ -24,6 +25,7 @@ ThreadsT = TypeVar('ThreadsT', bound=StoreThreads)
 class ThreadedStore(QueuedStore, Generic[ThreadsT]):
     """A store whose backend blocks; a backend has ``_open_threads`` and ``_make_change_log``.
 
+    Its writer carries out requests with ``clear``, in order with all others.
     Event loops that use the store at the same time share its threads. ``close()`` in one loop lets go of what is that
     loop's; the last loop ends the threads, which close what they share. A forked child gets threads of its own, and so
     does a store that is used again after it was closed.
@@ -51,6 +53,9 @@ class ThreadedStore(QueuedStore, Generic[ThreadsT]):
 
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._threads.here().writer.submit(batch, on_batch_done)
+
+    async def _clear(self) -> None:
+        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _close_within(self, timeout: float) -> None:
         deadline = get_running_loop().time() + timeout

@@ -14,7 +14,6 @@ from learning_observer_kvs.private_files import ACCESS, may_write
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.filesystem.change_log import FilesystemChangeLog
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
@@ -176,9 +175,6 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
     async def _commit_hidden(self, name: str, text: bytes | None, expected: bytes | None) -> bool:
         threads = self._threads.here()
         return await threads.readers.run(threads.files.commit_hidden, name, text, expected)
-
-    async def _clear(self) -> None:
-        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         threads = self._threads.here()

@@ -18,7 +18,6 @@ from learning_observer_kvs.private_files import ACCESS
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import check_position
 from learning_observer_kvs.stores.polled import ChangeLog
 from learning_observer_kvs.stores.sqlite.change_log import SQLiteChangeLog
@@ -175,9 +174,6 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
             StoreUnavailable: the log is in use by another process, and can be read.
         """
         await self._retried(lambda: self._in_thread(self._database.hidden.scrub))
-
-    async def _clear(self) -> None:
-        await self._outcome({}, {}, deadline_after(self.retry_timeout), clear=True)
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         check_position(cursor, prefix)
