@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.types import OnDone
 from learning_observer_kvs.stream_analytics.keys import replayed_key
@@ -61,7 +62,8 @@ class ReplayStore(Store):
             while True:
                 result = await process()
                 # Where the reducer leaves both states as they are, the event is noted all the same.
-                if replayed.is_committed or await self._store.commit_bytes(replayed.writes, replayed.expected):
+                deadline = deadline_after(self.retry_timeout)
+                if replayed.is_committed or await self._commit(replayed.writes, replayed.expected, deadline):
                     return result
         finally:
             self._replayed = None

@@ -15,6 +15,7 @@ import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.reducers import worker_of
+from learning_observer_kvs.replay.once import ReplayStore
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
@@ -22,6 +23,7 @@ from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite import database
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from learning_observer_kvs.stream_analytics.keys import replayed_key
 
 Away = Callable[[], AbstractContextManager[None]]
 
@@ -197,3 +199,17 @@ async def test_reads_wait_too(tmp_path: Path) -> None:
     store.is_away, store.retry_timeout = True, 0
     with pytest.raises(StoreUnavailable, match='gone fishing'):
         await store['a']
+
+
+async def test_the_note_that_an_event_was_replayed_waits_too() -> None:
+    store, key = Unqueued(retry_timeout=60), 'Internal,r,STUDENT:k'
+    replaying = ReplayStore(store)
+
+    async def leave_both_states() -> None:
+        await replaying.read_bytes([key])
+        store.is_away = True
+
+    applied = await waiting(replaying.apply('e', leave_both_states))
+    store.is_away = False
+    assert await applied == [None]
+    assert await store[replayed_key(key)] == ['e']
