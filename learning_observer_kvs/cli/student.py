@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import click
 
 from learning_observer_kvs.cli.common import Stores, place, printable, where
-from learning_observer_kvs.cli.removal import longest_interval
+from learning_observer_kvs.cli.unwritten import existing_when_written, longest_interval
 from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy.places import Place
-from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.memory import InMemoryKVS
 
 alias_option = click.option(
     '--alias', 'aliases', multiple=True, help='Another id or an address of the same student; repeatable.'
@@ -85,14 +82,7 @@ async def scope_of(stores: Stores, folders: tuple[str, ...], *, waits: bool = Fa
     for name in stores.router.names():
         named[stores.router[name].failed_events] = None
         try:
-            try:
-                opened[name] = await stores.existing(name)
-            except StoreMissing:
-                if not waits or not longest or isinstance(stores.router[name], InMemoryKVS):
-                    raise
-                click.echo(f'Waiting {longest:g} s (flush_interval) for store {name!r}, not there yet.', err=True)
-                await asyncio.sleep(longest + FLUSH_TIME)
-                opened[name] = await stores.existing(name)
+            opened[name] = await existing_when_written(stores, name, longest if waits else 0.0)
         except StoreMissing as error:
             missing = missing or error
             not_reached.append(str(error))
@@ -121,7 +111,7 @@ def place_json(found: Place) -> dict[str, object]:
     """Return a place as the JSON of answers has it.
 
     Args:
-        found: the place.
+        found: the found.
     """
     parts = [{'path': list(part.path), 'rule': part.rule} for part in found.parts]
     if found.store is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from learning_observer_kvs.cli import removal
+from learning_observer_kvs.cli import remove_reducer
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries import Removed
@@ -84,10 +84,10 @@ def test_the_json_says_what_was_done_and_a_reducer_without_keys_is_a_failure(run
 
 
 def test_keys_that_come_back_each_time_are_a_failure_that_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def in_vain(*arguments: object) -> Removed:
+    async def in_vain(*arguments: object, **options: object) -> Removed:
         return Removed(7, False)
 
-    monkeypatch.setattr(removal, 'remove', in_vain)
+    monkeypatch.setattr(remove_reducer, 'remove_states', in_vain)
     ended = run('a.r', '--yes')
     assert ended.exit_code == 1
     assert 'came back each of 5 times' in ended.stderr
