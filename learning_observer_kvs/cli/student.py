@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import click
@@ -111,7 +111,7 @@ def place_json(found: Place) -> dict[str, object]:
     """Return a place as the JSON of answers has it.
 
     Args:
-        found: the found.
+        found: the place.
     """
     parts = [{'path': list(part.path), 'rule': part.rule} for part in found.parts]
     if found.store is None:
@@ -123,7 +123,7 @@ def print_place(found: Place) -> None:
     """Print a place, a line for the key or file and each part of it.
 
     Args:
-        found: the found.
+        found: the place.
     """
     shown = found.parts[:10]
     for part in shown:
@@ -134,13 +134,12 @@ def print_place(found: Place) -> None:
         click.echo(f'{printable(found.name)}  … and {len(found.parts) - len(shown):,} more')
 
 
-def aliases_hint(found: set[str], say: Callable[[str], None]) -> None:
-    """Say what else the student is called.
+def aliases_hint(found: Iterable[str]) -> None:
+    """Print to standard error what else the student is called, if anything.
 
     Args:
         found: the other ids and addresses.
-        say: prints a line.
     """
-    if found:
-        names = ', '.join(repr(text) for text in sorted(found))
-        say(f'Other data calls this student also: {names}. Search for what is right of that with --alias.')
+    if names := ', '.join(map(repr, sorted(found))):
+        text = f'Other data calls this student also: {names}. Search for what is right of that with --alias.'
+        click.echo(printable(text), err=True)
