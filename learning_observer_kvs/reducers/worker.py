@@ -83,9 +83,8 @@ class ReducerWorker(BatchWorker):
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
         if self._is_full:
-            began = self._until(deadline)
+            deadline = self._until(deadline)  # it counts from here
             await self._wait_for_capacity()
-            deadline = began
         locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait, tally)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
             event.deadline = self._until(deadline)

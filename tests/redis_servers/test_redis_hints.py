@@ -16,6 +16,7 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.errors import unavailable
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
+from tests.support.parts import missing
 from tests.support.redis_guarded import PASSWORD
 from tests.support.redis_server import RedisServer, free_port
 
@@ -99,7 +100,7 @@ def test_a_server_in_protected_mode() -> None:
         probe.connect(('192.0.2.1', 9))  # sends nothing; the address is for documentation
         address = probe.getsockname()[0]
     if address.startswith('127.'):
-        pytest.skip('This machine has no address but the loopback ones.')
+        missing('this machine has no address but the loopback ones')
     with RedisServer('--bind', '*', '--protected-mode', 'yes') as server:
         # Whether a client that sends something reads this is up to chance: the server closes the connection at once.
         words = _read_all(address, server.port)

@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
+import prometheus_client
 
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.prometheus import MetricsCollector
 from learning_observer_kvs.stream_analytics.helpers import student_event_reducer
-
-client = pytest.importorskip('prometheus_client')
 
 
 @student_event_reducer(null_state=0, module_override='m', qualname_override='count')
@@ -20,16 +19,14 @@ async def count(event: Any, state: Any) -> Any:
 
 
 async def test_every_number_of_the_metrics_is_given_to_prometheus_with_its_store_and_reducer(tmp_path: Path) -> None:
-    from learning_observer_kvs.prometheus import MetricsCollector
-
     files = {'type': 'filesystem', 'path': str(tmp_path / 'files'), 'flush_interval': 3600}
     async with KVSRouter.from_settings({'kvs': {'default': files, 'cache': {'type': 'stub'}}}) as router:
         process = await count(None, router=router)
         await asyncio.gather(*(process(number) for number in range(5)))
         await router().flush()
-        registry = client.CollectorRegistry()
+        registry = prometheus_client.CollectorRegistry()
         registry.register(MetricsCollector(router))
-        text = client.generate_latest(registry).decode()
+        text = prometheus_client.generate_latest(registry).decode()
         store = router.metrics()['default']
         assert 'lo_kvs_events_total{reducer="m.count",store="default"} 5.0' in text
         assert 'lo_kvs_write_batches_total{store="default"} 1.0' in text
