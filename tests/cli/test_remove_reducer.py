@@ -92,3 +92,11 @@ def test_keys_that_come_back_each_time_are_a_failure_that_says_so(run: Run, monk
     assert ended.exit_code == 1
     assert 'came back each of 5 times' in ended.stderr
     assert 'Take it out of the servers' in ended.stderr
+
+
+def test_a_store_in_memory_is_not_waited_for(run: Run) -> None:
+    Path('creds.yaml').write_text('kvs: {default: {type: stub, flush_interval: 600}}\n')
+    ended = run('a.r', '--yes')
+    assert ended.exit_code == 3
+    assert 'Waiting' not in ended.stderr
+    assert 'cannot be seen from another one' in ended.stderr
