@@ -24,6 +24,7 @@ from learning_observer_kvs.cli.student import (
     print_place,
     scope_of,
 )
+from learning_observer_kvs.cli.unwritten import say_waiting
 from learning_observer_kvs.errors import Undecided
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, plan
@@ -114,9 +115,7 @@ def command(
                 interval=scope.interval,
                 not_reached=scope.not_reached,
                 progress=advance,
-                on_wait=lambda seconds: click.echo(
-                    f'Waiting {seconds:g} s (flush_interval) for what servers still keep.', err=True
-                ),
+                on_wait=say_waiting,
             )
             write(done)
         audit.record(

@@ -74,7 +74,7 @@ def command(
         echo_json(names | {'files': files, **counts} | scope.as_json())
     else:
         scope.print_searched()
-        aliases_hint(set(found.possible_aliases), lambda text: click.echo(printable(text), err=True))
+        aliases_hint(found.possible_aliases)
         click.echo(
             f'{counted(counts["states"], "state")}, {counted(counts["entries"], "entry", "entries")} and '
             f'{counted(counts["events"], "event")} of {student!r}.',

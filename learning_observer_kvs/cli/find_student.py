@@ -9,7 +9,7 @@ import click
 
 from learning_observer_kvs import audit
 from learning_observer_kvs.cli.command import Command, config_option, json_option
-from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, progress, with_stores
+from learning_observer_kvs.cli.common import Stores, counted, echo_json, progress, with_stores
 from learning_observer_kvs.cli.student import (
     Scope,
     alias_option,
@@ -69,7 +69,7 @@ def command(
         echo_json(names | {'places': found} | scope.as_json())
     else:
         scope.print_searched()
-        aliases_hint(plan.aliases, lambda text: click.echo(printable(text), err=True))
+        aliases_hint(plan.aliases)
         click.echo(f'{counted(count, "place")} of {student!r}.', err=True)
     if not count:
         sys.exit(1)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import click
 
 from learning_observer_kvs.cli.common import Stores, place, printable, where
-from learning_observer_kvs.cli.removal import longest_interval
+from learning_observer_kvs.cli.unwritten import existing_when_written, longest_interval
 from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.errors import StoreMissing
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy.places import Place
-from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.memory import InMemoryKVS
 
 alias_option = click.option(
     '--alias', 'aliases', multiple=True, help='Another id or an address of the same student; repeatable.'
@@ -85,14 +82,7 @@ async def scope_of(stores: Stores, folders: tuple[str, ...], *, waits: bool = Fa
     for name in stores.router.names():
         named[stores.router[name].failed_events] = None
         try:
-            try:
-                opened[name] = await stores.existing(name)
-            except StoreMissing:
-                if not waits or not longest or isinstance(stores.router[name], InMemoryKVS):
-                    raise
-                click.echo(f'Waiting {longest:g} s (flush_interval) for store {name!r}, not there yet.', err=True)
-                await asyncio.sleep(longest + FLUSH_TIME)
-                opened[name] = await stores.existing(name)
+            opened[name] = await existing_when_written(stores, name, longest if waits else 0.0)
         except StoreMissing as error:
             missing = missing or error
             not_reached.append(str(error))
@@ -133,7 +123,7 @@ def print_place(found: Place) -> None:
     """Print a place, a line for the key or file and each part of it.
 
     Args:
-        found: the found.
+        found: the place.
     """
     shown = found.parts[:10]
     for part in shown:
@@ -144,13 +134,12 @@ def print_place(found: Place) -> None:
         click.echo(f'{printable(found.name)}  … and {len(found.parts) - len(shown):,} more')
 
 
-def aliases_hint(found: set[str], say: Callable[[str], None]) -> None:
-    """Say what else the student is called.
+def aliases_hint(found: Iterable[str]) -> None:
+    """Print to standard error what else the student is called, if anything.
 
     Args:
         found: the other ids and addresses.
-        say: prints a line.
     """
-    if found:
-        names = ', '.join(repr(text) for text in sorted(found))
-        say(f'Other data calls this student also: {names}. Search for what is right of that with --alias.')
+    if names := ', '.join(map(repr, sorted(found))):
+        text = f'Other data calls this student also: {names}. Search for what is right of that with --alias.'
+        click.echo(printable(text), err=True)

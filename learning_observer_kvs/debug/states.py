@@ -9,9 +9,10 @@ from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
-from learning_observer_kvs.debug.views import describe_key, store_of
+from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.queries.find import State, state_at
 from learning_observer_kvs.queries.kept import STUDENT, Matches, has, prefixes
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
@@ -116,29 +117,24 @@ async def _states(search: Search, matches: Matches, limit: int) -> States:
 
 async def _rows(store: Store, name: str, keys: Iterable[str]) -> list[dict[str, Any]]:
     """The states of keys. A state is given with its internal key; with its external one only where it has no other."""
-    pairs: dict[str, tuple[str, str]] = {}
-    for key in keys:
-        if parse_key(key) is not None:
-            rest = key.partition(',')[2]
-            pairs[key] = (f'Internal,{rest}', f'External,{rest}')
-    both = [each for pair in pairs.values() for each in pair]
+    states = {key: state_at(key, parsed) for key in keys if (parsed := parse_key(key)) is not None}
+    both = [each for state in states.values() for each in (state.internal, state.external)]
     described = dict(zip(both, await store.describe_all(both), strict=True))
     return [
-        _row(name, pair, described)
-        for key, pair in pairs.items()
-        if key == pair[0] or described[pair[0]] is None  # nearly all external states have an internal one
+        _row(name, state, described)
+        for key, state in states.items()
+        if key == state.internal or described[state.internal] is None  # nearly all external states have an internal one
     ]
 
 
-def _row(store: str, pair: tuple[str, str], described: dict[str, Description | None]) -> dict[str, Any]:
-    first = describe_key(pair[0])
+def _row(store: str, state: State, described: dict[str, Description | None]) -> dict[str, Any]:
     return {
         'store': store,
-        'reducer': first['reducer'],
-        'fields': first['fields'],
+        'reducer': state.reducer,
+        'fields': state.fields,
         'keys': [
             {'key': key, 'state': key.partition(',')[0], 'bytes': found.bytes, 'written': found.written}
-            for key in pair
+            for key in (state.internal, state.external)
             if (found := described[key]) is not None
         ],
     }

@@ -14,7 +14,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
-from learning_observer_kvs.stream_analytics.keys import parse_key
+from learning_observer_kvs.stream_analytics.keys import both_state_keys, parse_key
 
 MAX_EMPTY_SCANS = 20
 """How many empty pages of a scan are skipped before one is shown."""
@@ -236,6 +236,5 @@ def counterpart_of(key: str) -> str | None:
     parsed = parse_key(key)
     if parsed is None:
         return None
-    rest = key.partition(',')[2]
-    other = KeyStateType.EXTERNAL if parsed.state_type is KeyStateType.INTERNAL else KeyStateType.INTERNAL
-    return f'{other.name.capitalize()},{rest}'
+    internal, external = both_state_keys(key)
+    return external if parsed.state_type is KeyStateType.INTERNAL else internal

@@ -2,7 +2,7 @@
 
 ids = privacy.Ids(['ls-17', 'jo@school.example'])
 async for place in privacy.find({'default': store}, ids, folders=['logs']):
-print(place.name)
+    print(place.name)
 receipt = await privacy.erase({'default': store}, ids, who='the office', folders=['logs'])
 """
 

@@ -25,12 +25,12 @@ from learning_observer_kvs.identifiers import (
 )
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.private_files import PRIVATE, create, others_that_can_read
+from learning_observer_kvs.queries import rows
+from learning_observer_kvs.queries.kept import Kept, every_key
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.types import MISSING
 
 KEY_BYTES = 32
 HASH_BYTES = 16
-KEYS_AT_ONCE = 100
 
 PEOPLE = ('STUDENT', 'TEACHER')
 """The fields of keys that hold the id of a person."""
@@ -198,24 +198,14 @@ async def entries(
         async for key, value in found:
             pseudonyms.learn(key, value)
             progress(1)
-    seen: set[str] = set()
     async with aclosing(_all(store, prefix)) as found:
         async for key, value in found:
-            if key.startswith(_LEFT_OUT) or (store.SCAN_REPEATS and key in seen):
-                continue
-            if store.SCAN_REPEATS:
-                seen.add(key)
-            yield pseudonyms.key(key), pseudonyms.value(value)
+            if not key.startswith(_LEFT_OUT):
+                yield pseudonyms.key(key), pseudonyms.value(value)
 
 
-async def _all(store: Store, prefix: str) -> AsyncGenerator[tuple[str, JSON], None]:
-    async with aclosing(store.pages(prefix)) as pages:
-        async for page in pages:
-            for start in range(0, len(page), KEYS_AT_ONCE):
-                keys = page[start : start + KEYS_AT_ONCE]
-                for key, value in zip(keys, await store.multiget(keys, missing=MISSING), strict=True):
-                    if value is not MISSING:
-                        yield key, value
+def _all(store: Store, prefix: str) -> AsyncGenerator[tuple[str, JSON], None]:
+    return rows.entries(store, Kept((prefix,), every_key))
 
 
 def _fields(key: str) -> Iterator[tuple[int, str, str]]:

@@ -10,8 +10,7 @@ from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import MISSING
-from learning_observer_kvs.stream_analytics.fields import KeyStateType
-from learning_observer_kvs.stream_analytics.keys import replayed_key, state_key
+from learning_observer_kvs.stream_analytics.keys import both_state_keys, replayed_key
 
 MAX_MESSAGES = 20
 
@@ -66,7 +65,7 @@ async def expire(
     await store.flush()  # what this process keeps is new
     async with aclosing(store.pages()) as pages:
         async for page in pages:
-            keys = {key: _internal(key) for key in page if student_of(key) is not None}
+            keys = {key: both_state_keys(key)[0] for key in page if student_of(key) is not None}
             others = list({internal for key, internal in keys.items() if key != internal})
             described = dict(zip(others, await store.describe_all(others), strict=True))
             for key, internal in keys.items():
@@ -84,7 +83,7 @@ async def expire(
 async def _judge(
     store: Store, internal: str, before: float, dry_run: bool, on_old: Callable[[str], None], found: Expired
 ) -> None:
-    keys = [internal, internal.replace(_INTERNAL, _EXTERNAL, 1), replayed_key(internal)]
+    keys = [*both_state_keys(internal), replayed_key(internal)]
     try:
         values = dict(zip(keys, await store.multiget(keys, missing=MISSING), strict=True))
     except CorruptValue as error:
@@ -105,11 +104,3 @@ async def _judge(
     # Its values were read before its times: what is written in between differs, unless it is the same again.
     if not dry_run and await store.commit(dict.fromkeys(there, MISSING), there):
         found.removed += 1
-
-
-_INTERNAL, _EXTERNAL = (f'{state.name.capitalize()},' for state in (KeyStateType.INTERNAL, KeyStateType.EXTERNAL))
-
-
-def _internal(key: str) -> str:
-    key = state_key(key)
-    return _INTERNAL + key.removeprefix(_EXTERNAL) if key.startswith(_EXTERNAL) else key

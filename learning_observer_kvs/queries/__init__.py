@@ -21,7 +21,7 @@ from learning_observer_kvs.queries.find import (
 )
 from learning_observer_kvs.queries.keys import keys
 from learning_observer_kvs.queries.paths import SelectFields
-from learning_observer_kvs.queries.remove import Removed, remove_states, remove_student
+from learning_observer_kvs.queries.remove import Removed, remove_states
 from learning_observer_kvs.queries.select import select
 from learning_observer_kvs.queries.table import Cell, Row, table
 from learning_observer_kvs.queries.watch import watch
@@ -38,7 +38,6 @@ __all__ = [
     'keys',
     'reducers',
     'remove_states',
-    'remove_student',
     'select',
     'states_by',
     'states_of',

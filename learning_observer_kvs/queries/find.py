@@ -15,7 +15,7 @@ from learning_observer_kvs.queries.kept import STUDENT, Matches, every_key, has,
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
-from learning_observer_kvs.stream_analytics.keys import ReducerKey, parse_key
+from learning_observer_kvs.stream_analytics.keys import ReducerKey, both_state_keys, parse_key
 
 NO_VALUE = 'None'
 """What keys have for a document where the event had none."""
@@ -186,7 +186,7 @@ async def _values(store: Store, field: str, matches: Matches, reducer: str | Non
 async def _states(store: Store, matches: Matches, reducer: str | None) -> AsyncGenerator[State, None]:
     async for page in _state_keys(store, reducer):
         found = [(key, parsed) for key in page if matches(key) and (parsed := parse_key(key)) is not None]
-        states = [_state(key, parsed) for key, parsed in found]
+        states = [state_at(key, parsed) for key, parsed in found]
         # Nearly all internal states are there, and were given; to remember them would be to remember all keys.
         external = [
             state
@@ -200,6 +200,11 @@ async def _states(store: Store, matches: Matches, reducer: str | None) -> AsyncG
                 yield state
 
 
-def _state(key: str, parsed: ReducerKey) -> State:
-    rest = key.partition(',')[2]
-    return State(parsed.source, parsed.fields, f'Internal,{rest}', f'External,{rest}')
+def state_at(key: str, parsed: ReducerKey) -> State:
+    """Return the state that a key is of.
+
+    Args:
+        key: the key of the internal or of the external state.
+        parsed: its parts.
+    """
+    return State(parsed.source, parsed.fields, *both_state_keys(key))

@@ -1,4 +1,4 @@
-"""Removing what is kept for a student, or by a reducer, also while servers run."""
+"""Removing what is kept by a reducer, also while servers run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from learning_observer_kvs.queries.described import ReducerLike
-from learning_observer_kvs.queries.kept import Kept, kept
+from learning_observer_kvs.queries.kept import kept
 from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
 from learning_observer_kvs.stores.base import Store
 
@@ -55,56 +55,7 @@ async def remove_states(
         InvalidKey: an entry without a function.
         ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for ``remove``; some keys may be gone.
     """
-    return await remove(store, kept(reducers=[reducer]), interval, progress, sleep)
-
-
-async def remove_student(
-    store: Store,
-    student: object,
-    *,
-    interval: float | None = None,
-    progress: Callable[[int], None] = lambda keys: None,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Removed:
-    """Remove all states of a student, and the notes on events that were replayed to them.
-
-    As :func:`remove_states` does it. Study logs, failed events and dumps are not touched.
-
-    Args:
-        store: the store.
-        student: the student, as in keys.
-        interval: as for :func:`remove_states`.
-        progress: as for :func:`remove_states`.
-        sleep: as for :func:`remove_states`.
-
-    Returns:
-        How many keys were removed, and whether none was left at last.
-
-    Raises:
-        ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for ``remove``; some keys may be gone.
-    """
-    return await remove(store, kept(students=[student]), interval, progress, sleep)
-
-
-async def remove(
-    store: Store,
-    what: Kept,
-    interval: float | None,
-    progress: Callable[[int], None],
-    sleep: Callable[[float], Awaitable[None]],
-) -> Removed:
-    """Remove keys until none is found any more.
-
-    Args:
-        store: the store.
-        what: which keys.
-        interval: as for :func:`remove_states`.
-        progress: as for :func:`remove_states`.
-        sleep: as for :func:`remove_states`.
-
-    Returns:
-        How many keys were removed, and whether none was left at last.
-    """
+    what = kept(reducers=[reducer])
     wait = store.flush_interval or 0.0 if interval is None else interval
     removed = 0
     for number in range(MAX_SEARCHES):

@@ -29,7 +29,7 @@ _OWN = {'reducer', 'written', 'bytes', *(field.name for field in KeyField)}
 
 
 async def entries(store: Store, what: Kept) -> AsyncGenerator[tuple[str, JSON], None]:
-    """Read what is kept for students or by reducers.
+    """Read what is kept for students or by reducers, or other entries of a store.
 
     Args:
         store: the store.

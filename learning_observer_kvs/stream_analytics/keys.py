@@ -185,6 +185,19 @@ def state_key(key: str) -> str:
     return f'Internal,{key.removeprefix(_REPLAYED)}' if key.startswith(_REPLAYED) else key
 
 
+def both_state_keys(key: str) -> tuple[str, str]:
+    """Return the keys of the two states that a reducer key is about.
+
+    Args:
+        key: the key of one of them, or one of :func:`replayed_key`.
+
+    Returns:
+        The keys of the internal and of the external state.
+    """
+    rest = key.partition(',')[2]
+    return f'Internal,{rest}', f'External,{rest}'
+
+
 _STATE_TYPES = {state_type.name.capitalize(): state_type for state_type in KeyStateType}
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from learning_observer_kvs.cli import erase_student
 from learning_observer_kvs.cli.main import main
-from learning_observer_kvs.cli.removal import longest_interval
+from learning_observer_kvs.cli.unwritten import longest_interval
 from learning_observer_kvs.errors import UnknownStudent
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from learning_observer_kvs.cli import removal
+from learning_observer_kvs.cli import remove_reducer
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries import Removed
@@ -84,11 +84,19 @@ def test_the_json_says_what_was_done_and_a_reducer_without_keys_is_a_failure(run
 
 
 def test_keys_that_come_back_each_time_are_a_failure_that_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def in_vain(*arguments: object) -> Removed:
+    async def in_vain(*arguments: object, **options: object) -> Removed:
         return Removed(7, False)
 
-    monkeypatch.setattr(removal, 'remove', in_vain)
+    monkeypatch.setattr(remove_reducer, 'remove_states', in_vain)
     ended = run('a.r', '--yes')
     assert ended.exit_code == 1
     assert 'came back each of 5 times' in ended.stderr
     assert 'Take it out of the servers' in ended.stderr
+
+
+def test_a_store_in_memory_is_not_waited_for(run: Run) -> None:
+    Path('creds.yaml').write_text('kvs: {default: {type: stub, flush_interval: 600}}\n')
+    ended = run('a.r', '--yes')
+    assert ended.exit_code == 3
+    assert 'Waiting' not in ended.stderr
+    assert 'cannot be seen from another one' in ended.stderr

@@ -11,6 +11,7 @@ import pytest
 
 from learning_observer_kvs import queries
 from learning_observer_kvs.queries.find import State
+from learning_observer_kvs.queries.kept import kept
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 from learning_observer_kvs.stores.memory import InMemoryKVS
@@ -23,6 +24,10 @@ DOCUMENT = EventField('doc_id')
 
 async def listed(found: AsyncIterator[T]) -> list[T]:
     return [each async for each in found]
+
+
+async def kept_for(store: Store, student: str) -> list[str]:
+    return [key for page in await listed(kept(students=[student]).pages(store)) for key in page]
 
 
 async def filled(*keys: str) -> InMemoryKVS:
@@ -65,7 +70,8 @@ async def test_every_student_and_document_is_found_as_it_was_given(student: str)
     assert {(state.student, state.document) for state in states} == {(student, 'D'), (student, 'doc, 2')}
     assert len(states) == 2
     assert {key for state in states for key in (state.internal, state.external)} == set(keys)
-    assert await queries.remove_student(store, student) == (4, True)
+    assert sorted(found := await kept_for(store, student)) == sorted(keys)
+    assert [await store.remove(key) for key in found] == [True] * 4
     assert await listed(queries.students(store)) == ['bob']
 
 
@@ -75,7 +81,7 @@ async def test_a_student_whose_text_is_in_a_key_as_a_digest_is_found() -> None:
     assert len(key) < 1000
     store = await filled(key, *pair('a.r,STUDENT:bob'))
     assert [state.internal for state in await listed(queries.states_of(store, student))] == [key]
-    assert await queries.remove_student(store, student) == (1, True)
+    assert await kept_for(store, student) == [key]
 
 
 async def test_both_states_of_a_pair_are_one_find_and_one_that_is_alone_is_found_too() -> None:
@@ -130,7 +136,7 @@ async def test_the_notes_on_replayed_events_go_with_the_states() -> None:
     store = await filled(*pair('a.r,STUDENT:bob'), *notes)
     assert await queries.remove_states(store, 'a.r') == (4, True)
     assert await store.keys() == ['Replayed,a.q,STUDENT:bob']
-    assert await queries.remove_student(store, 'bob') == (1, True)
+    assert await kept_for(store, 'bob') == ['Replayed,a.q,STUDENT:bob']
 
 
 class Endless(Store):
