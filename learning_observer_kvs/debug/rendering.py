@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import parameters
+from learning_observer_kvs.debug import parameters, units
 from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -65,7 +64,8 @@ class Templates:
         templates.filters['indented'] = indented
         templates.filters['cut'] = cut
         templates.filters['by_document'] = by_document
-        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
+        templates.filters['by_keys'] = by_keys
+        templates.filters |= units.FILTERS
         return templates
 
     def render(self, template: str, data: Mapping[str, Any]) -> bytes:
@@ -127,6 +127,19 @@ def by_document(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups = itertools.groupby(states, lambda state: state['fields'].get('EventField.doc_id'))
     return [{'document': document, 'states': list(group)} for document, group in groups]
+
+
+def by_keys(reducers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return reducers with the number of all their keys, those with most first.
+
+    Args:
+        reducers: ``{'name', 'internal', 'external', …}`` each.
+
+    Returns:
+        The same, with ``all`` added to each.
+    """
+    counted = [{**reducer, 'all': reducer['internal'] + reducer['external']} for reducer in reducers]
+    return sorted(counted, key=lambda reducer: -reducer['all'])
 
 
 def _percent_encoded(value: object) -> str:

@@ -13,6 +13,7 @@ from learning_observer_kvs.debug import answers, facets, find, overview, paramet
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.answering import Answering, noted
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
+from learning_observer_kvs.debug.census import Censuses
 from learning_observer_kvs.debug.live import Streams
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
@@ -22,7 +23,7 @@ from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
 
-STATIC = {'kvs.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
+STATIC = {'kvs.css': 'text/css', 'browse.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
 """The content type of each file that pages load."""
 
 SHOWING = ('GET', 'HEAD')
@@ -48,7 +49,10 @@ class Pages(Answering):
         self._app = app
         super().__init__(router, Templates(self._url))
         self._streams = Streams()
+        self._censuses = Censuses(router)
+        self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
+        app.on_shutdown.append(self._censuses.end)
         app.on_cleanup.append(self._close)
         self.is_open = False
         for path, name, handler, methods in (
@@ -98,14 +102,14 @@ class Pages(Answering):
             request: ``GET /debug/kvs``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.overview.stores_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.overview.Overview.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._stores)
 
     async def _stores(self, request: web.Request, query: Parameters) -> Page:
         allowed, refused = await self._listable(request)
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
-            data = await overview.stores_view(self._router, self._templates.server, allowed, refused)
+            data = await self._overview.view(self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
 
     async def keys(self, request: web.Request) -> web.StreamResponse:
