@@ -121,15 +121,23 @@ class Answering:
             return await send(request, body, status=status, headers=headers)
 
     async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
-        if not await is_allowed(self._authorize, request, action, store, key):
-            raise Failure(403, FORBIDDEN)
+        async with self._authorizing():
+            await self._check(request, action, store, key)
 
     async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
         """The stores whose keys a request may list, and those whose keys it may not."""
-        await self._authorized(request, 'list', '', None)
-        names = self._router.names()
-        allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
+        async with self._authorizing():
+            await self._check(request, 'list', '', None)
+            names = self._router.names()
+            allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
         return allowed, [name for name in names if name not in allowed]
+
+    def _authorizing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return in_time(f'authorize did not answer within {answers.PAGE_SECONDS:g} s.')
+
+    async def _check(self, request: web.Request, action: str, store: str, key: str | None) -> None:
+        if not await is_allowed(self._authorize, request, action, store, key):
+            raise Failure(403, FORBIDDEN)
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""
