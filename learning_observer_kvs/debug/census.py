@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
+from learning_observer_kvs.debug.described import describe
 from learning_observer_kvs.debug.search import SEARCH_SECONDS, Search, in_slices
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import every_key
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
 COUNT_SECONDS = 0.05
@@ -130,6 +132,18 @@ class Census:
         found = [group.bytes for group in self.groups.values() if group.keys]
         return None if None in found else sum(each for each in found if each is not None)
 
+    def count(self, reducer: str, state: str) -> int:
+        """Return how many keys of a reducer were counted, or of a state.
+
+        Args:
+            reducer: the reducer's name in keys; ``''`` for all keys.
+            state: ``Internal``, ``External``, ``Other`` for keys that are not of a reducer's state; ``''`` for all.
+        """
+        if state == 'Other':
+            return 0 if reducer else self.groups[''].keys
+        groups = [group for name, group in self.groups.items() if reducer in ('', name)]
+        return sum(group.states[state] if state else group.keys for group in groups)
+
     async def advance(self, seconds: float) -> None:
         """Count on.
 
@@ -161,9 +175,9 @@ class Census:
                 to_measure.append((key, group))
         for start in range(0, len(to_measure), MEASURED_AT_ONCE):
             some = to_measure[start : start + MEASURED_AT_ONCE]
-            described = await store.describe_all([key for key, _ in some])
+            described = await describe(store, [key for key, _ in some])
             for (_, group), found in zip(some, described, strict=True):
-                if found is None:  # gone since it was counted
+                if not isinstance(found, Description):  # gone since it was counted, or not a value
                     group.measured -= 1
                     continue
                 group.measured_bytes += found.bytes

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, facets, find, overview, parameters, states, views
+from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states, views
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.answering import Answering, noted
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
@@ -23,7 +23,14 @@ from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
 
-STATIC = {'kvs.css': 'text/css', 'browse.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
+STATIC = {
+    'kvs.css': 'text/css',
+    'browse.css': 'text/css',
+    'keys.js': 'text/javascript',
+    'keyboard.js': 'text/javascript',
+    'live.js': 'text/javascript',
+    'icon.svg': 'image/svg+xml',
+}
 """The content type of each file that pages load."""
 
 SHOWING = ('GET', 'HEAD')
@@ -116,23 +123,24 @@ class Pages(Answering):
         """Serve a page of keys.
 
         Args:
-            request: ``GET /debug/kvs/{store}?prefix=&cursor=&limit=``; the limit is 100 by default.
+            request: ``GET /debug/kvs/{store}``, with the parameters of
+                :class:`~learning_observer_kvs.debug.key_pages.Wanted`.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.views.keys_view` as JSON or HTML, or an error.
+            :meth:`~learning_observer_kvs.debug.key_pages.KeysPage.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._keys)
 
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
         await self._authorized(request, 'list', store, None)
-        limit = parameters.limit_in(query)
+        viewer = self._viewer_of(request)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            page = await views.read_keys(
-                self._router, store, query.get('prefix', ''), query.get('cursor') or None, limit
-            )
-        self._seen(request, 'keys', store=store, prefix=query.get('prefix', ''), keys=len(page.keys))
-        return Page('keys.html', functools.partial(views.keys_view, page))
+            page = await key_pages.read(self._router, self._censuses, store, query, viewer)
+        values = {'values': page.previewed} if page.previewed else {}
+        asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
+        self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)
+        return Page('keys.html', lambda: page.view(self._router, viewer), page.links())
 
     async def value(self, request: web.Request) -> web.StreamResponse:
         """Serve a value.

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.debug.views import KEY_CHARACTERS, store_of
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Matches
@@ -51,6 +51,7 @@ class Search:
     Attributes:
         seen: how many keys were looked at.
         failed: the message of each store that could not be searched, by name.
+        errors: what each of them raised.
 
     Raises:
         InvalidKey: the cursor is not one of these stores.
@@ -66,6 +67,7 @@ class Search:
         self._cursor: str | None = None
         self.seen = 0
         self.failed: dict[str, str] = {}
+        self.errors: dict[str, Exception] = {}
         if cursor is not None:
             position = _position(cursor)
             if (position.store, position.prefix) not in self._rest:
@@ -103,9 +105,12 @@ class Search:
                 raise
             except (KVSError, TimeoutError) as error:
                 self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
+                self.errors[name] = error
                 self._rest = [rest for rest in self._rest if rest[0] != name]
                 self._cursor = None
                 continue
+            if (size := sum(map(len, keys))) > KEY_CHARACTERS:  # of long keys fewer are looked at
+                self._count = max(1, self._count * KEY_CHARACTERS // (2 * size))
             found = [key async for key in in_slices(keys) if matches(key)]
             self.seen += len(keys)
             self._cursor = following

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
+
+MAX_STEPS = 20
+"""How many steps of a path of prefixes are shown."""
 
 UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
 
@@ -65,6 +70,58 @@ def iso(at: float) -> str:
     return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
 
 
+def split_at(text: str, needle: str) -> list[tuple[str, bool]]:
+    """Return a text in parts: those that are a needle, in small or capital letters, and those between.
+
+    Args:
+        text: the text.
+        needle: what is marked; ``''`` for nothing.
+
+    Returns:
+        The parts in order, each with whether it is the needle.
+
+    >>> split_at('an Ann', 'ann')
+    [('an ', False), ('Ann', True)]
+    """
+    if not needle:
+        return [(text, False)]
+    parts = re.split(f'({re.escape(needle)})', text, flags=re.IGNORECASE)
+    return [(part, number % 2 == 1) for number, part in enumerate(parts) if part]
+
+
+def prefixes_above(prefix: str, delimiter: str) -> list[dict[str, str]]:
+    """Return the steps of a path of prefixes.
+
+    Args:
+        prefix: the last one.
+        delimiter: what ends each.
+
+    >>> prefixes_above('user:1:', ':')
+    [{'text': 'user:', 'prefix': 'user:'}, {'text': '1:', 'prefix': 'user:1:'}]
+    """
+    steps: list[dict[str, str]] = []
+    before = ''
+    while before != prefix and len(steps) < MAX_STEPS:
+        head, is_there, _ = prefix[len(before) :].partition(delimiter)
+        steps.append({'text': head + is_there, 'prefix': before + head + is_there})
+        before = steps[-1]['prefix']
+    return steps
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the last part of each dotted name, where no other name has the same; else the whole name.
+
+    Args:
+        names: such as ``module.function``.
+
+    >>> short_names(['a.words', 'b.words', 'b.time'])
+    {'a.words': 'a.words', 'b.words': 'b.words', 'b.time': 'time'}
+    """
+    last = {name: name.rpartition('.')[2] for name in names}
+    often = Counter(last.values())
+    return {name: short if often[short] == 1 and short else name for name, short in last.items()}
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     'size': size,
     'rate': rate,
@@ -72,4 +129,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     'short_moment': short_moment,
     'iso': iso,
     'thousands': '{:,}'.format,
+    'short_names': short_names,
+    'split_at': split_at,
+    'prefixes_above': prefixes_above,
 }
