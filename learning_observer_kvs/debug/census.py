@@ -1,7 +1,7 @@
 """How many keys and bytes a store has, by reducer. A count that takes long goes on with each page that asks for it.
 
-Counting takes a twentieth of the time at most: what was counted in 50 ms is shown for a second, what was counted in
-3 s for a minute.
+Counting takes a twentieth of the time at most: what was counted in 40 ms is shown for 0.8 s, what was counted in 3 s
+for a minute.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
-COUNT_SECONDS = 0.05
+COUNT_SECONDS = 0.04
 """How long the keys of a store are counted for a page; then it says how many there are at least."""
 
-SURVEY_SECONDS = 0.015
+SURVEY_SECONDS = 0.01
 """How long a store that has its keys in order is looked through for its reducers, before they are counted."""
 
-SURVEY_KEYS = 100
+SURVEY_KEYS = 20
 """How many keys of a reducer are passed before the next one is looked for."""
 
 SHOWN_FOR = 20
@@ -92,6 +92,7 @@ class Census:
         self._store = router[name]
         self._shapes: dict[tuple[str, ...], tuple[Group, str]] = {}
         self._is_surveyed = not self._store.IS_ORDERED
+        self._surveyed: str | None = None
         self.groups: dict[str, Group] = {'': Group()}
         self.fields: Counter[str] = Counter()
         self.written: float | None = None
@@ -103,6 +104,11 @@ class Census:
     def is_complete(self) -> bool:
         """Whether all keys were counted."""
         return self.search.next_cursor is None and not self.search.failed
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the store gives its keys in order."""
+        return self._store.IS_ORDERED
 
     @property
     def error(self) -> str | None:
@@ -151,9 +157,7 @@ class Census:
             seconds: how long.
         """
         began = time.monotonic()
-        if not self._is_surveyed:
-            self._is_surveyed = True
-            await self._survey()
+        await self._survey()
         async with aclosing(self.search.pages(every_key, seconds)) as pages:
             async for store, _, keys in pages:
                 try:
@@ -206,20 +210,22 @@ class Census:
 
     async def _survey(self) -> None:
         """Find the reducers of a store that has its keys in order, so that they are listed before they are counted."""
-        ends, cursor = time.monotonic() + SURVEY_SECONDS, None
-        while time.monotonic() < ends and len(self.groups) <= MAX_GROUPS:
+        ends = time.monotonic() + SURVEY_SECONDS
+        while not self._is_surveyed:
             try:
-                async with asyncio.timeout(SURVEY_SECONDS):
-                    keys, cursor = await self._store.scan('', cursor, SURVEY_KEYS)
+                async with asyncio.timeout(SEARCH_SECONDS):
+                    keys, cursor = await self._store.scan('', self._surveyed, SURVEY_KEYS)
             except (KVSError, TimeoutError):
                 return  # the count will say why
             for key in keys:
                 if (parsed := parse_key(key)) is not None:
                     self.groups.setdefault(parsed.source, Group())
-            if cursor is None:
-                return
-            if (parsed := parse_key(cursor)) is not None:
+            self._is_surveyed = cursor is None or len(self.groups) > MAX_GROUPS
+            if cursor is not None and parse_key(cursor) is not None:
                 cursor = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER
+            self._surveyed = cursor
+            if time.monotonic() > ends:
+                return
 
 
 class Censuses:

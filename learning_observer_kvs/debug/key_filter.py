@@ -103,11 +103,10 @@ def has_text(text: str) -> Matches:
     """
     parts = tuple({text.lower(), escape(text).lower()})
 
-    def matches(key: str) -> bool:
-        lower = key.lower()
-        return any(part in lower for part in parts)
-
-    return matches
+    if len(parts) == 1:
+        [part] = parts
+        return lambda key: part in key.lower()
+    return lambda key: any(part in key.lower() for part in parts)
 
 
 def _fit(one: str, other: str) -> bool:

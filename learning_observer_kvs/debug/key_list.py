@@ -39,7 +39,7 @@ PREVIEWED_IN_ALL = 1 << 20
 AUTHORIZE_SECONDS = 1.0
 """How long a page asks which values one may read; the others have no preview."""
 
-READ_AT_ONCE = 200
+READ_AT_ONCE = 500
 """How many values are read in one call to be looked into, with ``BYTES_AT_ONCE`` at most."""
 
 BYTES_AT_ONCE = 1 << 20
@@ -226,7 +226,7 @@ class KeyLists:
         """Those of some values that have the text and may be read, with the part that has it."""
         wanted = []
         for key, description in zip(keys, described, strict=True):
-            if not isinstance(description, Description) or self._viewer.mask.hides(key):
+            if not isinstance(description, Description):
                 continue
             if description.bytes > within_values.LONGEST_VALUE:
                 self._unread += 1

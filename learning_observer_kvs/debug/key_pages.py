@@ -188,7 +188,7 @@ class KeysPage(NamedTuple):
             'filter': self.wanted.filter._asdict(),
             'limit': self.wanted.limit,
             'sort': self.wanted.sort,
-            'sorted': _sorted(self.wanted.sort, store.IS_ORDERED, self.found.is_whole),
+            'sorted': _sorted(self.wanted.sort, self.census.is_ordered, self.found.is_whole),
             'at': self.wanted.at,
             'total': total,
             'counted': counted,
@@ -214,12 +214,28 @@ class KeysPage(NamedTuple):
         """Return what only the HTML needs: the parameters of the pages that this one links to."""
         wanted = self.wanted
         return {
+            'words': self._words(),
             'wanted': wanted,
             'query': wanted.query,
             'following': wanted.following(self.found),
             'before': wanted.before(),
             'rest': wanted.rest(self.found),
         }
+
+    def _words(self) -> list[str]:
+        """How the keys are sorted, and how far the search for them went."""
+        found, words = self.found, []
+        if found.rows:
+            words.append(_sorted(self.wanted.sort, self.census.is_ordered, found.is_whole))
+        if self.wanted.filter.text or (found.next_cursor is not None and len(found.rows) < self.wanted.limit):
+            is_more = found.next_cursor is not None
+            of = f' of {self.census.keys:,}' if is_more and self.census.is_complete else ''
+            words.append(f'{found.seen:,}{of} {"key" if found.seen == 1 and not of else "keys"} looked at')
+            words += ['there are more'] if is_more else []
+        if found.unread:
+            values = 'value was' if found.unread == 1 else 'values were'
+            words.append(f'{found.unread:,} {values} not looked into: too long, or not for you')
+        return words
 
 
 async def read(router: KVSRouter, censuses: Censuses, store: str, query: Mapping[str, str], viewer: Viewer) -> KeysPage:

@@ -95,7 +95,9 @@ class Search:
             The store, its name, and those of its next keys that match, which may be none.
         """
         ends = time.monotonic() + (SEARCH_SECONDS if seconds is None else seconds)
-        while self._rest and time.monotonic() < ends:
+        is_first = True  # or a page that has no time would lead to one just like it
+        while self._rest and (is_first or time.monotonic() < ends):
+            is_first = False
             name, number = self._rest[0]
             try:
                 store = store_of(self._router, name)

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import census, search
+from learning_observer_kvs.debug import census
 from learning_observer_kvs.debug.activity import WINDOW_SECONDS, Activity
 from learning_observer_kvs.debug.census import Census
 from learning_observer_kvs.kvs import KVS, InMemoryKVS, PersistentRedisKVS, SQLiteKVS
@@ -93,28 +93,12 @@ async def test_a_count_that_takes_long_goes_on_with_the_next_page(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await KVS().multiset({f'n{number}': 0 for number in range(3000)})
-    monkeypatch.setattr(census, 'COUNT_SECONDS', 1e-6)  # one page of a scan
-    monkeypatch.setattr(search, 'time', clock := Ticking())
+    monkeypatch.setattr(census, 'COUNT_SECONDS', 1e-9)  # one page of a scan
     counted = []
     for _ in range(4):
-        clock.allow(1)
         card = (await cards(client))['default']
         counted.append((card['keys'], card['counted']))
     assert counted == [(1000, 'at least'), (2000, 'at least'), (3000, 'at least'), (3000, 'exactly')]
-
-
-class Ticking:
-    """A clock whose time comes so many looks after it was asked when that is."""
-
-    def __init__(self) -> None:
-        self._left = 0
-
-    def allow(self, looks: int) -> None:
-        self._left = looks + 1
-
-    def monotonic(self) -> float:
-        self._left -= 1
-        return 0.0 if self._left >= 0 else 1e9
 
 
 async def test_every_reducer_is_listed_before_its_keys_are_counted(
@@ -127,7 +111,7 @@ async def test_every_reducer_is_listed_before_its_keys_are_counted(
         begun = Census(KVS, store)
         await begun.advance(0.0)
         assert sorted(begun.groups) == ['', 'm.a', 'm.b', 'm.c']
-        assert (begun.keys, begun.counted) == (0, 'at least')
+        assert (begun.keys, begun.counted) == (1000, 'at least')
 
 
 async def test_counting_takes_a_twentieth_of_the_time_at_most(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

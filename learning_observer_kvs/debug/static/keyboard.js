@@ -10,7 +10,7 @@ const KEYS = [
 ];
 
 const box = () => document.querySelector('[role=search] input:not([type=hidden])');
-const rows = () => [...document.querySelectorAll('table a.open, table button.open')];
+const rows = () => [...document.querySelectorAll('table a.open, table button.open, .stores h2 a')];
 
 function help() {
   let dialog = document.querySelector('dialog.help');
@@ -45,7 +45,7 @@ function help() {
 function move(by) {
   const all = rows();
   if (all.length === 0) return;
-  const at = all.findIndex((link) => link.closest('tr') === document.activeElement.closest('tr'));
+  const at = all.findIndex((link) => link.closest('tr, li') === document.activeElement.closest('tr, li'));
   const next = at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by;
   if (next < 0) { box()?.focus(); return; }
   all[Math.min(next, all.length - 1)].focus();

@@ -6,6 +6,7 @@ const LONGEST = 4000;  // characters of a URL; what is longer is sent by the for
 
 const form = document.getElementById('filter');
 const box = document.getElementById('text');
+const status = document.getElementById('status');  // stays, so that what it says is read out
 const results = () => document.getElementById('results');
 let asking = null;
 let timer = 0;
@@ -32,6 +33,7 @@ async function filter() {
     if (section === null) { fail(found); return; }
     history.replaceState(null, '', shown);
     results().replaceWith(document.adoptNode(section));
+    status.replaceChildren(...found.getElementById('status').childNodes);
     const facets = found.getElementById('facets');
     if (facets !== null) document.getElementById('facets').replaceWith(document.adoptNode(facets));
     await fill(signal);
@@ -41,44 +43,51 @@ async function filter() {
 // Asks for what follows until the page is full.
 async function fill(signal) {
   const first = results();
-  let seen = Number(first.querySelector('progress')?.value ?? 0);
   const bar = first.querySelector('progress');
+  let seen = Number(first.dataset.seen);
   while (first.dataset.rest && !signal.aborted) {
-    if (bar !== null) { bar.hidden = false; bar.value = seen; }
+    bar.hidden = false;
+    if (first.dataset.all) { bar.max = Number(first.dataset.all); bar.value = seen; }
     const found = await page(new URL(first.dataset.rest, location.href), signal);
     const more = found.getElementById('results');
     if (more === null) { fail(found); break; }
-    seen += Number(more.querySelector('progress').value);
-    const rows = more.querySelector('tbody');
-    const body = first.querySelector('tbody');
-    if (rows !== null && body !== null) body.append(...rows.children);
-    else if (rows !== null) first.querySelector('.empty').replaceWith(rows.closest('table'));
-    else if (body === null) first.querySelector('.empty').replaceWith(more.querySelector('.empty'));
-    const count = first.querySelectorAll('tbody tr').length;
-    say(first, count, seen, more);
+    seen += Number(more.dataset.seen);
+    add(first, more);
+    say(first, seen, more);
     first.querySelector('.pager').replaceWith(more.querySelector('.pager'));
-    if (more.dataset.rest) first.dataset.rest = more.dataset.rest; else delete first.dataset.rest;
+    for (const name of ['rest', 'all']) {
+      if (name in more.dataset) first.dataset[name] = more.dataset[name]; else delete first.dataset[name];
+    }
   }
-  if (bar !== null) bar.hidden = true;
+  bar.hidden = true;
 }
 
-function say(section, count, seen, more) {
-  const status = section.querySelector('[role=status]');
-  const start = Number(section.dataset.at);
-  const range = count === 0 ? 'No key' : `${(start + 1).toLocaleString('en')}–${(start + count).toLocaleString('en')}`;
-  const strong = document.createElement('b');
-  strong.textContent = range;
-  const soft = document.createElement('span');
-  soft.className = 'soft';
-  const all = Number(more.querySelector('progress').max);
-  const of = more.querySelector('progress').hasAttribute('max') ? ` of ${all.toLocaleString('en')}` : '';
-  soft.textContent = ` · ${seen.toLocaleString('en')}${of} keys looked at${more.dataset.rest ? ', searching on …' : ''}`;
-  status.replaceChildren(strong, soft);
+function add(first, more) {
+  const rows = more.querySelector('table');
+  const table = first.querySelector('table');
+  const empty = first.querySelector('.empty');
+  if (rows === null) { if (table === null) empty.replaceWith(more.querySelector('.empty')); return; }
+  if (table === null) empty.replaceWith(rows); else table.tBodies[0].append(...rows.tBodies[0].rows);
+}
+
+function say(first, seen, more) {
+  const number = (value) => value.toLocaleString('en');
+  const count = first.querySelectorAll('tbody tr').length;
+  const words = [];
+  if (count > 0) {
+    const start = Number(first.dataset.at);
+    const range = document.createElement('b');
+    range.textContent = `${number(start + 1)}–${number(start + count)}`;
+    words.push(range, ' · ');
+  }
+  const all = more.dataset.all ? ` of ${number(Number(more.dataset.all))}` : '';
+  words.push(`${number(seen)}${more.dataset.rest ? all : ''} keys looked at`, more.dataset.rest ? ', searching on …' : '');
+  status.replaceChildren(...words);
 }
 
 function fail(found) {
   const message = found.querySelector('.error')?.textContent ?? 'The keys could not be read.';
-  results().querySelector('[role=status]').textContent = message;
+  status.textContent = message;
 }
 
 async function run(work) {
@@ -88,7 +97,7 @@ async function run(work) {
   try {
     await work(mine.signal);
   } catch (error) {
-    if (!mine.signal.aborted) results().querySelector('[role=status]').textContent = 'The keys could not be read.';
+    if (!mine.signal.aborted) status.textContent = 'The keys could not be read.';
   } finally {
     if (asking === mine) { asking = null; results().removeAttribute('aria-busy'); }
   }
