@@ -15,7 +15,7 @@ from learning_observer_kvs.stores import dump
 from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.hidden import HiddenRecords
-from learning_observer_kvs.stores.keys import check_key, check_prefix
+from learning_observer_kvs.stores.keys import check_key, check_keys, check_prefix
 from learning_observer_kvs.stores.pacing import TIME_SLICE
 from learning_observer_kvs.stores.types import Description, Page
 
@@ -65,7 +65,7 @@ class ReadCalls(HiddenRecords):
             CorruptValue: what is stored under one of them is not JSON.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        wanted = [check_key(key) for key in keys]
+        wanted = check_keys(keys)
         texts = await self._read_newest(wanted) if wanted else []
         values, slice_ends = [], time.monotonic() + TIME_SLICE
         for key, text in zip(wanted, texts, strict=True):
@@ -170,7 +170,7 @@ class ReadCalls(HiddenRecords):
             InvalidKey: a key that no store takes.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        wanted = [check_key(key) for key in keys]
+        wanted = check_keys(keys)
         pending = self.overlay().pending(wanted)
         found: dict[str, Description | None] = {key: Description(len(text)) for key, text in pending.items()}
         rest = [key for key in wanted if key not in pending]
