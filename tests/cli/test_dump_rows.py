@@ -17,6 +17,7 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import kept
 from learning_observer_kvs.queries.rows import flat
 from learning_observer_kvs.queries.rows import rows as queries_rows
+from learning_observer_kvs.stores import suppression
 from learning_observer_kvs.stores.memory import InMemoryKVS
 
 BOB = 'STUDENT:bob'
@@ -188,3 +189,20 @@ def test_columns_of_fields_stand_before_those_of_the_state(run: Run) -> None:
     header, row = run('-', '--csv', '--student', 'ann').stdout.splitlines()
     assert header == r'reducer,STUDENT,KeyField.reducer,written,bytes,\empty'
     assert row.startswith('m.f,ann,other,')
+
+
+def test_a_dump_has_the_record_of_those_erased_students_whom_it_may_be_about_and_pseudonyms_of_none(run: Run) -> None:
+    async def erase() -> None:
+        async with KVSRouter.from_settings('creds.yaml') as router:
+            await suppression.change(router(), lambda found: found.with_erased(['bob', 'ann'], 1.0))
+
+    def erased(*words: str) -> list[str]:
+        content = json.loads(run('--allow-empty', *words).stdout).get('', {'suppressed': None})
+        found = suppression.Suppression(content['suppressed'])
+        return [student for student in ('ann', 'bob') if found.erased(student)]
+
+    asyncio.run(erase())
+    assert erased() == erased('--reducer', 'a.count') == erased('--prefix', 'memo') == ['ann', 'bob']
+    assert erased('--student', 'bob') == ['bob']
+    assert erased('--student', 'doe, jane') == []
+    assert erased('--pseudonymize', 'school.key') == []
