@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import search
+from learning_observer_kvs.debug import answers, search
 from learning_observer_kvs.kvs import KVS, InMemoryKVS
 from tests.support.debug_pages import make_app
 from tests.support.redis_server import RedisServer
@@ -19,6 +20,8 @@ from tests.support.redis_server import RedisServer
 Client = TestClient[web.Request, web.Application]
 
 KEY = 'Internal,m.words,EventField.doc_id:ann,STUDENT:ann'
+
+STREAM = '/debug/kvs/red/changes'
 
 SEARCHES = {'find': 'text', 'student': 'student', 'document': 'document'}
 
@@ -90,3 +93,29 @@ async def test_a_store_that_hangs_once_is_left_out_of_the_search(
     assert found['not_searched'] == [{'store': 'hanging', 'error': 'It did not answer within 0.3 s.'}]
     assert (found['keys_seen'], found['next_cursor']) == (3 if page == 'find' else 4, None)
     assert store.scans <= 1
+
+
+@pytest.mark.parametrize(('state', 'text'), [('hangs', 'did not answer within 0.5 s'), ('is down', 'cannot be used')])
+async def test_a_stream_waits_for_its_beginning_no_longer_than_a_page(
+    client: Client, server: RedisServer, monkeypatch: pytest.MonkeyPatch, state: str, text: str
+) -> None:
+    monkeypatch.setattr(answers, 'RETRY_SECONDS', 0.2)
+    monkeypatch.setattr(answers, 'PAGE_SECONDS', 0.5)
+    if state == 'hangs':
+        server.pause()
+    else:
+        server.stop()
+    began = time.monotonic()
+    async with client.get(STREAM, params={'key': KEY}) as answer:
+        assert answer.status == 503
+        assert text in (await answer.json())['error']
+    assert time.monotonic() - began < 5
+    if state == 'hangs':
+        server.resume()
+    else:
+        server.start()
+    async with client.get(STREAM, params={'key': KEY}) as answer:
+        assert answer.status == 200
+        for number in range(5):  # one is sent every 0.2 s: the stream lasts longer than it may take to begin
+            await KVS.red().set(KEY, number)
+            await asyncio.wait_for(answer.content.readuntil(b'event: changed\n'), 20)
