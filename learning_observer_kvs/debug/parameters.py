@@ -72,12 +72,17 @@ async def read(request: web.Request, before_large: Callable[[], Awaitable[object
     if request.method != 'POST':
         return in_url(request)
     body = bytearray()
-    async for part in request.content.iter_chunked(1 << 16):
-        if len(body) <= SMALL_BODY < len(body) + len(part):
-            await before_large()
-        body += part
-        if len(body) > MAX_BODY:
-            raise BadParameters(f'The body has over {MAX_BODY:,} bytes. Send the fields of one page.', 413)
+    try:
+        async for part in request.content.iter_chunked(1 << 16):
+            if len(body) <= SMALL_BODY < len(body) + len(part):
+                await before_large()
+            body += part
+            if len(body) > MAX_BODY:
+                raise BadParameters(f'The body has over {MAX_BODY:,} bytes. Send the fields of one page.', 413)
+    except (web.RequestPayloadError, ConnectionError):  # not in its encoding; or the client has gone
+        request.content.feed_eof()  # else aiohttp reads on when this is answered, and logs that it cannot
+        request.protocol.close()  # then: where the next request would begin is not known
+        raise BadParameters('The body cannot be read. Send it whole, in the encoding that its headers name.') from None
     text = body.replace(b'\r\n', b'&').strip(b'&').decode('utf-8', 'surrogateescape')
     return in_url(request) | _parsed(text, 'body')
 
