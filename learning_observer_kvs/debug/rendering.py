@@ -6,18 +6,15 @@ import functools
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import parameters
+from learning_observer_kvs.debug import nodes, parameters
 from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
     import jinja2
-
-SHOWN_CHARACTERS = 256 << 10
-"""How much of a value a page shows, in characters of indented JSON; its JSON has the whole value."""
 
 
 def as_json(data: Mapping[str, Any]) -> bytes:
@@ -62,7 +59,11 @@ class Templates:
             lstrip_blocks=True,
         )
         templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
-        templates.filters['indented'] = indented
+        templates.globals['part_of'] = Place
+        templates.filters['bytes'] = size
+        templates.filters['path_text'] = nodes.path_text
+        templates.filters['path_shown'] = nodes.shown
+        templates.filters['step_text'] = lambda step: json.dumps(step)
         templates.filters['cut'] = cut
         templates.filters['by_document'] = by_document
         templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
@@ -85,25 +86,48 @@ class Templates:
         )
 
 
-def indented(value: Any) -> tuple[str, bool]:
-    """Return a value as indented JSON, for people.
+class Place(NamedTuple):
+    """Where a template is inside a value, for the links to what is not sent.
+
+    Attributes:
+        store: the store's name.
+        key: the key.
+        path: the path of the part.
+        is_compared: whether the part is compared with the other state of the reducer.
+    """
+
+    store: str
+    key: str
+    path: Sequence[nodes.Step]
+    is_compared: bool
+
+    def inside(self, step: nodes.Step) -> Place:
+        """Return the place of an item.
+
+        Args:
+            step: its name or position.
+        """
+        return self._replace(path=[*self.path, step])
+
+    def query(self, start: int) -> dict[str, Any]:
+        """Return the query of the page of this part.
+
+        Args:
+            start: the first item or character that it is to have.
+        """
+        beside = '1' if self.is_compared else None
+        return {'key': self.key, 'path': nodes.path_text(self.path), 'start': start or None, 'beside': beside}
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people.
 
     Args:
-        value: any JSON value.
-
-    Returns:
-        The first ``SHOWN_CHARACTERS`` of the text, and whether there are more.
+        count: the number.
     """
-    parts, left = [], SHOWN_CHARACTERS
-    try:
-        for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
-            parts.append(part[:left])
-            left -= len(part)
-            if left < 0:
-                return ''.join(parts), True
-    except RecursionError:  # it nests deeper than Python's own encoder goes
-        return ''.join(parts), True
-    return ''.join(parts), False
+    return (
+        f'{count:,} bytes' if count < 10_000 else f'{count / 1000:,.0f} kB' if count < 1e6 else f'{count / 1e6:,.1f} MB'
+    )
 
 
 def cut(text: str, most: int) -> str:

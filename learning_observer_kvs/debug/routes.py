@@ -11,18 +11,28 @@ from aiohttp import web
 
 from learning_observer_kvs.debug import answers, facets, find, overview, parameters, states, views
 from learning_observer_kvs.debug.access import Authorize
-from learning_observer_kvs.debug.answering import Answering, noted
+from learning_observer_kvs.debug.answering import noted
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.live import Streams
+from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
+from learning_observer_kvs.debug.value_pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
 
-STATIC = {'kvs.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
+STATIC = {
+    'kvs.css': 'text/css',
+    'value.css': 'text/css',
+    'value.js': 'text/javascript',
+    'tree.js': 'text/javascript',
+    'live.js': 'text/javascript',
+    'versions.js': 'text/javascript',
+    'icon.svg': 'image/svg+xml',
+}
 """The content type of each file that pages load."""
 
 SHOWING = ('GET', 'HEAD')
@@ -30,7 +40,7 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
 
-class Pages(Answering):
+class Pages(ValuePages):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -60,6 +70,9 @@ class Pages(Answering):
             ('/debug/kvs/{store}/reducers', 'kvs_debug_reducers', self.reducers, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),
             ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/part', 'kvs_debug_part', self.part, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/matches', 'kvs_debug_matches', self.matches, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/raw', 'kvs_debug_raw', self.raw, SHOWING_AND_POST),
         ):
             self._add(path, name, handler, methods)
             with_slash = Resource(lambda: self.is_open, path + '/', name=name + '_slash')
@@ -129,25 +142,6 @@ class Pages(Answering):
             )
         self._seen(request, 'keys', store=store, prefix=query.get('prefix', ''), keys=len(page.keys))
         return Page('keys.html', functools.partial(views.keys_view, page))
-
-    async def value(self, request: web.Request) -> web.StreamResponse:
-        """Serve a value.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/key?key=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.views.value_view`, masked, as JSON or HTML, or an error.
-        """
-        return await self._answer(request, self._value)
-
-    async def _value(self, request: web.Request, query: Parameters) -> Page:
-        store, key = request.match_info['store'], query.get('key', '')
-        await self._authorized(request, 'read', store, key)
-        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await views.read_value(self._router, store, key)
-        self._seen(request, 'value', store=store, key=key)
-        return Page('value.html', lambda: self._mask.applied_to(views.value_view(found)))
 
     async def find(self, request: web.Request) -> web.StreamResponse:
         """Serve what has a text in its name: students, documents, reducers and keys of all stores.
@@ -224,7 +218,10 @@ class Pages(Answering):
         if found.search.failed:
             raise Failure(503, found.search.failed[store])
         self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
-        return Page('states.html', lambda: states.reducer_view(store, name, found), {'field': 'reducer', 'value': name})
+        facts = reducer_facts(self._router[store], name)
+        return Page(
+            'states.html', lambda: states.reducer_view(store, name, facts, found), {'field': 'reducer', 'value': name}
+        )
 
     async def reducers(self, request: web.Request) -> web.StreamResponse:
         """Serve the reducers of a store, with the counts of their states.
