@@ -15,7 +15,7 @@ from learning_observer_kvs import audit
 from learning_observer_kvs.config.layers import option_in
 from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.debug import answers, parameters
-from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed
+from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed, is_local
 from learning_observer_kvs.debug.answers import (
     HEADERS,
     HTML,
@@ -42,6 +42,12 @@ MAX_VIEWERS = 8
 
 MAX_VIEWERS_OF_ONE_CLIENT = 4
 
+MAX_LARGE_BODIES = 8
+"""How many requests with large bodies are read at once, and wait for their pages; these are counted apart from the
+pages, because a body comes as slowly as its client likes."""
+
+MAX_LARGE_BODIES_OF_ONE_CLIENT = 4
+
 SMALL_BYTES = 1 << 16
 """The largest answer that is sent without counting its reader: a connection buffers as much."""
 
@@ -67,6 +73,7 @@ class Answering:
         self._router = router
         self._templates = templates
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
+        self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
         self._authorize: Authorize | None = None
         self._audit = contextlib.ExitStack()
@@ -82,16 +89,23 @@ class Answering:
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         query: Parameters | None = None
         headers: dict[str, str] | None = None
+        client = request.remote or ''
         async with contextlib.AsyncExitStack() as admitted:
             try:
-                async with in_time(BUSY):
-                    await admitted.enter_async_context(self._viewers.admit(request.remote or ''))
-                async with in_time(f'The body of the request did not arrive within {answers.PAGE_SECONDS:g} s.'):
-                    query = await parameters.read(request)
-                if request.method == 'POST' and wants_html(request, query):
-                    location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
-                    if len(location) <= parameters.MAX_URL:
-                        return await send(request, b'', status=303, headers={**headers_of(HTML), 'Location': location})
+                if self._authorize is None and not is_local(request):
+                    raise Failure(403, FORBIDDEN)  # before its body comes
+                async with contextlib.AsyncExitStack() as large:
+                    async with in_time(f'The body of the request was not read within {answers.PAGE_SECONDS:g} s.'):
+                        query = await parameters.read(
+                            request, lambda: large.enter_async_context(self._large_bodies.admit(client))
+                        )
+                    if request.method == 'POST' and wants_html(request, query):
+                        location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
+                        if len(location) <= parameters.MAX_URL:
+                            headers = {**headers_of(HTML), 'Location': location}
+                            return await send(request, b'', status=303, headers=headers)
+                    async with in_time(BUSY):
+                        await admitted.enter_async_context(self._viewers.admit(client))
                 page = await handler(request, query)
                 status, body = 200, await self._rendered(page, wants_html(request, query))
                 headers = page.headers() if isinstance(page, File) else None
@@ -112,15 +126,23 @@ class Answering:
             return await send(request, body, status=status, headers=headers)
 
     async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
-        if not await is_allowed(self._authorize, request, action, store, key):
-            raise Failure(403, FORBIDDEN)
+        async with self._authorizing():
+            await self._check(request, action, store, key)
 
     async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
         """The stores whose keys a request may list, and those whose keys it may not."""
-        await self._authorized(request, 'list', '', None)
-        names = self._router.names()
-        allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
+        async with self._authorizing():
+            await self._check(request, 'list', '', None)
+            names = self._router.names()
+            allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
         return allowed, [name for name in names if name not in allowed]
+
+    def _authorizing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return in_time(f'authorize did not answer within {answers.PAGE_SECONDS:g} s.')
+
+    async def _check(self, request: web.Request, action: str, store: str, key: str | None) -> None:
+        if not await is_allowed(self._authorize, request, action, store, key):
+            raise Failure(403, FORBIDDEN)
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""

@@ -254,7 +254,7 @@ class Pages(ValuePages):
             The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
         """
         try:
-            query = await parameters.read(request)
+            query = parameters.in_url(request)
             store, key = request.match_info['store'], query.get('key', '')
             await self._authorized(request, 'read', store, key)
             stream = headers_of('text/event-stream')

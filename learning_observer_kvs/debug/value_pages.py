@@ -105,12 +105,15 @@ class ValuePages(Answering):
     async def _other(self, request: web.Request, found: views.Found) -> views.Found | None:
         """The other state of the same reducer; ``None`` where there is none that the request may read."""
         store, key = found.name, found.counterpart
-        if key is None or not await is_allowed(self._authorize, request, 'read', store, key):
+        if key is None:
             return None
         try:
+            async with self._authorizing():
+                if not await is_allowed(self._authorize, request, 'read', store, key):
+                    return None
             async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
                 other = await views.read_value(self._router, store, key)
-        except (views.NotFound, KVSError, answers.Failure):
+        except (web.HTTPException, views.NotFound, KVSError, answers.Failure):
             return None  # it has a page of its own, which says why
         self._seen(request, 'value', store=store, key=key)
         return other
