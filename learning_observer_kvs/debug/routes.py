@@ -17,6 +17,7 @@ from learning_observer_kvs.debug.live import Streams
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
+from learning_observer_kvs.debug.student_export import ExportPages
 from learning_observer_kvs.debug.value_pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
@@ -27,6 +28,7 @@ log = logging.getLogger('learning_observer_kvs')
 STATIC = {
     'kvs.css': 'text/css',
     'value.css': 'text/css',
+    'print.css': 'text/css',
     'value.js': 'text/javascript',
     'tree.js': 'text/javascript',
     'live.js': 'text/javascript',
@@ -40,7 +42,7 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
 
-class Pages(ValuePages):
+class Pages(ValuePages, ExportPages):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -66,6 +68,7 @@ class Pages(ValuePages):
             ('/debug/kvs/stores/find', 'kvs_debug_find', self.find, SHOWING_AND_POST),
             ('/debug/kvs/stores/student', 'kvs_debug_student', self.student, SHOWING_AND_POST),
             ('/debug/kvs/stores/document', 'kvs_debug_document', self.document, SHOWING_AND_POST),
+            ('/debug/kvs/stores/export', 'kvs_debug_export', self.export, ('GET', 'POST')),
             ('/debug/kvs/{store}', 'kvs_debug_store', self.keys, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducers', 'kvs_debug_reducers', self.reducers, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),

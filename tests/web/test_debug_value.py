@@ -103,8 +103,8 @@ async def test_one_answer_has_few_nodes_however_the_value_is_built(client: Clien
         return 1 + sum(map(count_of, node['children'] or []))
 
     for value in (
-        nested(5),
-        {f'n{number}': ['x' * 5000] * 200 for number in range(300)},
+        nested(4),
+        {f'n{number}': ['x' * 5000] * 100 for number in range(30)},
         [[[[1] * 200] * 200] * 5] * 5,
     ):
         await KVS().set(KEY, value)
