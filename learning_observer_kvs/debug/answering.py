@@ -20,6 +20,7 @@ from learning_observer_kvs.debug.answers import (
     HEADERS,
     HTML,
     Failure,
+    File,
     Page,
     Parameters,
     error_page,
@@ -58,7 +59,7 @@ FORBIDDEN = (
 
 BUSY = 'Too many pages are being read. Retry in a few seconds.'
 
-Handler = Callable[[web.Request, Parameters], Awaitable[Page]]
+Handler = Callable[[web.Request, Parameters], Awaitable[Page | File]]
 
 
 class Answering:
@@ -88,6 +89,7 @@ class Answering:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         query: Parameters | None = None
+        headers: dict[str, str] | None = None
         client = request.remote or ''
         async with contextlib.AsyncExitStack() as admitted:
             try:
@@ -107,6 +109,7 @@ class Answering:
                         await admitted.enter_async_context(self._viewers.admit(client))
                 page = await handler(request, query)
                 status, body = 200, await self._rendered(page, wants_html(request, query))
+                headers = page.headers() if isinstance(page, File) else None
                 del page  # and with it the value, of which the body has all that is sent
             except web.HTTPException as error:  # of authorize: a redirect to the application's own page
                 for header in HEADERS.keys() - {'Content-Security-Policy'}:
@@ -117,8 +120,10 @@ class Answering:
                 body = await self._rendered(error_page(status, text), wants_html(request, query))
             if len(body) <= SMALL_BYTES:
                 await admitted.aclose()
-            content_type = HTML if wants_html(request, query) else 'application/json'
-            headers = headers_of(content_type) | ({'Retry-After': '1'} if status == 503 else {})
+            if headers is None:
+                headers = headers_of(HTML if wants_html(request, query) else 'application/json')
+            if status == 503:
+                headers['Retry-After'] = '1'
             return await send(request, body, status=status, headers=headers)
 
     async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
@@ -160,10 +165,12 @@ class Answering:
         named = {} if viewer is None else {'viewer': str(viewer)}
         audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
 
-    async def _rendered(self, page: Page, as_html: bool) -> bytes:
+    async def _rendered(self, page: Page | File, as_html: bool) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
 
-    def _render(self, page: Page, as_html: bool) -> bytes:
+    def _render(self, page: Page | File, as_html: bool) -> bytes:
+        if isinstance(page, File):
+            return page.body()
         data = page.view()
         return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
 

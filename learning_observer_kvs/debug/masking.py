@@ -78,6 +78,28 @@ class Mask:
         is_masked = self._mask(holder)
         return {**view, 'value': holder[0], 'masked': is_masked}
 
+    def inside(self, value: Any) -> Any:
+        """Mask what is inside a value.
+
+        Args:
+            value: a value that is not masked itself; it is changed in place.
+
+        Returns:
+            The value.
+        """
+        holder = [value]
+        self._mask(holder)
+        return holder[0]
+
+    def hides_item(self, name: str | None, item: Any) -> bool:
+        """Return whether an item of an object or a list is masked; what is inside of it is not looked at.
+
+        Args:
+            name: the name of the field; ``None`` in a list.
+            item: its value, not ``None``; of an object or a list anything that is not a text.
+        """
+        return (name is not None and self._hides_field(name)) or (isinstance(item, str) and self._is_inside(item))
+
     def _mask(self, outermost: list[Any]) -> bool:
         """Mask fields in place, however deep they are; whether there were any."""
         is_masked = False
@@ -88,7 +110,7 @@ class Mask:
             for name, item in list(container.items()) if named else enumerate(container):
                 if item is None:
                     continue
-                if (named and self._hides_field(name)) or (isinstance(item, str) and self._is_inside(item)):
+                if self.hides_item(str(name) if named else None, item):
                     container[name] = REDACTED
                     is_masked = True
                 elif isinstance(item, (dict, list)):

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import parameters, units
+from learning_observer_kvs.debug import nodes, parameters, units
 from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
     import jinja2
-
-SHOWN_CHARACTERS = 256 << 10
-"""How much of a value a page shows, in characters of indented JSON; its JSON has the whole value."""
 
 
 def as_json(data: Mapping[str, Any]) -> bytes:
@@ -61,7 +58,10 @@ class Templates:
             lstrip_blocks=True,
         )
         templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
-        templates.filters['indented'] = indented
+        templates.globals['part_of'] = Place
+        templates.filters['path_text'] = nodes.path_text
+        templates.filters['path_shown'] = nodes.shown
+        templates.filters['step_text'] = lambda step: json.dumps(step)
         templates.filters['cut'] = cut
         templates.filters['by_document'] = by_document
         templates.filters['by_keys'] = by_keys
@@ -85,25 +85,37 @@ class Templates:
         )
 
 
-def indented(value: Any) -> tuple[str, bool]:
-    """Return a value as indented JSON, for people.
+class Place(NamedTuple):
+    """Where a template is inside a value, for the links to what is not sent.
 
-    Args:
-        value: any JSON value.
-
-    Returns:
-        The first ``SHOWN_CHARACTERS`` of the text, and whether there are more.
+    Attributes:
+        store: the store's name.
+        key: the key.
+        path: the path of the part.
+        is_compared: whether the part is compared with the other state of the reducer.
     """
-    parts, left = [], SHOWN_CHARACTERS
-    try:
-        for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
-            parts.append(part[:left])
-            left -= len(part)
-            if left < 0:
-                return ''.join(parts), True
-    except RecursionError:  # it nests deeper than Python's own encoder goes
-        return ''.join(parts), True
-    return ''.join(parts), False
+
+    store: str
+    key: str
+    path: Sequence[nodes.Step]
+    is_compared: bool
+
+    def inside(self, step: nodes.Step) -> Place:
+        """Return the place of an item.
+
+        Args:
+            step: its name or position.
+        """
+        return self._replace(path=[*self.path, step])
+
+    def query(self, start: int) -> dict[str, Any]:
+        """Return the query of the page of this part.
+
+        Args:
+            start: the first item or character that it is to have.
+        """
+        beside = '1' if self.is_compared else None
+        return {'key': self.key, 'path': nodes.path_text(self.path), 'start': start or None, 'beside': beside}
 
 
 def cut(text: str, most: int) -> str:

@@ -11,12 +11,15 @@ from aiohttp import web
 
 from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states, views
 from learning_observer_kvs.debug.access import Authorize
-from learning_observer_kvs.debug.answering import Answering, noted
+from learning_observer_kvs.debug.answering import noted
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.census import Censuses
 from learning_observer_kvs.debug.live import Streams
+from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
+from learning_observer_kvs.debug.student_export import ExportPages
+from learning_observer_kvs.debug.value_pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 from learning_observer_kvs.stores.keys import check_key
@@ -26,9 +29,14 @@ log = logging.getLogger('learning_observer_kvs')
 STATIC = {
     'kvs.css': 'text/css',
     'browse.css': 'text/css',
+    'value.css': 'text/css',
+    'print.css': 'text/css',
     'keys.js': 'text/javascript',
     'keyboard.js': 'text/javascript',
+    'value.js': 'text/javascript',
+    'tree.js': 'text/javascript',
     'live.js': 'text/javascript',
+    'versions.js': 'text/javascript',
     'icon.svg': 'image/svg+xml',
 }
 """The content type of each file that pages load."""
@@ -38,7 +46,7 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
 
-class Pages(Answering):
+class Pages(ValuePages, ExportPages):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -67,10 +75,14 @@ class Pages(Answering):
             ('/debug/kvs/stores/find', 'kvs_debug_find', self.find, SHOWING_AND_POST),
             ('/debug/kvs/stores/student', 'kvs_debug_student', self.student, SHOWING_AND_POST),
             ('/debug/kvs/stores/document', 'kvs_debug_document', self.document, SHOWING_AND_POST),
+            ('/debug/kvs/stores/export', 'kvs_debug_export', self.export, ('GET', 'POST')),
             ('/debug/kvs/{store}', 'kvs_debug_store', self.keys, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducers', 'kvs_debug_reducers', self.reducers, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),
             ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/part', 'kvs_debug_part', self.part, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/matches', 'kvs_debug_matches', self.matches, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/raw', 'kvs_debug_raw', self.raw, SHOWING_AND_POST),
         ):
             self._add(path, name, handler, methods)
             with_slash = Resource(lambda: self.is_open, path + '/', name=name + '_slash')
@@ -141,25 +153,6 @@ class Pages(Answering):
         asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
         self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)
         return Page('keys.html', lambda: page.view(self._router, viewer), page.links())
-
-    async def value(self, request: web.Request) -> web.StreamResponse:
-        """Serve a value.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/key?key=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.views.value_view`, masked, as JSON or HTML, or an error.
-        """
-        return await self._answer(request, self._value)
-
-    async def _value(self, request: web.Request, query: Parameters) -> Page:
-        store, key = request.match_info['store'], query.get('key', '')
-        await self._authorized(request, 'read', store, key)
-        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await views.read_value(self._router, store, key)
-        self._seen(request, 'value', store=store, key=key)
-        return Page('value.html', lambda: self._mask.applied_to(views.value_view(found)))
 
     async def find(self, request: web.Request) -> web.StreamResponse:
         """Serve what has a text in its name: students, documents, reducers and keys of all stores.
@@ -236,7 +229,10 @@ class Pages(Answering):
         if found.search.failed:
             raise Failure(503, found.search.failed[store])
         self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
-        return Page('states.html', lambda: states.reducer_view(store, name, found), {'field': 'reducer', 'value': name})
+        facts = reducer_facts(self._router[store], name)
+        return Page(
+            'states.html', lambda: states.reducer_view(store, name, facts, found), {'field': 'reducer', 'value': name}
+        )
 
     async def reducers(self, request: web.Request) -> web.StreamResponse:
         """Serve the reducers of a store, with the counts of their states.

@@ -68,6 +68,11 @@ class Found(NamedTuple):
     counterpart: str | None
     text: bytes | None
 
+    @property
+    def shown(self) -> bytes | None:
+        """The text, unless it is too large; it may have grown since that was asked for."""
+        return self.text if self.text is not None and len(self.text) <= MAX_VALUE_BYTES else None
+
 
 async def read_value(router: KVSRouter, name: str, key: str) -> Found:
     """Read one value.
@@ -125,17 +130,17 @@ def value_view(found: Found) -> dict[str, Any]:
         'error': None,
         'value': None,
     }
-    if found.text is None or len(found.text) > MAX_VALUE_BYTES:
+    if found.shown is None:
         view['error'] = (
             f'The value has {found.description.bytes:,} bytes; the pages show values of up to {MAX_VALUE_BYTES:,}. '
             '"lo-kvs get" prints it.'
         )
         return view | {'raw': ''}
     try:
-        view['value'] = found.store.decode(found.key, found.text)
+        view['value'] = found.store.decode(found.key, found.shown)
     except CorruptValue as error:
         view['error'] = str(error)
-        view['raw'] = found.text[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
+        view['raw'] = found.shown[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
     return view
 
 

@@ -334,7 +334,7 @@ def test_the_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pyt
         Path('student-data.json').unlink()
         Path('student-data.html').unlink()
     assert CliRunner().invoke(main, ['set', 'Internal,m.words,STUDENT:x', '1', '--store', 'other']).exit_code == 0
-    for line in states.reducer_view('other', 'm.words', nothing)['commands'].values():
+    for line in states.reducer_view('other', 'm.words', {}, nothing)['commands'].values():
         result = CliRunner().invoke(main, shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.output)
     assert states.student_view('a\x1b[2J\n', nothing, ())['commands'] == {}
