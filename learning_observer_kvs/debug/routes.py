@@ -31,6 +31,7 @@ STATIC = {
     'browse.css': 'text/css',
     'value.css': 'text/css',
     'print.css': 'text/css',
+    'keyboard.css': 'text/css',
     'keys.js': 'text/javascript',
     'keyboard.js': 'text/javascript',
     'value.js': 'text/javascript',
