@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 SETTINGS = ('.yaml', '.yml', '.pmss')
 """How the names of files of settings end."""
@@ -33,7 +34,11 @@ json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON.'
 
 
 class Command(click.Command):
-    """A command to which an argument that ends as the name of a file of settings does is ``--config``."""
+    """A command to which an argument that ends as the name of a file of settings does is ``--config``.
+
+    An empty value, which a shell variable that is not set leaves, is an error, unless it is the default: it would
+    select something else than what was meant.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments, as click asks for it.
@@ -44,6 +49,9 @@ class Command(click.Command):
 
         Returns:
             What is left of them.
+
+        Raises:
+            click.BadParameter: a value is empty.
         """
         with_value = {
             name
@@ -62,7 +70,17 @@ class Command(click.Command):
                 parsed += ['--config', argument]
             else:
                 parsed.append(argument)
-        return super().parse_args(ctx, parsed)
+        left = super().parse_args(ctx, parsed)
+        for parameter in self.params:
+            name = parameter.name or ''
+            values = ctx.params.get(name)
+            if (
+                parameter.default != ''
+                and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+                and '' in (values if isinstance(values, tuple) else (values,))
+            ):
+                raise click.BadParameter('It is empty. Is a shell variable not set?', ctx, parameter)
+        return left
 
 
 class Interrupted(click.ClickException):

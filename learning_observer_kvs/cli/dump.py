@@ -87,7 +87,7 @@ def command(
     """
     if prefix and (layout or students or reducers or state):
         raise click.UsageError('--prefix goes with none of --student, --reducer, --state, --csv and --ndjson.')
-    if pseudonymize and (layout or students or reducers or state):
+    if pseudonymize is not None and (layout or students or reducers or state):
         raise click.UsageError('--pseudonymize goes with none of --student, --reducer, --state, --csv and --ndjson.')
     is_printed = file == '-'
     what = None

@@ -79,7 +79,7 @@ def command(
       lo-kvs erase-student ls-17 --dry-run
       lo-kvs erase-student ls-17 --alias jo@school.example --yes
     """
-    ids_of(student, aliases)
+    ids_of(student, (*aliases, *others))
     shown: list[dict[str, Any]] = []
 
     async def act(stores: Stores) -> tuple[Plan, Scope, Receipt | None, Path | None]:

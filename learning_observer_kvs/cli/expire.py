@@ -35,7 +35,8 @@ def command(older_than: str | None, dry_run: bool, config: tuple[str, ...], as_j
 
     async def act(stores: Stores) -> tuple[dict[str, Expired], Scope, str]:
         retention = stores.configuration.retention
-        age = older_than or (None if retention is None else retention.mapping.get('older_than'))
+        of_settings = None if retention is None else retention.mapping.get('older_than')
+        age = of_settings if older_than is None else older_than
         seconds = None if age is None else seconds_of_age(age)
         if age is None or seconds is None:
             raise click.UsageError(

@@ -18,14 +18,14 @@ from learning_observer_kvs.privacy.page import page
 
 @click.command('export-student', cls=Command)
 @click.argument('student')
-@click.option('--to', 'path', type=click.Path(), help='The JSON file; by default student-data.json.')
+@click.option('--to', 'path', type=click.Path(), default='student-data.json', show_default=True, help='The JSON file.')
 @alias_option
 @folder_option
 @config_option
 @json_option
 def command(
     student: str,
-    path: str | None,
+    path: str,
     aliases: tuple[str, ...],
     folders: tuple[str, ...],
     config: tuple[str, ...],
@@ -41,7 +41,7 @@ def command(
       lo-kvs export-student ls-17 --alias jo@school.example --to ls-17.json
     """
     ids = ids_of(student, aliases)
-    target = Path(path or 'student-data.json')
+    target = Path(path)
     shown = target.with_suffix('.html')
     if shown == target:
         raise click.BadParameter('The page beside it would have the same name; let it end in .json.', param_hint='--to')
