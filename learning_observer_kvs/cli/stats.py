@@ -12,7 +12,7 @@ import click
 from learning_observer_kvs import failed_events
 from learning_observer_kvs.cli.command import Command, config_option, json_option, store_option
 from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, printable, progress, where, with_stores
-from learning_observer_kvs.errors import EventFileError
+from learning_observer_kvs.errors import CorruptValue, EventFileError
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
@@ -81,7 +81,9 @@ def command(config: tuple[str, ...], name: str, as_json: bool) -> None:
                         page = [key for key in dict.fromkeys(page) if key not in seen]
                         seen.update(page)
                     for key, description in zip(page, await store.describe_all(page), strict=True):
-                        if description is not None:  # gone since the page was read
+                        if isinstance(description, CorruptValue):
+                            unreadable.add(description)
+                        elif description is not None:  # gone since the page was read
                             _count(reducers, other, key, description.bytes)
                     looked_at += len(page)
                     advance(len(page))

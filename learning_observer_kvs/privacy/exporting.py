@@ -20,6 +20,7 @@ from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.privacy.search import find
 from learning_observer_kvs.private_files import PRIVATE, create
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
 
@@ -118,8 +119,9 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
         value = await store[key]
     except CorruptValue as error:
         value = f'It cannot be read: {error}'
-    described = await store.describe(key)
-    written = None if described is None or described.written is None else _iso(described.written)
+    [described] = await store.describe_all([key])
+    time = described.written if isinstance(described, Description) else None
+    written = None if time is None else _iso(time)
     parsed = parse_key(state_key(key))
     if parsed is not None and place.whole == 'state':
         state = 'replayed events' if key != state_key(key) else parsed.state_type.name.lower()
