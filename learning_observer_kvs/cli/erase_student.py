@@ -117,7 +117,7 @@ def command(
                 progress=advance,
                 on_wait=say_waiting,
             )
-            write(done)
+            kept = path if write(done) else None
         audit.record(
             'erased',
             audit.user(),
@@ -126,7 +126,7 @@ def command(
             places=done.erased.total(),
             complete=done.is_complete,
         )
-        return found, scope, done, path
+        return found, scope, done, kept
 
     def interrupted() -> str:
         return 'Nothing was removed.' if dry_run else 'Some data may be removed. Run this again to remove the rest.'
@@ -134,11 +134,11 @@ def command(
     found, scope, done, path = with_stores(config, act, interrupted=interrupted)
     if as_json:
         names = {'student': student, 'possible_aliases': sorted(found.aliases)}
-        extra = {'places': shown} if done is None else {**done.as_json(), 'receipt': os.path.abspath(path or '')}
+        extra = {'places': shown} if done is None else {**done.as_json(), 'receipt': path and os.path.abspath(path)}
         echo_json(names | scope.as_json() | extra)
     else:
         _print(student, found, scope, done, path)
-    if found.is_empty if done is None else not done.is_complete:
+    if found.is_empty if done is None else not done.is_complete or path is None:
         sys.exit(1)
 
 
@@ -176,10 +176,10 @@ def _summary(found: Plan) -> str:
 
 
 @contextmanager
-def _receipt_file(given: str | None) -> Iterator[tuple[Path, Callable[[Receipt], None]]]:
+def _receipt_file(given: str | None) -> Iterator[tuple[Path, Callable[[Receipt], bool]]]:
     """Make the file of the receipt before anything is erased, for this user alone; one that is there is not replaced.
 
-    Yields its path, and what writes the receipt. Without a receipt the file is removed.
+    Yields its path, and what writes the receipt and returns whether that was possible. Without one the file is removed.
     """
     number, path = -1, Path(given or '')
     for attempt in range(100):
@@ -191,22 +191,31 @@ def _receipt_file(given: str | None) -> Iterator[tuple[Path, Callable[[Receipt],
         except OSError as error:
             if given is not None or not isinstance(error, FileExistsError):
                 raise click.BadParameter(f'{path}: {error.strerror}.', param_hint='--receipt') from None
-    with os.fdopen(number, 'wb') as file:
+    is_written = False
+    with os.fdopen(number, 'wb', buffering=0) as file:
 
-        def write(receipt: Receipt) -> None:
-            file.write(json_codec.indented(json_codec.encode(receipt.as_json())))
-            file.flush()
+        def write(receipt: Receipt) -> bool:
+            nonlocal is_written
+            rest = memoryview(json_codec.indented(json_codec.encode(receipt.as_json())))
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError as error:
+                click.echo(f'{path} cannot be written: {error.strerror}. Keep the receipt that is printed.', err=True)
+                return False
+            is_written = True
+            return True
 
         try:
             yield path, write
         finally:
-            if not file.tell():
+            if not is_written:
                 path.unlink()
 
 
 def _print(student: str, found: Plan, scope: Scope, done: Receipt | None, path: Path | None) -> None:
     scope.print_searched()
-    if done is None or path is None:
+    if done is None:
         click.echo(_summary(found) if found.counts else f'Nothing of {student!r} is to be erased.', err=True)
         for place in found.undecided:
             click.echo(f'No rule is known for {printable(place.name)}: --leave, or change it by hand.', err=True)
@@ -219,6 +228,7 @@ def _print(student: str, found: Plan, scope: Scope, done: Receipt | None, path: 
         click.echo(f'{printable(where)} ({printable(location)}): {counted(count, rule)} erased.', err=True)
     for text in done.remaining:
         click.echo(f'Not erased: {printable(text)}', err=True)
-    click.echo(
-        f'{counted(done.erased.total(), "place")} of {student!r} erased. Receipt: {os.path.abspath(path)}', err=True
-    )
+    receipt = 'printed' if path is None else os.path.abspath(path)
+    if path is None:
+        echo_json(done.as_json())
+    click.echo(f'{counted(done.erased.total(), "place")} of {student!r} erased. Receipt: {receipt}', err=True)
