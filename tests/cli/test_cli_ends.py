@@ -37,6 +37,11 @@ def _in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(fill())
 
 
+async def entries() -> Any:
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        return await router().dump()
+
+
 def environment(**more: str) -> dict[str, str]:
     return os.environ | {'PYTHONPATH': str(ROOT)} | more
 
@@ -110,18 +115,41 @@ def test_a_disk_without_space_for_the_output_is_an_error_in_one_line(words: list
     assert b'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('words', [['keys'], ['dump'], ['get', 'plain'], ['set', 'a', '-'], ['load', '-']])
-def test_closed_standard_streams_give_no_traceback(words: list[str]) -> None:
-    closing = 'import os, sys; os.close(0); os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
-    done = subprocess.run(
-        [sys.executable, '-c', closing, '-m', 'learning_observer_kvs.cli', *words],
+def without(descriptor: int, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with one of the standard streams closed."""
+    closing = f'import os, sys; os.close({descriptor}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
+    return subprocess.run(
+        [sys.executable, '-c', closing, *COMMAND[1:], *words],
         env=environment(),
         capture_output=True,
         timeout=60,
         check=False,
     )
-    assert b'Traceback' not in done.stderr
-    assert b'mistake in' not in done.stderr
+
+
+@pytest.mark.parametrize('words', [['set', 'a', '-'], ['load', '-']])
+def test_a_closed_standard_input_is_an_error_where_it_is_read(words: list[str]) -> None:
+    done = without(0, *words)
+    assert done.returncode == 2
+    assert done.stderr.endswith(b'Error: The standard input is closed.\n')
+    assert without(0, 'keys').stdout == ended('keys').stdout
+
+
+CLOSED = [['dump'], ['stats', '--json'], ['remove', 'plain'], ['--help'], []]
+
+
+@pytest.mark.parametrize('words', CLOSED, ids=' '.join)
+def test_no_command_begins_without_a_standard_output(words: list[str]) -> None:
+    done = without(1, *words)
+    assert done.returncode == 2
+    assert done.stderr == b'The standard output is closed: an answer would be lost. Nothing was done.\n'
+    assert asyncio.run(entries()) == ENTRIES
+
+
+@pytest.mark.parametrize('words', [['keys'], ['get', 'x']])
+def test_a_closed_standard_error_changes_neither_the_answer_nor_the_status(words: list[str]) -> None:
+    done, whole = without(2, *words), ended(*words)
+    assert (done.returncode, done.stdout) == (whole.returncode, whole.stdout)
 
 
 def test_an_unexpected_error_is_a_line_and_a_variable_has_it_printed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
