@@ -21,6 +21,7 @@ from learning_observer_kvs.kvs import KVSRouter
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli']
+SCRIPT = ROOT / 'learning_observer_kvs/cli/bin/lo-kvs'
 CREDS = 'kvs: {default: {type: sqlite, path: s}, files: {type: filesystem, path: f}}\n'
 ENTRIES = {'日本': 'é', 'plain': 1}
 
@@ -257,7 +258,45 @@ def test_ctrl_c_ends_a_process_in_one_line_and_leaves_no_file() -> None:
     assert {path.name for path in Path().iterdir()} == {'b.json', 'creds.yaml', 's'}
 
 
+IMPORTED = """
+import sys
+print('busy', flush=True)
+sys.stdin.readline()
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(('handler', 'status'), [(signal.default_int_handler, 130), (signal.SIG_IGN, 7)])
+@pytest.mark.parametrize('module', ['orjson', 'click'])
+def test_ctrl_c_while_the_package_is_imported_is_a_line_unless_it_is_ignored(
+    module: str, handler: Any, status: int
+) -> None:
+    Path('shadow').mkdir()
+    Path('shadow', f'{module}.py').write_text(IMPORTED)
+    with subprocess.Popen(
+        [sys.executable, '-W', 'error', SCRIPT, 'keys'],
+        env=environment(PYTHONPATH=f'shadow:{ROOT}'),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, handler),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b'busy\n'
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(b'\n' if status == 7 else None, timeout=30)
+    assert process.returncode == status
+    assert said == (b'' if status == 7 else b'Interrupted.\n')
+
+
 # The start
+
+
+def test_the_installed_script_runs_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, '-W', 'error', SCRIPT, 'get', 'plain'], env=environment(), capture_output=True, check=True
+    )
+    assert done.stdout == b'1\n'
 
 
 def test_commands_start_without_what_they_do_not_need() -> None:
