@@ -126,3 +126,14 @@ async def test_the_pages_of_a_student_and_a_reducer_show_both_and_name_it(router
         assert found['not_searched'] == []
         page = await client.get(f'/debug/kvs/{path}', headers={'Accept': 'text/html'})
         assert 'unreadable' in await page.text()
+
+
+@pytest.mark.parametrize(
+    ('words', 'left'),
+    [(['remove-reducer', 'demo.words'], []), (['erase-student', 'bob'], [OTHER])],
+    ids=['remove-reducer', 'erase-student'],
+)
+def test_removals_remove_it_with_the_others(words: list[str], left: list[str], direct: Redis) -> None:
+    assert run(*words, '--yes').exit_code == 0
+    states = [key.decode() for key in direct.keys() if b'demo.words' in key]
+    assert states == left
