@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+
+T = TypeVar('T')
 
 SETTINGS = ('.yaml', '.yml', '.pmss')
 """How the names of files of settings end."""
@@ -95,6 +98,31 @@ class Interrupted(click.ClickException):
             file: where to; by default to standard error.
         """
         click.echo(f'Interrupted. {self.format_message()}', file=file, err=file is None)
+
+
+def ask(question: Callable[[], T], interrupted: str) -> T:
+    """Ask a person. Ctrl-C ends the command at once; the event loop would have it wait for the answer.
+
+    Args:
+        question: asks it, with click.
+        interrupted: what is done after Ctrl-C, as a sentence.
+
+    Returns:
+        The answer.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+        click.Abort: the standard input ended.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return question()
+    except click.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise Interrupted(interrupted) from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

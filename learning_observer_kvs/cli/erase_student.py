@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from learning_observer_kvs import audit, json_codec
-from learning_observer_kvs.cli.command import Command, config_option, json_option
+from learning_observer_kvs.cli.command import Command, ask, config_option, json_option
 from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, progress, with_stores
 from learning_observer_kvs.cli.student import (
     Scope,
@@ -29,6 +30,8 @@ from learning_observer_kvs.errors import Undecided
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, plan
 from learning_observer_kvs.private_files import PRIVATE, create
+
+NOT_ERASED = 'Nothing was erased.'
 
 
 @click.command('erase-student', cls=Command)
@@ -151,7 +154,7 @@ def _accepted(found: Plan, refused: set[str], yes: bool) -> list[str]:
             f'Other data calls this student also: {", ".join(map(repr, aliases))}. Say of each whether it is '
             'the student, with --alias, or not, with --not-alias. Nothing was erased.'
         )
-    accepted = [text for text in aliases if click.confirm(f'Is {text!r} the same student?', err=True)]
+    accepted = [text for text in aliases if ask(partial(_is_the_same, text), NOT_ERASED)]
     refused.update(set(aliases) - set(accepted))
     return accepted
 
@@ -163,9 +166,18 @@ def _confirm(found: Plan, ids: Ids, leave: tuple[str, ...], yes: bool) -> None:
     if yes or found.is_empty:
         return
     click.echo(_summary(found), err=True)
-    typed = click.prompt('Type the id of the student to erase this', default='', show_default=False, err=True)
+    typed = ask(_typed_id, NOT_ERASED)
     if typed != ids.given[0]:
         raise click.ClickException('That is not the id. Nothing was erased.')
+
+
+def _is_the_same(alias: str) -> bool:
+    return click.confirm(f'Is {alias!r} the same student?', err=True)
+
+
+def _typed_id() -> str:
+    typed: str = click.prompt('Type the id of the student to erase this', default='', show_default=False, err=True)
+    return typed
 
 
 def _summary(found: Plan) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,6 +207,36 @@ def test_the_receipt_is_made_before_anything_is_erased_and_replaces_none(
     receipts = list(tmp_path.glob('erasure-*.json'))
     assert [json.loads(path.read_text())['complete'] for path in receipts] == [True, True]
     assert {path.stat().st_mode & 0o777 for path in receipts} == {0o600}
+
+
+@pytest.mark.parametrize('is_interrupted', [True, False])
+def test_ctrl_c_at_a_question_ends_it_at_once(
+    is_interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}')
+    assert CliRunner().invoke(main, ['set', BOB[0], '1']).exit_code == 0
+    with subprocess.Popen(
+        [sys.executable, '-m', 'learning_observer_kvs.cli', 'erase-student', 'bob'],
+        env=os.environ | {'PYTHONPATH': ROOT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        said = b''
+        while not said.endswith(b'Type the id of the student to erase this: '):
+            said += process.stderr.read(1)
+        if is_interrupted:
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdin.close()
+        assert process.wait(30) == (130 if is_interrupted else 1)
+        rest = process.stderr.read().strip()
+    assert rest == (b'Interrupted. Nothing was erased.' if is_interrupted else b'Aborted!')
+    assert CliRunner().invoke(main, ['get', BOB[0]]).exit_code == 0
 
 
 @pytest.mark.parametrize('as_json', [True, False])

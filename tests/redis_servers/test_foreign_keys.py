@@ -135,5 +135,5 @@ async def test_the_pages_of_a_student_and_a_reducer_show_both_and_name_it(router
 )
 def test_removals_remove_it_with_the_others(words: list[str], left: list[str], direct: Redis) -> None:
     assert run(*words, '--yes').exit_code == 0
-    states = [key.decode() for key in direct.keys() if b'demo.words' in key]
+    states = [key.decode() for key in direct.scan_iter() if b'demo.words' in key]
     assert states == left
