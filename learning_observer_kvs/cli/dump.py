@@ -25,7 +25,7 @@ from learning_observer_kvs.privacy import pseudonyms
 from learning_observer_kvs.privacy.pseudonyms import Pseudonyms, read_key
 from learning_observer_kvs.queries.kept import Kept, kept
 from learning_observer_kvs.queries.rows import entries, write_csv, write_ndjson
-from learning_observer_kvs.stores import dump
+from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
 
@@ -109,8 +109,16 @@ def command(
                 count = await store.dump(target, prefix, allow_empty=allow_empty, progress=advance)
                 return store, count, await store.unrecognized()
             if layout is None:
-                chosen = entries(store, what)
-                count = await dump.write(target, chosen, store.encode, allow_empty=allow_empty, progress=advance)
+                erased = await suppression.read(store)
+                suppressed = (erased.only(students) if students else erased).as_json()
+                count = await dump.write(
+                    target,
+                    entries(store, what),
+                    store.encode,
+                    suppressed=suppressed,
+                    allow_empty=allow_empty,
+                    progress=advance,
+                )
                 return store, count, []
 
             async def write_to(file: BinaryIO, what: Kept = what) -> int:

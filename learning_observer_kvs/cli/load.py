@@ -40,6 +40,9 @@ def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_jso
     An invalid file is rejected before anything is stored. A key that holds another value is left and named, unless
     --replace is given; the exit status is 1 then. It may be interrupted and run again.
 
+    What is older than the erasure of its student is left out. A dump that was made after one notes it in the store;
+    states that the store has of the student from before are named, and the exit status is 1.
+
     \b
     Examples:
       lo-kvs load backup.json --store archive

@@ -13,6 +13,7 @@ from typing import Any
 
 from learning_observer_kvs import erasure_rules as rules
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import CorruptValue, DumpFileError
 from learning_observer_kvs.identifiers import Ids, display_path
 from learning_observer_kvs.json_codec import JSON
@@ -93,7 +94,7 @@ async def export(
         StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
     """
     made = datetime.now(UTC).isoformat(timespec='seconds')
-    found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=list(not_reached))
+    found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=several(not_reached, 'not_reached'))
     aliases: set[str] = set()
     seen: set[str] = set()
     async for place in find(stores, ids, folders=folders, aliases=aliases.update, progress=progress):

@@ -1,4 +1,8 @@
-"""Dump files: one JSON object, an entry a line, so that a file of any size is written and read in bounded memory."""
+"""Dump files: one JSON object, an entry a line, so that a file of any size is written and read in bounded memory.
+
+Of a store that knows of erased students it has one line more, ``"": {"suppressed": …}``: a store accepts no empty key.
+What such a dump has of those students came after they were erased.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,9 @@ CHUNK_BYTES = 256 << 10
 READER_INTERVAL = 0.05
 """Seconds after which it is tried again to open a FIFO that no process reads yet."""
 
+ABOUT, SUPPRESSED = '', 'suppressed'
+"""What is not an entry, and its only member: the record of the erased students of the store."""
+
 Entries: TypeAlias = dict[str, JSON]
 SizedEntries: TypeAlias = tuple[Entries, int]
 """The entries of a line of a file, and the line's bytes."""
@@ -44,6 +51,7 @@ async def write(
     entries: AsyncIterator[tuple[str, JSON]],
     encode: Callable[[str, JSON], bytes],
     *,
+    suppressed: JSON = None,
     allow_empty: bool = True,
     progress: Callable[[int], None] = lambda entries: None,
 ) -> int:
@@ -53,6 +61,7 @@ async def write(
         filename: as for :func:`write_whole`.
         entries: keys and values.
         encode: encodes a key's value as JSON text; its errors name the key.
+        suppressed: the record of the erased students of the store, read before its entries; ``None`` if it has none.
         allow_empty: whether a file that exists is replaced although there is no entry.
         progress: called with how many entries were written since the last call.
 
@@ -62,7 +71,12 @@ async def write(
     Raises:
         DumpFileError: the file cannot be written, or was left as it is because there is no entry.
     """
-    return await write_whole(filename, lambda file: _write_to(file, entries, encode, progress), allow_empty=allow_empty)
+
+    async def write_to(file: BinaryIO) -> int:
+        about = None if suppressed is None else json_codec.encode({SUPPRESSED: suppressed})
+        return await _write_to(file, entries, encode, about, progress)
+
+    return await write_whole(filename, write_to, allow_empty=allow_empty)
 
 
 async def write_whole(
@@ -162,12 +176,15 @@ async def _write_to(
     file: BinaryIO,
     entries: AsyncIterator[tuple[str, JSON]],
     encode: Callable[[str, JSON], bytes],
+    about: bytes | None,
     progress: Callable[[int], None],
 ) -> int:
     """Write entries to a file that is open, and flush it; how many were written."""
     count, buffer = 0, bytearray(b'{')
+    if about is not None:
+        buffer += b'\n' + json_codec.encode(ABOUT) + b': ' + about
     async for key, value in entries:
-        buffer += b',\n' if count else b'\n'
+        buffer += b',\n' if count or about is not None else b'\n'
         buffer += json_codec.encode(key) + b': ' + encode(key, value)
         count += 1
         progress(1)
@@ -179,40 +196,62 @@ async def _write_to(
     return count
 
 
-async def read(
-    filename: str | os.PathLike[str], store: Callable[[Entries], Awaitable[None]], name: str | None = None
-) -> int:
-    """Read a dump file: validate all of it, then pass its entries to ``store``, a chunk at a time.
+async def opened(filename: str | os.PathLike[str], name: str | None = None) -> DumpFile:
+    """Read a dump file through, and validate all of it.
 
     Args:
         filename: the file; it need not have been written by :func:`write`, but others are read as a whole.
-        store: stores a chunk of entries.
         name: what messages call the file; by default its path.
-
-    Returns:
-        How many entries were stored.
 
     Raises:
         DumpFileError: the file cannot be read, or is not one JSON object of valid keys and values; the message says
-            where. Nothing was stored, unless the file changed while it was loaded; then the message says how much.
+            where.
     """
     source, name = Path(filename), name or str(filename)
     try:
-        chunks = await asyncio.to_thread(_validated_chunks, source, name)
+        return DumpFile(name, *await asyncio.to_thread(_validated, source, name))
     except OSError as error:
         raise DumpFileError(f'{name} cannot be read: {error.strerror or error}. Nothing was loaded.') from None
-    count = 0
-    while True:
-        try:
-            chunk = await asyncio.to_thread(next, chunks, None)
-        except (_NotByLines, OSError):
-            raise DumpFileError(
-                f'{name} changed while it was loaded; {count:,} of its entries were stored. Load it again.'
-            ) from None
-        if chunk is None:
-            return count
-        await store(chunk)
-        count += len(chunk)
+
+
+class DumpFile:
+    """A dump file that is valid; see :func:`opened`.
+
+    Attributes:
+        name: what messages call the file.
+        suppressed: the record of the erased students of the store that was dumped, as it is in the file; ``None`` if
+            there is none.
+    """
+
+    def __init__(self, name: str, suppressed: JSON, chunks: Iterator[Entries]) -> None:
+        self.name = name
+        self.suppressed = suppressed
+        self._chunks = chunks
+
+    async def read(self, store: Callable[[Entries], Awaitable[None]]) -> int:
+        """Pass the entries on, a chunk at a time.
+
+        Args:
+            store: stores a chunk of entries.
+
+        Returns:
+            How many entries were stored.
+
+        Raises:
+            DumpFileError: the file changed while it was loaded; the message says how much was stored.
+        """
+        count = 0
+        while True:
+            try:
+                chunk = await asyncio.to_thread(next, self._chunks, None)
+            except (_NotByLines, OSError):
+                raise DumpFileError(
+                    f'{self.name} changed while it was loaded; {count:,} of its entries were stored. Load it again.'
+                ) from None
+            if chunk is None:
+                return count
+            await store(chunk)
+            count += len(chunk)
 
 
 def _write_rest(file: BinaryIO, rest: bytes) -> None:
@@ -220,32 +259,36 @@ def _write_rest(file: BinaryIO, rest: bytes) -> None:
     file.flush()
 
 
-def _validated_chunks(source: Path, name: str) -> Iterator[Entries]:
-    """Validate a whole file; its entries in chunks, read again line by line if it is written so."""
+def _validated(source: Path, name: str) -> tuple[JSON, Iterator[Entries]]:
+    """Validate a whole file; its entries are read again, line by line if it is written so."""
     try:
-        _validate(name, _by_lines(source))
+        return _validate(name, _by_lines(source)), _chunks(_by_lines(source))
     except _NotByLines:
         whole = _as_a_whole(source, name)
-        _validate(name, [(whole, 0)])
-        return _chunks(({key: value}, 0) for key, value in whole.items())
-    return _chunks(_by_lines(source))
+        return _validate(name, [(whole, 0)]), _chunks(({key: value}, 0) for key, value in whole.items())
 
 
-def _validate(name: str, lines: Iterable[SizedEntries]) -> None:
-    number = 0
+def _validate(name: str, lines: Iterable[SizedEntries]) -> JSON:
+    """Validate the entries; the record of erased students."""
+    number, suppressed = 0, None
     for entries, _ in lines:
         for key, value in entries.items():
+            if key == ABOUT and isinstance(value, dict) and value.keys() == {SUPPRESSED}:
+                suppressed = value[SUPPRESSED]
+                continue
             number += 1
             try:
                 check_key(key)
                 json_codec.encode(value)
             except (InvalidKey, InvalidValue) as error:
                 raise DumpFileError(f'{name}, entry {number} ({key[:100]!r}): {error} Nothing was loaded.') from None
+    return suppressed
 
 
 def _chunks(lines: Iterable[SizedEntries]) -> Iterator[Entries]:
     chunk, size = Entries(), 0
     for entries, line_bytes in lines:
+        entries.pop(ABOUT, None)
         chunk |= entries
         size += line_bytes
         if len(chunk) >= CHUNK_ENTRIES or size >= CHUNK_BYTES:
