@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import shlex
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
 from learning_observer_kvs.debug.views import store_of
-from learning_observer_kvs.errors import CorruptValue, KVSError
+from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.find import State, state_at
 from learning_observer_kvs.queries.kept import STUDENT, Matches, has, prefixes
@@ -102,11 +103,9 @@ async def _states(search: Search, matches: Matches, limit: int) -> States:
     rows: list[dict[str, Any]] = []
     characters = 0
     async with aclosing(search.pages(matches)) as pages:
-        async for store, name, keys in pages:
-            try:
-                new = await _rows(store, name, keys)
-            except KVSError as error:
-                search.failed[name] = str(error)
+        async for _, name, keys in pages:
+            new = await search.ask(name, functools.partial(_rows, name, keys))
+            if new is None:
                 continue
             rows += new
             characters += sum(len(key['key']) for row in new for key in row['keys'])
@@ -115,7 +114,7 @@ async def _states(search: Search, matches: Matches, limit: int) -> States:
     return States(rows, search, limit)
 
 
-async def _rows(store: Store, name: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+async def _rows(name: str, keys: Iterable[str], store: Store) -> list[dict[str, Any]]:
     """The states of keys. A state is given with its internal key; with its external one only where it has no other."""
     states = {key: state_at(key, parsed) for key in keys if (parsed := parse_key(key)) is not None}
     both = [each for state in states.values() for each in (state.internal, state.external)]

@@ -25,6 +25,9 @@ FIRST_CHUNK = 16
 CHUNK_BYTES = 1 << 20
 """Bytes of text that ``dump`` holds at once, unless a single value has more."""
 
+YEARS_1_TO_9999 = (-62_135_596_800, 253_402_300_800)
+"""The times that can be written as a date, in seconds since the epoch; the second one is not among them."""
+
 
 class ReadCalls(HiddenRecords):
     """The calls of a :class:`~learning_observer_kvs.stores.base.Store` that read, which see."""
@@ -181,7 +184,7 @@ class ReadCalls(HiddenRecords):
         for start in range(0, len(rest), SCAN_KEYS):
             some = rest[start : start + SCAN_KEYS]
             described = await self._retried(functools.partial(self._describe, some))
-            found.update(zip(some, described, strict=True))
+            found.update(zip(some, map(_in_the_calendar, described), strict=True))
         return [found[key] for key in wanted]
 
     async def dump(
@@ -288,3 +291,12 @@ class ReadCalls(HiddenRecords):
 def _check_limit(limit: int) -> None:
     if limit < 1:
         raise ValueError(f'limit is {limit}; it must be 1 or more.')
+
+
+def _in_the_calendar(description: Description | None) -> Description | None:
+    """A description without a time that is not one: another program may have written it, or set it for a file."""
+    if description is None or description.written is None:
+        return description
+    first, end = YEARS_1_TO_9999
+    is_time = isinstance(description.written, (int, float)) and first <= description.written < end
+    return description if is_time else description._replace(written=None)
