@@ -95,7 +95,7 @@ async def find(router: KVSRouter, names: Sequence[str], text: str, cursor: str |
 
     async def has_key(name: str) -> bool:
         try:
-            return await search.ask(name, lambda store: store.describe(text)) is not None
+            return await search.ask(name, lambda store: store.describe_all([text])) not in (None, [None])
         except InvalidKey:
             return False
 
