@@ -129,8 +129,6 @@ class Search:
                 return await call(store_of(self._router, name))
         except InvalidKey:
             raise
-        except CorruptValue as error:  # of one key; others can be read
-            self.failed[name] = str(error)
         except (KVSError, TimeoutError) as error:
             self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
             self._leave_out(name)

@@ -293,9 +293,9 @@ def _check_limit(limit: int) -> None:
         raise ValueError(f'limit is {limit}; it must be 1 or more.')
 
 
-def _in_the_calendar(description: Description | None) -> Description | None:
+def _in_the_calendar(description: Described) -> Described:
     """A description without a time that is not one: another program may have written it, or set it for a file."""
-    if description is None or description.written is None:
+    if not isinstance(description, Description) or description.written is None:
         return description
     first, end = YEARS_1_TO_9999
     is_time = isinstance(description.written, (int, float)) and first <= description.written < end
