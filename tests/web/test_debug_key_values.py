@@ -174,6 +174,8 @@ async def test_many_who_look_inside_values_take_their_turns(client: Client, monk
 
     async def noted(store: Any, keys: Any) -> Any:
         nonlocal reading, most
+        if not keys:  # the beginnings of values that a page shows
+            return await read(store, keys)
         reading += 1
         most = max(most, reading)
         await asyncio.sleep(0)
