@@ -102,7 +102,7 @@ def decode(text: bytes | str) -> JSON:
     """
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass
     try:
         return json.loads(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ Authorize = Callable[[web.Request, str, str, str | None], bool | Awaitable[bool]
 action is ``list`` (stores and keys) or ``read`` (a value); the store is ``''`` where all stores are listed or searched;
 the key is ``None`` except for ``read``. It may raise an HTTP exception of aiohttp, such as a redirect to a log-in
 page."""
+
+_HOST = re.compile(r'(?:\[([^\[\]]+)]|([^\[\]:@]+))(?::[0-9]*)?')
+"""A name or an address, an address of IPv6 in brackets; and a port."""
 
 _FORWARDED = ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'X-Real-IP', 'Via')
 
@@ -98,11 +102,9 @@ def is_same_origin(request: web.Request) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """The name in a ``Host`` header, without the port."""
-    if host.startswith('['):
-        name, bracket, port = host[1:].partition(']')
-        return name if bracket and (not port or port.startswith(':')) else ''
-    return host.partition(':')[0]
+    """The name in a ``Host`` header, without the port; nothing if it is not such a header."""
+    found = _HOST.fullmatch(host.lower())
+    return (found[1] or found[2]) if found else ''
 
 
 def _is_loopback(name: str) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, in_slices, progress
-from learning_observer_kvs.debug.views import describe_key, store_of
-from learning_observer_kvs.errors import InvalidKey, KVSError
+from learning_observer_kvs.debug.views import describe_key
+from learning_observer_kvs.errors import InvalidKey
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import STUDENT
 from learning_observer_kvs.queries.scope import DOCUMENT
@@ -90,14 +92,16 @@ async def find(router: KVSRouter, names: Sequence[str], text: str, cursor: str |
     """
     search = Search(router, names, [''], cursor)
     found = Names(text, [], {}, {}, {}, [], search)
-    for name in names if cursor is None else ():
+
+    async def has_key(name: str) -> bool:
         try:
-            if await store_of(router, name).describe(text) is not None:
-                found.exact.append(name)
+            found = await search.ask(name, lambda store: store.describe_all([text]))  # it may be a list in Redis
         except InvalidKey:
-            break
-        except KVSError as error:
-            search.failed[name] = str(error)
+            return False
+        return found is not None and found != [None]
+
+    if cursor is None:  # all at once: those that hang are waited for together, and not again in the search
+        found.exact.extend(itertools.compress(names, await asyncio.gather(*map(has_key, names))))
     parts = {text.lower(), escape(text).lower()}
 
     def matches(key: str) -> bool:

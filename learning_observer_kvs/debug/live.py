@@ -10,9 +10,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from learning_observer_kvs.debug import answers
+from learning_observer_kvs.debug.answers import in_time
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.changes import Changes
@@ -74,6 +77,7 @@ class Streams:
             Overloaded: there are too many streams.
             InvalidKey: no store accepts such a key.
             StoreUnavailable: the changes cannot be seen.
+            Failure: the store did not answer.
         """
         client = request.remote or ''
         if len(self._open) >= MAX_STREAMS or Counter(self._open.values())[client] >= MAX_STREAMS_OF_ONE_CLIENT:
@@ -83,11 +87,14 @@ class Streams:
         response = web.StreamResponse(headers=headers)
         stream = asyncio.timeout(STREAM_SECONDS)
         try:
-            async with stream:
+            async with stream, AsyncExitStack() as until_end:
                 self._open[stream] = client
-                async with store.changes(key) as changes:
-                    await response.prepare(request)
-                    await self._send_all(request, response, changes, key)
+                async with in_time(
+                    f'Store {request.match_info["store"]!r} did not answer within {answers.PAGE_SECONDS:g} s.'
+                ):
+                    changes = await until_end.enter_async_context(store.changes(key))
+                await response.prepare(request)
+                await self._send_all(request, response, changes, key)
         except TimeoutError:
             if not stream.expired() and request.transport is not None:
                 request.transport.abort()  # the reader does not read

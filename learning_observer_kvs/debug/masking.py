@@ -19,6 +19,10 @@ from learning_observer_kvs.errors import CorruptValue
 _SEGMENT = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W_A-Za-z0-9]+')
 _SEGMENT_IN_ANY_CASE = re.compile(r'[^\W_0-9]+|[0-9]+')
 
+_AROUND_JSON = ' \t\r\n\v\f\xa0\ufeff\0'
+_BEGINS_LIKE_JSON = re.compile(r""""?\s*(\{\s*(\\*["']|\w+\s*:)|\[\s*(\\*["']|[\[{]))""")
+"""What a sentence in brackets does not begin like."""
+
 
 class Mask:
     """Masks values by their names: those of keys, and of fields inside values.
@@ -92,13 +96,14 @@ class Mask:
         return is_masked
 
     def _is_inside(self, text: str) -> bool:
-        """Whether a text is itself JSON with masked fields."""
-        if text[:1] not in ('{', '['):
+        """Whether a text is itself JSON with masked fields, or the text of such JSON."""
+        text = text.strip(_AROUND_JSON)
+        if text[:1] not in ('{', '[', '"'):
             return False
         try:
             return self._mask([json_codec.decode(text)])
-        except CorruptValue:
-            return False
+        except CorruptValue:  # cut off, several lines of it, or the notation of another language
+            return _BEGINS_LIKE_JSON.match(text) is not None and self.hides(text)
 
 
 def _joined(segment: re.Pattern[str], name: str) -> str:

@@ -7,7 +7,7 @@ field percent-encoded already, as ``text/plain``: a line for each, which is a qu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
@@ -18,6 +18,8 @@ MAX_URL = 4000
 MAX_BODY = 8 << 20
 """The longest body in bytes: the longest key percent-encoded, and a cursor."""
 
+SMALL_BODY = 1 << 16
+"""The longest body in bytes that is read whenever it comes: a connection buffers as much."""
 
 MAX_LIMIT = 1000
 """The largest ``limit`` of a page."""
@@ -36,28 +38,50 @@ class BadParameters(Exception):
         self.status = status
 
 
-async def read(request: web.Request) -> dict[str, str]:
+def in_url(request: web.Request) -> dict[str, str]:
+    """Return the parameters in the URL of a request.
+
+    Args:
+        request: any request.
+
+    Returns:
+        The values by name; the first one of each name counts.
+
+    Raises:
+        BadParameters: they are not UTF-8, or too many.
+    """
+    return _parsed(request.rel_url.raw_query_string, 'URL')
+
+
+async def read(request: web.Request, before_large: Callable[[], Awaitable[object]]) -> dict[str, str]:
     """Read the parameters of a request.
 
     Args:
         request: a GET, HEAD or POST request.
+        before_large: awaited before more than ``SMALL_BODY`` bytes of its body are read.
 
     Returns:
         The values by name, of the body before those of the URL; the first one of each name counts.
 
     Raises:
-        BadParameters: they are not UTF-8, or too long.
+        BadParameters: they are not UTF-8, too many, or too long.
     """
-    query = request.rel_url.raw_query_string
     if request.method != 'POST':
-        return _parsed(query, 'URL')
+        return in_url(request)
     body = bytearray()
-    async for part in request.content.iter_chunked(1 << 16):
-        body += part
-        if len(body) > MAX_BODY:
-            raise BadParameters(f'The body has over {MAX_BODY:,} bytes. Send the fields of one page.', 413)
+    try:
+        async for part in request.content.iter_chunked(1 << 16):
+            if len(body) <= SMALL_BODY < len(body) + len(part):
+                await before_large()
+            body += part
+            if len(body) > MAX_BODY:
+                raise BadParameters(f'The body has over {MAX_BODY:,} bytes. Send the fields of one page.', 413)
+    except (web.RequestPayloadError, ConnectionError):  # not in its encoding; or the client has gone
+        request.content.feed_eof()  # else aiohttp reads on when this is answered, and logs that it cannot
+        request.protocol.close()  # then: where the next request would begin is not known
+        raise BadParameters('The body cannot be read. Send it whole, in the encoding that its headers name.') from None
     text = body.replace(b'\r\n', b'&').strip(b'&').decode('utf-8', 'surrogateescape')
-    return _parsed(query, 'URL') | _parsed(text, 'body')
+    return in_url(request) | _parsed(text, 'body')
 
 
 def limit_in(query: Mapping[str, str]) -> int:

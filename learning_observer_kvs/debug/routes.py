@@ -1,58 +1,26 @@
-"""The routes of ``/debug/kvs``: each authorizes the request and serves a view, as JSON or HTML by the same URL."""
+"""The routes of ``/debug/kvs`` and their handlers: each serves a view, as JSON or HTML by the same URL."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs import audit
-from learning_observer_kvs.config.layers import option_in
-from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.debug import answers, facets, find, overview, parameters, states, views
-from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed
-from learning_observer_kvs.debug.answers import (
-    HEADERS,
-    HTML,
-    Failure,
-    Page,
-    Parameters,
-    Resource,
-    error_page,
-    headers_of,
-    in_time,
-    static_file,
-    status_of,
-    wants_html,
-)
+from learning_observer_kvs.debug.access import Authorize
+from learning_observer_kvs.debug.answering import Answering, noted
+from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.live import Streams
-from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
-from learning_observer_kvs.debug.sending import Viewers, send
+from learning_observer_kvs.debug.sending import send
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
-
-MAX_VIEWERS = 8
-"""How many pages are made and sent at once; an answer that fits ``SMALL_BYTES`` only while it is made."""
-
-MAX_VIEWERS_OF_ONE_CLIENT = 4
-
-SMALL_BYTES = 1 << 16
-"""The largest answer that is sent without counting its reader: a connection buffers as much."""
-
-FORBIDDEN = (
-    'You may not read this page. Without an authorize function these pages are served to this machine only, in '
-    'run_mode: dev. To allow others, give one: learning_observer_kvs.setup(app, config, authorize=...).'
-)
 
 STATIC = {'kvs.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
 """The content type of each file that pages load."""
@@ -61,12 +29,8 @@ SHOWING = ('GET', 'HEAD')
 SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
-BUSY = 'Too many pages are being read. Retry in a few seconds.'
 
-Handler = Callable[[web.Request, Parameters], Awaitable[Page]]
-
-
-class Pages:
+class Pages(Answering):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -82,16 +46,10 @@ class Pages:
 
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
-        self._router = router
-        self._templates = Templates(self._url)
-        self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
-        self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        super().__init__(router, Templates(self._url))
         self._streams = Streams()
         app.on_shutdown.append(self._streams.end)
         app.on_cleanup.append(self._close)
-        self._authorize: Authorize | None = None
-        self._audit = contextlib.ExitStack()
-        self._mask = Mask()
         self.is_open = False
         for path, name, handler, methods in (
             ('/debug/kvs', 'kvs_debug', self.stores, SHOWING),
@@ -122,13 +80,11 @@ class Pages:
         Raises:
             OSError: the file of the audit cannot be opened.
         """
-        self._authorize = authorize
-        self._mask = Mask.of(settings)
         self._templates.server = overview.server_view(settings)
         self.is_open = authorize is not None or run_mode(settings) == 'dev'
-        if self.is_open and (path := option_in(settings, 'privacy', 'audit')):
-            self._audit.enter_context(audit.kept_in(absolute(path)))
-        if not self.is_open:
+        if self.is_open:
+            self._decide_by(authorize, settings)
+        else:
             log.warning(
                 '/debug/kvs is not served: outside run_mode: dev it needs an authorize function that decides who may '
                 'read it. Give one to learning_observer_kvs.setup(app, config, authorize=...), or name it in '
@@ -301,7 +257,7 @@ class Pages:
             The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
         """
         try:
-            query = await parameters.read(request)
+            query = parameters.in_url(request)
             store, key = request.match_info['store'], query.get('key', '')
             await self._authorized(request, 'read', store, key)
             stream = headers_of('text/event-stream')
@@ -309,7 +265,7 @@ class Pages:
         except web.HTTPException:
             raise
         except Exception as error:
-            status, text = _noted(request, error)
+            status, text = noted(request, error)
             busy = {'Retry-After': '10'} if status == 503 else {}
             return await send(
                 request, as_json({'error': text}), status=status, headers=headers_of('application/json') | busy
@@ -368,73 +324,9 @@ class Pages:
             resource.add_route(method, handler)
         resource.add_route('*', functools.partial(self.other_method, methods))
 
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        query: Parameters | None = None
-        async with contextlib.AsyncExitStack() as admitted:
-            try:
-                async with in_time(BUSY):
-                    await admitted.enter_async_context(self._viewers.admit(request.remote or ''))
-                async with in_time(f'The body of the request did not arrive within {answers.PAGE_SECONDS:g} s.'):
-                    query = await parameters.read(request)
-                if request.method == 'POST' and wants_html(request, query):
-                    location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
-                    if len(location) <= parameters.MAX_URL:
-                        return await send(request, b'', status=303, headers={**headers_of(HTML), 'Location': location})
-                page = await handler(request, query)
-                status, body = 200, await self._rendered(page, wants_html(request, query))
-                del page  # and with it the value, of which the body has all that is sent
-            except web.HTTPException as error:  # of authorize: a redirect to the application's own page
-                for header in HEADERS.keys() - {'Content-Security-Policy'}:
-                    error.headers.setdefault(header, HEADERS[header])
-                raise
-            except Exception as error:
-                status, text = _noted(request, error)
-                body = await self._rendered(error_page(status, text), wants_html(request, query))
-            if len(body) <= SMALL_BYTES:
-                await admitted.aclose()
-            content_type = HTML if wants_html(request, query) else 'application/json'
-            headers = headers_of(content_type) | ({'Retry-After': '1'} if status == 503 else {})
-            return await send(request, body, status=status, headers=headers)
-
-    async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
-        if not await is_allowed(self._authorize, request, action, store, key):
-            raise Failure(403, FORBIDDEN)
-
-    async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
-        """The stores whose keys a request may list, and those whose keys it may not."""
-        await self._authorized(request, 'list', '', None)
-        names = self._router.names()
-        allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
-        return allowed, [name for name in names if name not in allowed]
-
-    def _seen(self, request: web.Request, page: str, **what: Any) -> None:
-        """Note who is shown what, for the audit."""
-        viewer = request.get(VIEWER_KEY)
-        named = {} if viewer is None else {'viewer': str(viewer)}
-        audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
-
-    async def _rendered(self, page: Page, as_html: bool) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
-
-    def _render(self, page: Page, as_html: bool) -> bytes:
-        data = page.view()
-        return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
-
-    async def _close(self, app: web.Application) -> None:
-        self._audit.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:
         """The URL of a route, wherever the application is mounted."""
         resource = self._app.router[name]
         url = resource.url_for() if store is None else resource.url_for(store=store)
         text = parameters.query_of({key: str(value) for key, value in query.items() if value is not None})
         return f'{url}?{text}' if text else str(url)
-
-
-def _noted(request: web.Request, error: Exception) -> tuple[int, str]:
-    """The status and the message of an error; one that was not expected is logged."""
-    status, text = status_of(error)
-    if status == 500:
-        log.exception('%s could not be shown.', request.rel_url.raw_path)
-    return status, text

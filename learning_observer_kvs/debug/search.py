@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.views import store_of
@@ -16,9 +16,13 @@ from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Matches
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import Page as ScanPage
+
+T = TypeVar('T')
 
 SEARCH_SECONDS = 2.0
-"""How long a page searches; it then shows what was found, and links to the rest of the search."""
+"""How long a page searches; it then shows what was found, and links to the rest of the search. Each call of a store may
+take as long."""
 
 SCAN_KEYS = 1000
 """How many keys are looked at in one call of a store."""
@@ -94,24 +98,50 @@ class Search:
         """
         ends = time.monotonic() + (SEARCH_SECONDS if seconds is None else seconds)
         while self._rest and time.monotonic() < ends:
-            name, number = self._rest[0]
-            try:
-                store = store_of(self._router, name)
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + SEARCH_SECONDS):
-                    keys, following = await store.scan(self._begin[number], self._cursor, self._count)
-            except InvalidKey:
-                raise
-            except (KVSError, TimeoutError) as error:
-                self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
-                self._rest = [rest for rest in self._rest if rest[0] != name]
-                self._cursor = None
+            name, _ = self._rest[0]
+            scanned = await self.ask(name, self._scan)
+            if scanned is None:
+                self._leave_out(name)
                 continue
+            keys, following = scanned
             found = [key async for key in in_slices(keys) if matches(key)]
             self.seen += len(keys)
             self._cursor = following
             if following is None:
                 del self._rest[0]
-            yield store, name, list(dict.fromkeys(found))
+            yield store_of(self._router, name), name, list(dict.fromkeys(found))
+
+    async def ask(self, name: str, call: Callable[[Store], Awaitable[T]]) -> T | None:
+        """Ask a store something. One that does not answer within ``SEARCH_SECONDS`` is left out from then on.
+
+        Args:
+            name: the store's name.
+            call: asks it.
+
+        Returns:
+            What the call returns; ``None`` where it failed, and ``failed`` then says why.
+
+        Raises:
+            InvalidKey: as the call does.
+        """
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                return await call(store_of(self._router, name))
+        except InvalidKey:
+            raise
+        except (KVSError, TimeoutError) as error:
+            self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
+            self._leave_out(name)
+        return None
+
+    async def _scan(self, store: Store) -> ScanPage:
+        _, number = self._rest[0]
+        return await store.scan(self._begin[number], self._cursor, self._count)
+
+    def _leave_out(self, name: str) -> None:
+        if self._rest and self._rest[0][0] == name:
+            self._cursor = None
+        self._rest = [rest for rest in self._rest if rest[0] != name]
 
 
 def progress(search: Search, refused: Iterable[str]) -> dict[str, Any]:

@@ -19,8 +19,11 @@ SEND_SECONDS = 10.0
 
 SLOWEST = 100_000
 
-MAX_WAITING = 100
+MAX_WAITING = 400
 """How many requests wait until one of those before them was answered."""
+
+MAX_WAITING_OF_ONE_CLIENT = 50
+"""Behind a proxy all viewers are one client."""
 
 
 class Viewers:
@@ -48,7 +51,7 @@ class Viewers:
             Overloaded: too many wait already.
         """
         while not self._may_enter(client):
-            if len(self._waiting) >= MAX_WAITING:
+            if not self._may_wait(client):
                 raise Overloaded('Too many pages wait to be read. Retry in a few seconds.')
             left = asyncio.get_running_loop().create_future()
             self._waiting[left] = client
@@ -64,6 +67,10 @@ class Viewers:
             for left in self._waiting:
                 if not left.done():
                     left.set_result(None)
+
+    def _may_wait(self, client: str) -> bool:
+        waiting = self._waiting.values()
+        return len(waiting) < MAX_WAITING and Counter(waiting)[client] < MAX_WAITING_OF_ONE_CLIENT
 
     def _may_enter(self, client: str) -> bool:
         return self._admitted.total() < self._most and self._admitted[client] < self._of_one_client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import shlex
 from collections.abc import Iterable, Sequence
@@ -10,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
 from learning_observer_kvs.debug.views import store_of
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.find import State, state_at
 from learning_observer_kvs.queries.kept import STUDENT, Matches, has, prefixes
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.types import Described, Description
 from learning_observer_kvs.stream_analytics.keys import parse_key
 from learning_observer_kvs.stream_analytics.registry import registered_reducer
 
@@ -102,11 +103,9 @@ async def _states(search: Search, matches: Matches, limit: int) -> States:
     rows: list[dict[str, Any]] = []
     characters = 0
     async with aclosing(search.pages(matches)) as pages:
-        async for store, name, keys in pages:
-            try:
-                new = await _rows(store, name, keys)
-            except KVSError as error:
-                search.failed[name] = str(error)
+        async for _, name, keys in pages:
+            new = await search.ask(name, functools.partial(_rows, name, keys))
+            if new is None:
                 continue
             rows += new
             characters += sum(len(key['key']) for row in new for key in row['keys'])
@@ -115,7 +114,7 @@ async def _states(search: Search, matches: Matches, limit: int) -> States:
     return States(rows, search, limit)
 
 
-async def _rows(store: Store, name: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+async def _rows(name: str, keys: Iterable[str], store: Store) -> list[dict[str, Any]]:
     """The states of keys. A state is given with its internal key; with its external one only where it has no other."""
     states = {key: state_at(key, parsed) for key in keys if (parsed := parse_key(key)) is not None}
     both = [each for state in states.values() for each in (state.internal, state.external)]
@@ -127,17 +126,20 @@ async def _rows(store: Store, name: str, keys: Iterable[str]) -> list[dict[str, 
     ]
 
 
-def _row(store: str, state: State, described: dict[str, Description | None]) -> dict[str, Any]:
+def _row(store: str, state: State, described: dict[str, Described]) -> dict[str, Any]:
     return {
         'store': store,
         'reducer': state.reducer,
         'fields': state.fields,
-        'keys': [
-            {'key': key, 'state': key.partition(',')[0], 'bytes': found.bytes, 'written': found.written}
-            for key in (state.internal, state.external)
-            if (found := described[key]) is not None
-        ],
+        'keys': [_key(key, found) for key in (state.internal, state.external) if (found := described[key]) is not None],
     }
+
+
+def _key(key: str, found: Description | CorruptValue) -> dict[str, Any]:
+    shown = {'key': key, 'state': key.partition(',')[0]}
+    if isinstance(found, CorruptValue):
+        return shown | {'bytes': None, 'written': None, 'error': str(found)}
+    return shown | {'bytes': found.bytes, 'written': found.written}
 
 
 def student_view(student: str, found: States, refused: Iterable[str]) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def student_view(student: str, found: States, refused: Iterable[str]) -> dict[st
     Returns:
         ``{'student', 'limit', 'states', 'keys_seen', 'not_searched', 'next_cursor', 'commands'}``; each state is
         ``{'store', 'reducer', 'fields', 'keys': [{'key', 'state', 'bytes', 'written'}, …]}``, sorted by document,
-        reducer and store.
+        reducer and store. A key that cannot be read, such as a list in Redis, has an ``error`` besides.
     """
     commands = {
         'find': ['find-student', student],

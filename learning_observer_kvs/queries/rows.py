@@ -82,7 +82,8 @@ async def rows(store: Store, what: Kept) -> AsyncGenerator[dict[str, JSON], None
     """
     async for chunk in _chunks(store, what):
         described = await store.describe_all([key for key, _ in chunk])
-        for (key, value), description in zip(chunk, described, strict=True):
+        for (key, value), found in zip(chunk, described, strict=True):
+            description = found if isinstance(found, Description) else None  # another program replaced it since
             if (parsed := parse_key(key)) is not None:
                 yield _row(parsed, value, description)
 

@@ -7,12 +7,15 @@ What such a dump has of those students came after they were erased.
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import os
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import CorruptValue, DumpFileError, InvalidKey, InvalidValue
@@ -27,6 +30,9 @@ CHUNK_ENTRIES = 500
 
 CHUNK_BYTES = 256 << 10
 """Bytes of lines after which a chunk ends earlier."""
+
+READER_INTERVAL = 0.05
+"""Seconds after which it is tried again to open a FIFO that no process reads yet."""
 
 ABOUT, SUPPRESSED = '', 'suppressed'
 """What is not an entry, and its only member: the record of the erased students of the store."""
@@ -52,7 +58,7 @@ async def write(
     """Write entries to a file, which appears whole or not at all and is readable for this user alone.
 
     Args:
-        filename: the file; one that exists is replaced. A binary file that is open is written to as it is.
+        filename: as for :func:`write_whole`.
         entries: keys and values.
         encode: encodes a key's value as JSON text; its errors name the key.
         suppressed: the record of the erased students of the store, read before its entries; ``None`` if it has none.
@@ -82,7 +88,8 @@ async def write_whole(
     """Write a file that appears whole or not at all and is readable for this user alone.
 
     Args:
-        filename: the file; one that exists is replaced. A binary file that is open is written to as it is.
+        filename: the file; one that exists is replaced, also at the end of links, which stay. What is not a regular
+            file, such as a device or a FIFO, and a binary file that is open are written to as they are.
         write_to: writes to a file that is open, and returns how many entries it wrote.
         allow_empty: whether a file that exists is replaced although there is no entry.
 
@@ -94,14 +101,18 @@ async def write_whole(
     """
     if not isinstance(filename, (str, os.PathLike)):
         return await write_to(filename)
-    target = Path(filename)
+    given = Path(filename)
     try:
+        if await asyncio.to_thread(is_written_in_place, given):
+            with _Unbuffered(await _open_in_place(given), 'wb') as stream:
+                return await write_to(stream)
+        target = Path(await asyncio.to_thread(os.path.realpath, given))
         descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
         try:
             with os.fdopen(descriptor, 'wb') as file:
                 count = await write_to(file)
                 if not count and not allow_empty and await asyncio.to_thread(os.path.lexists, target):
-                    raise DumpFileError(f'There is no entry to write; {target} was left as it is.')
+                    raise DumpFileError(f'There is no entry to write; {given} was left as it is.')
                 await asyncio.to_thread(os.fsync, file.fileno())
             await asyncio.to_thread(os.replace, unfinished, target)
         except BaseException:
@@ -109,8 +120,56 @@ async def write_whole(
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        raise DumpFileError(f'{target} cannot be written: {error.strerror or error}. Give another path.') from None
+        raise DumpFileError(f'{given} cannot be written: {error.strerror or error}. Give another path.') from None
     return count
+
+
+def is_written_in_place(path: str | os.PathLike[str]) -> bool:
+    """Return whether :func:`write` writes into what is at a path, where it would replace a regular file.
+
+    Args:
+        path: the path; links are followed. ``/dev/stdout`` may be a file that has no name any more.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        found = os.stat(path)
+        return not stat.S_ISREG(found.st_mode) or not os.path.samestat(found, os.stat(os.path.realpath(path)))
+    except FileNotFoundError:
+        return os.path.exists(path)
+
+
+async def _open_in_place(path: Path) -> int:
+    """Open what is at a path for writing; wait for the reader of a FIFO, without a thread that cannot be cancelled."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            await asyncio.sleep(READER_INTERVAL)
+        else:
+            os.set_blocking(descriptor, True)
+            return descriptor
+
+
+class _Unbuffered(io.FileIO):
+    """A file without a lock, so that it can be closed while a thread waits until more can be written."""
+
+    def write(self, text: Any, /) -> int:
+        """Write all of a text.
+
+        Args:
+            text: the bytes.
+
+        Returns:
+            How many there are.
+        """
+        rest = memoryview(text)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(text)
 
 
 async def _write_to(

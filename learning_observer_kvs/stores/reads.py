@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
-from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.errors import CorruptValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.backend import SCAN_KEYS
@@ -17,13 +17,16 @@ from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.hidden import HiddenRecords
 from learning_observer_kvs.stores.keys import check_key, check_keys, check_prefix
 from learning_observer_kvs.stores.pacing import TIME_SLICE
-from learning_observer_kvs.stores.types import Description, Page
+from learning_observer_kvs.stores.types import Described, Description, Page
 
 FIRST_CHUNK = 16
 """How many values ``dump`` reads at first; then as many as have ``CHUNK_BYTES``."""
 
 CHUNK_BYTES = 1 << 20
 """Bytes of text that ``dump`` holds at once, unless a single value has more."""
+
+YEARS_1_TO_9999 = (-62_135_596_800, 253_402_300_800)
+"""The times that can be written as a date, in seconds since the epoch; the second one is not among them."""
 
 
 class ReadCalls(HiddenRecords):
@@ -152,19 +155,23 @@ class ReadCalls(HiddenRecords):
 
         Raises:
             InvalidKey: a key that no store takes.
+            CorruptValue: what is stored is not a text, such as a list in Redis.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        [description] = await self.describe_all([key])
-        return description
+        [found] = await self.describe_all([key])
+        if isinstance(found, CorruptValue):
+            raise found
+        return found
 
-    async def describe_all(self, keys: Iterable[str]) -> list[Description | None]:
+    async def describe_all(self, keys: Iterable[str]) -> list[Described]:
         """Return what the backend knows of many keys, in few round trips; no value is read.
 
         Args:
             keys: the keys.
 
         Returns:
-            As for :meth:`describe`, in the order of the keys.
+            As for :meth:`describe`, in the order of the keys; in the place of a key for which that raises
+            ``CorruptValue``, the error.
 
         Raises:
             InvalidKey: a key that no store takes.
@@ -172,12 +179,12 @@ class ReadCalls(HiddenRecords):
         """
         wanted = check_keys(keys)
         pending = self.overlay().pending(wanted)
-        found: dict[str, Description | None] = {key: Description(len(text)) for key, text in pending.items()}
+        found: dict[str, Described] = {key: Description(len(text)) for key, text in pending.items()}
         rest = [key for key in wanted if key not in pending]
         for start in range(0, len(rest), SCAN_KEYS):
             some = rest[start : start + SCAN_KEYS]
             described = await self._retried(functools.partial(self._describe, some))
-            found.update(zip(some, described, strict=True))
+            found.update(zip(some, map(_in_the_calendar, described), strict=True))
         return [found[key] for key in wanted]
 
     async def dump(
@@ -284,3 +291,12 @@ class ReadCalls(HiddenRecords):
 def _check_limit(limit: int) -> None:
     if limit < 1:
         raise ValueError(f'limit is {limit}; it must be 1 or more.')
+
+
+def _in_the_calendar(description: Described) -> Described:
+    """A description without a time that is not one: another program may have written it, or set it for a file."""
+    if not isinstance(description, Description) or description.written is None:
+        return description
+    first, end = YEARS_1_TO_9999
+    is_time = isinstance(description.written, (int, float)) and first <= description.written < end
+    return description if is_time else description._replace(written=None)

@@ -24,7 +24,18 @@ def request_from(peer: Any, headers: dict[str, str] | None = None, version: Http
 
 @pytest.mark.parametrize(
     'host',
-    ['localhost', 'localhost:8888', '127.0.0.1', '127.9.9.9:80', '[::1]', '[::1]:8888', '[::ffff:127.0.0.1]:80'],
+    [
+        'localhost',
+        'localhost:8888',
+        'localhost:',
+        'LOCALHOST',
+        'LocalHost:8888',
+        '127.0.0.1',
+        '127.9.9.9:80',
+        '[::1]',
+        '[::1]:8888',
+        '[::FFFF:127.0.0.1]:80',
+    ],
 )
 def test_a_request_of_this_machine_under_a_name_of_this_machine_is_local(host: str) -> None:
     assert is_local(request_from(HERE, {'Host': host}))
@@ -51,6 +62,15 @@ def test_another_peer_and_a_unix_socket_are_not_local(peer: Any) -> None:
         '',
         '[::1',
         '[::1].evil.example',
+        'localhost@evil.example',
+        'localhost:x@evil.example',
+        'localhost:80@evil.example',
+        '127.0.0.1:80:evil.example',
+        '[::1]:x@evil.example',
+        'localhost:-1',
+        'localhost:٣',
+        'localhost :80',
+        '::1',
         '[10.0.0.1]',
         '10.0.0.1',
         '0.0.0.0',

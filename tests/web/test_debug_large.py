@@ -23,7 +23,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
 import learning_observer_kvs
-from learning_observer_kvs.debug import answers, rendering, routes, sending, views
+from learning_observer_kvs.debug import answering, answers, rendering, sending, views
 from learning_observer_kvs.kvs import KVS
 from tests.support.watched import until
 
@@ -178,8 +178,8 @@ async def test_clients_that_never_read_hold_few_answers_in_memory(
     before = memory()
     with silent_clients(server, 30, path) as clients:
         statuses = await asyncio.gather(*(in_thread(first_line, client) for client in clients))
-    assert statuses.count(b'HTTP/1.1 200 OK') == routes.MAX_VIEWERS_OF_ONE_CLIENT
-    assert statuses.count(b'HTTP/1.1 503 Service Unavailable') == 30 - routes.MAX_VIEWERS_OF_ONE_CLIENT
+    assert statuses.count(b'HTTP/1.1 200 OK') == answering.MAX_VIEWERS_OF_ONE_CLIENT
+    assert statuses.count(b'HTTP/1.1 503 Service Unavailable') == 30 - answering.MAX_VIEWERS_OF_ONE_CLIENT
     assert memory() - before < 200 * MB
 
 
@@ -197,7 +197,7 @@ async def test_clients_that_never_read_are_dropped_and_others_are_served(
     monkeypatch.setattr(answers, 'PAGE_SECONDS', 60.0)
     await KVS().set('k', 'x' * (12 * MB))
     path = '/debug/kvs/default/key?key=k'
-    with silent_clients(server, routes.MAX_VIEWERS_OF_ONE_CLIENT, path) as clients:
+    with silent_clients(server, answering.MAX_VIEWERS_OF_ONE_CLIENT, path) as clients:
         await asyncio.gather(*(in_thread(first_line, client) for client in clients))
         another = asyncio.ensure_future(got(server, path))
         await until(lambda: not {client.getsockname()[1] for client in clients} & ports_of_clients(server))
@@ -225,7 +225,7 @@ def read_all(client: socket.socket) -> int:
 
 async def test_small_pages_are_served_while_large_ones_are_not_read(server: TestServer) -> None:
     await KVS().multiset({'k': 'x' * (12 * MB), 'small': 1})
-    with silent_clients(server, routes.MAX_VIEWERS_OF_ONE_CLIENT - 1, '/debug/kvs/default/key?key=k') as clients:
+    with silent_clients(server, answering.MAX_VIEWERS_OF_ONE_CLIENT - 1, '/debug/kvs/default/key?key=k') as clients:
         await asyncio.gather(*(in_thread(first_line, client) for client in clients))
         with silent_clients(server, 30, '/debug/kvs/default/key?key=small') as others:
             lines = await asyncio.gather(*(in_thread(first_line, client) for client in others))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 import learning_observer_kvs
+from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.kvs import KVS
 
 
@@ -46,3 +49,33 @@ async def test_the_words_of_the_settings_are_those_that_are_masked(aiohttp_clien
     await KVS().set('k', {'token': 1, 'pin': 2})
     answer = await client.get('/debug/kvs/default/key', params={'key': 'k'})
     assert (await answer.json())['value'] == {'token': 1, 'pin': '(hidden)'}
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{"access_token": "hunter2"}',
+        ' \r\n\t{"access_token": "hunter2"}\n',
+        '\ufeff[{"access_token": "hunter2"}]',
+        json.dumps('{"access_token": "hunter2"}'),
+        json.dumps(' ' + json.dumps({'inner': '\n{"access_token": "hunter2"}'})),
+        '{"access_token": "hunter2", "refr',
+        json.dumps('{"access_token": "hunter2", "refr')[:-1],
+        '{"n": 1}\n{"access_token": "hunter2"}\n',
+        "{'access_token': 'hunter2'}",
+        "{access_token: 'hunter2'}",
+        '{"half of an emoji": "\ud83d", "access_token": "hunter2"}',
+    ],
+)
+@pytest.mark.parametrize('wrapped', [lambda text: text, lambda text: {'chars': ['a', text]}], ids=['alone', 'inside'])
+def test_json_in_a_text_is_masked_however_it_was_written(text: str, wrapped: Any) -> None:
+    shown = Mask().applied_to({'key': 'k', 'value': wrapped(text)})
+    assert shown['masked'] is True
+    assert 'hunter2' not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    'text', ['[Draft] The secret token', '"Token," she said.', '{', '"', '[', ' {"author": "ann"}', 'a {"token": 1}']
+)
+def test_what_students_write_is_shown(text: str) -> None:
+    assert Mask().applied_to({'key': 'k', 'value': {'text': text}})['value'] == {'text': text}

@@ -1,0 +1,170 @@
+"""Answering a request with a page: few at once, each authorized, made in a thread, and noted for the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiohttp import web
+
+from learning_observer_kvs import audit
+from learning_observer_kvs.config.layers import option_in
+from learning_observer_kvs.config.paths import absolute
+from learning_observer_kvs.debug import answers, parameters
+from learning_observer_kvs.debug.access import VIEWER_KEY, Authorize, is_allowed, is_local
+from learning_observer_kvs.debug.answers import (
+    HEADERS,
+    HTML,
+    Failure,
+    Page,
+    Parameters,
+    error_page,
+    headers_of,
+    in_time,
+    status_of,
+    wants_html,
+)
+from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.rendering import Templates, as_json
+from learning_observer_kvs.debug.sending import Viewers, send
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.settings import Settings
+
+log = logging.getLogger('learning_observer_kvs')
+
+MAX_VIEWERS = 8
+"""How many pages are made and sent at once; an answer that fits ``SMALL_BYTES`` only while it is made."""
+
+MAX_VIEWERS_OF_ONE_CLIENT = 4
+
+MAX_LARGE_BODIES = 8
+"""How many requests with large bodies are read at once, and wait for their pages; these are counted apart from the
+pages, because a body comes as slowly as its client likes."""
+
+MAX_LARGE_BODIES_OF_ONE_CLIENT = 4
+
+SMALL_BYTES = 1 << 16
+"""The largest answer that is sent without counting its reader: a connection buffers as much."""
+
+FORBIDDEN = (
+    'You may not read this page. Without an authorize function these pages are served to this machine only, in '
+    'run_mode: dev. To allow others, give one: learning_observer_kvs.setup(app, config, authorize=...).'
+)
+
+BUSY = 'Too many pages are being read. Retry in a few seconds.'
+
+Handler = Callable[[web.Request, Parameters], Awaitable[Page]]
+
+
+class Answering:
+    """Answers requests with the pages that its handlers make; a subclass has the handlers and their routes.
+
+    Args:
+        router: the stores that the pages show.
+        templates: the pages as HTML.
+    """
+
+    def __init__(self, router: KVSRouter, templates: Templates) -> None:
+        self._router = router
+        self._templates = templates
+        self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
+        self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
+        self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        self._authorize: Authorize | None = None
+        self._audit = contextlib.ExitStack()
+        self._mask = Mask()
+
+    def _decide_by(self, authorize: Authorize | None, settings: Settings) -> None:
+        """Take what the application decides: who may read, what is masked, where the audit is kept."""
+        self._authorize = authorize
+        self._mask = Mask.of(settings)
+        if path := option_in(settings, 'privacy', 'audit'):
+            self._audit.enter_context(audit.kept_in(absolute(path)))
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        query: Parameters | None = None
+        client = request.remote or ''
+        async with contextlib.AsyncExitStack() as admitted:
+            try:
+                if self._authorize is None and not is_local(request):
+                    raise Failure(403, FORBIDDEN)  # before its body comes
+                async with contextlib.AsyncExitStack() as large:
+                    async with in_time(f'The body of the request was not read within {answers.PAGE_SECONDS:g} s.'):
+                        query = await parameters.read(
+                            request, lambda: large.enter_async_context(self._large_bodies.admit(client))
+                        )
+                    if request.method == 'POST' and wants_html(request, query):
+                        location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
+                        if len(location) <= parameters.MAX_URL:
+                            headers = {**headers_of(HTML), 'Location': location}
+                            return await send(request, b'', status=303, headers=headers)
+                    async with in_time(BUSY):
+                        await admitted.enter_async_context(self._viewers.admit(client))
+                page = await handler(request, query)
+                status, body = 200, await self._rendered(page, wants_html(request, query))
+                del page  # and with it the value, of which the body has all that is sent
+            except web.HTTPException as error:  # of authorize: a redirect to the application's own page
+                for header in HEADERS.keys() - {'Content-Security-Policy'}:
+                    error.headers.setdefault(header, HEADERS[header])
+                raise
+            except Exception as error:
+                status, text = noted(request, error)
+                body = await self._rendered(error_page(status, text), wants_html(request, query))
+            if len(body) <= SMALL_BYTES:
+                await admitted.aclose()
+            content_type = HTML if wants_html(request, query) else 'application/json'
+            headers = headers_of(content_type) | ({'Retry-After': '1'} if status == 503 else {})
+            return await send(request, body, status=status, headers=headers)
+
+    async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
+        async with self._authorizing():
+            await self._check(request, action, store, key)
+
+    async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
+        """The stores whose keys a request may list, and those whose keys it may not."""
+        async with self._authorizing():
+            await self._check(request, 'list', '', None)
+            names = self._router.names()
+            allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
+        return allowed, [name for name in names if name not in allowed]
+
+    def _authorizing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return in_time(f'authorize did not answer within {answers.PAGE_SECONDS:g} s.')
+
+    async def _check(self, request: web.Request, action: str, store: str, key: str | None) -> None:
+        if not await is_allowed(self._authorize, request, action, store, key):
+            raise Failure(403, FORBIDDEN)
+
+    def _seen(self, request: web.Request, page: str, **what: Any) -> None:
+        """Note who is shown what, for the audit."""
+        viewer = request.get(VIEWER_KEY)
+        named = {} if viewer is None else {'viewer': str(viewer)}
+        audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
+
+    async def _rendered(self, page: Page, as_html: bool) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
+
+    def _render(self, page: Page, as_html: bool) -> bytes:
+        data = page.view()
+        return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
+
+    async def _close(self, app: web.Application) -> None:
+        self._audit.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def noted(request: web.Request, error: Exception) -> tuple[int, str]:
+    """Return the status and the message of an error; one that was not expected is logged.
+
+    Args:
+        request: the request that failed.
+        error: why.
+    """
+    status, text = status_of(error)
+    if status == 500:
+        log.exception('%s could not be shown.', request.rel_url.raw_path)
+    return status, text
