@@ -73,7 +73,9 @@ class Backend(Announcer):
             default=DEFAULT_RETRY_TIMEOUT,
             doc='seconds that a call waits while the server, file or disk is away; 0 does not wait.',
         ),
-        Option('reducer_timeout', 'seconds', doc='how long a reducer may take for an event; then the event fails.'),
+        Option(
+            'reducer_timeout', 'seconds', doc='how long an event may take a reducer; then it is cancelled and fails.'
+        ),
         Option(
             'failed_events',
             'path',
