@@ -148,7 +148,8 @@ class KeyLists:
         ends = time.monotonic() + seconds
         async with aclosing(search.pages(matches, seconds)) as pages:
             async for _, _, keys in pages:
-                before, keys, passed = len(keys), _after(keys, passed), None
+                # In order, because what is not written yet comes first, in none, and in its place once it is written.
+                before, keys, passed = len(keys), _after(sorted(keys), passed), None
                 again += before - len(keys)
                 looked, new = await self._matching(keys, limit - len(found), ends)
                 for position, key in enumerate(new):
