@@ -98,7 +98,7 @@ class Node:
 
     @property
     def preview(self) -> str:
-        """The first of its items, of those that are sent, for while it is collapsed."""
+        """The first of its items, of those that are sent; nothing where all are objects and lists."""
         parts: list[str] = []
         for child in self.children or ():
             name = f'{child.step}: ' if isinstance(child.step, str) else ''
@@ -106,7 +106,7 @@ class Node:
             parts.append('…' if child.kind in CONTAINERS else (name + shown)[:PREVIEW_CHARACTERS])
             if sum(map(len, parts)) > PREVIEW_CHARACTERS:
                 break
-        return ', '.join(parts)[:PREVIEW_CHARACTERS]
+        return '' if set(parts) <= {'…'} else ', '.join(parts)[:PREVIEW_CHARACTERS]
 
     @property
     def token(self) -> str:
@@ -176,13 +176,26 @@ def open_from(node: Node, mask: Mask, start: int = 0) -> Node:
         each, depth = waiting.popleft()
         if each.kind not in CONTAINERS or each.is_hidden or depth >= DEPTH:
             continue
-        children = _open(each, mask, start if each is node else 0)
+        children = open_items(each, mask, start if each is node else 0)
         rows -= sum(1 + len(child.value) // 100 if child.kind == 'text' else 1 for child in children)
         waiting.extend((child, depth + 1) for child in children)
     return node
 
 
-def _open(node: Node, mask: Mask, start: int) -> list[Node]:
+def open_items(node: Node, mask: Mask, start: int = 0) -> list[Node]:
+    """Put into an object or a list its items from a position on, and nothing that is inside of them.
+
+    Args:
+        node: the object or list, which is changed.
+        mask: what is not shown.
+        start: the first item.
+
+    Returns:
+        The items.
+
+    Raises:
+        CorruptValue: the text is not JSON.
+    """
     items = json_codec.items(node.text)
     found = list(items.items()) if isinstance(items, dict) else list(enumerate(items))
     node.size, node.start = len(found), start

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from learning_observer_kvs.debug import answers, nodes, parameters, value_views, views
 from learning_observer_kvs.debug.access import is_allowed
-from learning_observer_kvs.debug.answering import Answering
 from learning_observer_kvs.debug.answers import File, Page, Parameters, in_time, wants_html
 from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.debug.streaming import Streaming, Watched
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.keys import check_key
 
 
-class ValuePages(Answering):
+class ValuePages(Streaming):
     """The handlers of the pages of one value."""
 
     async def value(self, request: web.Request) -> web.StreamResponse:
@@ -93,6 +94,17 @@ class ValuePages(Answering):
         name = f'{found.key}.json' if query.get('download') == '1' else ''
         return File('application/json', lambda: value_views.raw(found, path, self._mask), name)
 
+    async def changes(self, request: web.Request) -> web.StreamResponse:
+        """Serve a stream of server-sent events that says when a value changes.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/changes?key=``.
+
+        Returns:
+            The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
+        """
+        return await self._stream(request, 'read', lambda query: query.get('key', ''), _watched)
+
     async def _read(self, request: web.Request, query: Parameters, **what: str) -> views.Found:
         """The value that a request is about, authorized and noted for the audit."""
         store, key = request.match_info['store'], query.get('key', '')
@@ -124,3 +136,8 @@ def _start_in(query: Parameters) -> int:
     if not re.fullmatch('[0-9]{1,9}', text):
         raise BadParameters('start is not a position; give a number from 0.')
     return int(text)
+
+
+def _watched(query: Parameters) -> Watched:
+    key = check_key(query.get('key', ''))
+    return [key], lambda changed: changed == key
