@@ -243,7 +243,7 @@ def test_the_rules_let_the_administrator_in(
 
 
 def alike(found: Any, wanted: Any) -> bool:
-    """Whether two answers are the same, but for what differs from run to run: times, locations, the process and its reducers."""
+    """Whether two answers are the same, but for what differs from run to run: times, places, and the process."""
     if isinstance(wanted, dict):
         return found.keys() == wanted.keys() and all(
             isinstance(found[name], type(value))
