@@ -10,8 +10,11 @@ seconds, and a server whose events all fail is not slowed down by its disk as we
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import fnmatch
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +113,10 @@ def _append(path: Path, line: bytes) -> None:
     descriptor = open_or_make(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # of threads, and of containers that number their processes alike
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, 'it is not a regular file', str(path))  # a FIFO loses what nothing reads
+        size = found.st_size
         if size and os.pread(descriptor, 1, size - 1) != b'\n':
             line = b'\n' + line  # the machine stopped within the last line
         try:
@@ -131,9 +137,22 @@ def find(folder: Path) -> list[Path]:
         folder: the folder; there need not be one.
 
     Returns:
-        The files, the oldest day first.
+        The files, the oldest day first. What has such a name and is not a regular file is not one of them.
+
+    Raises:
+        EventFileError: a folder cannot be read.
     """
-    return sorted(folder.rglob(PATTERN), key=lambda path: (path.name, path))
+    names = [
+        os.path.join(above, name)
+        for above, _, names in os.walk(folder, onerror=_raise_unreadable)
+        for name in fnmatch.filter(names, PATTERN)
+    ]
+    return sorted(map(Path, filter(os.path.isfile, names)), key=lambda path: (path.name, path))
+
+
+def _raise_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise EventFileError(f'{error.filename} cannot be read: {error.strerror}.')
 
 
 def read(path: Path) -> Iterator[FailedEvent | EventFileError]:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.json_codec import JSON
 
@@ -271,11 +272,11 @@ class Ids(IdMatcher):
         ids: the ids, of which one at least has a character other than a space.
 
     Raises:
-        ValueError: one is empty.
+        ValueError: one is empty; or a text is given, whose characters would be taken for ids.
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self.given = tuple(dict.fromkeys(ids))
+        self.given = tuple(dict.fromkeys(several(ids, 'ids')))
         if not self.given or not all(text.strip() for text in self.given):
             raise ValueError('An id is empty.')
         self._ids = frozenset({*self.given, *map(canonical, self.given)})

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import inspect
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -32,6 +34,9 @@ T = TypeVar('T')
 MADE, VALUE = 'made', 'value'
 """What an entry holds: when it was made, in seconds since the epoch, and what the function returned."""
 
+_HALVES = re.compile('[\ud800-\udbff][\udc00-\udfff]')
+"""Two surrogates in a text, which JSON writes as the one character that they are the halves of."""
+
 
 def memoize(
     store: Store | Callable[[], Store],
@@ -50,8 +55,8 @@ def memoize(
         expiry: seconds for which a result counts, by the clocks of the machines; ``None``: as long as it is stored.
             The entry says when it was made, so this works on every store. Entries that are too old are replaced by the
             next call, not removed.
-        key: returns the key of a call from its arguments; by default it is made of the function's name and all
-            arguments, which must be JSON values then.
+        key: returns the key of a call from its arguments; by default it is made of the function's name, which has to
+            stand for one function alone, and all arguments, which must be JSON values then.
         now: the clock, in seconds since the epoch.
 
     Returns:
@@ -62,13 +67,16 @@ def memoize(
         logged, and it is returned.
 
     Raises:
-        ValueError: ``expiry`` is not above 0.
+        ValueError: ``expiry`` is not above 0; or, from the decorator, there is no ``key`` and other functions may have
+            the name: one that is defined inside another function, and may see other values each time; a lambda, a
+            bound method, a ``partial``, an object.
     """
     if expiry is not None and not expiry > 0:
         raise ValueError(f'expiry is {expiry}; it must be above 0 seconds, or None.')
 
     def decorator(func: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         calls: SingleFlight[JSON] = SingleFlight()
+        name = function_name(func) if key is None else ''
 
         async def look_up(here: Store, at: str, args: Any, kwargs: Any) -> JSON:
             entry = await read(here, at)
@@ -87,7 +95,7 @@ def memoize(
         @functools.wraps(func)
         async def memoized(*args: P.args, **kwargs: P.kwargs) -> T:
             here = store if isinstance(store, Store) else store()
-            at = call_key(func, args, kwargs) if key is None else key(*args, **kwargs)
+            at = call_key(name, args, kwargs) if key is None else key(*args, **kwargs)
             value, _ = await calls.run((here, at), lambda: look_up(here, at, args, kwargs))
             return copy_of(value)  # type: ignore[no-any-return]
 
@@ -96,29 +104,63 @@ def memoize(
     return decorator
 
 
-def call_key(func: Callable[..., Any], args: Any, kwargs: Any) -> str:
-    """Return the key of a call: JSON of the function's name and the arguments.
+def function_name(func: Callable[..., Any]) -> str:
+    """Return what a function is called in keys: ``module.function``.
 
     Args:
         func: the function.
+
+    Raises:
+        ValueError: other functions may have its name.
+    """
+    name = getattr(func, '__qualname__', None)
+    if name is None or '<' in name or inspect.ismethod(func):  # <locals>, <lambda>
+        raise ValueError(
+            f'Several functions may be called {name or type(func).__name__}, or one that sees other values each time; '
+            'their results would mix. Give memoize a key=, or a function that is defined in a module.'
+        )
+    return f'{func.__module__}.{name}'
+
+
+def call_key(name: str, args: Any, kwargs: Any) -> str:
+    """Return the key of a call: JSON of the function's name and the arguments.
+
+    Args:
+        name: the function's name.
         args: its positional arguments.
         kwargs: its keyword arguments.
 
     Returns:
-        The key; where that would be too long, the arguments are in it as a digest.
+        The key; where that would be too long, the arguments are in it as a digest. A tuple is a list in it.
 
     Raises:
         InvalidKey: the arguments are not JSON values.
     """
-    name = f'{func.__module__}.{func.__qualname__}'
+    call = {'args': args, 'func': name, 'kwargs': kwargs}
     try:
-        text = json.dumps({'args': args, 'func': name, 'kwargs': kwargs}, sort_keys=True)
+        text = json.dumps(call, sort_keys=True)
+        _check_texts(call)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidKey(f'The arguments of {name} make no key: {error}. Give memoize a key=.') from None
     if len(text) > MAX_KEY_BYTES:  # it is ASCII
         digest = hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
         text = json.dumps({'digest': digest, 'func': name}, sort_keys=True)
     return text
+
+
+def _check_texts(value: Any) -> None:
+    """Raise ``ValueError`` for what ``json`` writes as it writes another value: ``{1: …}`` as ``{'1': …}``."""
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f'the name {name!r} in an object is not text')
+            _check_texts(name)
+            _check_texts(value[name])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_texts(item)
+    elif isinstance(value, str) and not value.isascii() and _HALVES.search(value):
+        raise ValueError('a text has the two halves of a character, which JSON writes as the character')
 
 
 async def read(store: Store, key: str) -> Any:

@@ -74,6 +74,27 @@ def create(path: str, access: Access, replaces: str | None = None) -> int:
     return number
 
 
+def write_new(path: str, content: bytes, access: Access) -> None:
+    """Create a file that is not there yet, with all of a content; where that fails, no part of it is left.
+
+    Args:
+        path: the file.
+        content: the content.
+        access: as for :func:`create`.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be created, or written.
+    """
+    number = create(path, access)
+    try:
+        with os.fdopen(number, 'wb') as file:
+            file.write(content)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
 def is_like(number: int, own: os.stat_result, path: str, found: os.stat_result) -> bool:
     """Return whether an open file has what :func:`create` would give one that replaces another.
 

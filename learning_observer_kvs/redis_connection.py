@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import InvalidKey, InvalidValue, WriteUnclear
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis.cluster_client import Command
@@ -70,9 +71,11 @@ async def mget(keys: Sequence[str]) -> list[bytes | None]:
 
     Raises:
         InvalidKey: a key is not valid Unicode.
+        ValueError: the keys are a text.
         StoreUnavailable, Overloaded: no answer, or the server refuses.
     """
-    replies = await shared.ask(*[['GET', _checked(key)] for key in keys]) if keys else []
+    commands = [['GET', _checked(key)] for key in several(keys, 'keys')]
+    replies = await shared.ask(*commands) if commands else []
     return [None if isinstance(reply, Exception) else reply for reply in replies]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+T = TypeVar('T')
 
 SETTINGS = ('.yaml', '.yml', '.pmss')
 """How the names of files of settings end."""
@@ -33,7 +37,11 @@ json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON.'
 
 
 class Command(click.Command):
-    """A command to which an argument that ends as the name of a file of settings does is ``--config``."""
+    """A command to which an argument that ends as the name of a file of settings does is ``--config``.
+
+    An empty value, which a shell variable that is not set leaves, is an error, unless it is the default: it would
+    select something else than what was meant.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments, as click asks for it.
@@ -44,6 +52,9 @@ class Command(click.Command):
 
         Returns:
             What is left of them.
+
+        Raises:
+            click.BadParameter: a value is empty.
         """
         with_value = {
             name
@@ -62,7 +73,17 @@ class Command(click.Command):
                 parsed += ['--config', argument]
             else:
                 parsed.append(argument)
-        return super().parse_args(ctx, parsed)
+        left = super().parse_args(ctx, parsed)
+        for parameter in self.params:
+            name = parameter.name or ''
+            values = ctx.params.get(name)
+            if (
+                parameter.default != ''
+                and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+                and '' in (values if isinstance(values, tuple) else (values,))
+            ):
+                raise click.BadParameter('It is empty. Is a shell variable not set?', ctx, parameter)
+        return left
 
 
 class Interrupted(click.ClickException):
@@ -77,6 +98,31 @@ class Interrupted(click.ClickException):
             file: where to; by default to standard error.
         """
         click.echo(f'Interrupted. {self.format_message()}', file=file, err=file is None)
+
+
+def ask(question: Callable[[], T], interrupted: str) -> T:
+    """Ask a person. Ctrl-C ends the command at once; the event loop would have it wait for the answer.
+
+    Args:
+        question: asks it, with click.
+        interrupted: what is done after Ctrl-C, as a sentence.
+
+    Returns:
+        The answer.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+        click.Abort: the standard input ended.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return question()
+    except click.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise Interrupted(interrupted) from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

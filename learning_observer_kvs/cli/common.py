@@ -167,13 +167,7 @@ def binary_input() -> BinaryIO:
 
 
 def binary_output() -> BinaryIO:
-    """Return the standard output as bytes; JSON is UTF-8, whatever the locale.
-
-    Raises:
-        click.UsageError: it is closed.
-    """
-    if sys.stdout is None:
-        raise click.UsageError('The standard output is closed.')
+    """Return the standard output as bytes; JSON is UTF-8, whatever the locale."""
     return sys.stdout.buffer
 
 

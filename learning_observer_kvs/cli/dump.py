@@ -25,7 +25,7 @@ from learning_observer_kvs.privacy import pseudonyms
 from learning_observer_kvs.privacy.pseudonyms import Pseudonyms, read_key
 from learning_observer_kvs.queries.kept import Kept, kept
 from learning_observer_kvs.queries.rows import entries, write_csv, write_ndjson
-from learning_observer_kvs.stores import dump
+from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
 
@@ -67,7 +67,8 @@ def command(
     """Write a store to FILE as one JSON object, or print it: -, or without FILE.
 
     The file appears whole or not at all. It may be larger than memory. One that is there is not replaced by a dump
-    without entries. The exit status is 1 if there are files that look like keys and are not in the dump.
+    without entries. Links are followed, and a device or FIFO is written to. The exit status is 1 if there are files
+    that look like keys and are not in the dump.
 
     --student, --reducer and --state choose what is kept for students and by reducers. With --csv or --ndjson each
     state is a row: its reducer, the fields of its scope, when it was written (where the store knows), its bytes, and
@@ -86,7 +87,7 @@ def command(
     """
     if prefix and (layout or students or reducers or state):
         raise click.UsageError('--prefix goes with none of --student, --reducer, --state, --csv and --ndjson.')
-    if pseudonymize and (layout or students or reducers or state):
+    if pseudonymize is not None and (layout or students or reducers or state):
         raise click.UsageError('--pseudonymize goes with none of --student, --reducer, --state, --csv and --ndjson.')
     is_printed = file == '-'
     what = None
@@ -108,8 +109,16 @@ def command(
                 count = await store.dump(target, prefix, allow_empty=allow_empty, progress=advance)
                 return store, count, await store.unrecognized()
             if layout is None:
-                chosen = entries(store, what)
-                count = await dump.write(target, chosen, store.encode, allow_empty=allow_empty, progress=advance)
+                erased = await suppression.read(store)
+                suppressed = (erased.only(students) if students else erased).as_json()
+                count = await dump.write(
+                    target,
+                    entries(store, what),
+                    store.encode,
+                    suppressed=suppressed,
+                    allow_empty=allow_empty,
+                    progress=advance,
+                )
                 return store, count, []
 
             async def write_to(file: BinaryIO, what: Kept = what) -> int:
@@ -117,10 +126,17 @@ def command(
 
             return store, await dump.write_whole(target, write_to, allow_empty=allow_empty), []
 
+    def interrupted() -> str:
+        if is_printed:
+            return 'What was printed is not whole.'
+        if dump.is_written_in_place(file):
+            return f'What was written to {file} is not whole.'
+        return f'{file} is as it was. Run this again.'
+
     store, count, unrecognized = with_stores(
         config,
         act,
-        interrupted=lambda: 'What was printed is not whole.' if is_printed else f'{file} is as it was. Run this again.',
+        interrupted=interrupted,
     )
     path = None if is_printed else os.path.abspath(file)
     if as_json:

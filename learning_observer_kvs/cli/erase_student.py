@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from learning_observer_kvs import audit, json_codec
-from learning_observer_kvs.cli.command import Command, config_option, json_option
+from learning_observer_kvs.cli.command import Command, ask, config_option, json_option
 from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, progress, with_stores
 from learning_observer_kvs.cli.student import (
     Scope,
@@ -29,6 +30,8 @@ from learning_observer_kvs.errors import Undecided
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, plan
 from learning_observer_kvs.private_files import PRIVATE, create
+
+NOT_ERASED = 'Nothing was erased.'
 
 
 @click.command('erase-student', cls=Command)
@@ -79,7 +82,7 @@ def command(
       lo-kvs erase-student ls-17 --dry-run
       lo-kvs erase-student ls-17 --alias jo@school.example --yes
     """
-    ids_of(student, aliases)
+    ids_of(student, (*aliases, *others))
     shown: list[dict[str, Any]] = []
 
     async def act(stores: Stores) -> tuple[Plan, Scope, Receipt | None, Path | None]:
@@ -117,7 +120,7 @@ def command(
                 progress=advance,
                 on_wait=say_waiting,
             )
-            write(done)
+            kept = path if write(done) else None
         audit.record(
             'erased',
             audit.user(),
@@ -126,7 +129,7 @@ def command(
             places=done.erased.total(),
             complete=done.is_complete,
         )
-        return found, scope, done, path
+        return found, scope, done, kept
 
     def interrupted() -> str:
         return 'Nothing was removed.' if dry_run else 'Some data may be removed. Run this again to remove the rest.'
@@ -134,11 +137,11 @@ def command(
     found, scope, done, path = with_stores(config, act, interrupted=interrupted)
     if as_json:
         names = {'student': student, 'possible_aliases': sorted(found.aliases)}
-        extra = {'places': shown} if done is None else {**done.as_json(), 'receipt': os.path.abspath(path or '')}
+        extra = {'places': shown} if done is None else {**done.as_json(), 'receipt': path and os.path.abspath(path)}
         echo_json(names | scope.as_json() | extra)
     else:
         _print(student, found, scope, done, path)
-    if found.is_empty if done is None else not done.is_complete:
+    if found.is_empty if done is None else not done.is_complete or path is None:
         sys.exit(1)
 
 
@@ -151,7 +154,7 @@ def _accepted(found: Plan, refused: set[str], yes: bool) -> list[str]:
             f'Other data calls this student also: {", ".join(map(repr, aliases))}. Say of each whether it is '
             'the student, with --alias, or not, with --not-alias. Nothing was erased.'
         )
-    accepted = [text for text in aliases if click.confirm(f'Is {text!r} the same student?', err=True)]
+    accepted = [text for text in aliases if ask(partial(_is_the_same, text), NOT_ERASED)]
     refused.update(set(aliases) - set(accepted))
     return accepted
 
@@ -163,9 +166,18 @@ def _confirm(found: Plan, ids: Ids, leave: tuple[str, ...], yes: bool) -> None:
     if yes or found.is_empty:
         return
     click.echo(_summary(found), err=True)
-    typed = click.prompt('Type the id of the student to erase this', default='', show_default=False, err=True)
+    typed = ask(_typed_id, NOT_ERASED)
     if typed != ids.given[0]:
         raise click.ClickException('That is not the id. Nothing was erased.')
+
+
+def _is_the_same(alias: str) -> bool:
+    return click.confirm(f'Is {alias!r} the same student?', err=True)
+
+
+def _typed_id() -> str:
+    typed: str = click.prompt('Type the id of the student to erase this', default='', show_default=False, err=True)
+    return typed
 
 
 def _summary(found: Plan) -> str:
@@ -176,10 +188,10 @@ def _summary(found: Plan) -> str:
 
 
 @contextmanager
-def _receipt_file(given: str | None) -> Iterator[tuple[Path, Callable[[Receipt], None]]]:
+def _receipt_file(given: str | None) -> Iterator[tuple[Path, Callable[[Receipt], bool]]]:
     """Make the file of the receipt before anything is erased, for this user alone; one that is there is not replaced.
 
-    Yields its path, and what writes the receipt. Without a receipt the file is removed.
+    Yields its path, and what writes the receipt and returns whether that was possible. Without one the file is removed.
     """
     number, path = -1, Path(given or '')
     for attempt in range(100):
@@ -191,22 +203,31 @@ def _receipt_file(given: str | None) -> Iterator[tuple[Path, Callable[[Receipt],
         except OSError as error:
             if given is not None or not isinstance(error, FileExistsError):
                 raise click.BadParameter(f'{path}: {error.strerror}.', param_hint='--receipt') from None
-    with os.fdopen(number, 'wb') as file:
+    is_written = False
+    with os.fdopen(number, 'wb', buffering=0) as file:
 
-        def write(receipt: Receipt) -> None:
-            file.write(json_codec.indented(json_codec.encode(receipt.as_json())))
-            file.flush()
+        def write(receipt: Receipt) -> bool:
+            nonlocal is_written
+            rest = memoryview(json_codec.indented(json_codec.encode(receipt.as_json())))
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError as error:
+                click.echo(f'{path} cannot be written: {error.strerror}. Keep the receipt that is printed.', err=True)
+                return False
+            is_written = True
+            return True
 
         try:
             yield path, write
         finally:
-            if not file.tell():
+            if not is_written:
                 path.unlink()
 
 
 def _print(student: str, found: Plan, scope: Scope, done: Receipt | None, path: Path | None) -> None:
     scope.print_searched()
-    if done is None or path is None:
+    if done is None:
         click.echo(_summary(found) if found.counts else f'Nothing of {student!r} is to be erased.', err=True)
         for place in found.undecided:
             click.echo(f'No rule is known for {printable(place.name)}: --leave, or change it by hand.', err=True)
@@ -219,6 +240,7 @@ def _print(student: str, found: Plan, scope: Scope, done: Receipt | None, path: 
         click.echo(f'{printable(where)} ({printable(location)}): {counted(count, rule)} erased.', err=True)
     for text in done.remaining:
         click.echo(f'Not erased: {printable(text)}', err=True)
-    click.echo(
-        f'{counted(done.erased.total(), "place")} of {student!r} erased. Receipt: {os.path.abspath(path)}', err=True
-    )
+    receipt = 'printed' if path is None else os.path.abspath(path)
+    if path is None:
+        echo_json(done.as_json())
+    click.echo(f'{counted(done.erased.total(), "place")} of {student!r} erased. Receipt: {receipt}', err=True)

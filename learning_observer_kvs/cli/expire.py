@@ -25,7 +25,7 @@ def command(older_than: str | None, dry_run: bool, config: tuple[str, ...], as_j
 
     The age is retention.older_than of the settings, or --older-than: 30d, 8w, 18m or 5y. Both states of a reducer go
     together, by the later of their times. Redis does not keep these times: there use redis_ephemeral, whose keys expire
-    by themselves. The exit status is 1 if states have no time, or could not be read.
+    by themselves. The exit status is 1 if states have no time, or cannot be read, such as a Redis key of another type.
 
     \b
     Example:
@@ -35,7 +35,8 @@ def command(older_than: str | None, dry_run: bool, config: tuple[str, ...], as_j
 
     async def act(stores: Stores) -> tuple[dict[str, Expired], Scope, str]:
         retention = stores.configuration.retention
-        age = older_than or (None if retention is None else retention.mapping.get('older_than'))
+        of_settings = None if retention is None else retention.mapping.get('older_than')
+        age = of_settings if older_than is None else older_than
         seconds = None if age is None else seconds_of_age(age)
         if age is None or seconds is None:
             raise click.UsageError(
@@ -66,7 +67,14 @@ def command(older_than: str | None, dry_run: bool, config: tuple[str, ...], as_j
     )
     if as_json:
         stores = {
-            name: {'old': one.states, 'removed': one.removed, 'kept': one.kept, 'undated': one.undated}
+            name: {
+                'old': one.states,
+                'removed': one.removed,
+                'kept': one.kept,
+                'undated': one.undated,
+                'unreadable': one.unreadable,
+                'messages': one.messages,
+            }
             for name, one in found.items()
         }
         extra = {'states': shown} if dry_run else {}
@@ -78,10 +86,10 @@ def command(older_than: str | None, dry_run: bool, config: tuple[str, ...], as_j
             done = 'none removed' if dry_run else f'{one.removed:,} removed'
             click.echo(
                 f'{where(scope.stores[name])}: {counted(one.states, "state")} older than {age}, {done}; {one.kept:,} '
-                f'younger, {one.undated:,} without a time.',
+                f'younger, {one.undated:,} without a time, {one.unreadable:,} unreadable.',
                 err=True,
             )
         for text in scope.not_reached:
             click.echo(printable(f'Not searched: {text}'), err=True)
-    if any(one.undated or one.messages for one in found.values()):
+    if any(one.undated or one.unreadable for one in found.values()):
         sys.exit(1)

@@ -18,14 +18,14 @@ from learning_observer_kvs.privacy.page import page
 
 @click.command('export-student', cls=Command)
 @click.argument('student')
-@click.option('--to', 'path', type=click.Path(), help='The JSON file; by default student-data.json.')
+@click.option('--to', 'path', type=click.Path(), default='student-data.json', show_default=True, help='The JSON file.')
 @alias_option
 @folder_option
 @config_option
 @json_option
 def command(
     student: str,
-    path: str | None,
+    path: str,
     aliases: tuple[str, ...],
     folders: tuple[str, ...],
     config: tuple[str, ...],
@@ -41,12 +41,14 @@ def command(
       lo-kvs export-student ls-17 --alias jo@school.example --to ls-17.json
     """
     ids = ids_of(student, aliases)
-    target = Path(path or 'student-data.json')
+    target = Path(path)
+    if not target.name:
+        raise click.BadParameter(f'{path} is a folder; name a file.', param_hint='--to')
     shown = target.with_suffix('.html')
     if shown == target:
         raise click.BadParameter('The page beside it would have the same name; let it end in .json.', param_hint='--to')
     for file in (target, shown):
-        if file.exists():
+        if os.path.lexists(file):
             raise click.BadParameter(f'{file} is there; give another path.', param_hint='--to')
 
     async def act(stores: Stores) -> tuple[Export, Scope]:
@@ -56,8 +58,7 @@ def command(
                 scope.stores, ids, folders=scope.folders, not_reached=scope.not_reached, progress=advance
             )
         if not found.is_empty:
-            write(target, document(found))
-            write(shown, page(found))
+            write({target: document(found), shown: page(found)})
             counts = {'states': len(found.states), 'entries': len(found.entries)}
             audit.record('exported', audit.user(), student=student, aliases=list(aliases), **counts, file=str(target))
         return found, scope

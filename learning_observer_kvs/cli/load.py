@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -38,6 +40,9 @@ def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_jso
     An invalid file is rejected before anything is stored. A key that holds another value is left and named, unless
     --replace is given; the exit status is 1 then. It may be interrupted and run again.
 
+    What is older than the erasure of its student is left out. A dump that was made after one notes it in the store;
+    states that the store has of the student from before are named, and the exit status is 1.
+
     \b
     Examples:
       lo-kvs load backup.json --store archive
@@ -57,12 +62,7 @@ def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_jso
 
             return store, await copy.load(store, path, overwrite=replace, name=label, progress=note)
 
-    with tempfile.NamedTemporaryFile() as spooled:  # a file is read twice; this one is for this user alone
-        path, label = file, os.path.abspath(file)
-        if file == '-':
-            shutil.copyfileobj(binary_input(), spooled)
-            spooled.flush()
-            path, label = spooled.name, 'the standard input'
+    with _readable_twice(file) as (path, label):
         store, report = with_stores(
             config,
             act,
@@ -78,6 +78,23 @@ def command(file: str, replace: bool, config: tuple[str, ...], name: str, as_jso
         _print(report, label, store)
     if report.differing or report.doubtful:
         sys.exit(1)
+
+
+@contextmanager
+def _readable_twice(file: str) -> Iterator[tuple[str, str]]:
+    """Copy what can be read but once to a file for this user alone; its path, and what messages call it."""
+    label = 'the standard input' if file == '-' else os.path.abspath(file)
+    if file != '-' and (os.path.isfile(file) or os.path.isdir(file) or not os.path.exists(file)):
+        yield file, label
+        return
+    with tempfile.NamedTemporaryFile() as copied:
+        if file == '-':
+            shutil.copyfileobj(binary_input(), copied)
+        else:
+            with open(file, 'rb') as fifo:
+                shutil.copyfileobj(fifo, copied)
+        copied.flush()
+        yield copied.name, label
 
 
 def _print(report: copy.CopyReport, label: str, store: Store) -> None:

@@ -93,7 +93,14 @@ class Commands(click.Group):
         Args:
             args: as for click.
             extra: as for click.
+
+        Raises:
+            SystemExit: at the end, with the exit status; with 2 at once if the standard output is closed, because an
+                answer would be lost.
         """
+        if sys.stdout is None:
+            click.echo('The standard output is closed: an answer would be lost. Nothing was done.', err=True)
+            sys.exit(2)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, 'reconfigure'):
                 stream.reconfigure(errors='backslashreplace')
@@ -110,8 +117,7 @@ class Commands(click.Group):
         """
         try:
             result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # at the end of the process it would be too late to say that it failed
+            sys.stdout.flush()  # at the end of the process it would be too late to say that it failed
             return result
         except StoreMissing as error:
             click.echo(str(error), err=True)

@@ -31,7 +31,7 @@ KINDS = ('study-logs', 'failed-events')
 
 
 @click.command('replay', cls=Command)
-@click.argument('paths', nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument('paths', nargs=-1, required=True, type=click.Path())
 @click.option(
     '--reducer',
     '-r',
@@ -51,7 +51,7 @@ KINDS = ('study-logs', 'failed-events')
 @config_option
 @json_option
 def command(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     names: tuple[str, ...],
     only: str | None,
     at_once: int,
@@ -78,7 +78,7 @@ def command(
     """
     load_integration(config)
     reducers = list(dict.fromkeys(reducer for name in names for reducer in reducers_of(name)))
-    found = files.find(paths)
+    found = files.find(map(Path, paths))
     if only is None and found.study_logs and found.failures:
         raise click.UsageError(
             f'There are {counted(len(found.study_logs), "study log")} and '

@@ -10,12 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
 from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.find import State, state_at
 from learning_observer_kvs.queries.kept import STUDENT, Matches, has, prefixes
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.types import Described, Description
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
 _FIELDS = {'student': STUDENT, 'document': DOCUMENT.name}
@@ -123,17 +124,20 @@ async def _rows(name: str, keys: Iterable[str], store: Store) -> list[dict[str, 
     ]
 
 
-def _row(store: str, state: State, described: dict[str, Description | None]) -> dict[str, Any]:
+def _row(store: str, state: State, described: dict[str, Described]) -> dict[str, Any]:
     return {
         'store': store,
         'reducer': state.reducer,
         'fields': state.fields,
-        'keys': [
-            {'key': key, 'state': key.partition(',')[0], 'bytes': found.bytes, 'written': found.written}
-            for key in (state.internal, state.external)
-            if (found := described[key]) is not None
-        ],
+        'keys': [_key(key, found) for key in (state.internal, state.external) if (found := described[key]) is not None],
     }
+
+
+def _key(key: str, found: Description | CorruptValue) -> dict[str, Any]:
+    shown = {'key': key, 'state': key.partition(',')[0]}
+    if isinstance(found, CorruptValue):
+        return shown | {'bytes': None, 'written': None, 'error': str(found)}
+    return shown | {'bytes': found.bytes, 'written': found.written}
 
 
 def student_view(student: str, found: States, refused: Iterable[str]) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def student_view(student: str, found: States, refused: Iterable[str]) -> dict[st
     Returns:
         ``{'student', 'limit', 'states', 'keys_seen', 'not_searched', 'next_cursor', 'commands'}``; each state is
         ``{'store', 'reducer', 'fields', 'keys': [{'key', 'state', 'bytes', 'written'}, …]}``, sorted by document,
-        reducer and store.
+        reducer and store. A key that cannot be read, such as a list in Redis, has an ``error`` besides.
     """
     commands = {
         'find': ['find-student', student],

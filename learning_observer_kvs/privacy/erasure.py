@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_observer_kvs import erasure_rules as rules
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import StoreUnavailable, Undecided, UnknownStudent
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.json_codec import JSON
@@ -186,10 +187,12 @@ async def erase(
     Raises:
         Undecided: no rule is known for a place, and it is not to be left. Nothing was erased.
         UnknownStudent: nothing names the student.
+        ValueError: ``folders``, ``leave`` or ``not_reached`` is a single one.
         StoreUnavailable, Overloaded, WriteUnclear, Conflict, EventFileError: it was interrupted; run it again.
     """
-    searched = () if keep_logs else tuple(folders)
-    left = set(leave)
+    searched = () if keep_logs else several(folders, 'folders')
+    left = set(several(leave, 'leave'))
+    missed = several(not_reached, 'not_reached')
 
     async def wait() -> None:
         on_wait(interval)
@@ -204,7 +207,7 @@ async def erase(
     if undecided := [place for place in found.undecided if place.name not in left and _is_searched(place, keep_logs)]:
         raise Undecided(undecided)
     receipt = Receipt(ids.given[0], list(ids.given[1:]), who, _iso(clock()), kept_logs=keep_logs)
-    receipt.not_reached = list(not_reached)
+    receipt.not_reached = missed
     await _suppress(stores, ids, clock())
     for number in range(MAX_SEARCHES):
         if number and interval:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 
 from learning_observer_kvs import erasure_rules as rules
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import CorruptValue, DumpFileError
 from learning_observer_kvs.identifiers import Ids, display_path
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.privacy import event_files
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.privacy.search import find
-from learning_observer_kvs.private_files import PRIVATE, create
+from learning_observer_kvs.private_files import PRIVATE, write_new
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
 
@@ -91,7 +94,7 @@ async def export(
         StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
     """
     made = datetime.now(UTC).isoformat(timespec='seconds')
-    found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=list(not_reached))
+    found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=several(not_reached, 'not_reached'))
     aliases: set[str] = set()
     seen: set[str] = set()
     async for place in find(stores, ids, folders=folders, aliases=aliases.update, progress=progress):
@@ -118,8 +121,9 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
         value = await store[key]
     except CorruptValue as error:
         value = f'It cannot be read: {error}'
-    described = await store.describe(key)
-    written = None if described is None or described.written is None else _iso(described.written)
+    [described] = await store.describe_all([key])
+    time = described.written if isinstance(described, Description) else None
+    written = None if time is None else _iso(time)
     parsed = parse_key(state_key(key))
     if parsed is not None and place.whole == 'state':
         state = 'replayed events' if key != state_key(key) else parsed.state_type.name.lower()
@@ -135,22 +139,23 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
         found.entries.append({'store': name, 'key': key, 'path': inside, 'written': written, 'value': item})
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file for this user alone (0600); one that is there is not replaced.
+def write(files: Mapping[Path, bytes]) -> None:
+    """Write files for this user alone (0600), all or none; one that is there is not replaced.
 
     Args:
-        path: the file.
-        content: all of it.
+        files: the content of each.
 
     Raises:
-        DumpFileError: it is there, or cannot be written.
+        DumpFileError: one is there, or cannot be written.
     """
-    try:
-        number = create(os.fspath(path), PRIVATE)
-    except OSError as error:
-        raise DumpFileError(f'{os.fspath(path)} cannot be written: {error.strerror}. Give another path.') from None
-    with os.fdopen(number, 'wb') as file:
-        file.write(content)
+    with ExitStack() as undo:
+        for path, content in files.items():
+            try:
+                write_new(str(path), content, PRIVATE)
+            except OSError as error:
+                raise DumpFileError(f'{path} cannot be written: {error.strerror}. Give another path.') from None
+            undo.callback(path.unlink)
+        undo.pop_all()
 
 
 def document(found: Export) -> bytes:

@@ -24,7 +24,7 @@ from learning_observer_kvs.identifiers import (
     unescape,
 )
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.private_files import PRIVATE, create, others_that_can_read
+from learning_observer_kvs.private_files import PRIVATE, others_that_can_read, write_new
 from learning_observer_kvs.queries import rows
 from learning_observer_kvs.queries.kept import Kept, every_key
 from learning_observer_kvs.stores.base import Store
@@ -61,8 +61,7 @@ def read_key(path: str | os.PathLike[str]) -> bytes:
     file = Path(os.path.abspath(path))
     try:
         if not file.exists():
-            with os.fdopen(create(str(file), PRIVATE), 'w') as made:
-                made.write(secrets.token_hex(KEY_BYTES) + '\n')
+            write_new(str(file), f'{secrets.token_hex(KEY_BYTES)}\n'.encode(), PRIVATE)
         if (who := others_that_can_read(str(file), PRIVATE)) is not None:
             raise DumpFileError(f'{file} can be read by {who}, who could undo the pseudonyms. Use chmod 600.')
         key = bytes.fromhex(file.read_text().strip())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.types import MISSING
+from learning_observer_kvs.stores.types import MISSING, Description
 from learning_observer_kvs.stream_analytics.keys import both_state_keys, replayed_key
 
 MAX_MESSAGES = 20
@@ -24,13 +24,15 @@ class Expired:
         removed: how many of them were removed.
         kept: how many states are younger.
         undated: how many states have no time, because the backend does not keep it.
-        messages: what was wrong with single states.
+        unreadable: how many states cannot be read, such as a list that another program wrote to Redis; they stay.
+        messages: what is wrong with the first of these.
     """
 
     states: int = 0
     removed: int = 0
     kept: int = 0
     undated: int = 0
+    unreadable: int = 0
     messages: list[str] = field(default_factory=list)
 
 
@@ -86,13 +88,16 @@ async def _judge(
     keys = [*both_state_keys(internal), replayed_key(internal)]
     try:
         values = dict(zip(keys, await store.multiget(keys, missing=MISSING), strict=True))
+        there = {key: value for key, value in values.items() if value is not MISSING}
+        described = await store.describe_all(there)
+        if (unreadable := next((each for each in described if isinstance(each, CorruptValue)), None)) is not None:
+            raise unreadable
     except CorruptValue as error:
+        found.unreadable += 1
         if len(found.messages) < MAX_MESSAGES:
             found.messages.append(str(error))
         return
-    there = {key: value for key, value in values.items() if value is not MISSING}
-    described = await store.describe_all(there)
-    times = [description.written for description in described if description is not None]
+    times = [description.written for description in described if isinstance(description, Description)]
     if not times or None in times:
         found.undated += bool(times)
         return

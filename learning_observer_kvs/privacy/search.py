@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from learning_observer_kvs import erasure_rules as rules
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.erasure_rules import Part
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.identifiers import Ids
@@ -54,11 +55,13 @@ async def find(
     Raises:
         StoreUnavailable, Overloaded: a store cannot be used.
         EventFileError: a file cannot be read.
+        ValueError: ``folders`` is a single one.
     """
+    searched = several(folders, 'folders')
     for name, store in stores.items():
         async for place in _in_store(name, store, ids, aliases, progress):
             yield place
-    files = event_files.below(folders)
+    files = event_files.below(searched)
     while (path := await asyncio.to_thread(next, files, None)) is not None:
         place_of_file = await asyncio.to_thread(event_files.find, path, ids, aliases)
         progress(1)

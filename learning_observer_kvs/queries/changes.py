@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
 from learning_observer_kvs.identifiers import unescape
 from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.queries.asked import check_value, reducer_list, student_list
 from learning_observer_kvs.queries.described import ReducerLike, reducer_name
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.queries.table import state_type_of
@@ -167,12 +168,12 @@ def changes(
 
     Raises:
         InvalidKey: an entry without a function.
-        ValueError: the state is something else, or there is no reducer.
+        ValueError: the state is something else, there is no reducer, or ``students`` is a single one.
     """
-    one = isinstance(reducers, (str, Mapping)) or callable(reducers)
-    names = set(map(reducer_name, cast('Iterable[ReducerLike]', [reducers] if one else reducers)))
+    names = set(map(reducer_name, reducer_list(reducers)))
+    of_interest = None if students is None else student_list(students)
     kind = state_type_of(state).name.capitalize()
-    return StateChanges(store, [f'{kind},{escape(name)}' for name in names], names, students)
+    return StateChanges(store, [f'{kind},{escape(name)}' for name in names], names, of_interest)
 
 
 def as_in_keys(student: object) -> set[str]:
@@ -180,8 +181,11 @@ def as_in_keys(student: object) -> set[str]:
 
     Args:
         student: the student, as a query is given it.
+
+    Raises:
+        ValueError: no key can have it.
     """
-    return {unescape(text) for text in written_values(student)}
+    return {unescape(text) for text in written_values(check_value(student, 'A student'))}
 
 
 def path_of(fields: dict[str, str]) -> str:

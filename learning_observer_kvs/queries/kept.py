@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import NamedTuple
 
+from learning_observer_kvs.queries.asked import check_value, reducer_list, student_list
 from learning_observer_kvs.queries.described import ReducerLike, reducer_name
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField, KeyStateType
@@ -45,7 +46,10 @@ class Kept(NamedTuple):
 
 
 def kept(
-    *, students: Iterable[object] = (), reducers: Iterable[ReducerLike] = (), state_type: KeyStateType | None = None
+    *,
+    students: Iterable[object] = (),
+    reducers: ReducerLike | Iterable[ReducerLike] = (),
+    state_type: KeyStateType | None = None,
 ) -> Kept:
     """Return what is kept for students, by reducers, or for the students by the reducers.
 
@@ -57,9 +61,10 @@ def kept(
 
     Raises:
         InvalidKey: an entry without a function.
+        ValueError: ``students`` is a single one, or holds what no key can have.
     """
-    names = {reducer_name(reducer) for reducer in reducers}
-    of_students = [has(STUDENT, student) for student in students]
+    names = {reducer_name(reducer) for reducer in reducer_list(reducers)}
+    of_students = [has(STUDENT, student) for student in student_list(students)]
     types = list(KeyStateType) if state_type is None else [state_type]
     begin = [prefix for name in (sorted(names) if names else [None]) for prefix in prefixes(name, types)]
     if state_type is None and not names:
@@ -94,8 +99,11 @@ def has(field: str, value: object) -> Matches:
     Args:
         field: the field's name in keys.
         value: the value.
+
+    Raises:
+        ValueError: no key can have it.
     """
-    parts = [f',{field}:{text},' for text in written_values(value)]
+    parts = [f',{field}:{text},' for text in written_values(check_value(value, f'A {field}'))]
     if len(parts) == 1:
         [part] = parts
         return lambda key: part in f'{key},'

@@ -41,13 +41,14 @@ def at_path(value: Any, path: str) -> Any:
     return value
 
 
-def chosen(value: JSON, fields: Fields) -> dict[str, Any]:
+def chosen(value: JSON, fields: Fields, timestamp: str | None = None) -> dict[str, Any]:
     """Return what is chosen of a state.
 
     Args:
         value: the state.
         fields: ``{dotted path: name}``; ``All`` for every top-level entry but ``provenance``; ``None`` or ``Missing``
             for nothing.
+        timestamp: the time that errors have; ``None``: now.
 
     Returns:
         Values by name. Where a path leads to nothing, in its place a ``dict`` that describes the error, as the runtime
@@ -58,7 +59,7 @@ def chosen(value: JSON, fields: Fields) -> dict[str, Any]:
         ValueError: the fields are something else.
     """
     if isinstance(fields, Mapping):
-        return {name: _found(value, path) for path, name in fields.items()}
+        return {name: _found(value, path, timestamp) for path, name in fields.items()}
     if fields is None or fields == SelectFields.Missing:
         return {}
     if fields != SelectFields.All:
@@ -72,7 +73,7 @@ def chosen(value: JSON, fields: Fields) -> dict[str, Any]:
     return {name: entry for name, entry in value.items() if name != 'provenance'}
 
 
-def _found(value: JSON, path: str) -> Any:
+def _found(value: JSON, path: str, timestamp: str | None) -> Any:
     found = at_path(value, path)
     if found is not MISSING:
         return found
@@ -82,6 +83,10 @@ def _found(value: JSON, path: str) -> Any:
         'error': message,
         'function': 'select',
         'error_provenance': {'target': value, 'key': path, 'exception': message},
-        'timestamp': datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(),
+        'timestamp': _now() if timestamp is None else timestamp,
         'traceback': '',
     }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat()

@@ -25,7 +25,13 @@ WRITE_AT_ONCE = 1000
 """How many rows are written at a time."""
 
 _OWN = {'reducer', 'written', 'bytes', *(field.name for field in KeyField)}
-"""Columns that are not entries of a state; those of event fields begin with ``EventField.``."""
+"""Columns that are not entries of a state, besides those that begin with ``_FIELD``."""
+
+_FIELD = ('EventField.', 'KeyField.')
+"""What columns begin with that are fields of a key: of the event, and such as only other programs write."""
+
+_EMPTY = r'\empty'
+"""How an empty name is written in a path; a backslash in a name is doubled."""
 
 
 async def entries(store: Store, what: Kept) -> AsyncGenerator[tuple[str, JSON], None]:
@@ -66,7 +72,8 @@ async def rows(store: Store, what: Kept) -> AsyncGenerator[dict[str, JSON], None
         what: which keys; those that are not of a reducer's state are left out.
 
     Yields:
-        ``reducer``; the fields of the scope (``STUDENT``, ``EventField.doc_id``); ``written``, the time of the last
+        ``reducer``; the fields of the scope (``STUDENT``, ``EventField.doc_id``; others that a key has begin with
+        ``KeyField.``); ``written``, the time of the last
         write, in UTC, ``None`` where the backend does not know it; ``bytes``, the size of the state as JSON; and each
         entry of the state: those inside others by their path, with dots. A state that has no entries is ``state``.
 
@@ -75,7 +82,8 @@ async def rows(store: Store, what: Kept) -> AsyncGenerator[dict[str, JSON], None
     """
     async for chunk in _chunks(store, what):
         described = await store.describe_all([key for key, _ in chunk])
-        for (key, value), description in zip(chunk, described, strict=True):
+        for (key, value), found in zip(chunk, described, strict=True):
+            description = found if isinstance(found, Description) else None  # another program replaced it since
             if (parsed := parse_key(key)) is not None:
                 yield _row(parsed, value, description)
 
@@ -88,21 +96,23 @@ def flat(state: JSON) -> dict[str, JSON]:
 
     Returns:
         Texts, numbers, truth values, ``None`` and lists by path. A dot in a name is written ``\.``, the backslash
-        itself ``\\``; a path that is also the name of another column begins with ``state.``.
+        itself ``\\``, an empty name ``\empty``; a path that is also the name of another column begins with ``state.``.
     """
     found: dict[str, JSON] = {}
 
-    def add(value: JSON, path: str) -> None:
+    def add(value: JSON, path: str | None) -> None:
         if isinstance(value, dict) and value:
             for name, inner in value.items():
-                written = name.replace('\\', '\\\\').replace('.', '\\.')
-                add(inner, f'{path}.{written}' if path else written)
+                written = name.replace('\\', '\\\\').replace('.', '\\.') or _EMPTY
+                add(inner, written if path is None else f'{path}.{written}')
+        elif path is None:
+            found['state'] = value
         else:
-            taken = path in _OWN or path.startswith(('EventField.', 'state.')) or path == 'state'
-            found[f'state.{path}' if taken else path or 'state'] = value
+            taken = path in _OWN or path.startswith((*_FIELD, 'state.')) or path == 'state'
+            found[f'state.{path}' if taken else path] = value
 
     if state != {}:
-        add(state, '')
+        add(state, None)
     return found
 
 
@@ -154,11 +164,16 @@ def _row(parsed: ReducerKey, value: JSON, description: Description | None) -> di
     written = description.written if description is not None else None
     return {
         'reducer': parsed.source,
-        **parsed.fields,
+        **{_column_of(name): text for name, text in parsed.fields.items()},
         'written': None if written is None else datetime.datetime.fromtimestamp(written, datetime.UTC).isoformat(),
         'bytes': None if description is None else description.bytes,
         **flat(value),
     }
+
+
+def _column_of(field: str) -> str:
+    """The column of a field that a key has."""
+    return field if field in KeyField.__members__ or field.startswith('EventField.') else f'KeyField.{field}'
 
 
 async def _write_lines(
@@ -184,7 +199,7 @@ def _rank(column: str) -> int:
         return 0
     if column in ('written', 'bytes'):
         return 2
-    return 1 if column in _OWN or column.startswith('EventField.') else 3
+    return 1 if column in _OWN or column.startswith(_FIELD) else 3
 
 
 def _write_rest(file: BinaryIO, rest: bytes) -> None:

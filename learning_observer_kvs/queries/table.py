@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import ScopeFieldError
 from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.queries.asked import reducer_list, student_list
 from learning_observer_kvs.queries.described import Described, ReducerLike, describe_reducer
 from learning_observer_kvs.queries.paths import Fields, chosen
 from learning_observer_kvs.queries.scope import DOCUMENT
@@ -51,7 +52,7 @@ class Row(NamedTuple):
 
 async def table(
     store: Store,
-    reducers: Iterable[ReducerLike],
+    reducers: ReducerLike | Iterable[ReducerLike],
     students: Iterable[Any],
     *,
     documents: Documents = None,
@@ -62,7 +63,7 @@ async def table(
 
     Args:
         store: where the states are.
-        reducers: decorated functions, entries of a listing, or names.
+        reducers: a decorated function, an entry of a listing, or a name; or several of these.
         students: the students, as they are in keys.
         documents: for reducers that keep states by ``doc_id``: ``{student: document}`` or ``{student: [document, …]}``,
             or one document for all.
@@ -77,14 +78,17 @@ async def table(
         InvalidKey: one is not a reducer of this process.
         ScopeFieldError: a reducer keeps states by documents and none are given, or by fields that no table has.
         InvalidValue: all entries are asked of a state that has none: a number, text or list.
-        ValueError: the state or the fields are something else.
+        ValueError: the state or the fields are something else; ``students`` is a single one, or holds what no key can
+            have; two different reducers have one name.
         CorruptValue, StoreUnavailable, Overloaded: as for ``multiget``.
     """
     state_type = state_type_of(state)
-    columns = [(_column(reducer), describe_reducer(reducer)) for reducer in reducers]
+    columns = [(_column(reducer), describe_reducer(reducer)) for reducer in reducer_list(reducers)]
+    _check_names(columns)
     for _, reducer in columns:
         _check_scope(reducer, documents)
-    places = [(student, document) for student in students for document in _documents_of(student, documents)]
+    of_class = student_list(students)
+    places = [(student, document) for student in of_class for document in _documents_of(student, documents)]
     grid = [[_key(reducer, *place, state_type) for _, reducer in columns] for place in places]
     wanted = list(dict.fromkeys(key for row in grid for key in row if key is not None))
     found = dict(zip(wanted, await store.multiget(wanted, missing=MISSING), strict=True))
@@ -123,6 +127,13 @@ def state_type_of(state: str) -> KeyStateType:
 
 def _column(reducer: ReducerLike) -> str:
     return reducer if isinstance(reducer, str) else describe_reducer(reducer).name
+
+
+def _check_names(columns: list[tuple[str, Described]]) -> None:
+    by_name: dict[str, Described] = {}
+    for name, reducer in columns:
+        if by_name.setdefault(name, reducer) != reducer:
+            raise ValueError(f'Two different reducers are called {name}. Ask for them by the ids of their entries.')
 
 
 def _check_scope(reducer: Described, documents: Documents) -> None:

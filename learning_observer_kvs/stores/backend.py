@@ -28,7 +28,7 @@ from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.outage import Outage
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
-from learning_observer_kvs.stores.types import Description, OnDone, Submit
+from learning_observer_kvs.stores.types import Described, Description, OnDone, Submit
 
 SCAN_KEYS = 1000
 """How many keys a scan of the whole store asks the backend for at a time."""
@@ -187,9 +187,12 @@ class Backend(Announcer):
             await pause(attempt)
         raise self._gave_up(key)
 
-    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
-        """What is known of each key, in order; ``None`` for missing ones."""
-        return [None if text is None else Description(len(text)) for text in await self.read_bytes(keys)]
+    async def _describe(self, keys: Sequence[str]) -> Sequence[Described]:
+        """What is known of each key, in order; ``None`` for missing ones, the error for what is not a text."""
+        try:
+            return [None if text is None else Description(len(text)) for text in await self.read_bytes(keys)]
+        except CorruptValue as error:
+            return [error] if len(keys) == 1 else [found for key in keys for found in await self._describe([key])]
 
     async def _check_clear(self) -> None:
         """Raise ``ForeignKeys`` where ``_clear`` would remove what others wrote."""

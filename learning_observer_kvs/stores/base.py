@@ -188,6 +188,9 @@ class Store(ReadCalls):
     async def load(self, filename: str | os.PathLike[str]) -> int:
         """Store every entry of a file that :meth:`dump` wrote, but for those of erased students.
 
+        What is in a dump whose store knew of the erasure came after it, and is stored. This store knows of that erasure
+        then, too.
+
         Args:
             filename: the file.
 
@@ -196,11 +199,18 @@ class Store(ReadCalls):
 
         Raises:
             DumpFileError: the file is not a dump; it is read through before anything is stored.
+            CorruptValue: the record of erased students is damaged.
             ReducerError, StoreUnavailable, Overloaded, WriteUnclear: as for :meth:`set`; the entries before are stored.
         """
-        suppressed = await suppression.read(self)
+        file = await dump.opened(filename)
+        suppressed, new = await suppression.take_over(self, suppression.read_dump(file))
+        if new and (states := await suppression.Admissions(new, self.name).states(self.pages())):
+            log.warning(
+                '%s: students were erased of whom store %r has %s states; erase them there, too, if those are older.',
+                filename, self.name, f'{len(states):,}',
+            )  # fmt: skip
         if not suppressed:
-            return await dump.read(filename, self._load_entries)
+            return await file.read(self._load_entries)
         admissions, left_out = suppression.Admissions(suppressed, self.name), 0
 
         async def store(entries: Mapping[str, JSON]) -> None:
@@ -210,7 +220,7 @@ class Store(ReadCalls):
             left_out += len(entries) - len(kept)
             await self._load_entries(kept)
 
-        count = await dump.read(filename, store)
+        count = await file.read(store)
         if left_out:
             log.warning('%s: %s entries of erased students were left out.', filename, f'{left_out:,}')
         return count - left_out

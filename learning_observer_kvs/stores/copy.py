@@ -38,7 +38,8 @@ class CopyReport:
         present: how many keys the target had already, with the same value.
         differing: how many keys the target has with another value, and were left as they are.
         erased: how many keys were left out because they are of erased students, and older than the erasure.
-        doubtful: how many keys name an erased student at a place for which no rule is known; they were copied.
+        doubtful: how many keys name an erased student at a place for which no rule is known, and were copied; or are of
+            a student who was erased in the source, and were in the target before.
         failed: how many keys were not copied, because what is stored under them is not valid JSON.
         unrecognized: files of the source that look like those of keys and are not, and were not copied; not all of
             them, if there are many.
@@ -109,7 +110,7 @@ async def copy(
         Overloaded: a queue of the target is full; run it again later.
     """
     report = CopyReport()
-    admitting = await _admitting(source, target)
+    admitting = await _admitting(source, await suppression.read(source), target, report)
     async for keys in _pages(source, target, prefix):
         wanted = await _texts(source, keys, report)
         if admitting is not None:
@@ -149,8 +150,8 @@ async def load(
         StoreUnavailable, WriteUnclear, Overloaded: run it again.
     """
     report = CopyReport()
-    suppressed = await suppression.read(target)
-    admitting = _Admitting(None, target, suppressed) if suppressed else None
+    file = await dump.opened(filename, name)
+    admitting = await _admitting(None, suppression.read_dump(file), target, report)
 
     async def store(entries: Mapping[str, JSON]) -> None:
         wanted = {key: target.encode(key, value) for key, value in entries.items()}
@@ -159,7 +160,7 @@ async def load(
         await _write(target, wanted, overwrite, report)
         progress(len(entries))
 
-    await dump.read(filename, store, name)
+    await file.read(store)
     return report
 
 
@@ -198,12 +199,18 @@ class _Admitting:
         )
 
 
-async def _admitting(source: Store, target: Store) -> _Admitting | None:
-    """What the target does not take of a source; the source's own erased students are noted in the target."""
-    theirs, ours = await suppression.read(source), await suppression.read(target)
-    if theirs:
-        await suppression.change(target, theirs.merged)
-    suppressed = ours.newer_than(theirs)
+async def _admitting(
+    source: Store | None, theirs: suppression.Suppression, target: Store, report: CopyReport
+) -> _Admitting | None:
+    """What the target does not take of a source, or of its dump; who was erased there is noted in the target."""
+    suppressed, new = await suppression.take_over(target, theirs)
+    if new:  # what the target has from before is passed on as newer from now on
+        for key in await suppression.Admissions(new, target.name).states(target.pages()):
+            report.doubtful += 1
+            report.add_message(
+                f'{display_key(key)} is in {target.name!r} and of a student who was erased where the copy comes from; '
+                'if it is older, erase the student here, too.'
+            )
     return _Admitting(source, target, suppressed) if suppressed else None
 
 

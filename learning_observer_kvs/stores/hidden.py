@@ -11,7 +11,7 @@ class HiddenRecords(Backend):
     async def read_hidden(self, name: str) -> bytes | None:
         """Return a record of this package about the store, which is not one of its keys.
 
-        ``clear`` spares it, and no listing and no dump has it. A backend that has no place for it keeps it as a key
+        ``clear`` spares it, and no listing has it. A backend that has no place for it keeps it as a key
         that begins with ``HIDDEN``, which listings show.
 
         Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from learning_observer_kvs.errors import InvalidKey
 
 MAX_KEY_BYTES = 1 << 20
@@ -32,6 +34,23 @@ def check_key(key: str) -> str:
         if size > MAX_KEY_BYTES:
             raise InvalidKey(f'{display_key(key)} has {size:,} bytes; a key may have at most {MAX_KEY_BYTES:,}.')
     return key if type(key) is str else str.__str__(key)
+
+
+def check_keys(keys: Iterable[str]) -> list[str]:
+    """Check several keys.
+
+    Args:
+        keys: what a caller gave as keys.
+
+    Returns:
+        The keys, as :func:`check_key` returns each.
+
+    Raises:
+        InvalidKey: a key is not one that every store accepts; or it is a text, whose characters would be keys.
+    """
+    if isinstance(keys, str):
+        raise InvalidKey(f'Several keys are asked for, and one text is given: {display_key(keys)}. Give a list.')
+    return [check_key(key) for key in keys]
 
 
 def check_prefix(prefix: str, name: str = 'prefix') -> str:

@@ -9,15 +9,15 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
-from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.errors import CorruptValue, StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
-from learning_observer_kvs.stores import dump
+from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.backend import SCAN_KEYS
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.hidden import HiddenRecords
-from learning_observer_kvs.stores.keys import check_key, check_prefix
+from learning_observer_kvs.stores.keys import check_key, check_keys, check_prefix
 from learning_observer_kvs.stores.pacing import TIME_SLICE
-from learning_observer_kvs.stores.types import Description, Page
+from learning_observer_kvs.stores.types import Described, Description, Page
 
 FIRST_CHUNK = 16
 """How many values ``dump`` reads at first; then as many as have ``CHUNK_BYTES``."""
@@ -68,7 +68,7 @@ class ReadCalls(HiddenRecords):
             CorruptValue: what is stored under one of them is not JSON.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        wanted = [check_key(key) for key in keys]
+        wanted = check_keys(keys)
         texts = await self._read_newest(wanted) if wanted else []
         values, slice_ends = [], time.monotonic() + TIME_SLICE
         for key, text in zip(wanted, texts, strict=True):
@@ -155,27 +155,31 @@ class ReadCalls(HiddenRecords):
 
         Raises:
             InvalidKey: a key that no store takes.
+            CorruptValue: what is stored is not a text, such as a list in Redis.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        [description] = await self.describe_all([key])
-        return description
+        [found] = await self.describe_all([key])
+        if isinstance(found, CorruptValue):
+            raise found
+        return found
 
-    async def describe_all(self, keys: Iterable[str]) -> list[Description | None]:
+    async def describe_all(self, keys: Iterable[str]) -> list[Described]:
         """Return what the backend knows of many keys, in few round trips; no value is read.
 
         Args:
             keys: the keys.
 
         Returns:
-            As for :meth:`describe`, in the order of the keys.
+            As for :meth:`describe`, in the order of the keys; in the place of a key for which that raises
+            ``CorruptValue``, the error.
 
         Raises:
             InvalidKey: a key that no store takes.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
-        wanted = [check_key(key) for key in keys]
+        wanted = check_keys(keys)
         pending = self.overlay().pending(wanted)
-        found: dict[str, Description | None] = {key: Description(len(text)) for key, text in pending.items()}
+        found: dict[str, Described] = {key: Description(len(text)) for key, text in pending.items()}
         rest = [key for key in wanted if key not in pending]
         for start in range(0, len(rest), SCAN_KEYS):
             some = rest[start : start + SCAN_KEYS]
@@ -196,6 +200,8 @@ class ReadCalls(HiddenRecords):
         Args:
             filename: a path, where a file with one JSON object appears whole or not at all, or a binary file that is
                 open. Values are in memory a few at a time; of a backend that may give a key twice (Redis), all keys.
+                Where students were erased, the file has the record of that under the empty key, and what has been
+                written of those who returned.
             prefix: only keys that begin with it.
             allow_empty: whether a file that is there may be replaced although there is no entry.
             progress: called with how many entries were written since the last call.
@@ -205,15 +211,23 @@ class ReadCalls(HiddenRecords):
 
         Raises:
             InvalidKey: no key can begin with the prefix.
-            CorruptValue: what is stored under a key is not JSON.
+            CorruptValue: what is stored under a key is not JSON, or the record of erased students is damaged.
             InvalidValue: it can be read, but a file cannot hold it: another program wrote ``NaN``, or nested too deep.
             DumpFileError: the file cannot be written, or was left as it is because there is no entry.
             StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
         """
         if filename is None:
             return {key: value async for key, value in self._entries(prefix)}
+        erased = await suppression.read(self)  # before the entries: what comes later is newer
         entries = self._entries(prefix)
-        return await dump.write(filename, entries, self.encode, allow_empty=allow_empty, progress=progress)
+        return await dump.write(
+            filename,
+            self._committed(entries, suppression.Admissions(erased, self.name)) if erased else entries,
+            self.encode,
+            suppressed=erased.as_json(),
+            allow_empty=allow_empty,
+            progress=progress,
+        )
 
     # Inside
 
@@ -261,15 +275,27 @@ class ReadCalls(HiddenRecords):
                         await asyncio.sleep(0)
                         slice_ends = time.monotonic() + TIME_SLICE
 
+    async def _committed(
+        self, entries: AsyncIterator[tuple[str, JSON]], erased: suppression.Admissions
+    ) -> AsyncIterator[tuple[str, JSON]]:
+        """The entries; of erased students as the backend has them, as what is pending may stand on what was erased."""
+        async for key, value in entries:
+            if erased.is_of_erased(key):
+                [text] = await self.read_until(deadline_after(self.retry_timeout), [key])
+                if text is not None:
+                    yield key, self.decode(key, text)
+            else:
+                yield key, value
+
 
 def _check_limit(limit: int) -> None:
     if limit < 1:
         raise ValueError(f'limit is {limit}; it must be 1 or more.')
 
 
-def _in_the_calendar(description: Description | None) -> Description | None:
+def _in_the_calendar(description: Described) -> Described:
     """A description without a time that is not one: another program may have written it, or set it for a file."""
-    if description is None or description.written is None:
+    if not isinstance(description, Description) or description.written is None:
         return description
     first, end = YEARS_1_TO_9999
     is_time = isinstance(description.written, (int, float)) and first <= description.written < end

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.erasure_rules import WHOLE, parts_of_value, without
-from learning_observer_kvs.errors import Conflict, CorruptValue
+from learning_observer_kvs.errors import Conflict, CorruptValue, DumpFileError
 from learning_observer_kvs.identifiers import IdMatcher, canonical
 from learning_observer_kvs.json_codec import JSON
+from learning_observer_kvs.stores.dump import DumpFile
 from learning_observer_kvs.stores.hidden import HiddenRecords
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
 from learning_observer_kvs.stores.types import MISSING
@@ -140,6 +142,15 @@ class Suppression:
         hashes = [(key, _hash(plain, secret)) for key, secret in self._keys.items()]
         return [found for key, found in hashes if found in self._entries[key]]
 
+    def only(self, ids: Iterable[str]) -> Suppression:
+        """Return the entries of some ids alone.
+
+        Args:
+            ids: the ids.
+        """
+        wanted = {text for each in ids for text in self.hashes_of(each)}
+        return self.without({text for _, text, _ in self} - wanted)
+
     def newer_than(self, other: Suppression) -> Suppression:
         """Return the entries that another store does not have, or has with an earlier time.
 
@@ -153,6 +164,10 @@ class Suppression:
                 for key, hashes in self._entries.items()
             }
         )
+
+    def as_json(self) -> JSON:
+        """Return the record as a JSON value; ``None`` if there is no entry."""
+        return self._entries or None
 
     def encode(self) -> bytes | None:
         """Return the record; ``None`` if there is no entry."""
@@ -213,6 +228,14 @@ class Admissions:
         """
         return self._ids.is_student_of(key)
 
+    async def states(self, pages: AsyncIterator[list[str]]) -> list[str]:
+        """Return which keys are those of states of erased students.
+
+        Args:
+            pages: keys.
+        """
+        return list({key: None async for page in pages for key in page if self.is_of_erased(key)})
+
 
 async def read(store: HiddenRecords) -> Suppression:
     """Return the erased ids of a store.
@@ -225,6 +248,48 @@ async def read(store: HiddenRecords) -> Suppression:
         StoreUnavailable, Overloaded: the store cannot be used.
     """
     return _parse(store, await store.read_hidden(RECORD))
+
+
+def read_dump(file: DumpFile) -> Suppression:
+    """Return the erased ids of the store that a dump is of.
+
+    Args:
+        file: the dump.
+
+    Raises:
+        DumpFileError: the record in it is damaged.
+    """
+    try:
+        found = Suppression(file.suppressed)
+        if all(len(key) == 2 * KEY_BYTES and 0 <= erased < math.inf for key, _, erased in found):
+            return found
+    except (ValueError, TypeError, AttributeError):
+        pass
+    raise DumpFileError(
+        f'{file.name}: its record of erased students, the entry "", is damaged. Nothing was loaded. Without that entry '
+        'all data of erased students is left out.'
+    )
+
+
+async def take_over(store: HiddenRecords, theirs: Suppression) -> tuple[Suppression, Suppression]:
+    """Note the erased ids of another store, or of its dump, in a store that takes its entries.
+
+    Args:
+        store: the store.
+        theirs: the ids of the other one.
+
+    Returns:
+        The ids whose data there is older than the erasure, as the other one does not know of it; and those that are new
+        to this one.
+
+    Raises:
+        CorruptValue, Conflict, StoreUnavailable, Overloaded, WriteUnclear: as for :func:`change`.
+    """
+    ours = await read(store)
+    new = theirs.newer_than(ours)
+    if new:
+        await change(store, theirs.merged)
+    return ours.newer_than(theirs), new
 
 
 async def change(store: HiddenRecords, changed: Callable[[Suppression], Suppression]) -> Suppression:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypedDict
 
+from learning_observer_kvs.errors import CorruptValue
+
 
 class Missing(enum.Enum):
     """The type of :data:`MISSING`."""
@@ -46,6 +48,9 @@ class Description(NamedTuple):
     expires_in: float | None = None
     written: float | None = None
 
+
+Described: TypeAlias = Description | CorruptValue | None
+"""What is known of a key: ``None`` if it is missing, an error if what is there is not a text of this store."""
 
 Outcome: TypeAlias = bool | BaseException
 """What became of a write: whether its condition held, or what went wrong."""

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import InvalidKey
 from learning_observer_kvs.identifiers import unescape
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
@@ -127,8 +128,9 @@ def make_key_from_json(js: Mapping[str, Any], sources: Collection[str] | None = 
 
     Raises:
         InvalidKey: an unknown source or field, or a value that is neither text nor a number.
+        ValueError: ``sources`` is a text.
     """
-    known = reducer_names() if sources is None else sources
+    known = reducer_names() if sources is None else several(sources, 'sources')
     source = js.get('source')
     if not isinstance(source, str) or source not in known:
         names = ', '.join(sorted(known)) or 'none yet: import the modules that define them'

@@ -94,7 +94,7 @@ def test_getting_a_missing_key_is_an_error(filled: Run) -> None:
     result = filled('get', 'nobody')
     assert (result.exit_code, result.stdout) == (1, '')
     assert result.stderr == f"There is no key 'nobody' in store 'default' ({Path.cwd()}/state.sqlite3).\n"
-    assert filled('get', '').exit_code == 1
+    assert filled('get', '').exit_code == 2
 
 
 @stores
@@ -143,7 +143,7 @@ def test_every_command_ends_with_the_report_of_wrong_settings(run: Run, reducers
     assert "creds.yaml:1  kvs.default.type is 'redsi'" in result.stderr
 
 
-@pytest.mark.parametrize('name', ['nobody', 'close', 'names', '_stores', ''])
+@pytest.mark.parametrize('name', ['nobody', 'close', 'names', '_stores'])
 def test_a_store_that_is_not_configured_is_an_error_that_names_those_that_are(run: Run, name: str) -> None:
     result = run('keys', '--store', name)
     assert result.exit_code == 1

@@ -21,6 +21,7 @@ from learning_observer_kvs.kvs import KVSRouter
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, '-W', 'error', '-m', 'learning_observer_kvs.cli']
+SCRIPT = ROOT / 'learning_observer_kvs/cli/bin/lo-kvs'
 CREDS = 'kvs: {default: {type: sqlite, path: s}, files: {type: filesystem, path: f}}\n'
 ENTRIES = {'日本': 'é', 'plain': 1}
 
@@ -35,6 +36,11 @@ def _in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             await router().multiset(ENTRIES)
 
     asyncio.run(fill())
+
+
+async def entries() -> Any:
+    async with KVSRouter.from_settings('creds.yaml') as router:
+        return await router().dump()
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -110,18 +116,41 @@ def test_a_disk_without_space_for_the_output_is_an_error_in_one_line(words: list
     assert b'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('words', [['keys'], ['dump'], ['get', 'plain'], ['set', 'a', '-'], ['load', '-']])
-def test_closed_standard_streams_give_no_traceback(words: list[str]) -> None:
-    closing = 'import os, sys; os.close(0); os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
-    done = subprocess.run(
-        [sys.executable, '-c', closing, '-m', 'learning_observer_kvs.cli', *words],
+def without(descriptor: int, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with one of the standard streams closed."""
+    closing = f'import os, sys; os.close({descriptor}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
+    return subprocess.run(
+        [sys.executable, '-c', closing, *COMMAND[1:], *words],
         env=environment(),
         capture_output=True,
         timeout=60,
         check=False,
     )
-    assert b'Traceback' not in done.stderr
-    assert b'mistake in' not in done.stderr
+
+
+@pytest.mark.parametrize('words', [['set', 'a', '-'], ['load', '-']])
+def test_a_closed_standard_input_is_an_error_where_it_is_read(words: list[str]) -> None:
+    done = without(0, *words)
+    assert done.returncode == 2
+    assert done.stderr.endswith(b'Error: The standard input is closed.\n')
+    assert without(0, 'keys').stdout == ended('keys').stdout
+
+
+CLOSED = [['dump'], ['stats', '--json'], ['remove', 'plain'], ['--help'], []]
+
+
+@pytest.mark.parametrize('words', CLOSED, ids=' '.join)
+def test_no_command_begins_without_a_standard_output(words: list[str]) -> None:
+    done = without(1, *words)
+    assert done.returncode == 2
+    assert done.stderr == b'The standard output is closed: an answer would be lost. Nothing was done.\n'
+    assert asyncio.run(entries()) == ENTRIES
+
+
+@pytest.mark.parametrize('words', [['keys'], ['get', 'x']])
+def test_a_closed_standard_error_changes_neither_the_answer_nor_the_status(words: list[str]) -> None:
+    done, whole = without(2, *words), ended(*words)
+    assert (done.returncode, done.stdout) == (whole.returncode, whole.stdout)
 
 
 def test_an_unexpected_error_is_a_line_and_a_variable_has_it_printed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +258,45 @@ def test_ctrl_c_ends_a_process_in_one_line_and_leaves_no_file() -> None:
     assert {path.name for path in Path().iterdir()} == {'b.json', 'creds.yaml', 's'}
 
 
+IMPORTED = """
+import sys
+print('busy', flush=True)
+sys.stdin.readline()
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(('handler', 'status'), [(signal.default_int_handler, 130), (signal.SIG_IGN, 7)])
+@pytest.mark.parametrize('module', ['orjson', 'click'])
+def test_ctrl_c_while_the_package_is_imported_is_a_line_unless_it_is_ignored(
+    module: str, handler: Any, status: int
+) -> None:
+    Path('shadow').mkdir()
+    Path('shadow', f'{module}.py').write_text(IMPORTED)
+    with subprocess.Popen(
+        [sys.executable, '-W', 'error', SCRIPT, 'keys'],
+        env=environment(PYTHONPATH=f'shadow:{ROOT}'),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, handler),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b'busy\n'
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(b'\n' if status == 7 else None, timeout=30)
+    assert process.returncode == status
+    assert said == (b'' if status == 7 else b'Interrupted.\n')
+
+
 # The start
+
+
+def test_the_installed_script_runs_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, '-W', 'error', SCRIPT, 'get', 'plain'], env=environment(), capture_output=True, check=True
+    )
+    assert done.stdout == b'1\n'
 
 
 def test_commands_start_without_what_they_do_not_need() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +100,18 @@ def test_copy_replaces_values_that_differ_if_that_is_asked_for(run: Run) -> None
     assert (left.exit_code, run('get', 'a').stdout) == (1, '1\n')
     assert run('copy', 'files', 'default', '--replace').exit_code == 0
     assert run('get', 'a').stdout == '2\n'
+
+
+def test_a_dump_goes_through_a_fifo_from_one_store_into_another(run: Run) -> None:
+    os.mkfifo('fifo')
+    run('set', 'a', '1')
+    with ThreadPoolExecutor() as threads:
+        text = threads.submit(Path('fifo').read_bytes)
+        dumped = run('dump', 'fifo', '--json')
+        assert json.loads(dumped.stdout)['entries'] == 1
+        writing = threads.submit(Path('fifo').write_bytes, text.result(10))
+        loaded = report(run('load', 'fifo', '--json', '-s', 'files'))
+        writing.result(10)
+    assert (loaded['file'], loaded['written']) == (os.path.abspath('fifo'), 1)
+    assert Path('fifo').is_fifo()
+    assert json.loads(run('get', 'a', '-s', 'files').stdout) == 1

@@ -14,7 +14,11 @@ from click.testing import CliRunner, Result
 
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.queries.kept import kept
 from learning_observer_kvs.queries.rows import flat
+from learning_observer_kvs.queries.rows import rows as queries_rows
+from learning_observer_kvs.stores import suppression
+from learning_observer_kvs.stores.memory import InMemoryKVS
 
 BOB = 'STUDENT:bob'
 STATE = {
@@ -150,7 +154,55 @@ def test_a_prefix_goes_with_the_whole_store_alone(run: Run) -> None:
         ({'EventField': {'doc_id': 1}}, {'state.EventField.doc_id': 1}),
         ({'state': {'bytes': 1}, 'bytes': 2}, {'state.state.bytes': 1, 'state.bytes': 2}),
         ({'state': 5}, {'state.state': 5}),
+        ({'': {'a': 1}, 'a': 2}, {r'\empty.a': 1, 'a': 2}),
+        ({'': 1}, {r'\empty': 1}),
+        ({'': {'': {'': 1}}, 'a': {'': 2}}, {r'\empty.\empty.\empty': 1, r'a.\empty': 2}),
+        ({r'\empty': 1, 'empty': 2, '': 3}, {r'\\empty': 1, 'empty': 2, r'\empty': 3}),
+        ({'': 1, 'state': 2}, {r'\empty': 1, 'state.state': 2}),
+        ({'KeyField': {'': 1}}, {r'state.KeyField.\empty': 1}),
     ],
 )
 def test_no_two_entries_of_a_state_have_one_column(state: Any, wanted: dict[str, Any]) -> None:
     assert flat(state) == wanted
+
+
+async def test_no_field_of_a_key_takes_the_place_of_another_column() -> None:
+    names = ('reducer', 'written', 'bytes', 'state', 'n', 'KeyField.n', '', 'STUDENT', 'TEACHER', 'EventField.doc_id')
+    key = ','.join(['External', 'm.f', *(f'{name}:{name}!' for name in names)])
+    async with InMemoryKVS() as store:
+        await store.set(key, {'n': 5, 'KeyField': {'n': 6}})
+        [row] = [row async for row in queries_rows(store, kept(students=['STUDENT!']))]
+    assert row == {
+        'reducer': 'm.f', 'STUDENT': 'STUDENT!', 'TEACHER': 'TEACHER!', 'EventField.doc_id': 'EventField.doc_id!',
+        'KeyField.reducer': 'reducer!', 'KeyField.written': 'written!', 'KeyField.bytes': 'bytes!',
+        'KeyField.state': 'state!', 'KeyField.n': 'n!', 'KeyField.KeyField.n': 'KeyField.n!', 'KeyField.': '!',
+        'written': None, 'bytes': 26, 'n': 5, 'state.KeyField.n': 6,
+    }  # fmt: skip
+
+
+def test_columns_of_fields_stand_before_those_of_the_state(run: Run) -> None:
+    async def add() -> None:
+        async with KVSRouter.from_settings('creds.yaml') as router:
+            await router().set('External,m.f,STUDENT:ann,reducer:other', {'': 1})
+
+    asyncio.run(add())
+    header, row = run('-', '--csv', '--student', 'ann').stdout.splitlines()
+    assert header == r'reducer,STUDENT,KeyField.reducer,written,bytes,\empty'
+    assert row.startswith('m.f,ann,other,')
+
+
+def test_a_dump_has_the_record_of_those_erased_students_whom_it_may_be_about_and_pseudonyms_of_none(run: Run) -> None:
+    async def erase() -> None:
+        async with KVSRouter.from_settings('creds.yaml') as router:
+            await suppression.change(router(), lambda found: found.with_erased(['bob', 'ann'], 1.0))
+
+    def erased(*words: str) -> list[str]:
+        content = json.loads(run('--allow-empty', *words).stdout).get('', {'suppressed': None})
+        found = suppression.Suppression(content['suppressed'])
+        return [student for student in ('ann', 'bob') if found.erased(student)]
+
+    asyncio.run(erase())
+    assert erased() == erased('--reducer', 'a.count') == erased('--prefix', 'memo') == ['ann', 'bob']
+    assert erased('--student', 'bob') == ['bob']
+    assert erased('--student', 'doe, jane') == []
+    assert erased('--pseudonymize', 'school.key') == []

@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from learning_observer_kvs.reducers.erased_students import FLUSH_TIME
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from tests.support.disks import files_of_at_most
 from tests.support.watched import count
 
 ROOT = str(Path(__file__).parent.parent.parent)
@@ -205,6 +207,59 @@ def test_the_receipt_is_made_before_anything_is_erased_and_replaces_none(
     receipts = list(tmp_path.glob('erasure-*.json'))
     assert [json.loads(path.read_text())['complete'] for path in receipts] == [True, True]
     assert {path.stat().st_mode & 0o777 for path in receipts} == {0o600}
+
+
+@pytest.mark.parametrize('is_interrupted', [True, False])
+def test_ctrl_c_at_a_question_ends_it_at_once(
+    is_interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}')
+    assert CliRunner().invoke(main, ['set', BOB[0], '1']).exit_code == 0
+    with subprocess.Popen(
+        [sys.executable, '-m', 'learning_observer_kvs.cli', 'erase-student', 'bob'],
+        env=os.environ | {'PYTHONPATH': ROOT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        said = b''
+        while not said.endswith(b'Type the id of the student to erase this: '):
+            said += process.stderr.read(1)
+        if is_interrupted:
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdin.close()
+        assert process.wait(30) == (130 if is_interrupted else 1)
+        rest = process.stderr.read().strip()
+    assert rest == (b'Interrupted. Nothing was erased.' if is_interrupted else b'Aborted!')
+    assert CliRunner().invoke(main, ['get', BOB[0]]).exit_code == 0
+
+
+@pytest.mark.parametrize('as_json', [True, False])
+def test_a_receipt_that_the_disk_has_no_space_for_is_printed(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: filesystem, path: f}}')
+    assert CliRunner().invoke(main, ['set', BOB[0], '1']).exit_code == 0
+    with ExitStack() as stack:
+
+        async def then_full(*arguments: Any, **options: Any) -> Receipt:
+            done = await erase(*arguments, **options)
+            stack.enter_context(files_of_at_most(10))
+            return done
+
+        monkeypatch.setattr(erase_student, 'erase', then_full)
+        done = CliRunner().invoke(main, ['erase-student', 'bob', '--yes', *['--json'] * as_json])
+    assert done.exit_code == 1
+    assert 'cannot be written: File too large. Keep the receipt that is printed.' in done.stderr
+    found = json.loads(done.stdout[done.stdout.index('{') :])
+    assert (found['student'], found['complete'], found.get('receipt')) == ('bob', True, None)
+    assert sorted(os.listdir()) == ['creds.yaml', 'f']
 
 
 def test_it_asks_for_each_alias_and_for_the_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,41 @@ def test_events_that_are_kept_as_failed_are_counted() -> None:
 def test_a_store_that_is_not_there_is_an_error_and_not_a_count_of_zero() -> None:
     Path('k.sqlite3').unlink()
     assert run('--json').exit_code == 3
+
+
+@pytest.mark.usefixtures('_filled')
+def test_what_has_the_name_of_a_file_of_failed_events_and_is_none_is_left_alone() -> None:
+    failed_events.record(1, ValueError(), reducer='a.r', keys=['k'], folder='failed-events')
+    os.mkfifo('failed-events/failed-events-1.jsonl')
+    Path('failed-events/failed-events-2.jsonl').mkdir()
+    Path('failed-events/failed-events-3.jsonl').symlink_to('none')
+    shown = run('--json')
+    found = json.loads(shown.stdout)
+    assert (shown.exit_code, found['failed_events'], found['unreadable']) == (0, 1, 0)
+
+
+@pytest.mark.usefixtures('_filled')
+def test_lines_that_are_not_failed_events_are_counted_apart_and_named() -> None:
+    path = failed_events.record(1, ValueError(), reducer='a.r', keys=['k'], folder='failed-events')
+    failed_events.record({1}, ValueError(), reducer='a.r', keys=['k'], folder='failed-events')
+    with path.open('a') as file:
+        file.write('x\n' * 30)
+    shown = run('--json')
+    found = json.loads(shown.stdout)
+    assert (shown.exit_code, found['failed_events'], found['unreadable']) == (1, 1, 31)
+    assert len(found['messages']) == 20
+    assert ':2  the event of a.r is not JSON' in found['messages'][0]
+    said = run()
+    assert said.exit_code == 1
+    assert ':3  the line is not JSON' in said.stderr
+    assert '… and 11 more.' in said.stderr
+    assert 'Other keys: 1 key, 2 bytes' in said.stdout
+
+
+@pytest.mark.usefixtures('_filled')
+def test_a_folder_of_failed_events_that_cannot_be_read_is_named_beside_the_counts() -> None:
+    Path('failed-events').write_text('a file')
+    shown = run('--json')
+    found = json.loads(shown.stdout)
+    assert (shown.exit_code, found['other'], found['unreadable']) == (1, {'keys': 1, 'bytes': 2}, 1)
+    assert found['messages'] == [f'{Path("failed-events").absolute()} cannot be read: Not a directory.']

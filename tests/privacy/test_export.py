@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ from learning_observer_kvs.privacy.page import POLICY, page
 from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
+from tests.support.disks import files_of_at_most
 
 EVIL = '</span><script>alert(1)</script><img src=x onerror=alert(2)>"\''
 INTERNAL = 'Internal,m.r,EventField.doc_id:1AbC,STUDENT:ls-7'
@@ -115,11 +117,45 @@ async def test_the_page_of_a_value_as_deep_as_values_may_be(tmp_path: Path) -> N
 
 
 def test_the_files_are_for_their_owner_alone_and_replace_none(tmp_path: Path) -> None:
-    write(tmp_path / 'a.json', b'1')
+    write({tmp_path / 'a.json': b'1'})
     assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == 0o600
     with pytest.raises(DumpFileError, match='Give another path'):
-        write(tmp_path / 'a.json', b'2')
+        write({tmp_path / 'b.json': b'2', tmp_path / 'a.json': b'2'})
     assert (tmp_path / 'a.json').read_bytes() == b'1'
+    assert os.listdir(tmp_path) == ['a.json']
+
+
+def test_a_disk_without_space_leaves_none_of_the_files(tmp_path: Path) -> None:
+    with files_of_at_most(1000), pytest.raises(DumpFileError, match=r'b\.html cannot be written: File too large'):
+        write({tmp_path / 'b.json': b'1', tmp_path / 'b.html': b'x' * 2000})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def _bob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: filesystem, path: f}}')
+    assert CliRunner().invoke(main, ['set', 'Internal,m.r,STUDENT:bob', '1']).exit_code == 0
+    Path('ex').mkdir()
+
+
+@pytest.mark.usefixtures('_bob')
+@pytest.mark.parametrize('name', ['b.html', 'b.json'])
+def test_the_command_leaves_no_file_where_a_link_that_leads_nowhere_is_in_the_place_of_one(name: str) -> None:
+    Path('ex', name).symlink_to('none')
+    done = CliRunner().invoke(main, ['export-student', 'bob', '--to', 'ex/b.json'])
+    assert done.exit_code == 2
+    assert f'ex/{name} is there' in done.stderr
+    assert os.listdir('ex') == [name]
+
+
+@pytest.mark.usefixtures('_bob')
+@pytest.mark.parametrize('folder', ['.', '/', 'ex', 'ex/', '..', 'ex/.'])
+def test_the_command_does_not_take_a_folder_for_a_file(folder: str) -> None:
+    done = CliRunner().invoke(main, ['export-student', 'bob', '--to', folder])
+    assert done.exit_code == 2
+    assert 'Invalid value for --to' in done.stderr
+    assert sorted(os.listdir()) == ['creds.yaml', 'ex', 'f']
 
 
 def test_the_command_writes_both_files_and_says_what_is_missing(

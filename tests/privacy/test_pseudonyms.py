@@ -17,6 +17,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
+from tests.support.disks import files_of_at_most
 
 KEY = bytes(range(32))
 DATA: dict[str, Any] = {
@@ -78,6 +79,12 @@ def test_a_key_file_is_made_for_its_owner_alone_and_used_again(tmp_path: Path) -
     assert stat.S_IMODE((tmp_path / 'school.key').stat().st_mode) == 0o600
     assert read_key(tmp_path / 'school.key') == made
     assert read_key(tmp_path / 'other.key') != made
+
+
+def test_a_disk_without_space_leaves_no_part_of_a_key_file(tmp_path: Path) -> None:
+    with files_of_at_most(10), pytest.raises(DumpFileError, match='File too large'):
+        read_key(tmp_path / 'k')
+    assert not (tmp_path / 'k').exists()
 
 
 @pytest.mark.parametrize('content', ['', 'abcd', 'not hex' * 8, 'é'])

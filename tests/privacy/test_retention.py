@@ -18,7 +18,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.types import Described
 
 YEAR = 365.25 * 86_400
 OLD = ['Internal,m.r,STUDENT:ann', 'External,m.r,STUDENT:ann', 'Replayed,m.r,STUDENT:ann']
@@ -65,7 +65,7 @@ async def test_a_state_that_is_written_meanwhile_stays(store: Store, monkeypatch
     describe_all = store.describe_all
     asked = []
 
-    async def while_it_is_written(keys: Iterable[str]) -> list[Description | None]:
+    async def while_it_is_written(keys: Iterable[str]) -> list[Described]:
         found = await describe_all(keys)
         if OLD[0] in keys:
             asked.append(keys)

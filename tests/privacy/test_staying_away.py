@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from learning_observer_kvs import failed_events
+from learning_observer_kvs.errors import DumpFileError
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.privacy.erasure import erase
@@ -26,6 +29,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
+from learning_observer_kvs.stream_analytics.keys import both_state_keys
 
 BOB, EVE = ('Internal,m.r,STUDENT:bob', 'Internal,m.r,STUDENT:eve')
 ROSTER = {'students': [{'id': 'bob', 'email': 'b@x'}, {'id': 'eve'}]}
@@ -67,6 +71,158 @@ async def test_an_older_dump_does_not_bring_the_student_back(store: Store, tmp_p
     report = await copy.load(store, dump, overwrite=True)
     assert (report.erased, report.differing, report.doubtful) == (2, 0, 0)
     assert await store.dump() == LEFT
+
+
+BACK = {BOB: {'n': 5}, EVE: {'n': 2}, 'roster:7': {'students': [{'id': 'eve'}, {'id': 'bob'}]}}
+
+
+async def returned(store: Store) -> None:
+    """The student was erased, and is back."""
+    await erased(store, 'bob', 'b@x')
+    await store.multiset(BACK)
+
+
+async def by_store(store: Store, dump: Path) -> None:
+    await store.load(dump)
+
+
+async def by_copy(store: Store, dump: Path) -> None:
+    report = await copy.load(store, dump, overwrite=True)
+    assert (report.erased, report.differing, report.doubtful) == (0, 0, 0)
+
+
+Load = Callable[[Store, Path], Awaitable[None]]
+each_load = pytest.mark.parametrize('load', [by_store, by_copy])
+
+
+@each_load
+async def test_a_later_dump_brings_back_what_a_student_who_returned_has_done(
+    store: Store, tmp_path: Path, load: Load
+) -> None:
+    await returned(store)
+    assert await store.dump(tmp_path / 'dump.json') == 3
+    await store.clear()
+    await load(store, tmp_path / 'dump.json')
+    assert await store.dump() == BACK
+
+
+async def test_what_a_process_keeps_of_an_erased_student_is_in_no_dump_before_it_is_written(tmp_path: Path) -> None:
+    store = InMemoryKVS(flush_interval=60)
+    process_event = await counting({'auth': {'safe_user_id': 'bob'}}, router=KVSRouter(store))
+    await process_event({})
+    await store.flush()
+    await process_event({})
+    await store.commit_bytes(dict.fromkeys(both_state_keys(BOB)), {})  # another process erases the student
+    await suppression.change(store, lambda found: found.with_erased(['bob'], time.time()))
+    assert await store[BOB] == {'n': 2}
+    assert await store.dump(tmp_path / 'dump.json') == 0
+    await store.flush()
+    await process_event({})
+    await store.flush()
+    assert await store.dump(tmp_path / 'dump.json') == 2
+    assert json.loads((tmp_path / 'dump.json').read_bytes())[BOB] == {'n': 1}
+    await store.close()
+
+
+@each_load
+async def test_a_dump_of_before_the_last_erasure_of_a_student_does_not(
+    store: Store, tmp_path: Path, load: Load
+) -> None:
+    await returned(store)
+    await store.dump(tmp_path / 'dump.json')
+    await erased(store, 'bob', 'b@x')
+    assert await store.load(tmp_path / 'dump.json') == 2
+    assert (await copy.load(store, tmp_path / 'dump.json')).erased == 1
+    assert await store.dump() == LEFT
+
+
+@each_load
+async def test_a_store_that_takes_a_dump_knows_who_was_erased_and_older_dumps_bring_no_student_back(
+    store: Store, tmp_path: Path, load: Load
+) -> None:
+    await store.dump(tmp_path / 'older.json')
+    await returned(store)
+    await store.dump(tmp_path / 'dump.json')
+    target = InMemoryKVS()
+    await load(target, tmp_path / 'dump.json')
+    assert await target.dump() == BACK
+    assert list(await suppression.read(target)) == list(await suppression.read(store))
+    assert (await copy.load(target, tmp_path / 'older.json', overwrite=True)).erased == 2
+    assert await target[BOB] == {'n': 5}
+    await target.dump(tmp_path / 'again.json')
+    await store.clear()
+    await load(store, tmp_path / 'again.json')
+    assert await store[BOB] == {'n': 5}
+
+
+async def test_what_a_store_has_of_a_student_when_it_hears_of_the_erasure_is_named(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = InMemoryKVS()
+    await source.multiset(DATA)
+    await returned(source)
+    await source.dump(tmp_path / 'dump.json')
+    report = await copy.load(store, tmp_path / 'dump.json')
+    assert report.doubtful == 1
+    assert f'{BOB!r} is in' in report.messages[0]
+    assert 'erase the student here, too' in report.messages[0]
+    await suppression.change(store, lambda found: suppression.Suppression())
+    with caplog.at_level(logging.WARNING):
+        await store.load(tmp_path / 'dump.json')
+    assert 'has 1 states' in caplog.text
+    await suppression.change(store, lambda found: suppression.Suppression())
+    assert (await copy.copy(source, store)).doubtful == 1
+
+
+async def test_a_dump_has_a_record_of_erased_students_only_where_some_were_erased(store: Store, tmp_path: Path) -> None:
+    await store.dump(tmp_path / 'dump.json')
+    assert json.loads((tmp_path / 'dump.json').read_bytes()) == DATA
+    await erased(store, 'bob', 'b@x')
+    await store.dump(tmp_path / 'dump.json', prefix='Internal')
+    found = json.loads((tmp_path / 'dump.json').read_bytes())
+    assert found == {'': {'suppressed': (await suppression.read(store)).as_json()}, EVE: {'n': 2}}
+    assert not {'bob', 'b@x'} & {*json.dumps(found).split('"')}
+    assert await store.dump() == LEFT
+
+
+@pytest.mark.parametrize('layout', [{'indent': 2}, {'sort_keys': True}, {'separators': (',', ':')}])
+async def test_the_record_in_a_dump_counts_in_any_layout_and_is_no_entry(tmp_path: Path, layout: Any) -> None:
+    store = InMemoryKVS()
+    await store.multiset(DATA)
+    await returned(store)
+    await store.dump(tmp_path / 'dump.json')
+    about, *rest = json.loads((tmp_path / 'dump.json').read_bytes()).items()
+    (tmp_path / 'dump.json').write_text(json.dumps(dict([*rest, about]), **layout))
+    await store.clear()
+    assert await store.load(tmp_path / 'dump.json') == 3
+    assert await store.dump() == BACK
+
+
+KEY = '0' * 32
+
+
+@pytest.mark.parametrize(
+    'record',
+    [
+        5, [1], 'text', {'key': {}, KEY: 5}, {KEY[1:]: {'a': 1}}, {'x' * 32: {'a': 1}}, {KEY: {'a': '1'}},
+        {KEY: {'a': None}}, {KEY: {'a': -1}}, {KEY: [1]}, {f'{KEY}{KEY}': {'a': 1.0}}, {KEY: {'a': 1e999}},
+    ],
+)  # fmt: skip
+async def test_a_dump_whose_record_is_damaged_is_refused_before_anything_is_stored(tmp_path: Path, record: Any) -> None:
+    store = InMemoryKVS()
+    (tmp_path / 'dump.json').write_text(json.dumps({'': {'suppressed': record}, 'a': 1}))
+    for load in (store.load, functools.partial(copy.load, store)):
+        with pytest.raises(DumpFileError, match='Nothing was loaded'):
+            await load(tmp_path / 'dump.json')
+    assert (await store.keys(), list(await suppression.read(store))) == ([], [])
+
+
+async def test_an_empty_key_with_anything_else_is_an_error(tmp_path: Path) -> None:
+    values: list[Any] = [1, {}, {'other': {}}, {'suppressed': {}, 'other': {}}]
+    for value in values:
+        (tmp_path / 'dump.json').write_text(json.dumps({'': value}))
+        with pytest.raises(DumpFileError, match=r"entry 1 \(''\): A key must have at least one character"):
+            await InMemoryKVS().load(tmp_path / 'dump.json')
 
 
 async def test_after_clear_it_does_not_come_back_either(store: Store, tmp_path: Path) -> None:

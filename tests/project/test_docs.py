@@ -33,6 +33,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors, target
 
 
+@each_page()
+def test_every_row_stands_in_a_table(page: Path) -> None:
+    text = re.sub(r'^ *```.*?^ *```$', '', page.read_text(), flags=re.M | re.S)
+    for table in re.findall(r'(?:^\|.*\n?)+', text, re.M):
+        assert re.match(r'\|.*\n\|[-| ]+\n', table), table[:100]
+
+
 def test_the_readme_links_to_every_page_and_the_list_of_decisions_to_every_decision() -> None:
     listed = {
         (page.parent / target.partition('#')[0]).resolve()

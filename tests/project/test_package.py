@@ -31,7 +31,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
     files = {
         str(path.relative_to(ROOT))
         for path in (ROOT / 'learning_observer_kvs').rglob('*')
-        if path.is_file() and path.suffix != '.pyc'
+        if path.is_file() and path.suffix != '.pyc' and path.parent.name != 'bin'
     }
     assert files - set(wheel.namelist()) == set()
     assert 'learning_observer_kvs/py.typed' in files
@@ -42,8 +42,10 @@ def test_the_wheel_brings_nothing_else(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
-    [entry_points] = [name for name in wheel.namelist() if name.endswith('entry_points.txt')]
-    assert 'lo-kvs = learning_observer_kvs.cli.main:main' in wheel.read(entry_points).decode()
+    [script] = [name for name in wheel.namelist() if name.endswith('.data/scripts/lo-kvs')]
+    first, _, rest = wheel.read(script).decode().partition('\n')
+    assert re.match('#!.*python', first)
+    assert rest == (ROOT / 'learning_observer_kvs/cli/bin/lo-kvs').read_text().partition('\n')[2]
 
 
 def test_the_command_prints_its_version() -> None:

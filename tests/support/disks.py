@@ -26,10 +26,17 @@ def small_disk(directory: Path) -> Iterator[Path]:
         finally:
             subprocess.run(['umount', str(directory)], check=True)
         return
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
-    try:
+    with files_of_at_most(1 << 20):
         yield directory
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """This process can write no file of more bytes meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 

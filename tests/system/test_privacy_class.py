@@ -79,7 +79,7 @@ async def test_of_an_erased_student_nothing_is_left_and_nothing_returns(
         shutil.copytree(folder / 'logs', kept / 'logs')
         assert len(await asyncio.to_thread(school.traces_in, folder)) > 5
         if kind == 'stub':
-            await _erased_here(folder, router, redis, at)
+            await _erased_here(folder, kept, router, redis, at)
         else:
             await _erased_while_a_server_runs(folder, kept, router, redis, at)
         await router().load(dump)
@@ -92,7 +92,17 @@ async def test_of_an_erased_student_nothing_is_left_and_nothing_returns(
             await assert_gone(folder, router, redis)
 
 
-async def _erased_here(folder: Path, router: KVSRouter, redis: RedisConnection, at: float) -> None:
+async def _comes_back_with_a_later_dump(kept: Path, router: KVSRouter) -> None:
+    came = {key: value for key, value in (await router().dump()).items() if GONE in key}
+    assert len(came) == 2
+    await router().dump(kept / 'later.json')
+    for key in came:
+        await router().remove(key)
+    await router().load(kept / 'later.json')
+    assert {key: value for key, value in (await router().dump()).items() if GONE in key} == came
+
+
+async def _erased_here(folder: Path, kept: Path, router: KVSRouter, redis: RedisConnection, at: float) -> None:
     """A store in memory is erased by the process that has it, which keeps some events."""
     before = await school.others(router())
     await school.process(router, GONE, range(10, 14), at)
@@ -104,7 +114,7 @@ async def _erased_here(folder: Path, router: KVSRouter, redis: RedisConnection, 
     assert await school.others(router()) == before
     await school.process(router, GONE, range(20, 21), time.time())
     await router().flush()
-    assert [key for key in await router().keys() if GONE in key]
+    await _comes_back_with_a_later_dump(kept, router)
     for key in [key for key in await router().keys() if GONE in key]:
         await router().remove(key)
 
@@ -146,6 +156,7 @@ async def _erased_while_a_server_runs(
         text = (await router()[key])['text']
         assert text.count('line 20.') == 40
         assert len(text) == 40 * len(f'My name is {GONE}, line 20. ')
+        await _comes_back_with_a_later_dump(kept, router)
         code, said = await run(folder, 'erase-student', GONE, '--yes', '--receipt', str(kept / 'second.json'))
         assert code == 0, said
     finally:

@@ -25,7 +25,7 @@ async def test_truncating_a_file_while_it_is_loaded_is_an_error_that_counts_the_
     with pytest.raises(
         DumpFileError, match=r'dump\.json changed while it was loaded; [\d,]+ of its entries were stored'
     ):
-        await dump.read(file, store)
+        await (await dump.opened(file)).read(store)
     assert 0 < len(stored) < 20_000
 
 
@@ -46,7 +46,7 @@ async def test_any_layout_of_one_json_object_is_a_dump(tmp_path: Path, text: str
     async def store(entries: dict[str, Any]) -> None:
         stored.update(entries)
 
-    assert await dump.read(tmp_path / 'dump.json', store) == 2
+    assert await (await dump.opened(tmp_path / 'dump.json')).read(store) == 2
     assert stored == {'a': 1, 'b': [2]}
 
 
@@ -60,10 +60,10 @@ async def test_entries_are_passed_on_in_chunks_of_bounded_number_and_size(tmp_pa
     async def store(entries: dict[str, Any]) -> None:
         sizes.append(len(entries))
 
-    assert await dump.read(small, store) == 1200
+    assert await (await dump.opened(small)).read(store) == 1200
     assert sizes == [500, 500, 200]
     sizes.clear()
-    assert await dump.read(large, store) == 5
+    assert await (await dump.opened(large)).read(store) == 5
     assert sizes == [2, 2, 1]
 
 
@@ -74,4 +74,4 @@ async def test_of_a_file_in_another_layout_nothing_is_stored_if_its_last_entry_i
         pytest.fail('an entry of an invalid file was stored')
 
     with pytest.raises(DumpFileError, match=r"dump\.json, entry 3 \(''\): .* Nothing was loaded\."):
-        await dump.read(tmp_path / 'dump.json', store)
+        await (await dump.opened(tmp_path / 'dump.json')).read(store)

@@ -29,7 +29,7 @@ async def read(file: Path) -> dict[str, JSON]:
     async def store(chunk: dict[str, JSON]) -> None:
         stored.update(chunk)
 
-    assert await dump.read(file, store) == len(stored)
+    assert await (await dump.opened(file)).read(store) == len(stored)
     return stored
 
 
@@ -94,4 +94,4 @@ async def test_a_file_that_is_not_one_json_object_is_rejected(tmp_path: Path, te
         pytest.fail('an entry of an invalid file was stored')
 
     with pytest.raises(DumpFileError, match=r'dump\.json .* Nothing was loaded\.'):
-        await dump.read(tmp_path / 'dump.json', store)
+        await (await dump.opened(tmp_path / 'dump.json')).read(store)

@@ -71,6 +71,15 @@ def test_a_symbolic_link_in_place_of_the_file_is_not_followed(tmp_path: Path) ->
     assert not (tmp_path / 'elsewhere').exists()
 
 
+def test_a_fifo_in_place_of_the_file_is_not_written_to(tmp_path: Path) -> None:
+    path = record(tmp_path, {})
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match='not a regular file'):
+        record(tmp_path, {})
+    assert failed_events.find(tmp_path) == []
+
+
 def test_an_unclear_write_is_told_from_one_that_was_not_applied(tmp_path: Path) -> None:
     record(tmp_path, {}, WriteUnclear('no reply'))
     record(tmp_path, {}, StoreUnavailable('away'))

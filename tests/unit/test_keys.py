@@ -176,3 +176,8 @@ def test_event_fields_compare_sort_and_hash_by_name() -> None:
 
 def test_the_name_of_a_function_is_its_module_and_qualified_name() -> None:
     assert fully_qualified_function_name(math.sin) == 'math.sin'
+
+
+def test_sources_that_are_a_text_are_an_error_as_parts_of_it_would_be_names() -> None:
+    with pytest.raises(ValueError, match='sources is a single value, of type str'):
+        make_key_from_json({'source': 'a', 'KeyField.STUDENT': 'bob'}, 'a.b')

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -39,11 +40,11 @@ class Counted:
 
 
 def on(store: Any, counted: Counted, **options: Any) -> Callable[..., Any]:
-    @memoize(store, **options)
     async def work(*args: Any, **kwargs: Any) -> Any:
         return await counted(*args, **kwargs)
 
-    return work
+    work.__qualname__ = 'work'  # as a function of this module
+    return memoize(store, **options)(work)
 
 
 async def test_an_equal_call_is_answered_from_the_store_in_one_round_trip(watched: Watched) -> None:
@@ -70,7 +71,7 @@ async def test_200_equal_calls_at_once_run_once_and_each_gets_a_copy_of_its_own(
 async def test_null_is_a_result_like_any_other() -> None:
     runs = []
 
-    @memoize(InMemoryKVS())
+    @memoize(InMemoryKVS(), key=lambda: 'nothing')
     async def nothing() -> None:
         runs.append(1)
 
@@ -130,7 +131,7 @@ async def test_a_caller_that_is_cancelled_does_not_cancel_the_others_whichever_i
 async def test_when_the_last_caller_is_cancelled_the_work_ends_and_the_next_call_begins_anew() -> None:
     counted, ended = Counted(), asyncio.Event()
 
-    @memoize(InMemoryKVS())
+    @memoize(InMemoryKVS(), key=lambda: 'work')
     async def work() -> Any:
         try:
             return await counted()
@@ -162,6 +163,92 @@ async def test_arguments_that_are_not_json_are_an_error_that_names_the_way_out()
         await on(InMemoryKVS(), Counted())(object())
 
 
+@pytest.mark.parametrize(
+    'argument',
+    [
+        {1: 'a'},
+        {None: 1},
+        {True: 1},
+        {0.5: 1},
+        [{'a': ({1: 'a'},)}],
+        '\ud83d\ude00',
+        {'a': '\ud83d\ude00'},
+        {'\ud83d\ude00': 1},
+    ],
+)
+async def test_no_two_calls_have_one_key_so_an_argument_that_json_writes_as_another_one_is_an_error(
+    argument: Any,
+) -> None:
+    counted = Counted()
+    work = on(InMemoryKVS(), counted)
+    for args, kwargs in (([argument], {}), ([], {'b': argument})):
+        with pytest.raises(InvalidKey, match=r'make no key: .* Give memoize a key='):
+            await work(*args, **kwargs)
+    assert counted.runs == 0
+    assert await work('\ud83d', '\U0001f600', {'1': None}) == {'args': ['\ud83d', '\U0001f600', {'1': None}]}
+
+
+async def plain(text: str) -> str:
+    return text
+
+
+class Client:
+    async def ask(self, text: str) -> str:
+        return text
+
+    @classmethod
+    async def make(cls, text: str) -> str:
+        return text
+
+    @staticmethod
+    async def join(text: str) -> str:
+        return text
+
+    async def __call__(self, text: str) -> str:
+        return text
+
+
+def closure(number: int) -> Callable[[str], Awaitable[Any]]:
+    async def inner(text: str) -> int:
+        return number
+
+    return inner
+
+
+def default(number: int) -> Callable[[str], Awaitable[Any]]:
+    async def inner(text: str, number: int = number) -> int:
+        return number
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    'function',
+    [
+        closure(1),
+        default(1),
+        lambda text: plain(text),
+        Client().ask,
+        Client.make,
+        Client(),
+        functools.partial(plain, 'a'),
+    ],
+    ids=['closure', 'default', 'lambda', 'method', 'class method', 'object', 'partial'],
+)
+async def test_a_function_whose_name_others_may_have_needs_a_key(function: Callable[[str], Awaitable[Any]]) -> None:
+    with pytest.raises(ValueError, match=r'may be called .* Give memoize a key='):
+        memoize(InMemoryKVS())(function)
+    memoize(InMemoryKVS(), key=lambda text: text)(function)
+
+
+async def test_a_function_of_a_module_or_class_needs_no_key() -> None:
+    store = InMemoryKVS()
+    assert [await memoize(store)(function)('x') for function in (plain, Client.join)] == ['x', 'x']
+    assert {json.loads(key)['func'] for key in await store.keys()} == {
+        f'{__name__}.{n}' for n in ('plain', 'Client.join')
+    }
+
+
 async def test_a_key_of_the_caller_stands_for_the_call() -> None:
     counted, store = Counted(), InMemoryKVS()
     work = on(store, counted, key=lambda text, client: f'grammar,{text}')
@@ -173,14 +260,9 @@ async def test_a_key_of_the_caller_stands_for_the_call() -> None:
 
 async def test_calls_that_would_make_too_long_a_key_have_a_digest_of_their_arguments() -> None:
     counted, store = Counted(), InMemoryKVS()
-
-    @memoize(store)
-    async def length(text: str) -> int:
-        await counted()
-        return len(text)
-
-    assert [await length('x' * MAX_KEY_BYTES), await length('y' * MAX_KEY_BYTES)] == [MAX_KEY_BYTES] * 2
-    await length('x' * MAX_KEY_BYTES)
+    work = on(store, counted)
+    for letter in 'xyx':
+        assert await work(letter * MAX_KEY_BYTES) == {'args': [letter * MAX_KEY_BYTES]}
     assert counted.runs == 2
     assert {'digest', 'func'} == json.loads((await store.keys())[0]).keys()
 

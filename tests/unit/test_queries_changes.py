@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -116,6 +117,13 @@ async def test_what_is_asked_wrongly_is_an_error_at_once(store: Store) -> None:
         queries.changes(store, words, state='both')
     with pytest.raises(ValueError, match='There is no prefix'):
         queries.changes(store, [])
+    with pytest.raises(ValueError, match='students is a single value, of type str'):
+        queries.changes(store, words, 'bob')
+    with pytest.raises(ValueError, match=r'A student is given as in keys, .* this one is a dict'):
+        queries.changes(store, words, [{'user_id': 'bob'}])
+    for students in ('bob', [{'user_id': 'bob'}]):
+        with pytest.raises(ValueError, match=r'single value|this one is a dict'):
+            await anext(queries.watch(store, words, students))
 
 
 async def next_rows(watching: Any) -> dict[Any, Any]:
@@ -150,6 +158,47 @@ async def test_a_row_that_is_written_as_it_was_does_not_come_again(store: Counti
         await store.set(words_of('bob'), 1)
         await store.set(words_of('ann'), 2)
         assert await next_rows(watching) == {'ann': 2}
+
+
+@pytest.mark.parametrize('fields', [{'nope': 'x'}, {'a': 'a', 'b.c': 'x'}, {'': 'whole'}, 'All', None])
+async def test_whatever_is_chosen_of_it_a_row_that_is_written_as_it_was_does_not_come_again(
+    store: Counting, fields: Any
+) -> None:
+    async with aclosing(queries.watch(store, [words], ['bob', 'ann'], fields=fields)) as watching:
+        await next_rows(watching)
+        await store.set(words_of('bob'), {'a': 1})
+        assert {*await next_rows(watching)} == {'bob'}
+        await store.set(words_of('bob'), {'a': 1})
+        await store.set(words_of('ann'), {'a': 2})
+        assert {*await next_rows(watching)} == {'ann'}
+
+
+async def test_a_row_of_which_nothing_that_was_chosen_has_changed_does_not_come_again(store: Counting) -> None:
+    async with aclosing(queries.watch(store, [words], ['bob', 'ann'], fields={'a': 'a'})) as watching:
+        await next_rows(watching)
+        for state in ({'a': 1}, {'a': 1, 'b': 2}):
+            await store.set(words_of('bob'), state)
+            await store.set(words_of('ann'), state)
+            if 'b' not in state:
+                assert await next_rows(watching) == {'bob': {'a': 1}, 'ann': {'a': 1}}
+        await store.set(words_of('ann'), {'a': 3})
+        assert await next_rows(watching) == {'ann': {'a': 3}}
+
+
+async def test_a_student_who_is_asked_for_twice_has_two_rows_each_time(store: Counting) -> None:
+    async with aclosing(queries.watch(store, [words], ['bob', 'bob'])) as watching:
+        assert len(await anext(watching)) == 2
+        await store.set(words_of('bob'), 1)
+        assert [row.student for row in await anext(watching)] == ['bob', 'bob']
+
+
+async def test_what_json_does_not_have_and_another_program_wrote_is_watched_too(store: Counting) -> None:
+    async with aclosing(queries.watch(store, [words], ['bob'])) as watching:
+        await next_rows(watching)
+        for text in (b'[NaN]', b'[NaN,1]'):
+            await store.commit_bytes({words_of('bob'): text}, {})
+            store.announce([words_of('bob')])
+            assert str(await next_rows(watching)) == str({'bob': json.loads(text)})
 
 
 async def test_after_a_resync_the_whole_class_is_read_and_what_has_changed_comes(store: Counting) -> None:

@@ -155,6 +155,12 @@ async def test_a_table_of_nothing_reads_nothing() -> None:
         ({'reducers': [{'function': count, 'scope': ['STUDENT']}]}, ScopeFieldError, "'STUDENT' is not a field"),
         ({'state': 'both'}, ValueError, "'external' or 'internal'"),
         ({'fields': 'Some'}, ValueError, "'All' or 'Missing'"),
+        ({'students': 'bob'}, ValueError, 'students is a single value, of type str; it must be a list'),
+        ({'students': b'bob'}, ValueError, 'of type bytes'),
+        ({'students': 7}, ValueError, 'of type int'),
+        ({'students': ['bob', {'user_id': 'bob'}]}, ValueError, 'A student is given as in keys, .* this one is a dict'),
+        ({'students': [['bob']], 'documents': {'bob': 'D'}}, ValueError, 'this one is a list'),
+        ({'reducers': 7}, ValueError, 'reducers is a single value, of type int'),
     ],
 )
 async def test_what_a_table_cannot_have_is_an_error_that_names_it(
@@ -187,3 +193,10 @@ async def test_two_reducers_of_one_name_are_told_apart_by_their_functions(
     monkeypatch.setattr(registry, '_LISTINGS', [lambda: entries])
     rows = await queries.table(store, ['two', 'one', by_document], ['bob'], documents='D')
     assert [(name, cell.value) for name, cell in rows[0].cells.items()] == [('two', 2), ('one', 1), ('a.time', 1)]
+    with pytest.raises(ValueError, match=r'Two different reducers are called a\.time'):
+        await queries.table(store, [by_document, by_student], ['bob'], documents='D')
+
+
+@pytest.mark.parametrize('one', [count, 'a.count', {'function': count}])
+async def test_one_reducer_may_be_given_alone(store: InMemoryKVS, one: Any) -> None:
+    assert await queries.table(store, one, ['bob']) == await queries.table(store, [one], ['bob'])

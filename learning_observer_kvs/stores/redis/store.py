@@ -28,7 +28,7 @@ from learning_observer_kvs.stores.redis.reader import RedisReader
 from learning_observer_kvs.stores.redis.scripts import HIDDEN, run
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges
 from learning_observer_kvs.stores.redis.writer import RedisWriter
-from learning_observer_kvs.stores.types import CommonOptions, Description
+from learning_observer_kvs.stores.types import CommonOptions, Described, Description
 from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch
 
 
@@ -182,13 +182,14 @@ class RedisKVS(QueuedStore):
         else:
             await super()._load_entries(entries)
 
-    async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
+    async def _describe(self, keys: Sequence[str]) -> list[Described]:
         commands = [[name, self.names.redis_key(key)] for key in keys for name in ('STRLEN', 'PTTL')]
         replies = await self.connection.ask(*commands)
-        found: list[Description | None] = []
+        found: list[Described] = []
         for key, size, expires_ms in zip(keys, replies[::2], replies[1::2], strict=True):
             if isinstance(size, Exception):
-                raise wrong_type(self._at(key))
+                found.append(wrong_type(self._at(key)))
+                continue
             if not isinstance(size, int) or not isinstance(expires_ms, int):
                 raise self.connection.unavailable(lost('what came in reply is not what Redis answers'))
             left = None if expires_ms < 0 else expires_ms / 1000
