@@ -29,6 +29,7 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
+from learning_observer_kvs.debug.key_list import Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
@@ -143,6 +144,20 @@ class Answering:
     async def _check(self, request: web.Request, action: str, store: str, key: str | None) -> None:
         if not await is_allowed(self._authorize, request, action, store, key):
             raise Failure(403, FORBIDDEN)
+
+    def _viewer_of(self, request: web.Request) -> Viewer:
+        """Who looks at a list, and which values they may read."""
+
+        async def may_read(key: str) -> bool:
+            try:
+                return await is_allowed(self._authorize, request, 'read', request.match_info['store'], key)
+            except web.HTTPException:  # a redirect is for a page of its own
+                return False
+
+        async def in_thread(function: Callable[[], Any]) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+        return Viewer(may_read, self._mask, in_thread, lambda: request.transport is None)
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""

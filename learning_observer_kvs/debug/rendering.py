@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import nodes, parameters
+from learning_observer_kvs.debug import nodes, parameters, units
 from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -60,13 +59,13 @@ class Templates:
         )
         templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
         templates.globals['part_of'] = Place
-        templates.filters['bytes'] = size
         templates.filters['path_text'] = nodes.path_text
         templates.filters['path_shown'] = nodes.shown
         templates.filters['step_text'] = lambda step: json.dumps(step)
         templates.filters['cut'] = cut
         templates.filters['by_document'] = by_document
-        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
+        templates.filters['by_keys'] = by_keys
+        templates.filters |= units.FILTERS
         return templates
 
     def render(self, template: str, data: Mapping[str, Any]) -> bytes:
@@ -119,17 +118,6 @@ class Place(NamedTuple):
         return {'key': self.key, 'path': nodes.path_text(self.path), 'start': start or None, 'beside': beside}
 
 
-def size(count: int) -> str:
-    """Return a number of bytes for people.
-
-    Args:
-        count: the number.
-    """
-    return (
-        f'{count:,} bytes' if count < 10_000 else f'{count / 1000:,.0f} kB' if count < 1e6 else f'{count / 1e6:,.1f} MB'
-    )
-
-
 def cut(text: str, most: int) -> str:
     """Return the beginning of a text, with the length of the whole if it is longer.
 
@@ -151,6 +139,19 @@ def by_document(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups = itertools.groupby(states, lambda state: state['fields'].get('EventField.doc_id'))
     return [{'document': document, 'states': list(group)} for document, group in groups]
+
+
+def by_keys(reducers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return reducers with the number of all their keys, those with most first.
+
+    Args:
+        reducers: ``{'name', 'internal', 'external', …}`` each.
+
+    Returns:
+        The same, with ``all`` added to each.
+    """
+    counted = [{**reducer, 'all': reducer['internal'] + reducer['external']} for reducer in reducers]
+    return sorted(counted, key=lambda reducer: -reducer['all'])
 
 
 def _percent_encoded(value: object) -> str:

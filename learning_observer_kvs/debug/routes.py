@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, facets, find, overview, parameters, states, views
+from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states, views
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
+from learning_observer_kvs.debug.census import Censuses
 from learning_observer_kvs.debug.class_pages import ClassPages
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
@@ -25,10 +26,13 @@ log = logging.getLogger('learning_observer_kvs')
 
 STATIC = {
     'kvs.css': 'text/css',
+    'browse.css': 'text/css',
     'value.css': 'text/css',
     'class.css': 'text/css',
     'class.js': 'text/javascript',
     'print.css': 'text/css',
+    'keys.js': 'text/javascript',
+    'keyboard.js': 'text/javascript',
     'value.js': 'text/javascript',
     'tree.js': 'text/javascript',
     'live.js': 'text/javascript',
@@ -59,7 +63,10 @@ class Pages(ValuePages, ClassPages, ExportPages):
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
         super().__init__(router, Templates(self._url))
+        self._censuses = Censuses(router)
+        self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
+        app.on_shutdown.append(self._censuses.end)
         app.on_cleanup.append(self._close)
         self.is_open = False
         for path, name, handler, methods in (
@@ -115,37 +122,38 @@ class Pages(ValuePages, ClassPages, ExportPages):
             request: ``GET /debug/kvs``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.overview.stores_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.overview.Overview.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._stores)
 
     async def _stores(self, request: web.Request, query: Parameters) -> Page:
         allowed, refused = await self._listable(request)
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
-            data = await overview.stores_view(self._router, self._templates.server, allowed, refused)
+            data = await self._overview.view(self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
 
     async def keys(self, request: web.Request) -> web.StreamResponse:
         """Serve a page of keys.
 
         Args:
-            request: ``GET /debug/kvs/{store}?prefix=&cursor=&limit=``; the limit is 100 by default.
+            request: ``GET /debug/kvs/{store}``, with the parameters of
+                :class:`~learning_observer_kvs.debug.key_pages.Wanted`.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.views.keys_view` as JSON or HTML, or an error.
+            :meth:`~learning_observer_kvs.debug.key_pages.KeysPage.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._keys)
 
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
         await self._authorized(request, 'list', store, None)
-        limit = parameters.limit_in(query)
+        viewer = self._viewer_of(request)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            page = await views.read_keys(
-                self._router, store, query.get('prefix', ''), query.get('cursor') or None, limit
-            )
-        self._seen(request, 'keys', store=store, prefix=query.get('prefix', ''), keys=len(page.keys))
-        return Page('keys.html', functools.partial(views.keys_view, page))
+            page = await key_pages.read(self._router, self._censuses, store, query, viewer)
+        values = {'values': page.previewed} if page.previewed else {}
+        asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
+        self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)
+        return Page('keys.html', lambda: page.view(self._router, viewer), page.links())
 
     async def find(self, request: web.Request) -> web.StreamResponse:
         """Serve what has a text in its name: students, documents, reducers and keys of all stores.

@@ -90,6 +90,9 @@ class Backend(Announcer):
     SCAN_REPEATS: ClassVar[bool] = True
     """Whether a scan may give a key twice; ``keys`` and ``dump`` remember what they have seen then."""
 
+    IS_ORDERED: ClassVar[bool] = False
+    """Whether a scan gives the keys in the order of their characters; the cursor of a page is its last key then."""
+
     IS_IMMEDIATE: ClassVar[bool] = False
     """Whether ``read_bytes_now`` and ``commit_bytes_now`` work: nothing needs waiting, so no text is cached."""
 

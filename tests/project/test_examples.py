@@ -247,7 +247,7 @@ def alike(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         return found.keys() == wanted.keys() and all(
             isinstance(found[name], type(value))
-            if name in ('written', 'location', 'host', 'process', 'version', 'known')
+            if name in ('written', 'location', 'host', 'process', 'version', 'known', 'over_seconds')
             else alike(found[name], value)
             for name, value in wanted.items()
         )

@@ -46,7 +46,7 @@ async def test_the_pages_note_who_was_shown_which_keys_and_value_and_no_content(
     seen = {'action': 'seen', 'viewer': 'ms-lee'}
     assert found == [
         {**seen, 'page': 'value', 'store': 'default', 'key': KEY},
-        {**seen, 'page': 'keys', 'store': 'default', 'prefix': 'Int', 'keys': 1},
+        {**seen, 'page': 'keys', 'store': 'default', 'prefix': 'Int', 'keys': 1, 'values': [KEY]},
     ]
     assert {line['who'] for line in lines(file)} == {'127.0.0.1'}
     assert SECRET not in file.read_text()
