@@ -38,6 +38,7 @@ SHOWN_BYTES = 1 << 16
 
 TOO_LARGE = 'too large for a table'
 REFUSED = 'you may not read it'
+NOT_JSON = 'not JSON'
 
 
 class Chosen(NamedTuple):
@@ -188,7 +189,9 @@ async def read_states(store: Store, table: ClassTable, allowed: Collection[str])
     for key, description in zip(readable, described, strict=True):
         if description is None:
             continue
-        if description.bytes > left:
+        if isinstance(description, CorruptValue):
+            table.problems[key] = NOT_JSON
+        elif description.bytes > left:
             table.problems[key] = TOO_LARGE
         else:
             left -= description.bytes
@@ -251,7 +254,7 @@ def _cell(table: ClassTable, reducer: str, row: str, mask: Mask) -> dict[str, An
         root = nodes.root_of(key, table.texts[key], mask)
         found = {path: _at(root, path, mask) for path in table.chosen.fields or ('',)}
     except CorruptValue:
-        return {**cell, 'error': 'not JSON'}
+        return {**cell, 'error': NOT_JSON}
     return {**cell, 'values': {path: node for path, node in found.items() if node is not None}}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states, views
+from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.census import Censuses
