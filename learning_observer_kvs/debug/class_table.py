@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from learning_observer_kvs.debug import nodes
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.debug.paths import Step
 from learning_observer_kvs.debug.search import Search, progress
 from learning_observer_kvs.debug.views import NotFound, store_of
 from learning_observer_kvs.errors import CorruptValue
@@ -264,7 +265,7 @@ def _at(root: nodes.Node, path: str, mask: Mask) -> nodes.Node | None:
     for name in filter(None, path.split('.')):
         if node.is_hidden:
             return node
-        step: nodes.Step = int(name) if node.kind == 'list' and name.isdecimal() and len(name) < 10 else name
+        step: Step = int(name) if node.kind == 'list' and name.isdecimal() and len(name) < 10 else name
         try:
             node = nodes.node_at(node, (step,), mask)
         except NotFound:

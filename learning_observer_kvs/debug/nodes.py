@@ -6,20 +6,15 @@ Each part is masked as it would be inside the whole value, by its own name and b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.config.redaction import REDACTED
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.debug.paths import Path, Step, shown
+from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.views import NotFound
-from learning_observer_kvs.errors import CorruptValue
-
-Step = str | int
-Path = tuple[Step, ...]
-"""Where a part is: the names of fields and the positions in lists that lead to it."""
 
 Kind = Literal['object', 'list', 'text', 'number', 'boolean', 'null']
 
@@ -44,8 +39,6 @@ COUNTED_BYTES = 1 << 20
 
 PREVIEW_CHARACTERS = 80
 """How many characters of the items of a collapsed object or list are shown."""
-
-MAX_STEPS = 1000
 
 
 @dataclass(slots=True)
@@ -125,7 +118,20 @@ def root_of(key: str, text: bytes, mask: Mask) -> Node:
     Raises:
         CorruptValue: it is not JSON; the message is the rest of a sentence.
     """
-    return _hidden(None, text) if mask.hides(key) and text.strip() != b'null' else _node(None, text, mask)
+    text = plain(text)
+    return _hidden(None, text) if mask.hides(key) and text != b'null' else _node(None, text, mask)
+
+
+def plain(text: bytes) -> bytes:
+    """Return a stored text as JSON in UTF-8: what other programs write may be in UTF-16, or have a NaN.
+
+    Args:
+        text: the stored text.
+
+    Raises:
+        CorruptValue: it is not JSON; the message is the rest of a sentence.
+    """
+    return text.strip() if json_codec.is_plain(text) else as_json(json_codec.decode(text))
 
 
 def node_at(root: Node, path: Path, mask: Mask) -> Node:
@@ -273,51 +279,3 @@ def compare(one: Node, other: Node) -> bool:
 
 def _steps(node: Node) -> dict[Step | None, Node]:
     return {child.step: child for child in node.children or ()}
-
-
-def path_in(text: str) -> Path:
-    """Return the path that a request asks for.
-
-    Args:
-        text: a JSON list; ``''`` is the value itself.
-
-    Raises:
-        BadParameters: it is something else.
-    """
-    try:
-        steps = json_codec.decode(text.encode()) if text else []
-    except (CorruptValue, UnicodeError):
-        steps = None
-    if (
-        not isinstance(steps, list)
-        or len(steps) > MAX_STEPS
-        or not all(isinstance(step, str) or (type(step) is int and step >= 0) for step in steps)
-    ):
-        raise BadParameters('path is not one; give a JSON list of names and positions, such as ["documents", 0].')
-    return tuple(steps)
-
-
-def path_text(path: Sequence[Step]) -> str:
-    """Return a path as a request has it.
-
-    Args:
-        path: the path.
-    """
-    return json_codec.encode(list(path)).decode()
-
-
-def shown(path: Sequence[Step]) -> str:
-    """Return a path as people write it: ``$.documents["1 A"][0]``.
-
-    Args:
-        path: the path.
-    """
-    parts = ['$']
-    for step in path:
-        if isinstance(step, int):
-            parts.append(f'[{step}]')
-        elif step.isidentifier():
-            parts.append(f'.{step}')
-        else:
-            parts.append(f'[{json_codec.encode(step).decode()}]')
-    return ''.join(parts)
