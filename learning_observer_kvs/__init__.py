@@ -54,6 +54,7 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import MISSING
 
 if TYPE_CHECKING:
+    from learning_observer_kvs.collector import calm_collector
     from learning_observer_kvs.plugin import AUTHORIZE_KEY, KVS_KEY, setup, startup_hook
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     'UnknownStudent',
     'WriteUnclear',
     '__version__',
+    'calm_collector',
     'memoize',
     'setup',
     'startup_hook',
@@ -94,6 +96,8 @@ _OF_THE_PLUGIN = ('AUTHORIZE_KEY', 'KVS_KEY', 'setup', 'startup_hook')
 
 def __getattr__(name: str) -> Any:
     """Import the plugin when one of its names is used: aiohttp takes longer to import than scripts and commands run."""
+    if name == 'calm_collector':
+        return importlib.import_module('learning_observer_kvs.collector').calm_collector
     if name in _OF_THE_PLUGIN:
         return getattr(importlib.import_module('learning_observer_kvs.plugin'), name)
     if name == 'plugin':
@@ -102,4 +106,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OF_THE_PLUGIN})
+    return sorted({*globals(), *_OF_THE_PLUGIN, 'calm_collector'})

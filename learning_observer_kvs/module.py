@@ -6,7 +6,8 @@ Importing it replaces the runtime's stores by those of this package, without a c
 - reducers that its decorators made are run by our reducer workers (see :func:`replacement_of` for which), all those of
   an event in one pass (see :func:`~learning_observer_kvs.module_pipeline.in_one_pass`);
 - functions that its ``async_memoization`` decorates from then on look for one key (:mod:`.module_memoization`);
-- ``/debug/kvs`` is served to its administrators, and its application closes the stores when it ends.
+- ``/debug/kvs`` is served to its administrators, and its application closes the stores when it ends;
+- the garbage collector leaves out what has been loaded (:mod:`.collector`), unless ``kvs_calm_collector: false``.
 
 ``kvs_plugin: false`` in its settings leaves the runtime as it was. In this module "the runtime" is the package
 ``learning_observer``; "ours" are the objects of this package.
@@ -37,6 +38,7 @@ import learning_observer.stream_analytics.helpers
 from aiohttp import web
 
 from learning_observer_kvs import debug, module_memoization, plugin, prestartup, settings
+from learning_observer_kvs.collector import calm_collector
 from learning_observer_kvs.config import pmss_source
 from learning_observer_kvs.config.redaction import display_value
 from learning_observer_kvs.errors import KVSError, StartupCheck
@@ -55,6 +57,9 @@ NAME = 'Key-value store'
 
 SWITCH = 'kvs_plugin'
 """The setting that turns the integration off."""
+
+COLLECTOR = 'kvs_calm_collector'
+"""The setting that leaves the garbage collector as it was."""
 
 runtime = learning_observer
 
@@ -109,7 +114,8 @@ def kvs_startup_check() -> bool:
         RuntimeStartupCheck: every problem of the settings, with its location and a hint.
     """
     try:
-        if not _is_enabled():
+        _is_on(COLLECTOR, 'leave the garbage collector as it is')
+        if not _is_on(SWITCH, 'use the stores of the runtime'):
             _restore_runtime()
             return bool(runtime.kvs.kvs_startup_check())
         loaded = _settings()
@@ -142,12 +148,11 @@ async def _run_checks() -> None:
         await KVS.close()  # what was opened in this loop; the server runs another one
 
 
-def _is_enabled() -> bool:
-    enabled = (runtime.settings.settings or {}).get(SWITCH, True)
-    if not isinstance(enabled, bool):
-        shown = display_value(SWITCH, enabled)
-        raise StartupCheck(f'{SWITCH} is {shown}. Write true, or false to use the stores of the runtime.')
-    return enabled
+def _is_on(switch: str, otherwise: str) -> bool:
+    value = (runtime.settings.settings or {}).get(switch, True)
+    if not isinstance(value, bool):
+        raise StartupCheck(f'{switch} is {display_value(switch, value)}. Write true, or false to {otherwise}.')
+    return value
 
 
 def _settings() -> Settings:
@@ -339,7 +344,7 @@ def _check_names() -> None:
 
 
 def register_debug_routes(app: web.Application) -> None:
-    """Replace the function that adds the runtime's debug routes: add ours too, and close the stores at the end.
+    """Replace the function that adds the runtime's debug routes: add ours, and what begins and ends with the server.
 
     Args:
         app: the runtime's application.
@@ -347,6 +352,8 @@ def register_debug_routes(app: web.Application) -> None:
     _originals['register_debug_routes'](app)
     plugin.attach(app)
     debug.Pages(app, KVS).open(authorize, settings.settings)
+    if _is_on(COLLECTOR, 'leave the garbage collector as it is'):
+        app.cleanup_ctx.append(calm_collector)
     app.on_startup.append(plugin.join)
     app.on_cleanup.append(plugin.leave)
 

@@ -17,8 +17,8 @@ from learning_observer_kvs.stores.redis import options as redis_options
 
 RUN_MODES = ('dev', 'deploy', 'interactive')
 
-_TOP_LEVEL = (*BLOCKS, 'kvs_plugin')
-"""The top-level names that are read; the last one only in a Learning Observer server."""
+_TOP_LEVEL = (*BLOCKS, 'kvs_plugin', 'kvs_calm_collector')
+"""The top-level names that are read; the last two only in a Learning Observer server."""
 
 
 def check_names(settings: Settings) -> Iterator[Problem]:

@@ -95,9 +95,10 @@ async def find(router: KVSRouter, names: Sequence[str], text: str, cursor: str |
 
     async def has_key(name: str) -> bool:
         try:
-            return await search.ask(name, lambda store: store.describe(text)) is not None
+            found = await search.ask(name, lambda store: store.describe_all([text]))  # it may be a list in Redis
         except InvalidKey:
             return False
+        return found is not None and found != [None]
 
     if cursor is None:  # all at once: those that hang are waited for together, and not again in the search
         found.exact.extend(itertools.compress(names, await asyncio.gather(*map(has_key, names))))

@@ -92,8 +92,11 @@ class Pass:
             self.done.cancel() if isinstance(error, asyncio.CancelledError) else self.done.set_exception(error)
 
     def outcomes(self) -> list[bytes | BaseException]:
-        """Return what became of each reducer, once all are done; see :meth:`JoinedEvent.outcome`."""
-        return [each.outcome() if isinstance(each, JoinedEvent) else each for each in self._outcomes]
+        """Return what became of each reducer, once all are done, and forget it; see :meth:`JoinedEvent.outcome`."""
+        # An event refers to its pass: one that referred to its events for longer would leave all of them to the
+        # garbage collector, which then looks at every living object again and again.
+        outcomes, self._outcomes = self._outcomes, []
+        return [each.outcome() if isinstance(each, JoinedEvent) else each for each in outcomes]
 
 
 class JoinedEvent(Event):

@@ -128,6 +128,14 @@ async def test_the_pages_of_a_student_and_a_reducer_show_both_and_name_it(router
         assert 'unreadable' in await page.text()
 
 
+async def test_a_find_has_it_as_a_key_of_this_text(router: KVSRouter) -> None:
+    app = web.Application()
+    setup(app, authorize=lambda request, action, store, key: True, router=router)
+    async with TestClient(TestServer(app)) as client:
+        found = await (await client.get('/debug/kvs/stores/find', params={'text': LIST, 'format': 'json'})).json()
+    assert (found['exact'], found['not_searched']) == (['default'], [])
+
+
 @pytest.mark.parametrize(
     ('words', 'left'),
     [(['remove-reducer', 'demo.words'], []), (['erase-student', 'bob'], [OTHER])],

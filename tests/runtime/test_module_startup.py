@@ -106,6 +106,7 @@ def test_the_runtime_reports_a_wrong_configuration_once_with_locations(host: Hos
         ('config: {run_mode: dev}\n', 'kvs is missing'),
         ('kvs: {memoization: {type: stub}}\n', 'kvs.default is missing'),
         ('kvs_plugin: "off"\n' + STUB, "kvs_plugin is 'off'"),
+        ('kvs_calm_collector: 1\n' + STUB, 'kvs_calm_collector is 1'),
         ('redis_connection: {redis_port: abc}\n' + STUB, "redis_connection.redis_port is 'abc'"),
     ],
 )
@@ -267,6 +268,30 @@ def test_the_debug_pages_are_for_the_runtimes_administrators_and_its_end_closes_
 ) -> None:
     said = host.run(DEBUG, STUB + f'config: {{run_mode: {mode}}}\n')
     assert said == [302, '/?back_to=/debug/kvs', 200, ['default', 'memoization'], 200, 0, 1]
+
+
+@pytest.mark.parametrize(('settings', 'is_calm'), [('', True), ('kvs_calm_collector: false\n', False)])
+def test_while_the_server_runs_the_collector_leaves_out_what_was_loaded(
+    host: Host, settings: str, is_calm: bool
+) -> None:
+    said = host.run(
+        """
+import gc
+
+def collector():
+    return gc.get_freeze_count() > 10_000, gc.get_threshold()
+
+async def serve():
+    before = collector()
+    async with served(start()):
+        there = collector()
+    return [before[0], there[0], there[1] == before[1], collector() == before]
+
+say(asyncio.run(serve()))
+""",
+        STUB + settings,
+    )
+    assert said == [False, is_calm, not is_calm, True]
 
 
 def test_servers_one_after_the_other_do_not_see_what_a_stub_held_and_a_second_application_needs_its_own_router(

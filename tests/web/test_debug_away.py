@@ -67,6 +67,13 @@ async def test_a_server_that_hangs_is_named_and_others_are_searched(
         assert found['students'] == [{'name': 'ann', 'keys': 1}]
 
 
+async def test_a_key_of_another_type_is_found_and_its_store_is_searched(client: Client, server: RedisServer) -> None:
+    with server.client() as redis:
+        redis.rpush('ann', '1')
+    found = await searched(client, 'find')
+    assert (found['exact'], found['not_searched'], found['keys_seen']) == (['red', 'default'], [], 4)
+
+
 class Hanging(InMemoryKVS):
     """A store that lists its keys and does not describe them."""
 
