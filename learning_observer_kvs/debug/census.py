@@ -35,7 +35,7 @@ SHOWN_FOR = 20
 """For how many times as long as it took a count is shown."""
 
 MAX_GROUPS = 500
-"""How many reducers are told apart; the keys of further ones are counted together with other keys."""
+"""How many reducers have a count of their own; the keys of further ones are counted with other keys."""
 
 MEASURED_KEYS = 500
 """Of how many keys of a reducer the bytes are asked for; of more they are estimated."""

@@ -31,6 +31,7 @@ STATIC = {
     'class.css': 'text/css',
     'class.js': 'text/javascript',
     'print.css': 'text/css',
+    'keyboard.css': 'text/css',
     'keys.js': 'text/javascript',
     'keyboard.js': 'text/javascript',
     'value.js': 'text/javascript',

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import html
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
-from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import key_list, key_pages, prefixes
-from learning_observer_kvs.kvs import KVS, PersistentRedisKVS
-from learning_observer_kvs.stores.redis.connection import RedisConnection
-from tests.support.debug_pages import make_app
+from learning_observer_kvs.debug import key_pages, prefixes
+from learning_observer_kvs.kvs import KVS
+from tests.support.key_pages import HTML, STORES, Client, client, links, page, page_of, readable, shown_in, status_in
 
-Client = TestClient[web.Request, web.Application]
-
-HTML = {'Accept': 'text/html'}
-
-STORES = ['default', 'archive', 'files', 'redis']
+__all__ = ['client', 'readable']
 
 REDUCERS = ('m.words', 'm.time', 'other.words')
 
@@ -32,41 +22,6 @@ KEYS = {
     for document in ('', ',EventField.doc_id:D1')
     for number, student in enumerate(('ann', 'bob', r'o\2cneil'))
 } | {f'user:{number % 3}:{number}': number for number in range(30)}
-
-
-@pytest.fixture
-def readable() -> set[str]:
-    """What the values' keys that may be read begin with."""
-    return {''}
-
-
-@pytest.fixture
-async def client(aiohttp_client: AiohttpClient, tmp_path: Path, redis: RedisConnection, readable: set[str]) -> Client:
-    async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
-        if action == 'read' and key is not None and not key.startswith(tuple(readable)):
-            raise web.HTTPFound('/log-in')
-        return True
-
-    stores = {
-        'default': {'type': 'stub'},
-        'archive': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')},
-        'files': {'type': 'filesystem', 'path': str(tmp_path / 'files')},
-    }
-    client: Client = await aiohttp_client(make_app({'kvs': stores}, authorize))
-    KVS.add_item('redis', PersistentRedisKVS(connection=redis))
-    return client
-
-
-async def page(client: Client, store: str = 'default', **query: str) -> Any:
-    answer = await client.get(f'/debug/kvs/{store}', params=query)
-    assert answer.status == 200, await answer.text()
-    return await answer.json()
-
-
-async def page_of(client: Client, path: str, **query: str) -> str:
-    answer = await client.get(path, params=query, headers=HTML)
-    assert answer.status == 200, await answer.text()
-    return await answer.text()
 
 
 async def whole(client: Client, store: str, **query: str) -> list[str]:
@@ -159,21 +114,6 @@ async def test_a_parameter_that_cannot_be_used_is_status_400(
 # Pages
 
 
-def links(text: str) -> dict[str, str]:
-    pager = text.split('<nav class="pager"')[1].split('</nav>')[0]
-    found = re.findall(r'href="([^"]*)"[^>]*>([^<]*)</a>', pager)
-    return {name.strip(' ‹›'): html.unescape(link) for link, name in found}
-
-
-def shown_in(text: str) -> list[str]:
-    return [re.sub('<[^>]*>', '', found) for found in re.findall(r'<a class="open"[^>]*>(.*?)</a>', text)]
-
-
-def status_in(text: str) -> str:
-    inner = text.split('id="status"')[1].split('>', 1)[1].split('</p>')[0]
-    return ' '.join(re.sub('<[^>]*>', '', inner).split())
-
-
 @pytest.mark.parametrize('query', [{}, {'text': 'n'}])
 async def test_pages_are_links_there_and_back_and_say_which_keys_they_show(
     client: Client, query: dict[str, str]
@@ -260,160 +200,6 @@ async def test_in_a_large_store_every_prefix_is_listed_although_not_every_key_is
     assert {branch['counted'] for branch in found['branches'][:3]} == {'at least'}
     assert found['branches'][3] == {'prefix': 'z:', 'keys': 1, 'counted': 'exactly'}
     assert sum(branch['keys'] for branch in found['branches']) < 200
-
-
-# Values
-
-
-async def test_a_row_shows_the_beginning_of_its_value_masked_and_bounded(client: Client) -> None:
-    await KVS['archive'].multiset(
-        {
-            'a': {'text': 'x' * 5000, 'token': 'secret'},
-            'b': {'token': 'secret', 'n': 1},
-            'google_stored_auth:c': {'n': 'secret'},
-            'd': 'y' * (key_list.PREVIEWED_BYTES + 1),
-        }
-    )
-    rows = {row['key']: row for row in (await page(client, 'archive'))['keys']}
-    assert rows['a']['preview'].startswith('{"text":"xxx')
-    assert len(rows['a']['preview']) < 250
-    assert rows['b']['preview'] == '{"token":"(hidden)","n":1}'
-    assert rows['google_stored_auth:c']['preview'] == '"(hidden)"'
-    assert [rows[key]['masked'] for key in rows] == [True, True, False, True]
-    assert (rows['d']['preview'], rows['d']['note']) == (None, 'too long for a list')
-    assert rows['d']['bytes'] == key_list.PREVIEWED_BYTES + 3
-    assert rows['a']['written'] > 0
-    assert 'secret' not in await page_of(client, '/debug/kvs/archive')
-
-
-async def test_the_values_of_a_page_are_bounded_together(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_list, 'PREVIEWED_IN_ALL', 1000)
-    await KVS().multiset({f'k{number:02}': 'x' * 98 for number in range(30)})
-    rows = (await page(client))['keys']
-    assert [row['preview'] is not None for row in rows] == [True] * 10 + [False] * 20
-
-
-async def test_a_value_that_one_may_not_read_is_not_in_the_list(client: Client, readable: set[str]) -> None:
-    readable.clear()
-    readable.add('open')
-    await KVS().multiset({'open': 'shown', 'shut': 'a secret'})
-    rows = {row['key']: row for row in (await page(client))['keys']}
-    assert (rows['open']['preview'], rows['shut']['preview'], rows['shut']['note']) == (
-        '"shown"',
-        None,
-        'may not be read',
-    )
-    found = await page(client, text='s', inside='values')
-    assert [row['key'] for row in found['keys']] == ['open', 'shut']  # the one by its key
-    assert 'secret' not in str(found)
-    assert [row['key'] for row in (await page(client, text='secret', inside='values'))['keys']] == []
-    assert (await page(client, text='secret', inside='values'))['values_not_read'] == 1
-
-
-async def test_what_is_not_json_is_listed_and_says_so(client: Client, redis: RedisConnection) -> None:
-    await redis.ask(['SET', 'broken', '{"a'], ['RPUSH', 'list', '1'], ['SET', 'good', '1'])
-    rows = {row['key']: row for row in (await page(client, 'redis'))['keys']}
-    assert {key: (row['bytes'], row['preview'], row['note']) for key, row in rows.items()} == {
-        'broken': (3, None, 'is not JSON'),
-        'list': (None, None, 'is not text'),
-        'good': (1, '1', None),
-    }
-    await page_of(client, '/debug/kvs/redis')
-    assert (await page(client, 'redis', sort='bytes'))['keys'][0]['key'] == 'broken'
-    assert [row['key'] for row in (await page(client, 'redis', text='1', inside='values'))['keys']] == ['good']
-    counts = await (await client.get('/debug/kvs')).json()
-    [card] = [store for store in counts['stores'] if store['name'] == 'redis']
-    assert (card['keys'], card['error']) == (3, None)
-
-
-# Inside values
-
-
-@pytest.mark.parametrize('store', STORES)
-@pytest.mark.parametrize(
-    ('text', 'expected'),
-    [
-        ('SIGHT', {'a', 'b'}),
-        ('said "hi"', {'b'}),
-        ('wörd', {'c'}),
-        ('WÖRD', {'c'}),
-        ('two\nlines', {'d'}),
-        ('secret', set()),
-        ('a', {'a', 'b', 'c', 'd', 'auth'}),  # each has it in its key or in its value
-    ],
-)
-async def test_a_text_is_found_inside_values_as_the_pages_show_them(
-    client: Client, store: str, text: str, expected: set[str]
-) -> None:
-    await KVS[store].multiset(
-        {
-            'a': {'essay': 'A long time in sight.' + ' ' * 1000},
-            'b': {'essay': ' ' * 1000 + 'Insight: she said "hi" at night.'},
-            'c': ['ein Wörd', 'a'],
-            'd': {'two\nlines': 'a', 'token': 'secret'},
-            'auth': 'secret',
-        }
-    )
-    found = await page(client, store, text=text, inside='values')
-    rows = {row['key']: row for row in found['keys']}
-    assert rows.keys() == expected
-    if text == 'SIGHT':
-        assert 'sight' in rows['a']['preview']
-        assert 'Insight' in rows['b']['preview']
-        assert len(rows['b']['preview']) < 250
-        marked = await page_of(client, f'/debug/kvs/{store}', text=text, inside='values')
-        assert marked.count('<mark>sight</mark>') == 2
-
-
-async def test_values_that_are_too_long_are_not_looked_into_and_counted(client: Client) -> None:
-    await KVS().multiset({'long': 'x' * (1 << 20) + 'needle', 'short': 'needle'})
-    found = await page(client, text='needle', inside='values')
-    assert ([row['key'] for row in found['keys']], found['values_not_read']) == (['short'], 1)
-    assert '1 value was not looked into' in await page_of(client, '/debug/kvs/default', text='needle', inside='values')
-
-
-@pytest.mark.parametrize('store', STORES)
-async def test_a_search_that_takes_long_ends_and_goes_on_where_it_was(
-    client: Client, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(key_pages, 'STEP_SECONDS', 1e-9)
-    monkeypatch.setattr(key_list, 'READ_AT_ONCE', 7)
-    values = {f'k{number:03}': 'needle' if number % 50 == 17 else 'hay' for number in range(400)}
-    await KVS[store].multiset(values)
-    query = {'text': 'needle', 'inside': 'values'}
-    found, seen, step = [], 0, '[0,null,100]'
-    cursor: str | None = None
-    for asked in range(200):  # noqa: B007
-        some = await page(client, store, **query, step=step, **({} if cursor is None else {'cursor': cursor}))
-        found += [row['key'] for row in some['keys']]
-        seen += some['keys_seen']
-        cursor = some['next_cursor']
-        if cursor is None:
-            break
-    assert sorted(found) == sorted(key for key, value in values.items() if value == 'needle')
-    assert seen == 400
-    assert asked > 20
-
-
-async def test_a_script_that_asks_for_the_rest_of_a_page_gets_the_links_of_the_page(client: Client) -> None:
-    await KVS().multiset({f'n{number:03}': number for number in range(250)})
-    text = await page_of(client, '/debug/kvs/default', text='n')
-    following = links(text)['Next']
-    text = await page_of(client, '/debug/kvs/default', text='n', limit='40', step='[0,null,100]')
-    cursor = (await page(client, text='n', limit='40'))['next_cursor']
-    rest = await page_of(
-        client, '/debug/kvs/default', text='n', limit='60', at='40', cursor=cursor, step='[0,null,100]'
-    )
-    assert shown_in(text) + shown_in(rest) == [f'n{number:03}' for number in range(100)]
-    assert links(rest)['Next'] == following
-
-
-async def test_a_search_ends_when_its_reader_has_gone(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    await KVS().multiset({f'k{number}': 'hay' for number in range(5000)})
-    monkeypatch.setattr(key_list.Viewer, 'has_gone', property(lambda self: lambda: True))
-    found = await page(client, text='needle', inside='values')
-    assert found['next_cursor'] is not None
-    assert found['keys_seen'] < 5000
 
 
 # Sorting

@@ -86,7 +86,7 @@ async def test_of_many_keys_the_bytes_are_estimated_and_the_page_says_so(
     await KVS().multiset({f'Internal,m.words,STUDENT:{number}': 'x' * 98 for number in range(500)})
     card = (await cards(client))['default']
     assert (card['bytes'], card['measured'], card['keys'], card['counted']) == (50_000, 'about', 500, 'exactly')
-    assert '<small>about</small> 50.0 kB' in await page_of(client)
+    assert '<dt>Bytes <small>about</small></dt><dd>50.0 kB</dd>' in await page_of(client)
 
 
 async def test_a_count_that_takes_long_goes_on_with_the_next_page(

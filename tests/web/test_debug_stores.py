@@ -63,14 +63,14 @@ async def test_a_count_that_takes_long_says_how_many_keys_there_are_at_least(
         await KVS[name].multiset({f'more{number}': number for number in range(2000)})
     found = await counts(client)
     assert {kind for _, kind, _ in found.values()} == {'at least'}
-    assert '<small>at least</small> ' in await page_of(client)
+    assert '<dt>Keys <small>at least</small></dt>' in await page_of(client)
 
 
 async def test_on_redis_a_count_is_about_right(client: Client, redis: RedisConnection) -> None:
     KVS.add_item('cache', EphemeralRedisKVS(30, connection=redis))
     await KVS['cache'].multiset({'a': 1, 'b': 2})
     assert (await counts(client))['cache'] == (2, 'about', None)
-    assert '<small>about</small> 2</dd>' in await page_of(client)
+    assert '<dt>Keys <small>about</small></dt><dd>2</dd>' in await page_of(client)
 
 
 async def test_a_store_that_cannot_be_used_says_why_and_the_others_are_counted(client: Client, tmp_path: Path) -> None:

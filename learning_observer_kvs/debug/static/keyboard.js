@@ -10,7 +10,10 @@ const KEYS = [
 ];
 
 const box = () => document.querySelector('[role=search] input:not([type=hidden])');
-const rows = () => [...document.querySelectorAll('table a.open, table button.open, .stores h2 a')];
+const row = (element) => element.closest('tbody tr, .names li, .stores > li');
+const rows = () => [...document.querySelectorAll('main tbody tr, .names li, .stores > li')]
+  .filter((each) => row(each.parentElement) === null)
+  .map((each) => each.querySelector('.open, h2 a, a, button')).filter((link) => link !== null);
 
 function help() {
   let dialog = document.querySelector('dialog.help');
@@ -45,7 +48,7 @@ function help() {
 function move(by) {
   const all = rows();
   if (all.length === 0) return;
-  const at = all.findIndex((link) => link.closest('tr, li') === document.activeElement.closest('tr, li'));
+  const at = all.findIndex((link) => row(link) === row(document.activeElement));
   const next = at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by;
   if (next < 0) { box()?.focus(); return; }
   all[Math.min(next, all.length - 1)].focus();
