@@ -17,6 +17,9 @@ from aiohttp import web
 DEFAULT_THRESHOLDS = (700, 2000)
 """Python's own thresholds of the youngest generation: up to 3.12, and from 3.13 on."""
 
+FROZEN_BY_PYTHON = 1000
+"""Objects that Python itself may have frozen: 3.12 starts with 375. One that freezes has several thousand."""
+
 CALM_THRESHOLD = 5000
 """New objects after which the youngest generation is collected: a pause of up to 4 ms."""
 
@@ -46,7 +49,8 @@ def calm() -> bool:
         decided for itself, and is left as it is.
     """
     youngest, *older = gc.get_threshold()
-    if youngest not in DEFAULT_THRESHOLDS or not gc.isenabled() or gc.get_freeze_count():
+    is_frozen = gc.get_freeze_count() > FROZEN_BY_PYTHON
+    if youngest not in DEFAULT_THRESHOLDS or not gc.isenabled() or is_frozen:
         return False
     gc.collect()  # garbage that is frozen stays for ever
     gc.freeze()

@@ -78,6 +78,20 @@ class PerLoop(Generic[T]):
         self._drop_closed()
         return self._by_loop.pop(get_running_loop(), None)
 
+    def drop(self, made: T) -> None:
+        """Drop an object, whichever loop it belongs to, if it has not been dropped.
+
+        A coroutine that is collected after the end of its loop has no running loop, or another one.
+
+        Args:
+            made: the object.
+        """
+        self._forget_after_fork()
+        self._drop_closed()
+        for loop, other in list(self._by_loop.items()):
+            if other is made:
+                self._by_loop.pop(loop, None)
+
     def _drop_closed(self) -> None:
         for loop in list(self._by_loop):
             if loop.is_closed():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import random
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -94,14 +96,32 @@ def seed(request: pytest.FixtureRequest, note: Callable[[str], None]) -> int:
 
 
 @pytest.fixture(autouse=True)
-async def _fresh_globals(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Each test finds the three module-level objects as a new process would."""
+def _fresh_globals(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test finds the three module-level objects as a new process would.
+
+    The stores are closed in the event loop of the test; a test that is not a coroutine needs none, mostly.
+    """
     monkeypatch.setattr(prestartup, 'STARTUP_CHECKS', list(prestartup.STARTUP_CHECKS))
     monkeypatch.setattr(prestartup, 'INIT_FUNCTIONS', list(prestartup.INIT_FUNCTIONS))
-    yield
-    for name in KVS.names():
-        KVS.remove_item(name)
-    await KVS.close()
+    if inspect.iscoroutinefunction(request.function):
+        loop: asyncio.AbstractEventLoop = request.getfixturevalue(_loop.__name__)
+        yield
+        loop.run_until_complete(_close_stores())
+    else:
+        yield
+        if KVS.names():
+            asyncio.run(_close_stores())
     settings.settings.clear()
     redis_connection.shared.configure({})
     clear()
+
+
+@pytest.fixture
+async def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def _close_stores() -> None:
+    for name in KVS.names():
+        KVS.remove_item(name)
+    await KVS.close()

@@ -406,8 +406,7 @@ class Backend(Announcer):
             await self._end_changes()
             await self._close_within(max(MIN_CLOSE_TIMEOUT, deadline - monotonic()))
         finally:  # not sooner: what fails meanwhile must not open again what is being closed
-            if self._outages.peek() is outage:
-                self._outages.pop()
+            self._outages.drop(outage)
 
     async def _scan_pages(self, prefix: str, limit: int = SCAN_KEYS) -> AsyncIterator[list[str]]:
         cursor: str | None = None

@@ -280,8 +280,7 @@ class Store(ReadCalls):
         deadline = time.monotonic() + CLOSE_TIMEOUT
         if (overlay := self.overlays.peek()) is not None:
             await overlay.close(CLOSE_TIMEOUT)
-            if self.overlays.peek() is overlay:  # else another call closed it before, and there is a new one
-                self.overlays.pop()
+            self.overlays.drop(overlay)  # another call may have closed it before, and there is a new one
         await self._close_backend(deadline)
 
     # Inside

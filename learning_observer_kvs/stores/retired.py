@@ -95,7 +95,10 @@ class RetiredStores:
 
 
 async def _close(group: Group) -> None:
+    connections = [connection for connection in group.values() if connection is not None]
     try:
         await close_stores(group)
-    finally:
-        await close_connections(connection for connection in group.values() if connection is not None)
+    except (Exception, asyncio.CancelledError):  # but not what is collected after the end of its loop
+        await close_connections(connections)
+        raise
+    await close_connections(connections)

@@ -10,12 +10,29 @@ from learning_observer_kvs.errors import InvalidKey, InvalidValue
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing.keys import INVALID_KEYS, KEYS
-from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Label
+from learning_observer_kvs.testing.values import FLATTENED, INVALID, KEPT, Label, nested
 
 SHORT_KEYS = [key for key in KEYS if len(key) < 10_000]
 
 
 INVALID_PREFIXES = {name: key for name, key in INVALID_KEYS.items() if key not in ('', None)}
+
+
+async def _assert_rejected(store: Store, value: Any, location: str) -> None:
+    await store.set('k', 'before')
+    with pytest.raises(InvalidValue) as raised:
+        await store.set('k', value)
+    assert location in str(raised.value)
+    for call in (
+        lambda: store.multiset({'other': 1, 'k': value}),
+        lambda: store.commit({'other': 1, 'k': value}),
+        lambda: store.commit({'other': 1}, {'k': value}),
+        lambda: store.compare_and_set('k', 'before', value),
+        lambda: store.update('k', lambda before: value),
+    ):
+        with pytest.raises(InvalidValue):
+            await call()
+    assert await store.dump() == {'k': 'before'}
 
 
 class ContentsContract:
@@ -39,20 +56,13 @@ class ContentsContract:
     async def test_a_value_that_json_cannot_hold_is_rejected_and_nothing_is_written(
         self, store: Store, value: Any, location: str
     ) -> None:
-        await store.set('k', 'before')
-        with pytest.raises(InvalidValue) as raised:
-            await store.set('k', value)
-        assert location in str(raised.value)
-        for call in (
-            lambda: store.multiset({'other': 1, 'k': value}),
-            lambda: store.commit({'other': 1, 'k': value}),
-            lambda: store.commit({'other': 1}, {'k': value}),
-            lambda: store.compare_and_set('k', 'before', value),
-            lambda: store.update('k', lambda before: value),
-        ):
-            with pytest.raises(InvalidValue):
-                await call()
-        assert await store.dump() == {'k': 'before'}
+        await _assert_rejected(store, value, location)
+
+    @pytest.mark.parametrize('kind', ['mixed', 'tuples and lists'])
+    async def test_a_value_of_a_hundred_thousand_levels_is_rejected_and_nothing_is_written(
+        self, store: Store, kind: str
+    ) -> None:
+        await _assert_rejected(store, nested(100_000, kind=kind), 'deeper')
 
     async def test_missing_is_not_a_value(self, store: Store) -> None:
         with pytest.raises(InvalidValue):

@@ -121,6 +121,12 @@ def test_a_loop_that_ended_with_an_iterator_open_hinders_no_other(recwarn: pytes
     assert not recwarn.list
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log is looked at often."""
+    monkeypatch.setattr(polled, 'INTERVAL', 0.005)
+
+
 class ScriptedLog:
     """A log that gives what a test puts in it; an error is raised."""
 
@@ -154,6 +160,7 @@ async def next_of(listener: Listener) -> str | None:
     return listener.take()
 
 
+@pytest.mark.usefixtures('quick')
 async def test_a_log_that_cannot_be_read_for_a_while_is_read_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,6 +179,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_is_read_again(
     assert log.ended
 
 
+@pytest.mark.usefixtures('quick')
 async def test_a_log_that_cannot_be_read_any_more_ends_the_iterators_with_its_error() -> None:
     log = ScriptedLog()
     feed, listener = await listening_to(log)
@@ -184,6 +192,7 @@ async def test_a_log_that_cannot_be_read_any_more_ends_the_iterators_with_its_er
     assert log.ended
 
 
+@pytest.mark.usefixtures('quick')
 async def test_a_log_that_cannot_be_begun_is_an_error_at_once_and_may_be_begun_later() -> None:
     log = ScriptedLog()
     log.begun = [StoreUnavailable('read-only')]

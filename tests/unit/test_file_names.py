@@ -17,8 +17,9 @@ from learning_observer_kvs.stores.filesystem.names import (
     wrap,
     wrapped_key,
 )
+from tests.support.generated import CHARACTERS, TEXT
 
-any_key = st.text(st.characters(codec='utf-8'), min_size=1)
+any_key = st.text(CHARACTERS, min_size=1)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_path_of_the_greatest_length_is_readable_and_a_longer_one_is_not() -> 
     assert is_digest(names.path_of(key + rest + 'y'))
 
 
-@given(key=any_key, value=st.none() | st.integers() | st.text() | st.lists(st.integers()))
+@given(key=any_key, value=st.none() | st.integers() | TEXT | st.lists(st.integers()))
 def test_the_file_of_a_digest_gives_its_key_and_its_value_back(key: str, value: json_codec.JSON) -> None:
     text = json_codec.indented(json_codec.encode(value))
     content = wrap(key, text)

@@ -19,6 +19,7 @@ from learning_observer_kvs.identifiers import (
     student_of,
 )
 from learning_observer_kvs.stream_analytics.keys import escape
+from tests.support.generated import CHARACTERS, TEXT
 
 JOSE = 'ls-José, Ruiz'
 
@@ -127,7 +128,10 @@ def test_what_an_entry_calls_the_same_person_is_related_and_what_it_calls_others
     assert related_ids(value, ('students', 1, 'profile', 'name')) == ()
 
 
-@given(st.text(min_size=1).filter(str.strip), st.sampled_from([str, quote, escape, lambda text: ascii(text)[1:-1]]))
+@given(
+    st.text(CHARACTERS, min_size=1).filter(str.strip),
+    st.sampled_from([str, quote, escape, lambda text: ascii(text)[1:-1]]),
+)
 def test_the_quick_look_at_a_text_never_misses_an_id(text: str, encoded: Any) -> None:
     if any('\ud800' <= character <= '\udfff' for character in text):
         return
@@ -138,6 +142,6 @@ def test_the_quick_look_at_a_text_never_misses_an_id(text: str, encoded: Any) ->
         assert form in Ids([form])
 
 
-@given(st.text())
+@given(TEXT)
 def test_a_name_of_a_file_has_no_special_characters(text: str) -> None:
     assert not set(file_name_form(text)) & set('/ ,.:%\\')

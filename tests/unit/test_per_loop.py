@@ -91,6 +91,20 @@ def test_an_error_while_the_object_is_made_leaves_nothing() -> None:
     asyncio.run(ask())
 
 
+def test_an_object_is_dropped_from_wherever_its_loop_is_and_no_other_is() -> None:
+    objects: PerLoop[object] = PerLoop(object)
+
+    async def here() -> object:
+        return objects.here()
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        mine, other = first.run(here()), second.run(here())
+        objects.drop(mine)
+        objects.drop(object())
+        assert list(objects) == [other]
+        assert first.run(here()) is not mine
+
+
 def test_a_function_is_called_in_its_loop_wherever_that_is() -> None:
     calls: list[str] = []
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from learning_observer_kvs.stores.redis.names import META_PREFIX, ClusterNames, Names, decode, escape_glob, slot_of
+from tests.support.generated import CHARACTERS
 
-any_key = st.text(st.characters(codec='utf-8'), min_size=1)
+any_key = st.text(CHARACTERS, min_size=1)
 prefixes = st.sampled_from(['', 'lo:', '{a}', '\x00lo-', META_PREFIX, '*?['])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from pathlib import Path
@@ -157,6 +158,25 @@ def test_a_store_whose_loop_was_closed_under_it_is_closed_in_the_next_one(caplog
     store.may_close = None
     asyncio.run(router.close())
     assert store.closed == 1
+    gc.collect()  # an error in what is left of the closing in the closed loop would be a warning
+
+
+def test_a_connection_whose_loop_was_closed_under_it_is_closed_after_its_store_in_the_next_one() -> None:
+    retired, connection, store = RetiredStores(), Connection(), Closing()
+    loop = asyncio.new_event_loop()
+
+    async def retire() -> None:
+        store.may_close = asyncio.Event()
+        retired.add({store: connection})
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(retire())
+    loop.close()
+    store.may_close = None
+    asyncio.run(retired.close())
+    assert (store.closed, connection.closed) == (1, 1)
+    gc.collect()
 
 
 async def test_a_store_that_has_another_name_too_stays_open() -> None:

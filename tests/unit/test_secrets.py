@@ -50,8 +50,18 @@ NEEDED: dict[str, dict[str, object]] = {
 }
 
 
-def settings_with(url: str) -> list[dict[str, object]]:
-    """Settings for each place at which a value may be written, as it is, in a list and in a mapping."""
+def stores_with(url: str) -> list[dict[str, object]]:
+    """Options of stores, for each type and option: the value as it is, in a list and in a mapping."""
+    return [
+        {'type': name, 'retry_timeout': 0.01, **needed, option: value}
+        for value in (url, [url], {'a': url})
+        for name, needed in NEEDED.items()
+        for option in (*(option.name for option in KVS_MAP[name].OPTIONS), 'unknown')
+    ]
+
+
+def blocks_with(url: str) -> list[dict[str, object]]:
+    """Settings for each other place at which a value may be written."""
     plain = {'kvs': {'default': {'type': 'stub'}}}
     found: list[dict[str, object]] = [
         {'kvs': url},
@@ -64,11 +74,6 @@ def settings_with(url: str) -> list[dict[str, object]]:
         {**plain, 'kvs_debug': url},
     ]
     for value in (url, [url], {'a': url}):
-        for name, needed in NEEDED.items():
-            found += [
-                {'kvs': {'default': {'type': name, 'retry_timeout': 0.01, **needed, option: value}}}
-                for option in (*(option.name for option in KVS_MAP[name].OPTIONS), 'unknown')
-            ]
         for option in (*(option.name for option in OPTIONS), 'unknown'):
             block = {'redis_port': 1, option: value}
             more = {'redis_service_name': 'm'} if option == 'redis_sentinels' else {}
@@ -79,7 +84,9 @@ def settings_with(url: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize('url', LOOKS_LIKE_A_URL)
 def test_no_check_prints_it(url: str) -> None:
-    for settings in settings_with(url):
+    stores = {f's{number}': store for number, store in enumerate(stores_with(url))}
+    together: dict[str, object] = {'kvs': {'default': {'type': 'stub'}, **stores}}
+    for settings in [together, *blocks_with(url)]:
         found = read_settings(settings)
         rows = parse(found)
         problems = static.check(rows, KVS_MAP, reserved_names())
@@ -91,7 +98,9 @@ async def test_no_store_prints_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
-    for settings in settings_with('redis://u:hunter2@localhost:1'):
+    url = 'redis://u:hunter2@localhost:1'
+    alone: list[dict[str, object]] = [{'kvs': {'default': store}} for store in stores_with(url)]
+    for settings in [*alone, *blocks_with(url)]:
         printed = []
         try:
             async with KVSRouter.from_settings(settings) as router:

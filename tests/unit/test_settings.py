@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         'a0: &a0 {x: 1, y: 2}\n' + ''.join(f'a{n}: &a{n} {{k: *a{n - 1}, l: *a{n - 1}}}\n' for n in range(1, 40)),
         'more than 200,000 values',
     ),
-    'too many brackets': ('kvs: ' + '[' * 1500, 'nested too deep'),
+    'too many brackets': ('kvs: ' + '[' * (sys.getrecursionlimit() // 2 + 100), 'nested too deep'),
     'nothing': ('', 'the file is empty'),
     'a comment alone': ('# nothing\n', 'the file is empty'),
     'a list': ('- kvs\n', 'the file is a list'),

@@ -59,11 +59,11 @@ async def watching(*ports: int, timeout: float = 5) -> AsyncIterator[Watched]:
 
 
 @asynccontextmanager
-async def three(*, timeout: float = 5) -> AsyncIterator[tuple[list[ScriptedSentinel], Watched]]:
+async def three() -> AsyncIterator[tuple[list[ScriptedSentinel], Watched]]:
     """Three Sentinels that name the same master, each of them followed."""
     async with AsyncExitStack() as stack:
         sentinels = [await stack.enter_async_context(ScriptedSentinel(A)) for _ in range(3)]
-        watched = await stack.enter_async_context(watching(*(sentinel.port for sentinel in sentinels), timeout=timeout))
+        watched = await stack.enter_async_context(watching(*(sentinel.port for sentinel in sentinels)))
         assert await watched.port() == A
         for sentinel in sentinels:
             await sentinel.until(followers=1)
@@ -134,7 +134,7 @@ async def test_when_the_sentinel_that_promotes_is_gone_the_others_are_asked() ->
 
 
 async def test_a_promotion_without_an_end_holds_connections_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failover, 'HOLD', 0.2)
+    monkeypatch.setattr(failover, 'HOLD', 0.02)
     async with three() as (sentinels, watched):
         sentinels[1].say(state='wait_promotion')
         await watched.until_moved()
@@ -144,12 +144,13 @@ async def test_a_promotion_without_an_end_holds_connections_for_a_bounded_time(m
 
 
 async def test_a_call_that_waits_for_a_promotion_in_vain_may_be_tried_again() -> None:
-    async with ScriptedSentinel(A) as sentinel, watching(sentinel.port, timeout=1) as watched:
+    async with ScriptedSentinel(A) as sentinel, watching(sentinel.port) as watched:
         await watched.port()
         await sentinel.until(followers=1)
         watched.moved.clear()
         sentinel.say(state='wait_promotion')
         await watched.until_moved()
+        watched.watch._timeout = 0.05
         with pytest.raises(StoreUnavailable, match='its Sentinels are replacing the master') as raised:
             await watched.port()
         assert raised.value.retry
@@ -172,9 +173,9 @@ async def test_sentinels_that_do_not_answer_are_an_error_that_may_pass() -> None
 
 
 async def test_a_sentinel_that_stands_still_is_an_error_in_bounded_time() -> None:
-    async with ScriptedSentinel(A) as sentinel, watching(sentinel.port, timeout=0.2) as watched:
+    async with ScriptedSentinel(A) as sentinel, watching(sentinel.port, timeout=0.05) as watched:
         sentinel.mute = True
-        with pytest.raises(StoreUnavailable, match=r'no Sentinel answers \(It has not answered for 0.2 s\)'):
+        with pytest.raises(StoreUnavailable, match=r'no Sentinel answers \(It has not answered for 0.05 s\)'):
             await watched.port()
 
 
@@ -215,23 +216,27 @@ async def test_an_idle_process_asks_nothing() -> None:
 async def test_a_silent_sentinel_is_asked_whether_it_is_there_and_left_if_it_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(failover, 'QUIET', 0.1)
-    async with three(timeout=1) as (sentinels, _):
-        await sentinels[0].until(pings=3)
-        assert sentinels[0].followers == 1
-        sentinels[0].mute = True
-        await sentinels[0].until(followers=0)
+    monkeypatch.setattr(failover, 'QUIET', 0.05)
+    async with three() as (sentinels, _):
+        silent = sentinels[0]
+        await silent.until(pings=3)
+        await silent.until(questions=silent.questions + 1)
+        assert silent.followers == 1
+        silent.mute = True
+        pings, questions = silent.pings, silent.questions
+        await silent.until(followers=0)
+        assert (silent.pings, silent.questions) == (pings + 1, questions)
 
 
 async def test_sentinels_that_refuse_to_be_followed_are_asked_instead(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, 'POLL', 0.02)
+    monkeypatch.setattr(failover, 'POLL', 0.01)
     async with ScriptedSentinel(A) as sentinel, watching(sentinel.port) as watched:
         sentinel.refuses_to_be_followed = True
         assert await watched.port() == A
         async with asyncio.timeout(5):
-            await sentinel.until(questions=20)  # the time in between does not grow
+            await sentinel.until(questions=12)  # the time in between does not grow
         watched.moved.clear()
         sentinel.say(master=B, epoch=1)
         await watched.until_moved()

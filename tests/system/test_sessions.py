@@ -24,18 +24,22 @@ def sessions() -> dict[str, Session]:
     return sample(4, seed=1)
 
 
+@pytest.fixture(scope='module')
+def written(sessions: dict[str, Session], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('sample')
+    write_sample(folder, sessions)
+    return folder
+
+
 def content(path: Path) -> bytes:
     """What a file holds; how tightly it is packed differs between versions of zlib."""
     return gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_the_generator_makes_the_sample_again_to_the_byte(
-    name: str, sessions: dict[str, Session], tmp_path: Path
-) -> None:
-    write_sample(tmp_path, sessions)
-    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
-    assert content(tmp_path / name) == content(SAMPLE / name)
+def test_the_generator_makes_the_sample_again_to_the_byte(name: str, written: Path) -> None:
+    assert sorted(path.name for path in written.iterdir()) == FILES
+    assert content(written / name) == content(SAMPLE / name)
 
 
 def test_another_seed_makes_other_sessions(sessions: dict[str, Session]) -> None:
