@@ -41,6 +41,7 @@ _FLOAT = b'\xcb'
 
 _decode = msgspec.json.Decoder().decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_nothing = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _dumps = orjson.dumps
 _pack = ormsgpack.packb
@@ -110,6 +111,20 @@ def decode(text: bytes | str) -> JSON:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptValue(f'is not JSON: {error}') from None
+
+
+def is_plain(text: bytes) -> bool:
+    """Return whether a text is JSON in UTF-8, without decoding it. What only Python's ``json`` reads is not.
+
+    Args:
+        text: any bytes.
+    """
+    try:
+        _decode_nothing(text)
+        text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 Item: TypeAlias = bytes | msgspec.Raw

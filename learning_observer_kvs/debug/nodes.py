@@ -6,20 +6,15 @@ Each part is masked as it would be inside the whole value, by its own name and b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.config.redaction import REDACTED
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.debug.paths import Path, Step, shown
+from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.views import NotFound
-from learning_observer_kvs.errors import CorruptValue
-
-Step = str | int
-Path = tuple[Step, ...]
-"""Where a part is: the names of fields and the positions in lists that lead to it."""
 
 Kind = Literal['object', 'list', 'text', 'number', 'boolean', 'null']
 
@@ -44,8 +39,6 @@ COUNTED_BYTES = 1 << 20
 
 PREVIEW_CHARACTERS = 80
 """How many characters of the items of a collapsed object or list are shown."""
-
-MAX_STEPS = 1000
 
 
 @dataclass(slots=True)
@@ -98,7 +91,7 @@ class Node:
 
     @property
     def preview(self) -> str:
-        """The first of its items, of those that are sent, for while it is collapsed."""
+        """The first of its items, of those that are sent; nothing where all are objects and lists."""
         parts: list[str] = []
         for child in self.children or ():
             name = f'{child.step}: ' if isinstance(child.step, str) else ''
@@ -106,7 +99,7 @@ class Node:
             parts.append('…' if child.kind in CONTAINERS else (name + shown)[:PREVIEW_CHARACTERS])
             if sum(map(len, parts)) > PREVIEW_CHARACTERS:
                 break
-        return ', '.join(parts)[:PREVIEW_CHARACTERS]
+        return '' if set(parts) <= {'…'} else ', '.join(parts)[:PREVIEW_CHARACTERS]
 
     @property
     def token(self) -> str:
@@ -125,7 +118,20 @@ def root_of(key: str, text: bytes, mask: Mask) -> Node:
     Raises:
         CorruptValue: it is not JSON; the message is the rest of a sentence.
     """
-    return _hidden(None, text) if mask.hides(key) and text.strip() != b'null' else _node(None, text, mask)
+    text = plain(text)
+    return _hidden(None, text) if mask.hides(key) and text != b'null' else _node(None, text, mask)
+
+
+def plain(text: bytes) -> bytes:
+    """Return a stored text as JSON in UTF-8: what other programs write may be in UTF-16, or have a NaN.
+
+    Args:
+        text: the stored text.
+
+    Raises:
+        CorruptValue: it is not JSON; the message is the rest of a sentence.
+    """
+    return text.strip() if json_codec.is_plain(text) else as_json(json_codec.decode(text))
 
 
 def node_at(root: Node, path: Path, mask: Mask) -> Node:
@@ -176,13 +182,26 @@ def open_from(node: Node, mask: Mask, start: int = 0) -> Node:
         each, depth = waiting.popleft()
         if each.kind not in CONTAINERS or each.is_hidden or depth >= DEPTH:
             continue
-        children = _open(each, mask, start if each is node else 0)
+        children = open_items(each, mask, start if each is node else 0)
         rows -= sum(1 + len(child.value) // 100 if child.kind == 'text' else 1 for child in children)
         waiting.extend((child, depth + 1) for child in children)
     return node
 
 
-def _open(node: Node, mask: Mask, start: int) -> list[Node]:
+def open_items(node: Node, mask: Mask, start: int = 0) -> list[Node]:
+    """Put into an object or a list its items from a position on, and nothing that is inside of them.
+
+    Args:
+        node: the object or list, which is changed.
+        mask: what is not shown.
+        start: the first item.
+
+    Returns:
+        The items.
+
+    Raises:
+        CorruptValue: the text is not JSON.
+    """
     items = json_codec.items(node.text)
     found = list(items.items()) if isinstance(items, dict) else list(enumerate(items))
     node.size, node.start = len(found), start
@@ -260,51 +279,3 @@ def compare(one: Node, other: Node) -> bool:
 
 def _steps(node: Node) -> dict[Step | None, Node]:
     return {child.step: child for child in node.children or ()}
-
-
-def path_in(text: str) -> Path:
-    """Return the path that a request asks for.
-
-    Args:
-        text: a JSON list; ``''`` is the value itself.
-
-    Raises:
-        BadParameters: it is something else.
-    """
-    try:
-        steps = json_codec.decode(text.encode()) if text else []
-    except (CorruptValue, UnicodeError):
-        steps = None
-    if (
-        not isinstance(steps, list)
-        or len(steps) > MAX_STEPS
-        or not all(isinstance(step, str) or (type(step) is int and step >= 0) for step in steps)
-    ):
-        raise BadParameters('path is not one; give a JSON list of names and positions, such as ["documents", 0].')
-    return tuple(steps)
-
-
-def path_text(path: Sequence[Step]) -> str:
-    """Return a path as a request has it.
-
-    Args:
-        path: the path.
-    """
-    return json_codec.encode(list(path)).decode()
-
-
-def shown(path: Sequence[Step]) -> str:
-    """Return a path as people write it: ``$.documents["1 A"][0]``.
-
-    Args:
-        path: the path.
-    """
-    parts = ['$']
-    for step in path:
-        if isinstance(step, int):
-            parts.append(f'[{step}]')
-        elif step.isidentifier():
-            parts.append(f'.{step}')
-        else:
-            parts.append(f'[{json_codec.encode(step).decode()}]')
-    return ''.join(parts)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import nodes, parameters, units
+from learning_observer_kvs.debug import parameters, paths, units
 from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
     import jinja2
 
 
-def as_json(data: Mapping[str, Any]) -> bytes:
-    """Return the data of a view as JSON.
+def as_json(data: Any) -> bytes:
+    """Return the data of a view, or any JSON value, as JSON.
 
     Args:
         data: the data.
@@ -58,9 +58,9 @@ class Templates:
             lstrip_blocks=True,
         )
         templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
-        templates.globals['part_of'] = Place
-        templates.filters['path_text'] = nodes.path_text
-        templates.filters['path_shown'] = nodes.shown
+        templates.globals['part_of'] = paths.Place
+        templates.filters['path_text'] = paths.path_text
+        templates.filters['path_shown'] = paths.shown
         templates.filters['step_text'] = lambda step: json.dumps(step)
         templates.filters['cut'] = cut
         templates.filters['by_document'] = by_document
@@ -83,39 +83,6 @@ class Templates:
             .render({'server': self.server, **data})
             .encode('utf-8', 'backslashreplace')
         )
-
-
-class Place(NamedTuple):
-    """Where a template is inside a value, for the links to what is not sent.
-
-    Attributes:
-        store: the store's name.
-        key: the key.
-        path: the path of the part.
-        is_compared: whether the part is compared with the other state of the reducer.
-    """
-
-    store: str
-    key: str
-    path: Sequence[nodes.Step]
-    is_compared: bool
-
-    def inside(self, step: nodes.Step) -> Place:
-        """Return the place of an item.
-
-        Args:
-            step: its name or position.
-        """
-        return self._replace(path=[*self.path, step])
-
-    def query(self, start: int) -> dict[str, Any]:
-        """Return the query of the page of this part.
-
-        Args:
-            start: the first item or character that it is to have.
-        """
-        beside = '1' if self.is_compared else None
-        return {'key': self.key, 'path': nodes.path_text(self.path), 'start': start or None, 'beside': beside}
 
 
 def cut(text: str, most: int) -> str:

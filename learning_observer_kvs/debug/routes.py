@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states, views
+from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states
 from learning_observer_kvs.debug.access import Authorize
-from learning_observer_kvs.debug.answering import noted
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.census import Censuses
-from learning_observer_kvs.debug.live import Streams
+from learning_observer_kvs.debug.class_pages import ClassPages
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
@@ -22,7 +21,6 @@ from learning_observer_kvs.debug.student_export import ExportPages
 from learning_observer_kvs.debug.value_pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
-from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
 
@@ -30,6 +28,8 @@ STATIC = {
     'kvs.css': 'text/css',
     'browse.css': 'text/css',
     'value.css': 'text/css',
+    'class.css': 'text/css',
+    'class.js': 'text/javascript',
     'print.css': 'text/css',
     'keyboard.css': 'text/css',
     'keys.js': 'text/javascript',
@@ -47,7 +47,7 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
 
-class Pages(ValuePages, ExportPages):
+class Pages(ValuePages, ClassPages, ExportPages):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -64,7 +64,6 @@ class Pages(ValuePages, ExportPages):
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
         super().__init__(router, Templates(self._url))
-        self._streams = Streams()
         self._censuses = Censuses(router)
         self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
@@ -81,6 +80,7 @@ class Pages(ValuePages, ExportPages):
             ('/debug/kvs/{store}/reducers', 'kvs_debug_reducers', self.reducers, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),
             ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/class', 'kvs_debug_class', self.class_table, SHOWING_AND_POST),
             ('/debug/kvs/{store}/part', 'kvs_debug_part', self.part, SHOWING_AND_POST),
             ('/debug/kvs/{store}/matches', 'kvs_debug_matches', self.matches, SHOWING_AND_POST),
             ('/debug/kvs/{store}/raw', 'kvs_debug_raw', self.raw, SHOWING_AND_POST),
@@ -90,6 +90,7 @@ class Pages(ValuePages, ExportPages):
             app.router.register_resource(with_slash)
             with_slash.add_route('*', functools.partial(self.without_slash, name))
         self._add('/debug/kvs/{store}/changes', 'kvs_debug_changes', self.changes, ('GET',))
+        self._add('/debug/kvs/{store}/class/changes', 'kvs_debug_class_changes', self.class_changes, ('GET',))
         for file in STATIC:
             self._add(f'/debug/kvs/static/{file}', f'kvs_debug_{file}', functools.partial(self.static, file), SHOWING)
 
@@ -255,30 +256,6 @@ class Pages(ValuePages, ExportPages):
             raise Failure(503, found.search.failed[store])
         self._seen(request, 'reducers', store=store)
         return Page('reducers.html', lambda: facets.facets_view(found))
-
-    async def changes(self, request: web.Request) -> web.StreamResponse:
-        """Serve a stream of server-sent events that says when a value changes.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/changes?key=``.
-
-        Returns:
-            The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
-        """
-        try:
-            query = parameters.in_url(request)
-            store, key = request.match_info['store'], query.get('key', '')
-            await self._authorized(request, 'read', store, key)
-            stream = headers_of('text/event-stream')
-            return await self._streams.serve(request, views.store_of(self._router, store), check_key(key), stream)
-        except web.HTTPException:
-            raise
-        except Exception as error:
-            status, text = noted(request, error)
-            busy = {'Retry-After': '10'} if status == 503 else {}
-            return await send(
-                request, as_json({'error': text}), status=status, headers=headers_of('application/json') | busy
-            )
 
     async def static(self, name: str, request: web.Request) -> web.StreamResponse:
         """Serve a file that pages load, which has no data in it, to any client.

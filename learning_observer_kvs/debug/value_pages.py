@@ -7,15 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, nodes, parameters, value_views, views
+from learning_observer_kvs.debug import answers, parameters, paths, value_views, views
 from learning_observer_kvs.debug.access import is_allowed
-from learning_observer_kvs.debug.answering import Answering
 from learning_observer_kvs.debug.answers import File, Page, Parameters, in_time, wants_html
 from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.debug.streaming import Streaming, Watched
 from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.keys import check_key
 
 
-class ValuePages(Answering):
+class ValuePages(Streaming):
     """The handlers of the pages of one value."""
 
     async def value(self, request: web.Request) -> web.StreamResponse:
@@ -25,15 +26,15 @@ class ValuePages(Answering):
             request: ``GET /debug/kvs/{store}/key?key=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.value_views.json_view` as JSON, or
+            :func:`~learning_observer_kvs.debug.value_views.json_body` as JSON, or
             :func:`~learning_observer_kvs.debug.value_views.page_view` as HTML, or an error.
         """
         return await self._answer(request, self._value)
 
-    async def _value(self, request: web.Request, query: Parameters) -> Page:
+    async def _value(self, request: web.Request, query: Parameters) -> Page | File:
         found = await self._read(request, query)
         if not wants_html(request, query):
-            return Page('', lambda: value_views.json_view(found, self._mask))
+            return File('application/json', lambda: value_views.json_body(found, self._mask))
         other = await self._other(request, found)
         return Page('value.html', lambda: value_views.page_view(found, other, self._mask))
 
@@ -49,9 +50,9 @@ class ValuePages(Answering):
         return await self._answer(request, self._part)
 
     async def _part(self, request: web.Request, query: Parameters) -> Page:
-        path, start = nodes.path_in(query.get('path', '')), _start_in(query)
+        path, start = paths.path_in(query.get('path', '')), _start_in(query)
         is_beside = wants_html(request, query) and query.get('beside') == '1'
-        found = await self._read(request, query, path=nodes.shown(path)[:200])
+        found = await self._read(request, query, path=paths.shown(path)[:200])
         other = await self._other(request, found) if is_beside else None
 
         def view() -> dict[str, Any]:
@@ -88,10 +89,21 @@ class ValuePages(Answering):
         return await self._answer(request, self._raw)
 
     async def _raw(self, request: web.Request, query: Parameters) -> File:
-        path = nodes.path_in(query.get('path', ''))
-        found = await self._read(request, query, path=nodes.shown(path)[:200])
+        path = paths.path_in(query.get('path', ''))
+        found = await self._read(request, query, path=paths.shown(path)[:200])
         name = f'{found.key}.json' if query.get('download') == '1' else ''
         return File('application/json', lambda: value_views.raw(found, path, self._mask), name)
+
+    async def changes(self, request: web.Request) -> web.StreamResponse:
+        """Serve a stream of server-sent events that says when a value changes.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/changes?key=``.
+
+        Returns:
+            The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
+        """
+        return await self._stream(request, 'read', lambda query: query.get('key', ''), _watched)
 
     async def _read(self, request: web.Request, query: Parameters, **what: str) -> views.Found:
         """The value that a request is about, authorized and noted for the audit."""
@@ -124,3 +136,8 @@ def _start_in(query: Parameters) -> int:
     if not re.fullmatch('[0-9]{1,9}', text):
         raise BadParameters('start is not a position; give a number from 0.')
     return int(text)
+
+
+def _watched(query: Parameters) -> Watched:
+    key = check_key(query.get('key', ''))
+    return [key], lambda changed: changed == key

@@ -8,13 +8,22 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.nodes import Node, Path, Step
+from learning_observer_kvs.debug.nodes import Node
+from learning_observer_kvs.debug.paths import Path, Step
 
 MAX_MATCHES = 200
 """How many matches a page has."""
 
 SEARCH_SECONDS = 2.0
 """How long a value is searched."""
+
+SEARCHED_BYTES = 1 << 18
+"""How many bytes of a text are searched in one call: other threads wait for it."""
+
+OTHERWISE = (rb'\u00', rb'\u0130', rb'\u212a', '\u0130'.encode(), '\u212a'.encode())
+"""How ASCII characters may be written, too: escaped, or as a capital whose small letter is ASCII."""
+
+LONGEST = max(map(len, OTHERWISE))
 
 AROUND = 40
 """How many characters are shown on each side of a match."""
@@ -56,7 +65,8 @@ def matches(root: Node, wanted: str, mask: Mask) -> tuple[list[Match], bool]:
     if root.is_hidden:
         return found, True
     ends = time.monotonic() + SEARCH_SECONDS
-    for path, name, value in _scalars(root.text, mask):
+    as_stored = _as_stored(wanted)
+    for path, name, value in _scalars(root.text, mask, as_stored):
         for part, in_name in ((name, True), (value, False)):
             if part is not None and (at := part.lower().find(wanted.lower())) >= 0:
                 end = at + len(wanted)
@@ -67,7 +77,23 @@ def matches(root: Node, wanted: str, mask: Mask) -> tuple[list[Match], bool]:
     return found, True
 
 
-def _scalars(text: bytes, mask: Mask) -> Iterator[tuple[Path, str | None, str | None]]:
+def _as_stored(wanted: str) -> bytes | None:
+    """What a JSON text has in it, in small letters, if it has a text; ``None`` where that may be written otherwise."""
+    is_plain = wanted.isascii() and wanted.isprintable() and not set(wanted) & set('"/\\')
+    return wanted.lower().encode() if is_plain else None
+
+
+def _may_have(text: bytes, as_stored: bytes | None) -> bool:
+    if as_stored is None:
+        return True
+    for start in range(0, len(text), SEARCHED_BYTES):
+        piece = text[start : start + SEARCHED_BYTES + len(as_stored) + LONGEST].lower()
+        if any(part in piece for part in (as_stored, *OTHERWISE)):
+            return True
+    return False
+
+
+def _scalars(text: bytes, mask: Mask, as_stored: bytes | None) -> Iterator[tuple[Path, str | None, str | None]]:
     """Each node with its path, its name, and its text; what is masked only with its name."""
     waiting: list[Iterator[tuple[Path, str | None, bytes]]] = [iter([((), None, text)])]
     while waiting:
@@ -79,7 +105,7 @@ def _scalars(text: bytes, mask: Mask) -> Iterator[tuple[Path, str | None, str | 
         item = item.strip()
         if item[:1] in (b'{', b'['):
             yield path, name, None
-            if not mask.hides_item(name, ()):
+            if not mask.hides_item(name, ()) and _may_have(item, as_stored):
                 waiting.append(_items(path, item))
             continue
         value: Any = json_codec.decode(item)

@@ -7,14 +7,16 @@ from typing import Any
 
 from learning_observer_kvs.debug import nodes, value_search
 from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.paths import Path
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import as_json
+from learning_observer_kvs.debug.text_masking import masked_part, masked_text
 from learning_observer_kvs.debug.views import Found, NotFound, describe_key, value_view
 from learning_observer_kvs.errors import CorruptValue
 
 
-def json_view(found: Found, mask: Mask) -> dict[str, Any]:
-    """Return a value for programs, all of it.
+def json_body(found: Found, mask: Mask) -> bytes:
+    """Return a value for programs, all of it, as JSON: the stored text is put into the answer, and not decoded.
 
     Args:
         found: the value.
@@ -24,8 +26,15 @@ def json_view(found: Found, mask: Mask) -> dict[str, Any]:
         :func:`~learning_observer_kvs.debug.views.value_view`, masked, with what
         :func:`~learning_observer_kvs.debug.reducer_facts.reducer_facts` knows of its reducer.
     """
-    view = mask.applied_to(value_view(found))
-    return view | reducer_facts(found.store, view['reducer'])
+    facts = reducer_facts(found.store, describe_key(found.key)['reducer'])
+    text = None
+    if found.shown is not None:
+        with contextlib.suppress(CorruptValue):  # the view says why
+            text, is_masked = masked_text(found.key, found.shown, mask)
+    if text is None:
+        return as_json(mask.applied_to(value_view(found)) | facts)
+    head, tail = as_json(_facts(found) | {'error': None}), as_json({'masked': is_masked} | facts)
+    return head[:-1] + b',"value":' + text + b',' + tail[1:]
 
 
 def page_view(found: Found, other: Found | None, mask: Mask) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def page_view(found: Found, other: Found | None, mask: Mask) -> dict[str, Any]:
         mask: what is not shown.
 
     Returns:
-        As :func:`json_view`, with ``root`` in place of ``value``: the value as a node, or ``None`` where there is an
+        As :func:`json_body`, with ``root`` in place of ``value``: the value as a node, or ``None`` where there is an
         error; and ``other``, the same of the other state, or ``None``; ``is_compared``, whether both are marked.
     """
     view = _side(found, mask)
@@ -60,22 +69,25 @@ def _side(found: Found, mask: Mask) -> dict[str, Any]:
             root = None
     if root is None:
         view = mask.applied_to(value_view(found))
-    description = found.description
     return {
-        'store': found.name,
-        **describe_key(found.key),
-        'bytes': description.bytes,
-        'expires_in': description.expires_in,
-        'written': description.written,
-        'counterpart': found.counterpart,
-        'error': view['error'],
+        **_facts(found),
+        'error': None if root else view['error'] or 'The value nests too deep to be shown.',
         'raw': view.get('raw', ''),
         'root': root,
         'masked': root.has_hidden if root else view['masked'],
     }
 
 
-def part_view(found: Found, other: Found | None, path: nodes.Path, start: int, mask: Mask) -> dict[str, Any]:
+def _facts(found: Found) -> dict[str, Any]:
+    return {
+        'store': found.name,
+        **describe_key(found.key),
+        **found.description._asdict(),
+        'counterpart': found.counterpart,
+    }
+
+
+def part_view(found: Found, other: Found | None, path: Path, start: int, mask: Mask) -> dict[str, Any]:
     """Return a part of a value.
 
     Args:
@@ -100,7 +112,7 @@ def part_view(found: Found, other: Found | None, path: nodes.Path, start: int, m
     return {'store': found.name, 'key': found.key, 'path': list(path), 'node': node}
 
 
-def _part(found: Found, path: nodes.Path, mask: Mask) -> nodes.Node:
+def _part(found: Found, path: Path, mask: Mask) -> nodes.Node:
     if found.shown is None:
         raise CorruptValue(str(value_view(found)['error']))
     try:
@@ -135,7 +147,7 @@ def matches_view(found: Found, text: str, mask: Mask) -> dict[str, Any]:
     }
 
 
-def raw(found: Found, path: nodes.Path, mask: Mask) -> bytes:
+def raw(found: Found, path: Path, mask: Mask) -> bytes:
     """Return a value, or a part of it, as JSON text and nothing else.
 
     Args:
@@ -150,4 +162,4 @@ def raw(found: Found, path: nodes.Path, mask: Mask) -> bytes:
     node = _part(found, path, mask)
     if node.is_hidden:
         return as_json(node.value)
-    return as_json(mask.inside(found.store.decode(found.key, node.text)))
+    return masked_part(node.text, mask)[0]

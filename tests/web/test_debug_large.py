@@ -295,11 +295,11 @@ async def test_a_request_that_waits_for_capacity_and_is_cancelled_leaves_nothing
 def test_pages_are_made_in_another_thread_than_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
-    def view(*_: Any) -> dict[str, Any]:
+    def body(*_: Any) -> bytes:
         made.append(threading.get_ident())
-        return {'error': None}
+        return b'{}'
 
-    monkeypatch.setattr(value_views, 'json_view', view)
+    monkeypatch.setattr(value_views, 'json_body', body)
     app = web.Application()
     learning_observer_kvs.setup(app, {'kvs': {'default': {'type': 'stub'}}, 'config': {'run_mode': 'dev'}})
 

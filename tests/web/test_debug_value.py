@@ -205,6 +205,25 @@ async def test_what_is_inside_of_a_masked_part_is_not_there(client: Client) -> N
             assert await answer.json() == {'error': 'What is inside of a masked part is not shown.'}
 
 
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{"token": "s3cret"}'.encode('utf-16'),
+        '{"token": "s3cret"}'.encode('utf-16-le'),
+        b'{"a": {"token": "s3cret"}, "a": 1}',
+        b'{"t\\u006fken": "s3cret"}',
+    ],
+    ids=['UTF-16', 'UTF-16 without a mark', 'twice', 'escaped'],
+)
+async def test_a_text_that_only_python_reads_is_masked_too(client: Client, text: bytes) -> None:
+    await KVS().commit_bytes({KEY: text}, {})
+    for address in (PART, RAW, MATCHES, VALUE_PAGE):
+        for headers in ({}, HTML):
+            answer = await client.get(address, params={'key': KEY, 'text': 's3c'}, headers=headers)
+            assert answer.status == 200
+            assert b's3cret' not in (await answer.read()).replace(b'\0', b'').replace(b'\xef\xbf\xbd', b'')
+
+
 async def test_a_value_whose_key_is_masked_has_no_parts(client: Client) -> None:
     await KVS().set('google_auth', {'a': ['s3cret']})
     for address, query in ((PART, {}), (RAW, {}), (MATCHES, {'text': 's3cret'}), (VALUE_PAGE, {})):

@@ -37,7 +37,7 @@ async function child(within, step) {
   const wanted = JSON.stringify(step);
   for (;;) {
     const found = [...list.children].find((item) => item.dataset.step !== undefined && JSON.stringify(JSON.parse(item.dataset.step)) === wanted);
-    const more = list.querySelector(':scope > .more');
+    const more = list.querySelector(':scope > .following');
     if (found !== undefined || more === null) return found;
     const before = list.children.length;
     if (typeof step === 'number') await extend(more, Math.floor(step / 100) * 100); else await extend(more);
@@ -89,10 +89,10 @@ async function extend(more, start) {
 export function setUp(value, onCurrent) {
   value.addEventListener('toggle', (event) => { if (event.target.open) open(event.target); }, true);
   value.addEventListener('click', (event) => {
-    const rest = event.target.closest('.rest, .more form, .row form');
+    const rest = event.target.closest('.rest, .following form, .row form');
     if (rest !== null && event.target.closest('.tree') !== null) {
       event.preventDefault();
-      extend(rest.closest('.more') ?? rest.closest('form') ?? rest);
+      extend(rest.closest('.following') ?? rest.closest('form') ?? rest);
       return;
     }
     const row = event.target.closest('.row');
