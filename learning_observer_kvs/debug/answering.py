@@ -102,7 +102,7 @@ class Answering:
                         query = await parameters.read(
                             request, lambda: large.enter_async_context(self._large_bodies.admit(client))
                         )
-                    if request.method == 'POST' and wants_html(request, query):
+                    if request.method == 'POST' and wants_html(request, query) and parameters.fits_url(query):
                         location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
                         if len(location) <= parameters.MAX_URL:
                             headers = {**headers_of(HTML), 'Location': location}

@@ -142,7 +142,7 @@ class KeyLists:
         matches = self._wanted.matches()
         inner, passed = _position(cursor)
         count = min(limit, SCAN_KEYS) if self._wanted._replace(prefix='') == KeyFilter() else SCAN_KEYS
-        search = Search(self._router, [self._name], self._wanted.begins(self._store), inner, count)
+        search = Search(self._router, [self._name], self._wanted.begins(self._store), inner, count, count)
         found: dict[str, str | None] = {}
         characters, here, following, again = 0, search.next_cursor, None, 0
         ends = time.monotonic() + seconds
@@ -183,7 +183,7 @@ class KeyLists:
             InvalidKey: no key can begin with the prefix.
             StoreUnavailable, Overloaded: the store cannot be used.
         """
-        search = Search(self._router, [self._name], self._wanted.begins(self._store), None)
+        search = Search(self._router, [self._name], self._wanted.begins(self._store), None, first=SCAN_KEYS)
         best: list[tuple[float, str]] = []
         async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
             async for store, _, keys in pages:
@@ -358,6 +358,6 @@ def _position(cursor: str | None) -> tuple[str | None, str | None]:
     except (CorruptValue, UnicodeError):
         value = None
     match value:
-        case [*inner, None | str() as passed] if inner:
-            return json_codec.encode(inner).decode(), passed
+        case [str() as name, int() as prefix, None | str() as inner, None | str() as passed]:
+            return json_codec.encode([name, prefix, inner]).decode(), passed
     raise InvalidKey('The cursor is not one of this list. Begin again without it.')
