@@ -30,7 +30,7 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
-from learning_observer_kvs.debug.key_list import Viewer
+from learning_observer_kvs.debug.key_list import AUTHORIZE_SECONDS, Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
@@ -149,11 +149,24 @@ class Answering:
 
     def _viewer_of(self, request: web.Request) -> Viewer:
         """Who looks at a list, and which values they may read."""
+        is_late = False
 
         async def may_read(key: str) -> bool:
+            nonlocal is_late
+            if self._authorize is None:
+                return True  # the page was authorized by what the request is
+            if is_late:
+                return False
             try:
-                return await is_allowed(self._authorize, request, 'read', request.match_info['store'], key)
+                async with asyncio.timeout(AUTHORIZE_SECONDS):
+                    return await is_allowed(self._authorize, request, 'read', request.match_info['store'], key)
             except web.HTTPException:  # a redirect is for a page of its own
+                return False
+            except TimeoutError:
+                is_late = True
+                log.warning(
+                    'authorize did not answer within %g s; a list of keys was shown without values.', AUTHORIZE_SECONDS
+                )
                 return False
 
         async def in_thread(function: Callable[[], Any]) -> Any:

@@ -37,7 +37,7 @@ PREVIEWED_IN_ALL = 1 << 20
 """How many bytes are read for the previews of a page."""
 
 AUTHORIZE_SECONDS = 1.0
-"""How long a page asks which values one may read; the others have no preview."""
+"""How long a page asks which values one may read, of the last ones that it reads; the others are not shown."""
 
 READ_AT_ONCE = 500
 """How many values are read in one call to be looked into, with ``BYTES_AT_ONCE`` at most."""
@@ -220,37 +220,40 @@ class KeyLists:
             if len(found) >= limit or (start and time.monotonic() > ends) or self._viewer.has_gone():
                 break
             end = _end_of_group(described, start)
-            some = keys[start:end]
-            hits = await self._hits(needle, some, described[start:end])
+            readable = await self._readable(keys[start:end], described[start:end], ends)
+            some = keys[start : start + len(readable)]
+            hits = await self._hits(needle, [key for key, may_be in zip(some, readable, strict=True) if may_be])
             for number, key in enumerate(some, start + 1):
                 if key in hits or is_in_key(key):
                     found[key] = hits.get(key)
                 if len(found) >= limit:
                     return number, found
-            start = end
+            start += len(some)
         return start, found
 
-    async def _hits(self, needle: Needle, keys: Sequence[str], described: Sequence[Described]) -> dict[str, str]:
-        """Those of some values that have the text and may be read, with the part that has it."""
-        wanted = []
+    async def _readable(self, keys: Sequence[str], described: Sequence[Described], ends: float) -> list[bool]:
+        """Which values are looked into: of the first keys, as many as there is time to ask for.
+
+        It is asked before they are read: even how many of those that have a text may not be read says what is in them.
+        """
+        readable: list[bool] = []
+        ends = max(ends, time.monotonic() + AUTHORIZE_SECONDS)
         for key, description in zip(keys, described, strict=True):
-            if not isinstance(description, Description):
-                continue
-            if description.bytes > within_values.LONGEST_VALUE:
-                self._unread += 1
-            else:
-                wanted.append(key)
+            if readable and time.monotonic() > ends:
+                break
+            is_value = isinstance(description, Description)
+            is_short = isinstance(description, Description) and description.bytes <= within_values.LONGEST_VALUE
+            readable.append(is_short and await self._viewer.may_read(key))
+            self._unread += is_value and not readable[-1]
+        return readable
+
+    async def _hits(self, needle: Needle, keys: Sequence[str]) -> dict[str, str]:
+        """Those of some values that have the text, with the part that has it."""
         store, mask = self._store, self._viewer.mask
         async with self._turn:
-            texts = [(key, raw) for key, raw in zip(wanted, await _read(store, wanted), strict=True) if raw]
+            texts = [(key, raw) for key, raw in zip(keys, await _read(store, keys), strict=True) if raw]
             hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
-        allowed = {}
-        for key, part in hits.items():
-            if await self._viewer.may_read(key):
-                allowed[key] = part
-            else:
-                self._unread += 1
-        return allowed
+        return hits
 
     async def _rows(self, found: dict[str, str | None]) -> list[Row]:
         """What the store knows of keys, and the texts of those whose beginning is shown."""
@@ -265,8 +268,10 @@ class KeyLists:
                 rows[number] = row._replace(note='is not text')
                 continue
             size = row.known.bytes
-            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL or time.monotonic() > ends:
+            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL:
                 rows[number] = row._replace(note='too long for a list')
+            elif time.monotonic() > ends:
+                rows[number] = row._replace(note='authorize takes too long')
             elif not await self._viewer.may_read(row.key):
                 rows[number] = row._replace(note='may not be read')
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -111,9 +112,13 @@ def masked(found: Export, mask: Mask) -> Export:
         The data.
     """
     for state in found.states:
-        state['value'] = REDACTED if mask.hides(state['reducer']) else mask.inside(state['value'])
+        key = ','.join([state['reducer'], *(f'{name}:{value}' for name, value in state['fields'].items())])
+        state['value'] = _masked(state['value'], mask, key)
     for entry in found.entries:
-        is_hidden = mask.hides(entry['key']) or mask.hides(entry['path'])
-        entry['value'] = REDACTED if is_hidden else mask.inside(entry['value'])
+        entry['value'] = _masked(entry['value'], mask, entry['key'], entry['path'])
     found.events = {path: mask.inside(events) for path, events in found.events.items()}
     return found
+
+
+def _masked(value: Any, mask: Mask, *names: str) -> Any:
+    return REDACTED if value is not None and any(map(mask.hides, names)) else mask.inside(value)
