@@ -15,13 +15,12 @@ from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.paths import Step
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
-from learning_observer_kvs.debug.views import NotFound, store_of
+from learning_observer_kvs.debug.views import NotFound, store_of, texts_of
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import STUDENT
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stream_analytics.keys import escape, parse_key
 from learning_observer_kvs.stream_analytics.registry import reducer_names, registered_reducer
 
@@ -204,13 +203,8 @@ async def read_states(store: Store, table: ClassTable, allowed: Collection[str])
         else:
             left -= description.bytes
             wanted.append(key)
-    pending = store.overlay().pending(wanted)
-    rest = [key for key in wanted if key not in pending]
-    texts = await store.read_until(deadline_after(store.retry_timeout), rest) if rest else []
-    read = dict(zip(rest, texts, strict=True))
-    for key in wanted:
-        if (text := pending[key] if key in pending else read[key]) is not None:
-            table.texts[key] = text
+    texts = zip(wanted, await texts_of(store, wanted), strict=True)
+    table.texts.update({key: text for key, text in texts if text is not None})
 
 
 def class_view(store: str, table: ClassTable, mask: Mask) -> dict[str, Any]:

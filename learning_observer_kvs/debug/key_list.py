@@ -24,7 +24,6 @@ from learning_observer_kvs.debug.within_values import Needle
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import Described, Description
 
 SORTS = ('key', 'bytes', 'written')
@@ -251,7 +250,7 @@ class KeyLists:
         """Those of some values that have the text, with the part that has it."""
         store, mask = self._store, self._viewer.mask
         async with self._turn:
-            texts = [(key, raw) for key, raw in zip(keys, await _read(store, keys), strict=True) if raw]
+            texts = [(key, raw) for key, raw in zip(keys, await views.texts_of(store, keys), strict=True) if raw]
             hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
         return hits
 
@@ -277,7 +276,7 @@ class KeyLists:
             else:
                 total += size
                 to_read.append(number)
-        texts = await _read(self._store, [rows[number].key for number in to_read])
+        texts = await views.texts_of(self._store, [rows[number].key for number in to_read])
         for number, raw in zip(to_read, texts, strict=True):
             rows[number] = rows[number]._replace(raw=raw)
         return rows
@@ -312,16 +311,6 @@ def rows_view(store: Store, mask: Mask, rows: Sequence[Row]) -> list[dict[str, A
             }
         )
     return view
-
-
-async def _read(store: Store, keys: Sequence[str]) -> list[bytes | None]:
-    """The stored texts of keys, as this process knows them."""
-    pending = store.overlay().pending(keys)
-    rest = [key for key in keys if key not in pending]
-    found: dict[str, bytes | None] = {**pending}
-    if rest:
-        found |= zip(rest, await store.read_until(deadline_after(store.retry_timeout), rest), strict=True)
-    return [found[key] for key in keys]
 
 
 def _end_of_group(described: Sequence[Described], start: int) -> int:

@@ -15,6 +15,7 @@ from learning_observer_kvs.debug.answering import FORBIDDEN, Answering
 from learning_observer_kvs.debug.answers import HTML, Failure, File, Parameters, wants_html
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters, text_in
+from learning_observer_kvs.debug.views import MAX_VALUE_BYTES
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.privacy.exporting import Export, document, export
@@ -98,7 +99,7 @@ async def made(router: KVSRouter, names: Sequence[str], student: str, refused: I
     stores = {name: router[name] for name in names}
     folders = {store.failed_events: None for store in stores.values()}
     not_searched = [*(f'Store {name}: you may not export from it.' for name in refused), STUDY_LOGS]
-    return await export(stores, Ids((student,)), folders=folders, not_reached=not_searched)
+    return await export(stores, Ids((student,)), folders=folders, not_reached=not_searched, most_bytes=MAX_VALUE_BYTES)
 
 
 def masked(found: Export, mask: Mask) -> Export:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import answering, key_list, key_pages
+from learning_observer_kvs.debug import answering, key_list, key_pages, views
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app
@@ -200,7 +200,7 @@ async def test_many_who_look_inside_values_take_their_turns(client: Client, monk
     await KVS().multiset({f'k{number}': 'hay' for number in range(2000)})
     monkeypatch.setattr(key_list, 'READ_AT_ONCE', 100)
     reading = most = 0
-    read = key_list._read
+    read = views.texts_of
 
     async def noted(store: Any, keys: Any) -> Any:
         nonlocal reading, most
@@ -214,7 +214,7 @@ async def test_many_who_look_inside_values_take_their_turns(client: Client, monk
         finally:
             reading -= 1
 
-    monkeypatch.setattr(key_list, '_read', noted)
+    monkeypatch.setattr(views, 'texts_of', noted)
     found = await asyncio.gather(*(page(client, text='needle', inside='values') for _ in range(4)))
     assert {each['keys_seen'] for each in found} == {2000}
     assert most == 1
