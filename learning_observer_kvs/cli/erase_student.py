@@ -107,6 +107,8 @@ def command(
             ids = Ids((*ids.given, *accepted))
         _confirm(found, ids, leave, yes)
         with _receipt_file(receipt) as (path, write), progress('Erasing', None, 'keys and files') as advance:
+            named = {'student': student, 'aliases': list(ids.given[1:])}
+            audit.record('erasing', audit.user(), **named)
             done = await erase(
                 scope.stores,
                 ids,
@@ -124,8 +126,7 @@ def command(
         audit.record(
             'erased',
             audit.user(),
-            student=student,
-            aliases=done.aliases,
+            **named,
             places=done.erased.total(),
             complete=done.is_complete,
         )
@@ -135,6 +136,7 @@ def command(
         return 'Nothing was removed.' if dry_run else 'Some data may be removed. Run this again to remove the rest.'
 
     found, scope, done, path = with_stores(config, act, interrupted=interrupted)
+    scope = scope.missing(found.not_reached)
     if as_json:
         names = {'student': student, 'possible_aliases': sorted(found.aliases)}
         extra = {'places': shown} if done is None else {**done.as_json(), 'receipt': path and os.path.abspath(path)}

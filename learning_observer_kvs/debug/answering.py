@@ -31,6 +31,7 @@ from learning_observer_kvs.debug.answers import (
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
+from learning_observer_kvs.erasure_rules import key_without_content
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings
 
@@ -143,6 +144,9 @@ class Answering:
         """Note who is shown what, for the audit."""
         viewer = request.get(VIEWER_KEY)
         named = {} if viewer is None else {'viewer': str(viewer)}
+        for name in ('key', 'prefix'):
+            if name in what:
+                what[name] = key_without_content(what['store'], what[name])
         audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
 
     async def _rendered(self, page: Page, as_html: bool) -> bytes:

@@ -36,11 +36,14 @@ Judgement: TypeAlias = Rule | Literal['absent'] | None
 """How a line is erased; ``None`` if no rule is known; ``absent`` if it does not name the student."""
 
 
-def below(folders: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Yield the regular files of folders, with those in folders below; links are not followed.
+def below(
+    folders: Iterable[str | os.PathLike[str]], on_missed: Callable[[str], None] = lambda text: None
+) -> Iterator[Path]:
+    """Yield the regular files of folders, with those in folders below; links in them are not followed.
 
     Args:
-        folders: the folders; one need not be there. A file stands for itself.
+        folders: the folders; one need not be there. A file stands for itself. One that is a link is followed.
+        on_missed: called with a sentence about each link that leads out of them.
 
     Yields:
         The files, each once.
@@ -49,21 +52,37 @@ def below(folders: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
         EventFileError: a folder cannot be read.
     """
     seen: set[str] = set()
-    for folder in map(os.path.abspath, folders):
-        if os.path.isfile(folder):
-            names: Iterable[str] = [folder]
-        else:
-            names = _files_of(folder)
-        for name in names:
-            if name not in seen:
+    given = [os.path.realpath(folder) if os.path.isfile(folder) else os.path.abspath(folder) for folder in folders]
+    real = [os.path.realpath(folder) for folder in given]
+    for folder in given:
+        for name in [folder] if os.path.isfile(folder) else _files_of(folder):
+            if os.path.islink(name):
+                if not any(_is_within(os.path.realpath(name), each) for each in real):
+                    on_missed(not_followed(name))
+            elif name not in seen and os.path.isfile(name):
                 seen.add(name)
                 yield Path(name)
 
 
+def not_followed(link: str) -> str:
+    """Return what is said about a link.
+
+    Args:
+        link: its path.
+    """
+    return f'{link} is a link to {os.readlink(link)}: name that among the folders, if it is to be searched.'
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip('/') + '/')
+
+
 def _files_of(folder: str) -> Iterator[str]:
+    """Everything in a folder and those below that is not itself a folder; links to folders, too."""
     for above, folders, names in os.walk(folder, onerror=_raise):
         folders.sort()
-        yield from (path for name in sorted(names) if os.path.isfile(path := os.path.join(above, name)))
+        linked = [name for name in folders if os.path.islink(os.path.join(above, name))]
+        yield from (os.path.join(above, name) for name in sorted([*names, *linked]))
 
 
 def _raise(error: OSError) -> None:
@@ -283,7 +302,9 @@ def _lines(path: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     except (OSError, EOFError, zlib.error) as error:
-        raise EventFileError(f'{path} cannot be read: {error}.') from None
+        raise EventFileError(
+            f'{path} cannot be read: {error}. Repair it, or move it away and look at it there.'
+        ) from None
 
 
 def _no_link(path: str, flags: int) -> int:

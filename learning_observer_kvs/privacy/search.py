@@ -30,6 +30,7 @@ MAX_UNRECOGNIZED = 100_000
 """How many files are searched that look like keys of a store and are not, so that no call finds them."""
 
 Found = Callable[[Iterable[str]], None]
+Missed = Callable[[str], None]
 
 
 async def find(
@@ -38,6 +39,7 @@ async def find(
     *,
     folders: Iterable[str | os.PathLike[str]] = (),
     aliases: Found = lambda found: None,
+    on_missed: Missed = lambda text: None,
     progress: Callable[[int], None] = lambda keys: None,
 ) -> AsyncIterator[Place]:
     """Find every place that holds the id of a student.
@@ -47,6 +49,7 @@ async def find(
         ids: the student's.
         folders: folders of study logs and failed events, searched with all below them.
         aliases: called with what mappings, rosters and events call the student besides; perhaps in another thread.
+        on_missed: called with a sentence about each file that is not searched: links that lead out of the folders.
         progress: called with how many keys and files were looked at since the last call.
 
     Yields:
@@ -59,9 +62,9 @@ async def find(
     """
     searched = several(folders, 'folders')
     for name, store in stores.items():
-        async for place in _in_store(name, store, ids, aliases, progress):
+        async for place in _in_store(name, store, ids, aliases, on_missed, progress):
             yield place
-    files = event_files.below(searched)
+    files = event_files.below(searched, on_missed)
     while (path := await asyncio.to_thread(next, files, None)) is not None:
         place_of_file = await asyncio.to_thread(event_files.find, path, ids, aliases)
         progress(1)
@@ -70,7 +73,7 @@ async def find(
 
 
 async def _in_store(
-    name: str, store: Store, ids: Ids, aliases: Found, progress: Callable[[int], None]
+    name: str, store: Store, ids: Ids, aliases: Found, on_missed: Missed, progress: Callable[[int], None]
 ) -> AsyncIterator[Place]:
     await store.flush()  # what this process keeps is searched, too
     chunk = FIRST_CHUNK
@@ -88,9 +91,16 @@ async def _in_store(
                 progress(len(some))
                 await asyncio.sleep(0)
     for path in await store.unrecognized(MAX_UNRECOGNIZED):
-        place = await asyncio.to_thread(event_files.find, Path(path), ids, aliases)
+        place = await asyncio.to_thread(_in_unrecognized, path, ids, aliases, on_missed)
         if place is not None:
             yield place
+
+
+def _in_unrecognized(path: str, ids: Ids, aliases: Found, on_missed: Missed) -> Place | None:
+    if os.path.islink(path):
+        on_missed(event_files.not_followed(path))
+        return None
+    return event_files.find(Path(path), ids, aliases)
 
 
 async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:

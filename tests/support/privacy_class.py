@@ -137,7 +137,7 @@ from tests.support import privacy_class as c
 from learning_observer_kvs.kvs import KVSRouter
 
 async def main():
-    async with KVSRouter.from_settings('creds.yaml') as router:
+    async with KVSRouter.from_settings('creds.yaml') as router, router().changes():  # for a dashboard
         await c.process(router, c.GONE, range(10, 14), float(sys.argv[1]))
         await c.process(router, c.STUDENTS[0], range(10, 14), float(sys.argv[1]))
         print('ready', flush=True)
