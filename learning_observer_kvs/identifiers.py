@@ -123,7 +123,7 @@ def digests_of(text: str) -> set[str]:
         The digests of the id as it is, decoded, and percent-encoded; none of an id that is not long.
     """
     plain = canonical(text)
-    forms = {text, plain, quote(plain, safe='', errors='surrogatepass')}
+    forms = {text, plain, *(quote(form, safe='', errors='surrogatepass') for form in (text, plain))}
     return {digest_of_long(form) for form in map(escape, forms) if len(form) > LONG_VALUE}
 
 

@@ -33,7 +33,7 @@ from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
-from learning_observer_kvs.stream_analytics.keys import both_state_keys, make_key
+from learning_observer_kvs.stream_analytics.keys import Fields, both_state_keys, make_key
 from learning_observer_kvs.testing.changes import following, keys_until
 
 BOB, EVE = ('Internal,m.r,STUDENT:bob', 'Internal,m.r,STUDENT:eve')
@@ -342,7 +342,7 @@ async def test_an_event_of_a_student_who_returns_counts_at_once(store: Store) ->
 @pytest.mark.parametrize('long', ['x' * 1001, 'é' * 400, 'a,b' * 500])
 async def test_a_long_id_stays_away_and_is_lifted_also_where_keys_have_its_digest(tmp_path: Path, long: str) -> None:
     written = quote(long, safe='')
-    fields = {KeyField.STUDENT: written, EventField('doc_id'): 'd' * MAX_KEY_BYTES}
+    fields: Fields = {KeyField.STUDENT: written, EventField('doc_id'): 'd' * MAX_KEY_BYTES}
     keys = [make_key('m.r', fields, KeyStateType.INTERNAL), f'Internal,m.r,STUDENT:{written}']
     async with InMemoryKVS() as store:
         await store.multiset(dict.fromkeys(keys, 1) | {EVE: 2, 'roster:7': {'students': [{'id': written}]}})

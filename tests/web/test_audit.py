@@ -120,7 +120,7 @@ async def test_keys_of_memoized_results_are_noted_without_what_a_student_wrote(
         assert (await client.get(f'/debug/kvs/{store}', params={'prefix': key[:-1]})).status == 200
     noted = [json.loads(line) for line in caplog.messages]
     assert [line.get('key', line.get('prefix')) for line in noted] == [
-        *2 * ('check.grammar (41 characters)', 'check.grammar (40 characters)'),
+        *2 * ('check.grammar (39 characters)', 'check.grammar (38 characters)'),
         *('a memoized result (8 characters)', 'a memoized result (7 characters)'),
     ]
     assert SECRET[:-1] not in caplog.text
