@@ -28,7 +28,7 @@ from learning_observer_kvs.cli.student import (
 from learning_observer_kvs.cli.unwritten import say_waiting
 from learning_observer_kvs.errors import Undecided
 from learning_observer_kvs.identifiers import Ids
-from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, plan
+from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, finish_interrupted, plan
 from learning_observer_kvs.private_files import PRIVATE, create
 
 NOT_ERASED = 'Nothing was erased.'
@@ -100,6 +100,8 @@ def command(
                     progress=advance,
                 )
             if dry_run or (found.is_empty and not scope.interval):
+                if not dry_run:
+                    await finish_interrupted(scope.stores, ids, time.time())
                 return found, scope, None, None
             accepted = _accepted(found, refused, yes)
             if not accepted:
@@ -184,9 +186,13 @@ def _typed_id() -> str:
 
 def _summary(found: Plan) -> str:
     lines = [
-        f'  {printable(where)}: {counted(count, rule)}' for (where, _, rule), count in sorted(found.counts.items())
+        f'  {printable(where)}: {_counted(count, rule)}' for (where, _, rule), count in sorted(found.counts.items())
     ]
     return '\n'.join(['To be erased:', *lines])
+
+
+def _counted(count: int, rule: str) -> str:
+    return counted(count, rule, f'{rule[:-1]}ies' if rule.endswith('y') else '')
 
 
 @contextmanager
@@ -239,7 +245,7 @@ def _print(student: str, found: Plan, scope: Scope, done: Receipt | None, path: 
         click.echo('Nothing was erased.', err=True)
         return
     for (where, location, rule), count in sorted(done.erased.items()):
-        click.echo(f'{printable(where)} ({printable(location)}): {counted(count, rule)} erased.', err=True)
+        click.echo(f'{printable(where)} ({printable(location)}): {_counted(count, rule)} erased.', err=True)
     for text in done.remaining:
         click.echo(f'Not erased: {printable(text)}', err=True)
     receipt = 'printed' if path is None else os.path.abspath(path)

@@ -208,6 +208,7 @@ async def erase(
         await wait()
         found = await plan(stores, ids, folders=searched, progress=progress)
     if found.is_empty:
+        await finish_interrupted(stores, ids, clock())
         raise UnknownStudent(f'Nothing names {ids.given[0]!r}.')
     if undecided := [place for place in found.undecided if place.name not in left and _is_searched(place, keep_logs)]:
         raise Undecided(undecided)
@@ -231,6 +232,24 @@ async def erase(
             receipt.remaining.append(str(error))
     receipt.finished = _iso(clock())
     return receipt
+
+
+async def finish_interrupted(stores: Mapping[str, Store], ids: Ids, time: float) -> None:
+    """Do what an erasure does at its end, if one was begun: one that was killed may have erased everything before it.
+
+    Args:
+        stores: the stores by name.
+        ids: the student's, of whom nothing is left.
+        time: now, in seconds since the epoch.
+
+    Raises:
+        StoreUnavailable, Overloaded, WriteUnclear, Conflict: it was interrupted; run it again.
+    """
+    records = [await suppression.read(store) for store in stores.values()]
+    if any(record.erased(text) is not None for record in records for text in ids.given):
+        await _suppress(stores, ids, time)
+        for store in stores.values():
+            await store.scrub()
 
 
 async def _suppress(stores: Mapping[str, Store], ids: Ids, time: float) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from learning_observer_kvs import failed_events, privacy
-from learning_observer_kvs.errors import DumpFileError
+from learning_observer_kvs.errors import DumpFileError, UnknownStudent
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.privacy.erasure import erase
@@ -61,6 +61,13 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisConn
         yield store
 
 
+async def files_with(text: str, folder: Path) -> str:
+    """The files of a folder that have a text; read here it would take SQLite's locks away."""
+    grep = ['grep', '-rlaF', text, str(folder)]
+    found = await asyncio.to_thread(subprocess.run, grep, capture_output=True, text=True, check=False)
+    return found.stdout
+
+
 async def erased(store: Store, *ids: str, at: float | None = None) -> None:
     clock = time.time if at is None else lambda: at
     assert (await erase({'default': store}, Ids(ids), who='a test', clock=clock)).is_complete
@@ -70,13 +77,11 @@ async def erased(store: Store, *ids: str, at: float | None = None) -> None:
 async def test_the_log_of_changes_has_no_key_of_the_student_and_those_who_read_it_go_on(
     tmp_path: Path, kind: type[Store]
 ) -> None:
-    grep = ['grep', '-rlaF', 'STUDENT:bob', str(tmp_path)]
     make: Any = kind
     async with make(tmp_path / 'state') as store, make(tmp_path / 'state') as writer, store.changes() as changes:
         await writer.multiset(DATA)
         await erased(writer, 'bob', 'b@x')
-        found = await asyncio.to_thread(subprocess.run, grep, capture_output=True, text=True, check=False)
-        assert found.stdout == ''
+        assert await files_with('STUDENT:bob', tmp_path) == ''
         await writer.set('b', 1)
         seen = [(await following(changes))]
         while seen[-1].kind != 'resync':
@@ -85,6 +90,43 @@ async def test_the_log_of_changes_has_no_key_of_the_student_and_those_who_read_i
         await keys_until(changes, 'c')
         await writer.set('d', 1)
         assert (await following(changes)).key == 'd'
+
+
+@pytest.mark.parametrize('kind', [FilesystemKVS, SQLiteKVS])
+async def test_of_a_student_who_is_in_a_roster_alone_no_file_has_anything(tmp_path: Path, kind: type[Store]) -> None:
+    make: Any = kind
+    async with make(tmp_path / 'state') as server, make(tmp_path / 'state') as store:
+        for number in range(3):
+            await server.set('roster:7', {'students': [{'id': 'eve'}, {'id': 'bob', 'name': 'Bob'}], 'n': number})
+        await erased(store, 'bob')
+        assert await files_with('bob', tmp_path) == ''
+        await server.set('roster:7', {'students': []})
+        assert await files_with('bob', tmp_path) == ''
+
+
+@pytest.mark.parametrize('kind', [FilesystemKVS, SQLiteKVS])
+async def test_an_erasure_that_was_interrupted_before_its_end_is_finished_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Store]
+) -> None:
+    async def killed(store: Store) -> None:
+        raise asyncio.CancelledError
+
+    make: Any = kind
+    async with make(tmp_path / 'state') as store, make(tmp_path / 'state') as reader:
+        await store.multiset(DATA)
+        await erased(store, 'eve', at=1.0)
+        async with reader.changes():
+            monkeypatch.setattr(kind, 'scrub', killed)
+            with pytest.raises(asyncio.CancelledError):
+                await erased(store, 'bob', 'b@x', at=2.0)
+            monkeypatch.undo()
+            assert await files_with('STUDENT:bob', tmp_path) != ''
+            for ids in (['ann'], ['bob', 'b@x']):
+                with pytest.raises(UnknownStudent):
+                    await erased(store, *ids, at=3.0)
+            assert await files_with('STUDENT:bob', tmp_path) == ''
+        found = await suppression.read(store)
+        assert [found.erased(text) for text in ('eve', 'ann', 'bob', 'b@x')] == [1.0, None, 3.0, 3.0]
 
 
 async def test_an_older_dump_does_not_bring_the_student_back(store: Store, tmp_path: Path) -> None:

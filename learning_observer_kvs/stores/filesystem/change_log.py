@@ -75,16 +75,3 @@ class FilesystemChangeLog:
     def _end(self) -> None:
         with self._files.changing() as directory:
             directory.change_file.remove(self._reader)
-
-
-def forget_changes(files: Files) -> None:
-    """Remove the log of a directory; its readers begin anew.
-
-    Args:
-        files: the directory.
-
-    Raises:
-        StoreUnavailable: the directory cannot be written.
-    """
-    with files.changing() as directory:
-        directory.change_file.forget()

@@ -14,7 +14,7 @@ from learning_observer_kvs.private_files import ACCESS, may_write
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.access import MODE, check_access
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.filesystem.change_log import FilesystemChangeLog, forget_changes
+from learning_observer_kvs.stores.filesystem.change_log import FilesystemChangeLog
 from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.files import Files
 from learning_observer_kvs.stores.filesystem.pace import Pace
@@ -177,13 +177,13 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         return await threads.readers.run(threads.files.commit_hidden, name, text, expected)
 
     async def scrub(self) -> None:
-        """Remove the log of changes, which has keys: processes that read it begin anew.
+        """Remove staged files, which hold earlier values, and the log of changes: processes that read it begin anew.
 
         Raises:
             StoreUnavailable: the directory cannot be written.
         """
         threads = self._threads.here()
-        await self._retried(lambda: threads.readers.run(forget_changes, threads.files))
+        await self._retried(lambda: threads.readers.run(threads.files.scrub))
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         threads = self._threads.here()
