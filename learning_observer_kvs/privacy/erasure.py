@@ -42,7 +42,7 @@ class Plan:
         counts: how many places a rule erases, by store or file, location and rule; of a file its lines.
         undecided: the places that no rule is known for.
         aliases: what mappings and rosters call the student besides.
-        not_reached: what was not searched: links that lead out of the folders.
+        not_reached: what was not searched, as :func:`.find` names it.
     """
 
     ids: Ids
@@ -180,7 +180,7 @@ async def erase(
         leave: the names of places (:attr:`.Place.name`) without a rule that may stay as they are.
         interval: seconds after which running servers have written what they keep: the longest ``flush_interval``; 0 if
             they keep nothing.
-        not_reached: what was not searched, for the receipt; links that lead out of the folders come to it.
+        not_reached: what was not searched, for the receipt; what :func:`.find` names comes to it.
         progress: called with how many keys and files were looked at since the last call.
         on_wait: called with how many seconds it is going to wait.
         sleep: waits for so many seconds.

@@ -7,12 +7,16 @@ and nothing of them is left on the disk. Readers of events skip blank lines. A f
 from __future__ import annotations
 
 import fcntl
+import functools
 import gzip
+import json
 import os
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
@@ -20,13 +24,24 @@ from urllib.parse import quote
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.erasure_rules import Part, Rule
 from learning_observer_kvs.errors import CorruptValue, EventFileError
-from learning_observer_kvs.identifiers import Ids, file_name_form
+from learning_observer_kvs.identifiers import Ids, canonical, file_name_form
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.private_files import PRIVATE, create
 from learning_observer_kvs.replay import error_file, study_log
 from learning_observer_kvs.replay.events import student_ids
 
 Kind = Literal['study log', 'failed events', 'error file', 'other']
+
+_GZIP = b'\x1f\x8b'
+_UNREADABLE = {
+    b'BZh': 'bzip2',
+    b'\xfd7zXZ': 'xz',
+    b'\x28\xb5\x2f\xfd': 'zstd',
+    b'\x04\x22\x4d\x18': 'lz4',
+    b'PK\x03\x04': 'zip',
+    b'7z\xbc\xaf\x27\x1c': '7z',
+}
+"""How compressed files begin in which nothing is found."""
 
 _FILE_ESCAPE = re.compile(r'-([0-9]{1,5})-')
 _NAME_ENDS = re.compile(r'[._\s]+')
@@ -136,6 +151,25 @@ def find(path: Path, ids: Ids, aliases: Callable[[Iterable[str]], None] = lambda
     if _names(path.name, ids) and not (parts and is_alone):
         parts.insert(0, Part((), None))
     return Place(str(path), tuple(parts)) if parts else None
+
+
+def not_searched(path: Path) -> str | None:
+    """Return why nothing in a file can be found.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A sentence; ``None`` if it can be searched.
+
+    Raises:
+        EventFileError: it cannot be read.
+    """
+    start = next(_chunks(path, 8), b'')
+    for beginning, name in _UNREADABLE.items():
+        if start.startswith(beginning):
+            return f'{path} is compressed ({name}): unpack it, and search that.'
+    return None
 
 
 def events_of(path: Path, ids: Ids) -> Iterator[Any]:
@@ -292,13 +326,18 @@ def _rule_of_error_file(path: Path, ids: Ids) -> Judgement:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, unpacked if it is compressed by gzip, whatever its name is."""
+    return _parts(path, lambda file: gzip.open(file) if file.peek(2)[:2] == _GZIP else file)
+
+
+def _chunks(path: Path, size: int) -> Iterator[bytes]:
+    return _parts(path, lambda file: iter(functools.partial(file.read, size), b''))
+
+
+def _parts(path: Path, parts_of: Callable[[BufferedReader], Iterable[bytes]]) -> Iterator[bytes]:
     try:
         with open(path, 'rb', opener=_no_link) as file:
-            if path.suffix == '.gz':
-                with gzip.open(file) as lines:
-                    yield from lines
-            else:
-                yield from file
+            yield from parts_of(file)
     except FileNotFoundError:
         return
     except (OSError, EOFError, zlib.error) as error:
@@ -329,10 +368,10 @@ def _file_character(match: re.Match[str]) -> str:
 
 def _written_in(text: bytes, ids: Ids) -> bool:
     """Whether an id, in one of its usual forms, stands in a text that is not JSON, between other characters."""
-    for given in ids.given:
-        plain = json_codec.encode(given)[1:-1]
-        forms = {plain, ascii(given)[1:-1].encode(), quote(given, safe='').encode(), file_name_form(given).encode()}
-        for form in forms:
-            if re.search(rb'(?<![A-Za-z0-9])' + re.escape(form) + rb'(?![A-Za-z0-9])', text, re.IGNORECASE):
-                return True
-    return False
+    plain = {form for given in ids.given for form in (given, canonical(given))}
+    forms: set[bytes] = set()
+    for given in plain | {unicodedata.normalize('NFD', form) for form in plain}:
+        forms |= {json_codec.encode(given)[1:-1], json.dumps(given)[1:-1].encode(), file_name_form(given).encode()}
+        forms |= {quote(given, safe=safe).encode() for safe in ('', '@')}
+    either = b'|'.join(map(re.escape, forms))
+    return re.search(rb'(?<![A-Za-z0-9])(?:' + either + rb')(?![A-Za-z0-9])', text, re.IGNORECASE) is not None

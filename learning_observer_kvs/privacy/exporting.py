@@ -85,7 +85,7 @@ async def export(
         stores: the stores by name.
         ids: the student's.
         folders: of study logs and failed events.
-        not_reached: what was not searched, for the document; links that lead out of the folders come to it.
+        not_reached: what was not searched, for the document; what :func:`.find` names comes to it.
         progress: called with how many keys and files were looked at since the last call.
 
     Returns:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +218,27 @@ async def test_a_link_among_the_files_of_a_store_is_named(tmp_path: Path) -> Non
         (tmp_path / 'files' / '_link').symlink_to('/elsewhere')
         assert [place async for place in find({'default': store}, BOB, on_missed=missed.append)] == []
     assert [Path(text.split(' is a link')[0]).name for text in missed] == ['_link']
+
+
+@pytest.mark.parametrize('pack', [bz2.compress, lzma.compress])
+async def test_a_file_that_cannot_be_unpacked_is_named_and_everything_else_is_searched(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / 'a.study.log.old').write_bytes(pack(line('bob')))
+    (tmp_path / 'b.study.log.1').write_bytes(gzip.compress(line('bob')))
+    missed: list[str] = []
+    found = [place.name async for place in find({}, BOB, folders=[tmp_path], on_missed=missed.append)]
+    assert str(tmp_path / 'b.study.log.1') in found
+    assert [text.partition(' is compressed')[0] for text in missed] == [str(tmp_path / 'a.study.log.old')]
+
+
+@pytest.mark.parametrize('given', ['ls-José', 'ls-Jos%C3%A9', 'ls-Jose\u0301'])
+@pytest.mark.parametrize(
+    'form', ['ls-José', 'ls-Jos%C3%A9', 'ls-Jos%c3%a9', 'ls-Jos\\u00e9', 'ls-Jose\u0301', 'ls-45-José']
+)
+def test_in_a_torn_line_an_id_is_found_in_each_of_its_forms(tmp_path: Path, given: str, form: str) -> None:
+    (tmp_path / 'a.study.log').write_bytes(f'{{"torn": "{form}'.encode())
+    assert event_files.find(tmp_path / 'a.study.log', Ids([given])) is not None
 
 
 async def test_a_file_that_looks_like_a_key_of_a_store_and_is_not_is_searched_too(tmp_path: Path) -> None:

@@ -129,6 +129,19 @@ async def test_an_erasure_that_was_interrupted_before_its_end_is_finished_by_the
         assert [found.erased(text) for text in ('eve', 'ann', 'bob', 'b@x')] == [1.0, None, 3.0, 3.0]
 
 
+async def test_what_no_call_can_read_is_named_as_not_searched(redis: RedisConnection) -> None:
+    async with PersistentRedisKVS(connection=redis) as store:
+        await store.set(BOB, 1)
+        for number in range(25):
+            await redis.client().rpush(f'list-{number}', 'bob')
+        receipt = await erase({'default': store}, Ids(['bob']), who='a test')
+        assert receipt.is_complete
+        assert len(receipt.not_reached) == 21
+        assert sum('holds a list' in text for text in receipt.not_reached) == 20
+        assert '5 more keys' in receipt.not_reached[-1]
+        await redis.client().flushdb()
+
+
 async def test_an_older_dump_does_not_bring_the_student_back(store: Store, tmp_path: Path) -> None:
     dump = tmp_path / 'dump.json'
     await store.dump(dump)
