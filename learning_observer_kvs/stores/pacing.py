@@ -8,7 +8,7 @@ import random
 TIME_SLICE = 0.002
 """Seconds of computing after which the event loop gets its turn."""
 
-URGENT_SLICE = 0.0003
+URGENT_SLICE = 0.0005
 """The same while there is something that somebody waits for."""
 
 MAX_TRIES = 1000
