@@ -40,6 +40,9 @@ _FLOAT = b'\xcb'
 """The first byte of every float in MessagePack; the byte may occur elsewhere, too."""
 
 _decode = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_nothing = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _dumps = orjson.dumps
 _pack = ormsgpack.packb
 
@@ -108,6 +111,50 @@ def decode(text: bytes | str) -> JSON:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptValue(f'is not JSON: {error}') from None
+
+
+def is_plain(text: bytes) -> bool:
+    """Return whether a text is JSON in UTF-8, without decoding it. What only Python's ``json`` reads is not.
+
+    Args:
+        text: any bytes.
+    """
+    try:
+        _decode_nothing(text)
+        text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+Item: TypeAlias = bytes | msgspec.Raw
+"""The JSON text of an item; ``bytes(item)`` is a copy of it."""
+
+
+def items(text: bytes) -> dict[str, Item] | list[Item]:
+    """Return what a JSON text of an object or a list holds, each item as text: nothing inside of it is decoded.
+
+    Args:
+        text: JSON in UTF-8 that begins with ``{`` or ``[``.
+
+    Returns:
+        The texts of an object by name, or those of a list.
+
+    Raises:
+        CorruptValue: the text is not JSON, or nests deeper than Python goes; the message is the rest of a sentence.
+    """
+    try:
+        found: Any = _decode_object(text) if text[:1] == b'{' else _decode_list(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # perhaps what only Python's json reads
+        value = decode(text)
+        try:
+            if isinstance(value, dict):
+                return {name: json.dumps(item).encode() for name, item in value.items()}
+            return [json.dumps(item).encode() for item in value]
+        except RecursionError:
+            raise CorruptValue('nests too deep to be shown.') from None
+    result: dict[str, Item] | list[Item] = found
+    return result
 
 
 def _encode_exactly(value: JSON) -> bytes:

@@ -92,6 +92,7 @@ class KVSRouter:
         self._entries: dict[str, _Entry] = {}
         self._retired = RetiredStores()
         self._connections = RouterConnections(connection)
+        self._warnings: dict[str, list[Problem]] = {}
         if items is not None:
             block = dict(items) if isinstance(items, Mapping) else list(items)
             self._fill(checked(settings.read_settings({'kvs': block}), default_required=False))
@@ -130,6 +131,7 @@ class KVSRouter:
         block = configuration.redis_connection
         self._connections.configure(block.mapping if block is not None else {})
         self._fill(configuration)
+        self._warnings = {'settings': list(configuration.warnings)}
         self._applications.ended = False
 
     def __call__(self) -> Store:
@@ -177,6 +179,11 @@ class KVSRouter:
         """The running applications that use the router; :func:`~learning_observer_kvs.plugin.setup` keeps it."""
         return self._applications
 
+    @property
+    def warnings(self) -> list[Problem]:
+        """What the last start-up checks of the settings, and of what they name, warned of."""
+        return [problem for found in self._warnings.values() for problem in found]
+
     async def health_check(self) -> list[Problem]:
         """Check the files, directories and servers behind the stores; those that are not made yet are left out.
 
@@ -186,6 +193,7 @@ class KVSRouter:
         stores = self._made()
         configured = {name: row for name in stores if (row := self._entries[name].row) is not None}
         found, _ = await asyncio.gather(live.check_stores(stores, configured), self._retired.close())
+        self._warnings['places'] = [problem for problem in found if problem.level is Level.WARNING]
         return found
 
     async def health(self, timeout: float = 1.0) -> dict[str, Any]:
@@ -385,7 +393,7 @@ def checked(loaded: Settings, *, default_required: bool = True) -> Configuration
     configuration = parse_settings(loaded, KVS_MAP)
     found = static.check(configuration, KVS_MAP, reserved_names(), default_required=default_required)
     problems.raise_on_errors(found)
-    return configuration
+    return dataclasses.replace(configuration, warnings=tuple(found))
 
 
 @register_startup_check

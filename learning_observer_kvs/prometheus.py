@@ -52,6 +52,7 @@ STORE_GAUGES = {
     'pending_bytes': 'Bytes of states that are not written yet.',
     'pending_keys': 'Keys of states that are not written yet.',
     'queued_events': 'Events that wait for their turn.',
+    'seconds_since_write': 'Seconds since the last batch of writes ended without a failure.',
     'waiting_bytes': 'Bytes that wait to be written.',
     'waiting_writes': 'Writes that wait to be sent.',
 }

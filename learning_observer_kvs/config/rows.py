@@ -12,6 +12,7 @@ from learning_observer_kvs.config.paths import absolute
 from learning_observer_kvs.config.raw_text import UnsetVariable
 from learning_observer_kvs.config.redaction import redacted
 from learning_observer_kvs.config.source import SettingPath, dotted
+from learning_observer_kvs.problems import Problem
 
 Options = Sequence[Option]
 
@@ -111,6 +112,7 @@ class Configuration:
         privacy, retention: likewise.
         rejected_types: store types of installed packages that the settings name and that cannot be used, with the
             reason as the rest of a sentence that begins "which".
+        warnings: what the checks of the settings warned of.
     """
 
     settings: Settings
@@ -120,6 +122,7 @@ class Configuration:
     privacy: Block | None = None
     retention: Block | None = None
     rejected_types: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def blocks(self) -> list[Block]:

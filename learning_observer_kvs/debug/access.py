@@ -15,7 +15,8 @@ log = logging.getLogger('learning_observer_kvs')
 
 Authorize = Callable[[web.Request, str, str, str | None], bool | Awaitable[bool]]
 """``authorize(request, action, store, key)``: returns whether the request is allowed; only ``True`` allows it. The
-action is ``list`` (stores and keys) or ``read`` (a value); the store is ``''`` where all stores are listed or searched;
+action is ``list`` (stores and keys), ``read`` (a value) or ``export`` (everything about a student); the store is ``''``
+where all stores are listed, searched or exported from;
 the key is ``None`` except for ``read``. It may raise an HTTP exception of aiohttp, such as a redirect to a log-in
 page."""
 
@@ -38,7 +39,7 @@ async def is_allowed(
     Args:
         authorize: decides; without it requests of this machine are allowed. If it fails, the request is not allowed.
         request: the request.
-        action: ``list`` or ``read``.
+        action: ``list``, ``read`` or ``export``.
         store: the store's name; ``''`` where all stores are listed.
         key: the key to read, if the action is ``read``.
 

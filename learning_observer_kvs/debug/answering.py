@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,7 @@ from learning_observer_kvs.debug.answers import (
     HEADERS,
     HTML,
     Failure,
+    File,
     Page,
     Parameters,
     error_page,
@@ -28,6 +30,7 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
+from learning_observer_kvs.debug.key_list import Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
@@ -58,7 +61,7 @@ FORBIDDEN = (
 
 BUSY = 'Too many pages are being read. Retry in a few seconds.'
 
-Handler = Callable[[web.Request, Parameters], Awaitable[Page]]
+Handler = Callable[[web.Request, Parameters], Awaitable[Page | File]]
 
 
 class Answering:
@@ -75,6 +78,7 @@ class Answering:
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
         self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._authorize: Authorize | None = None
         self._audit = contextlib.ExitStack()
         self._mask = Mask()
@@ -88,6 +92,7 @@ class Answering:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         query: Parameters | None = None
+        headers: dict[str, str] | None = None
         client = request.remote or ''
         async with contextlib.AsyncExitStack() as admitted:
             try:
@@ -107,6 +112,7 @@ class Answering:
                         await admitted.enter_async_context(self._viewers.admit(client))
                 page = await handler(request, query)
                 status, body = 200, await self._rendered(page, wants_html(request, query))
+                headers = page.headers() if isinstance(page, File) else None
                 del page  # and with it the value, of which the body has all that is sent
             except web.HTTPException as error:  # of authorize: a redirect to the application's own page
                 for header in HEADERS.keys() - {'Content-Security-Policy'}:
@@ -117,8 +123,10 @@ class Answering:
                 body = await self._rendered(error_page(status, text), wants_html(request, query))
             if len(body) <= SMALL_BYTES:
                 await admitted.aclose()
-            content_type = HTML if wants_html(request, query) else 'application/json'
-            headers = headers_of(content_type) | ({'Retry-After': '1'} if status == 503 else {})
+            if headers is None:
+                headers = headers_of(HTML if wants_html(request, query) else 'application/json')
+            if status == 503:
+                headers['Retry-After'] = '1'
             return await send(request, body, status=status, headers=headers)
 
     async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
@@ -140,6 +148,20 @@ class Answering:
         if not await is_allowed(self._authorize, request, action, store, key):
             raise Failure(403, FORBIDDEN)
 
+    def _viewer_of(self, request: web.Request) -> Viewer:
+        """Who looks at a list, and which values they may read."""
+
+        async def may_read(key: str) -> bool:
+            try:
+                return await is_allowed(self._authorize, request, 'read', request.match_info['store'], key)
+            except web.HTTPException:  # a redirect is for a page of its own
+                return False
+
+        async def in_thread(function: Callable[[], Any]) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+        return Viewer(may_read, self._mask, in_thread, lambda: request.transport is None, self._turns)
+
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""
         viewer = request.get(VIEWER_KEY)
@@ -147,12 +169,16 @@ class Answering:
         for name in ('key', 'prefix'):
             if name in what:
                 what[name] = key_without_content(what['store'], what[name])
+        if 'values' in what:
+            what['values'] = [key_without_content(what['store'], key) for key in what['values']]
         audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
 
-    async def _rendered(self, page: Page, as_html: bool) -> bytes:
+    async def _rendered(self, page: Page | File, as_html: bool) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
 
-    def _render(self, page: Page, as_html: bool) -> bytes:
+    def _render(self, page: Page | File, as_html: bool) -> bytes:
+        if isinstance(page, File):
+            return page.body()
         data = page.view()
         return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
@@ -49,6 +50,27 @@ class Failure(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+class File(NamedTuple):
+    """What a browser is given as it is, and not as a page.
+
+    Attributes:
+        content_type: of what kind it is.
+        body: makes it, in a thread.
+        name: the name under which it is saved; ``''`` where it is shown.
+    """
+
+    content_type: str
+    body: Callable[[], bytes]
+    name: str = ''
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the answer; of the name only what every system takes in a file's name."""
+        saved = re.sub(r'[^A-Za-z0-9._-]+', '_', self.name)[:100]
+        return headers_of(self.content_type) | (
+            {'Content-Disposition': f'attachment; filename="{saved}"'} if saved else {}
+        )
 
 
 class Page(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -60,14 +60,20 @@ class Streams:
             stream.reschedule(asyncio.get_running_loop().time())
 
     async def serve(
-        self, request: web.Request, store: Store, key: str, headers: Mapping[str, str]
+        self,
+        request: web.Request,
+        store: Store,
+        prefixes: Collection[str],
+        is_meant: Callable[[str], bool],
+        headers: Mapping[str, str],
     ) -> web.StreamResponse:
         """Send an event whenever a key changes: until the reader goes, the server stops, or ``STREAM_SECONDS`` end.
 
         Args:
             request: the request, authorized.
             store: the store.
-            key: the key.
+            prefixes: what the keys begin with.
+            is_meant: whether a key that begins so is one of them.
             headers: the headers of the response.
 
         Returns:
@@ -92,9 +98,9 @@ class Streams:
                 async with in_time(
                     f'Store {request.match_info["store"]!r} did not answer within {answers.PAGE_SECONDS:g} s.'
                 ):
-                    changes = await until_end.enter_async_context(store.changes(key))
+                    changes = await until_end.enter_async_context(store.changes(prefixes))
                 await response.prepare(request)
-                await self._send_all(request, response, changes, key)
+                await self._send_all(request, response, changes, is_meant)
         except TimeoutError:
             if not stream.expired() and request.transport is not None:
                 request.transport.abort()  # the reader does not read
@@ -104,13 +110,16 @@ class Streams:
             del self._open[stream]
         return response
 
-    async def _send_all(self, request: web.Request, response: web.StreamResponse, changes: Changes, key: str) -> None:
+    async def _send_all(
+        self, request: web.Request, response: web.StreamResponse, changes: Changes, is_meant: Callable[[str], bool]
+    ) -> None:
         await _send(response, b'retry: 1000\nevent: opened\ndata:\n\n')
         beat = time.monotonic()
         while request.transport is not None:
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
-                    has_changed = any(change.key in (key, '') for change in await changes.together())
+                    some = await changes.together()
+                has_changed = any(change.kind == 'resync' or is_meant(change.key) for change in some)
             except TimeoutError:
                 if time.monotonic() - beat < BEAT_SECONDS:
                     continue

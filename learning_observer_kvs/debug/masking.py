@@ -24,6 +24,13 @@ _BEGINS_LIKE_JSON = re.compile(r""""?\s*(\{\s*(\\*["']|\w+\s*:)|\[\s*(\\*["']|[\
 """What a sentence in brackets does not begin like."""
 
 
+SEARCHED_BYTES = 1 << 18
+"""How many bytes of a text are searched in one call: other threads wait for it."""
+
+LONGEST_WORD = 1 << 10
+"""How long a word may be for which texts are searched."""
+
+
 class Mask:
     """Masks values by their names: those of keys, and of fields inside values.
 
@@ -38,6 +45,7 @@ class Mask:
         words = words.split(',') if isinstance(words, str) else list(words)
         joined = {_joined(_SEGMENT, word) for word in words} | {_joined(_SEGMENT_IN_ANY_CASE, word) for word in words}
         self._words = tuple(f'{word[:-1]}{end}' for word in sorted(joined) for end in ('_', 's_'))
+        self._needles = _needles(joined)
         self._hides_field = functools.lru_cache(10_000)(self.hides)  # fields repeat
 
     @classmethod
@@ -78,6 +86,40 @@ class Mask:
         is_masked = self._mask(holder)
         return {**view, 'value': holder[0], 'masked': is_masked}
 
+    def may_hide(self, text: bytes) -> bool:
+        """Return whether anything in a JSON text may be masked; if not, nothing of it has to be looked at.
+
+        Args:
+            text: the text.
+        """
+        for start in range(0, len(text), SEARCHED_BYTES):
+            piece = text[start : start + SEARCHED_BYTES + LONGEST_WORD].lower()
+            if any(needle in piece for needle in self._needles):
+                return True
+        return False
+
+    def inside(self, value: Any) -> Any:
+        """Mask what is inside a value.
+
+        Args:
+            value: a value that is not masked itself; it is changed in place.
+
+        Returns:
+            The value.
+        """
+        holder = [value]
+        self._mask(holder)
+        return holder[0]
+
+    def hides_item(self, name: str | None, item: Any) -> bool:
+        """Return whether an item of an object or a list is masked; what is inside of it is not looked at.
+
+        Args:
+            name: the name of the field; ``None`` in a list.
+            item: its value, not ``None``; of an object or a list anything that is not a text.
+        """
+        return (name is not None and self._hides_field(name)) or (isinstance(item, str) and self._is_inside(item))
+
     def _mask(self, outermost: list[Any]) -> bool:
         """Mask fields in place, however deep they are; whether there were any."""
         is_masked = False
@@ -88,7 +130,7 @@ class Mask:
             for name, item in list(container.items()) if named else enumerate(container):
                 if item is None:
                     continue
-                if (named and self._hides_field(name)) or (isinstance(item, str) and self._is_inside(item)):
+                if self.hides_item(str(name) if named else None, item):
                     container[name] = REDACTED
                     is_masked = True
                 elif isinstance(item, (dict, list)):
@@ -109,3 +151,15 @@ class Mask:
 def _joined(segment: re.Pattern[str], name: str) -> str:
     """The segments of a name in lower case, each between ``_``."""
     return f'_{"_".join(segment.findall(name))}_'.lower()
+
+
+def _needles(joined: Iterable[str]) -> tuple[bytes, ...]:
+    """What is in a JSON text, in small letters, if anything in it is masked: one of these, at least.
+
+    It is the first segment of a word. Letters of it may be escaped, and a Kelvin sign is a capital K.
+    """
+    firsts = {word[1:].partition('_')[0] for word in joined}
+    if not all(first and first.isascii() and len(first) <= LONGEST_WORD for first in firsts):
+        return (b'',)  # capital letters of other alphabets are not those of bytes
+    escaped = [rb'\u00%d' % row for row in range(2, 8)]
+    return (*(first.encode() for first in sorted(firsts)), *escaped, rb'\u212a', '\u212a'.encode())

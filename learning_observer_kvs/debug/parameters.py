@@ -21,6 +21,9 @@ MAX_BODY = 8 << 20
 SMALL_BODY = 1 << 16
 """The longest body in bytes that is read whenever it comes: a connection buffers as much."""
 
+DEFAULT_LIMIT = 100
+"""``limit`` of a page that is asked for without one."""
+
 MAX_LIMIT = 1000
 """The largest ``limit`` of a page."""
 
@@ -93,7 +96,7 @@ def limit_in(query: Mapping[str, str]) -> int:
     Raises:
         BadParameters: ``limit`` is not a number from 1 to ``MAX_LIMIT``.
     """
-    text = query.get('limit', '100')
+    text = query.get('limit', str(DEFAULT_LIMIT))
     limit = int(text) if re.fullmatch('[0-9]{1,4}', text) else 0
     if not 1 <= limit <= MAX_LIMIT:
         shown = text if len(text) <= 100 else f'{text[:100]}…'

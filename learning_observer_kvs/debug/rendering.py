@@ -5,23 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import parameters
+from learning_observer_kvs.debug import parameters, paths, units
 from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
     import jinja2
 
-SHOWN_CHARACTERS = 256 << 10
-"""How much of a value a page shows, in characters of indented JSON; its JSON has the whole value."""
 
-
-def as_json(data: Mapping[str, Any]) -> bytes:
-    """Return the data of a view as JSON.
+def as_json(data: Any) -> bytes:
+    """Return the data of a view, or any JSON value, as JSON.
 
     Args:
         data: the data.
@@ -62,10 +58,14 @@ class Templates:
             lstrip_blocks=True,
         )
         templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
-        templates.filters['indented'] = indented
+        templates.globals['part_of'] = paths.Place
+        templates.filters['path_text'] = paths.path_text
+        templates.filters['path_shown'] = paths.shown
+        templates.filters['step_text'] = lambda step: json.dumps(step)
         templates.filters['cut'] = cut
         templates.filters['by_document'] = by_document
-        templates.filters['moment'] = lambda at: time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(at))
+        templates.filters['by_keys'] = by_keys
+        templates.filters |= units.FILTERS
         return templates
 
     def render(self, template: str, data: Mapping[str, Any]) -> bytes:
@@ -83,27 +83,6 @@ class Templates:
             .render({'server': self.server, **data})
             .encode('utf-8', 'backslashreplace')
         )
-
-
-def indented(value: Any) -> tuple[str, bool]:
-    """Return a value as indented JSON, for people.
-
-    Args:
-        value: any JSON value.
-
-    Returns:
-        The first ``SHOWN_CHARACTERS`` of the text, and whether there are more.
-    """
-    parts, left = [], SHOWN_CHARACTERS
-    try:
-        for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
-            parts.append(part[:left])
-            left -= len(part)
-            if left < 0:
-                return ''.join(parts), True
-    except RecursionError:  # it nests deeper than Python's own encoder goes
-        return ''.join(parts), True
-    return ''.join(parts), False
 
 
 def cut(text: str, most: int) -> str:
@@ -127,6 +106,19 @@ def by_document(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups = itertools.groupby(states, lambda state: state['fields'].get('EventField.doc_id'))
     return [{'document': document, 'states': list(group)} for document, group in groups]
+
+
+def by_keys(reducers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return reducers with the number of all their keys, those with most first.
+
+    Args:
+        reducers: ``{'name', 'internal', 'external', …}`` each.
+
+    Returns:
+        The same, with ``all`` added to each.
+    """
+    counted = [{**reducer, 'all': reducer['internal'] + reducer['external']} for reducer in reducers]
+    return sorted(counted, key=lambda reducer: -reducer['all'])
 
 
 def _percent_encoded(value: object) -> str:

@@ -9,20 +9,37 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, facets, find, overview, parameters, states, views
+from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states
 from learning_observer_kvs.debug.access import Authorize
-from learning_observer_kvs.debug.answering import Answering, noted
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
-from learning_observer_kvs.debug.live import Streams
+from learning_observer_kvs.debug.census import Censuses
+from learning_observer_kvs.debug.class_pages import ClassPages
+from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
+from learning_observer_kvs.debug.student_export import ExportPages
+from learning_observer_kvs.debug.value_pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
-from learning_observer_kvs.stores.keys import check_key
 
 log = logging.getLogger('learning_observer_kvs')
 
-STATIC = {'kvs.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml'}
+STATIC = {
+    'kvs.css': 'text/css',
+    'browse.css': 'text/css',
+    'value.css': 'text/css',
+    'class.css': 'text/css',
+    'class.js': 'text/javascript',
+    'print.css': 'text/css',
+    'keyboard.css': 'text/css',
+    'keys.js': 'text/javascript',
+    'keyboard.js': 'text/javascript',
+    'value.js': 'text/javascript',
+    'tree.js': 'text/javascript',
+    'live.js': 'text/javascript',
+    'versions.js': 'text/javascript',
+    'icon.svg': 'image/svg+xml',
+}
 """The content type of each file that pages load."""
 
 SHOWING = ('GET', 'HEAD')
@@ -30,7 +47,7 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
 
-class Pages(Answering):
+class Pages(ValuePages, ClassPages, ExportPages):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -47,8 +64,10 @@ class Pages(Answering):
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
         super().__init__(router, Templates(self._url))
-        self._streams = Streams()
+        self._censuses = Censuses(router)
+        self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
+        app.on_shutdown.append(self._censuses.end)
         app.on_cleanup.append(self._close)
         self.is_open = False
         for path, name, handler, methods in (
@@ -56,16 +75,22 @@ class Pages(Answering):
             ('/debug/kvs/stores/find', 'kvs_debug_find', self.find, SHOWING_AND_POST),
             ('/debug/kvs/stores/student', 'kvs_debug_student', self.student, SHOWING_AND_POST),
             ('/debug/kvs/stores/document', 'kvs_debug_document', self.document, SHOWING_AND_POST),
+            ('/debug/kvs/stores/export', 'kvs_debug_export', self.export, ('GET', 'POST')),
             ('/debug/kvs/{store}', 'kvs_debug_store', self.keys, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducers', 'kvs_debug_reducers', self.reducers, SHOWING_AND_POST),
             ('/debug/kvs/{store}/reducer', 'kvs_debug_reducer', self.reducer, SHOWING_AND_POST),
             ('/debug/kvs/{store}/key', 'kvs_debug_key', self.value, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/class', 'kvs_debug_class', self.class_table, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/part', 'kvs_debug_part', self.part, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/matches', 'kvs_debug_matches', self.matches, SHOWING_AND_POST),
+            ('/debug/kvs/{store}/raw', 'kvs_debug_raw', self.raw, SHOWING_AND_POST),
         ):
             self._add(path, name, handler, methods)
             with_slash = Resource(lambda: self.is_open, path + '/', name=name + '_slash')
             app.router.register_resource(with_slash)
             with_slash.add_route('*', functools.partial(self.without_slash, name))
         self._add('/debug/kvs/{store}/changes', 'kvs_debug_changes', self.changes, ('GET',))
+        self._add('/debug/kvs/{store}/class/changes', 'kvs_debug_class_changes', self.class_changes, ('GET',))
         for file in STATIC:
             self._add(f'/debug/kvs/static/{file}', f'kvs_debug_{file}', functools.partial(self.static, file), SHOWING)
 
@@ -98,56 +123,38 @@ class Pages(Answering):
             request: ``GET /debug/kvs``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.overview.stores_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.overview.Overview.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._stores)
 
     async def _stores(self, request: web.Request, query: Parameters) -> Page:
         allowed, refused = await self._listable(request)
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
-            data = await overview.stores_view(self._router, self._templates.server, allowed, refused)
+            data = await self._overview.view(self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
 
     async def keys(self, request: web.Request) -> web.StreamResponse:
         """Serve a page of keys.
 
         Args:
-            request: ``GET /debug/kvs/{store}?prefix=&cursor=&limit=``; the limit is 100 by default.
+            request: ``GET /debug/kvs/{store}``, with the parameters of
+                :class:`~learning_observer_kvs.debug.key_pages.Wanted`.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.views.keys_view` as JSON or HTML, or an error.
+            :meth:`~learning_observer_kvs.debug.key_pages.KeysPage.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._keys)
 
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
         await self._authorized(request, 'list', store, None)
-        limit = parameters.limit_in(query)
+        viewer = self._viewer_of(request)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            page = await views.read_keys(
-                self._router, store, query.get('prefix', ''), query.get('cursor') or None, limit
-            )
-        self._seen(request, 'keys', store=store, prefix=query.get('prefix', ''), keys=len(page.keys))
-        return Page('keys.html', functools.partial(views.keys_view, page))
-
-    async def value(self, request: web.Request) -> web.StreamResponse:
-        """Serve a value.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/key?key=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.views.value_view`, masked, as JSON or HTML, or an error.
-        """
-        return await self._answer(request, self._value)
-
-    async def _value(self, request: web.Request, query: Parameters) -> Page:
-        store, key = request.match_info['store'], query.get('key', '')
-        await self._authorized(request, 'read', store, key)
-        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await views.read_value(self._router, store, key)
-        self._seen(request, 'value', store=store, key=key)
-        return Page('value.html', lambda: self._mask.applied_to(views.value_view(found)))
+            page = await key_pages.read(self._router, self._censuses, store, query, viewer)
+        values = {'values': page.previewed} if page.previewed else {}
+        asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
+        self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)
+        return Page('keys.html', lambda: page.view(self._router, viewer), page.links())
 
     async def find(self, request: web.Request) -> web.StreamResponse:
         """Serve what has a text in its name: students, documents, reducers and keys of all stores.
@@ -224,7 +231,10 @@ class Pages(Answering):
         if found.search.failed:
             raise Failure(503, found.search.failed[store])
         self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
-        return Page('states.html', lambda: states.reducer_view(store, name, found), {'field': 'reducer', 'value': name})
+        facts = reducer_facts(self._router[store], name)
+        return Page(
+            'states.html', lambda: states.reducer_view(store, name, facts, found), {'field': 'reducer', 'value': name}
+        )
 
     async def reducers(self, request: web.Request) -> web.StreamResponse:
         """Serve the reducers of a store, with the counts of their states.
@@ -246,30 +256,6 @@ class Pages(Answering):
             raise Failure(503, found.search.failed[store])
         self._seen(request, 'reducers', store=store)
         return Page('reducers.html', lambda: facets.facets_view(found))
-
-    async def changes(self, request: web.Request) -> web.StreamResponse:
-        """Serve a stream of server-sent events that says when a value changes.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/changes?key=``.
-
-        Returns:
-            The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
-        """
-        try:
-            query = parameters.in_url(request)
-            store, key = request.match_info['store'], query.get('key', '')
-            await self._authorized(request, 'read', store, key)
-            stream = headers_of('text/event-stream')
-            return await self._streams.serve(request, views.store_of(self._router, store), check_key(key), stream)
-        except web.HTTPException:
-            raise
-        except Exception as error:
-            status, text = noted(request, error)
-            busy = {'Retry-After': '10'} if status == 503 else {}
-            return await send(
-                request, as_json({'error': text}), status=status, headers=headers_of('application/json') | busy
-            )
 
     async def static(self, name: str, request: web.Request) -> web.StreamResponse:
         """Serve a file that pages load, which has no data in it, to any client.

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from typing import Any, NamedTuple, TypeVar
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.debug.views import KEY_CHARACTERS, store_of
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Matches
@@ -55,6 +55,7 @@ class Search:
     Attributes:
         seen: how many keys were looked at.
         failed: the message of each store that could not be searched, by name.
+        errors: what each of them raised.
 
     Raises:
         InvalidKey: the cursor is not one of these stores.
@@ -70,6 +71,7 @@ class Search:
         self._cursor: str | None = None
         self.seen = 0
         self.failed: dict[str, str] = {}
+        self.errors: dict[str, Exception] = {}
         if cursor is not None:
             position = _position(cursor)
             if (position.store, position.prefix) not in self._rest:
@@ -97,13 +99,17 @@ class Search:
             The store, its name, and those of its next keys that match, which may be none.
         """
         ends = time.monotonic() + (SEARCH_SECONDS if seconds is None else seconds)
-        while self._rest and time.monotonic() < ends:
+        is_first = True  # or a page that has no time would lead to one just like it
+        while self._rest and (is_first or time.monotonic() < ends):
+            is_first = False
             name, _ = self._rest[0]
             scanned = await self.ask(name, self._scan)
             if scanned is None:
                 self._leave_out(name)
                 continue
             keys, following = scanned
+            if (size := sum(map(len, keys))) > KEY_CHARACTERS:  # of long keys fewer are looked at
+                self._count = max(1, self._count * KEY_CHARACTERS // (2 * size))
             found = [key async for key in in_slices(keys) if matches(key)]
             self.seen += len(keys)
             self._cursor = following
@@ -131,6 +137,7 @@ class Search:
             raise
         except (KVSError, TimeoutError) as error:
             self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
+            self.errors[name] = error
             self._leave_out(name)
         return None
 

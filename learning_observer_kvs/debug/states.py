@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
@@ -19,7 +18,6 @@ from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import Described, Description
 from learning_observer_kvs.stream_analytics.keys import parse_key
-from learning_observer_kvs.stream_analytics.registry import registered_reducer
 
 _FIELDS = {'student': STUDENT, 'document': DOCUMENT.name}
 
@@ -177,19 +175,19 @@ def document_view(document: str, found: States, refused: Iterable[str]) -> dict[
     return {'document': document, **_view(found, refused), 'commands': {}}
 
 
-def reducer_view(store: str, reducer: str, found: States) -> dict[str, Any]:
+def reducer_view(store: str, reducer: str, facts: dict[str, Any], found: States) -> dict[str, Any]:
     """Return the view of a reducer.
 
     Args:
         store: the store's name.
         reducer: the reducer's name in keys.
+        facts: what this process knows of it.
         found: the states that were found.
 
     Returns:
-        As :func:`student_view`, with ``store``, ``reducer``, and what this process knows of it in place of
-        ``student``: ``registered``, whether it does; ``module``, ``doc``, ``scope``, else ``None`` each.
+        As :func:`student_view`, with ``store``, ``reducer`` and what
+        :func:`~learning_observer_kvs.debug.reducer_facts.reducer_facts` returns in place of ``student``.
     """
-    known = registered_reducer(reducer)
     commands = {
         'count': ['remove-reducer', reducer, '--store', store],
         'remove': ['remove-reducer', reducer, '--store', store, '--yes'],
@@ -197,10 +195,7 @@ def reducer_view(store: str, reducer: str, found: States) -> dict[str, Any]:
     return {
         'store': store,
         'reducer': reducer,
-        'registered': known is not None,
-        'module': known.func.__module__ if known else None,
-        'doc': inspect.getdoc(known.func) if known else None,
-        'scope': sorted(field.name for field in known.scope) if known else None,
+        **facts,
         **_view(found, ()),
         'commands': _commands(commands),
     }

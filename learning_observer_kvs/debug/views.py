@@ -16,9 +16,6 @@ from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
 from learning_observer_kvs.stream_analytics.keys import both_state_keys, parse_key
 
-MAX_EMPTY_SCANS = 20
-"""How many empty pages of a scan are skipped before one is shown."""
-
 CORRUPT_BYTES = 2000
 """How many bytes of a corrupt value are shown."""
 
@@ -52,68 +49,6 @@ def store_of(router: KVSRouter, name: str) -> Store:
     return router[name]
 
 
-class KeysPage(NamedTuple):
-    """A page of keys, as a store returned it.
-
-    Attributes:
-        store: the store's name.
-        prefix: what the keys begin with.
-        limit: about how many were asked for.
-        keys: the keys.
-        next_cursor: the cursor of the next page; ``None`` ends the scan.
-    """
-
-    store: str
-    prefix: str
-    limit: int
-    keys: list[str]
-    next_cursor: str | None
-
-
-async def read_keys(router: KVSRouter, name: str, prefix: str, cursor: str | None, limit: int) -> KeysPage:
-    """Read a page of keys.
-
-    Args:
-        router: the stores.
-        name: the store's name.
-        prefix: only keys that begin with it.
-        cursor: ``next_cursor`` of the page before; ``None`` for the first.
-        limit: about how many keys. Of long keys the page has fewer.
-
-    Returns:
-        The page.
-
-    Raises:
-        NotFound: there is no such store.
-        InvalidKey: the prefix or the cursor is not one of this store.
-        StoreUnavailable, Overloaded: the store cannot be used.
-    """
-    store = store_of(router, name)
-    count = limit
-    for _ in range(MAX_EMPTY_SCANS):
-        keys, following = await store.scan(prefix, cursor, count)
-        size = sum(map(len, keys))
-        if size > KEY_CHARACTERS and count > 1:  # from the same cursor again: there is none within a page
-            count = max(1, count * KEY_CHARACTERS // (2 * size))
-            continue
-        cursor = following
-        if keys or cursor is None:
-            break
-    return KeysPage(name, prefix, limit, keys, cursor)
-
-
-def keys_view(page: KeysPage) -> dict[str, Any]:
-    """Return the view of a page of keys.
-
-    Args:
-        page: what :func:`read_keys` returned.
-
-    Returns:
-        ``{'store', 'prefix', 'limit', 'keys', 'next_cursor'}``; each key as :func:`describe_key` returns it.
-    """
-    return {**page._asdict(), 'keys': [describe_key(key) for key in page.keys]}
-
-
 class Found(NamedTuple):
     """A value, as a store returned it.
 
@@ -132,6 +67,11 @@ class Found(NamedTuple):
     description: Description
     counterpart: str | None
     text: bytes | None
+
+    @property
+    def shown(self) -> bytes | None:
+        """The text, unless it is too large; it may have grown since that was asked for."""
+        return self.text if self.text is not None and len(self.text) <= MAX_VALUE_BYTES else None
 
 
 async def read_value(router: KVSRouter, name: str, key: str) -> Found:
@@ -190,17 +130,17 @@ def value_view(found: Found) -> dict[str, Any]:
         'error': None,
         'value': None,
     }
-    if found.text is None or len(found.text) > MAX_VALUE_BYTES:
+    if found.shown is None:
         view['error'] = (
             f'The value has {found.description.bytes:,} bytes; the pages show values of up to {MAX_VALUE_BYTES:,}. '
             '"lo-kvs get" prints it.'
         )
         return view | {'raw': ''}
     try:
-        view['value'] = found.store.decode(found.key, found.text)
+        view['value'] = found.store.decode(found.key, found.shown)
     except CorruptValue as error:
         view['error'] = str(error)
-        view['raw'] = found.text[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
+        view['raw'] = found.shown[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
     return view
 
 

@@ -74,9 +74,7 @@ class Backend(Announcer):
             doc='seconds that a call waits while the server, file or disk is away; 0 does not wait.',
         ),
         Option(
-            'reducer_timeout',
-            'seconds',
-            doc='how long a reducer may take for an event; then it is cancelled, and its event fails.',
+            'reducer_timeout', 'seconds', doc='how long an event may take a reducer; then it is cancelled and fails.'
         ),
         Option(
             'failed_events',
@@ -89,6 +87,9 @@ class Backend(Announcer):
 
     SCAN_REPEATS: ClassVar[bool] = True
     """Whether a scan may give a key twice; ``keys`` and ``dump`` remember what they have seen then."""
+
+    IS_ORDERED: ClassVar[bool] = False
+    """Whether a scan gives the keys in the order of their characters; the cursor of a page is its last key then."""
 
     IS_IMMEDIATE: ClassVar[bool] = False
     """Whether ``read_bytes_now`` and ``commit_bytes_now`` work: nothing needs waiting, so no text is cached."""

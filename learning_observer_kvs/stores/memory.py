@@ -35,6 +35,7 @@ class InMemoryKVS(Store):
 
     TYPE: ClassVar[str] = 'stub'
     SCAN_REPEATS: ClassVar[bool] = False
+    IS_ORDERED: ClassVar[bool] = True
     IS_IMMEDIATE: ClassVar[bool] = True
     OPTIONS: ClassVar[tuple[Option, ...]] = Store.COMMON
 

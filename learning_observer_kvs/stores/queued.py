@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -146,7 +147,9 @@ class QueuedStore(Store):
         counts = list(self._write_counts.values())
         queues = list(self._write_queues)
         backlogs = [queue.backlog() for queue in queues]
+        ended = [each.ended_at for each in counts if each.ended_at is not None]
         return {
+            **({'seconds_since_write': time.monotonic() - max(ended)} if ended else {}),
             'write_batches': sum(each.batches for each in counts),
             'writes': sum(each.writes for each in counts),
             'written_bytes': sum(each.bytes for each in counts),

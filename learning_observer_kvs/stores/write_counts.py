@@ -12,10 +12,12 @@ class WriteCounts:
         bytes: what they wrote, with the keys.
         seconds: from sending each batch to its end.
         retries: requests that were put back, because the backend was away.
+        ended_at: when the last batch without a failure ended, as the time of the monotonic clock; ``None`` before.
     """
 
-    __slots__ = ('batches', 'bytes', 'retries', 'seconds', 'writes')
+    __slots__ = ('batches', 'bytes', 'ended_at', 'retries', 'seconds', 'writes')
 
     def __init__(self) -> None:
         self.batches = self.writes = self.bytes = self.retries = 0
         self.seconds = 0.0
+        self.ended_at: float | None = None

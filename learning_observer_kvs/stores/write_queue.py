@@ -304,12 +304,14 @@ class WriteQueue(RequestQueue):
             self._answer(batch)  # the queue was closed meanwhile
             return
         self._in_flight = None
-        self._counts.seconds += self._now() - self._sent_at
+        ended_at = self._now()
+        self._counts.seconds += ended_at - self._sent_at
         failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
         if failed:
             batch = self._put_back(batch, failed)
         else:
             self._away = None
+            self._counts.ended_at = ended_at
         self._send()  # before the callers go on, so that nothing stands idle meanwhile
         self._answer(batch)
         self._look_if_idle()

@@ -243,11 +243,11 @@ def test_the_rules_let_the_administrator_in(
 
 
 def alike(found: Any, wanted: Any) -> bool:
-    """Whether two answers are the same, but for what differs from run to run: times, locations, the process."""
+    """Whether two answers are the same, but for what differs from run to run: times, places, and the process."""
     if isinstance(wanted, dict):
         return found.keys() == wanted.keys() and all(
             isinstance(found[name], type(value))
-            if name in ('written', 'location', 'host', 'process', 'version')
+            if name in ('written', 'location', 'host', 'process', 'version', 'known', 'over_seconds')
             else alike(found[name], value)
             for name, value in wanted.items()
         )

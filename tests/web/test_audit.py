@@ -48,7 +48,7 @@ async def test_the_pages_note_who_was_shown_which_keys_and_value_and_no_content(
     seen = {'action': 'seen', 'viewer': 'ms-lee'}
     assert found == [
         {**seen, 'page': 'value', 'store': 'default', 'key': KEY},
-        {**seen, 'page': 'keys', 'store': 'default', 'prefix': 'Int', 'keys': 1},
+        {**seen, 'page': 'keys', 'store': 'default', 'prefix': 'Int', 'keys': 1, 'values': [KEY]},
     ]
     assert {line['who'] for line in lines(file)} == {'127.0.0.1'}
     assert SECRET not in file.read_text()
@@ -122,6 +122,12 @@ async def test_keys_of_memoized_results_are_noted_without_what_a_student_wrote(
     assert [line.get('key', line.get('prefix')) for line in noted] == [
         *2 * ('check.grammar (39 characters)', 'check.grammar (38 characters)'),
         *('a memoized result (8 characters)', 'a memoized result (7 characters)'),
+    ]
+    listed = [line['values'] for line in noted if 'values' in line]
+    assert listed == [
+        ['check.grammar (39 characters)'],
+        ['check.grammar (39 characters)'],
+        ['a memoized result (8 characters)'],
     ]
     assert SECRET[:-1] not in caplog.text
 

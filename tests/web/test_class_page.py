@@ -192,3 +192,67 @@ async def test_the_page_reconnects_when_the_server_is_back(
             await sent(again, browser, typed(' and more', at=5), END)
             await expect(page.locator('#link')).to_have_text('live')
             await expect(page.locator('.card .text')).to_have_text('kept and more')
+
+
+@pytest.mark.parametrize('place', ['.card .text', '.card .words', '.card .title', '.card .face'])
+async def test_a_click_anywhere_on_a_card_opens_the_text_of_its_student(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page, place: str
+) -> None:
+    await sent(server, browser, typed('first words of it'), END)
+    await expect(page.locator('.card .text')).to_have_text('first words of it')
+    box = await page.locator(place).bounding_box()
+    assert box is not None
+    await page.mouse.click(box['x'] + box['width'] / 2, box['y'] + box['height'] / 2)
+    await expect(page.get_by_role('dialog')).to_contain_text('first words of it')
+
+
+CONTRASTS = """() => {
+  const card = document.querySelector('.card'), face = card.querySelector('.face');
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const luminance = (color) => {
+    canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255)
+      .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  return Array.from({ length: 360 }, (_, hue) => {
+    card.style.setProperty('--hue', hue);
+    const style = getComputedStyle(face);
+    const [dark, light] = [luminance(style.color), luminance(style.backgroundColor)].sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+  });
+}"""
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+async def test_the_initials_of_every_student_can_be_read(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page, scheme: Any
+) -> None:
+    await sent(server, browser, typed('a'), END)
+    await page.emulate_media(color_scheme=scheme)
+    await expect(page.locator('.card')).to_be_visible()
+    assert min(await page.evaluate(CONTRASTS)) >= 4.5
+
+
+async def test_a_card_and_a_text_are_read_on_a_phone(
+    server: TestServer, browser: aiohttp.ClientSession, page: Page
+) -> None:
+    title = 'A title that is longer than a phone is wide, and then some'
+    await sent(server, browser, typed('word ' * 300, title=title), typed('brief', student='ann'), END)
+    await page.set_viewport_size({'width': 390, 'height': 800})
+    await expect(page.locator('.card')).to_have_count(2)
+    assert await page.evaluate('document.documentElement.scrollWidth') <= 390
+    for card in await page.locator('.card').all():
+        assert await card.locator('.title').evaluate('title => title.scrollWidth <= title.clientWidth')
+        size = await card.locator('.text').evaluate('text => parseFloat(getComputedStyle(text).fontSize)')
+        assert size >= 16
+    await page.get_by_role('button', name='bob').click()
+    box = await page.get_by_role('dialog').bounding_box()
+    assert box is not None
+    assert (box['x'], box['width']) == (0, 390)
+    await sent(server, browser, *(typed('more', f'D{number}', title='Many documents') for number in range(40)), END)
+    await expect(page.locator('.documents button')).to_have_count(41)
+    text = await page.get_by_role('dialog').locator('.text').bounding_box()
+    assert text is not None
+    assert text['height'] > 400
+    assert await page.evaluate('document.documentElement.scrollWidth') <= 390

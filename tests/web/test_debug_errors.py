@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -121,16 +123,20 @@ async def test_a_redis_key_of_another_type_is_an_error_page(
 async def test_a_bad_cursor_of_redis_is_status_400(start: Start, redis: RedisConnection, cursor: str) -> None:
     client = await start()
     KVS.add_item('redis', PersistentRedisKVS(connection=redis))
-    await assert_error(client, f'/debug/kvs/redis?cursor={cursor}', 400, 'is not the cursor of a page')
-    assert (await client.get('/debug/kvs/redis?cursor=18446744073709551615')).status == 200
+    await assert_error(client, f'/debug/kvs/redis?cursor={cursor}', 400, 'is not one of this list')
+    inner = json.dumps(['redis', 0, cursor, None])
+    await assert_error(client, f'/debug/kvs/redis?cursor={quote(inner)}', 400, 'is not the cursor of a page')
+    inner = json.dumps(['redis', 0, '18446744073709551615', None])
+    assert (await client.get(f'/debug/kvs/redis?cursor={quote(inner)}')).status == 200
 
 
 @pytest.mark.parametrize('store', ['default', 'sqlite'])
 async def test_a_cursor_of_another_prefix_is_status_400(start: Start, store: str) -> None:
     client = await start()
     await KVS[store].multiset({'a1': 1, 'a2': 2, 'b': 3})
-    await assert_error(client, f'/debug/kvs/{store}?prefix=a&cursor=b', 400, 'is not the cursor of a page')
-    following = await (await client.get(f'/debug/kvs/{store}?prefix=a&cursor=a1')).json()
+    of_b, of_a1 = (quote(json.dumps([store, 0, key, None])) for key in ('b', 'a1'))
+    await assert_error(client, f'/debug/kvs/{store}?prefix=a&cursor={of_b}', 400, 'is not the cursor of a page')
+    following = await (await client.get(f'/debug/kvs/{store}?prefix=a&cursor={of_a1}')).json()
     assert [row['key'] for row in following['keys']] == ['a2']
 
 
@@ -160,7 +166,7 @@ async def test_a_store_of_any_name_can_be_browsed(start: Start, name: str) -> No
         html.unescape(part.split('"')[0]) for part in text.split('href="')[1:] if '">' + html.escape(name) + '<' in part
     ]
     text = await (await client.get(link, headers=HTML)).text()
-    link = html.unescape(text.split('class="mono key"><a href="')[1].split('"')[0])
+    link = html.unescape(text.split('<a class="open" href="')[1].split('"')[0])
     answer = await client.get(link)
     assert (answer.status, (await answer.json())['value']) == (200, 1)
 

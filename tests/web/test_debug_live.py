@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -250,19 +251,91 @@ def address(client: Client) -> str:
 async def test_an_open_page_shows_what_a_second_process_writes_and_lights_up_what_is_new(
     client: Client, page: Page, settings: dict[str, Any]
 ) -> None:
-    await KVS().set(KEY, {'words': 1, 'list': [1, 2, 3]})
-    await expect(page.locator('#value')).to_contain_text('"list"')
-    value = '{"words": 1, "list": [1, 2, 3, 4], "name": "<b>"}'
+    await KVS().set(KEY, {'words': 1, 'list': [1, 2, 3], 'text': 'one three'})
+    await expect(page.locator('#value')).to_contain_text('one three')
+    value = '{"words": 1, "list": [1, 2, 3, 4], "text": "one two three", "name": "<b>"}'
     await asyncio.to_thread(run, SECOND_PROCESS, json.dumps(settings), KEY, value)
-    await expect(page.locator('mark')).to_have_count(3)
-    marks = await page.locator('mark').all_text_contents()
-    assert marks[:2] == ['    4', '  "name": "<b>",']
-    assert '"at":' in marks[2]
-    assert json.loads(await page.locator('#value pre').inner_text())['list'] == [1, 2, 3, 4]
-    await expect(page.get_by_role('status')).to_contain_text('3 lines are new')
+    await expect(page.locator('.lit')).to_have_count(4)
+    lit = await page.locator('.lit').all_text_contents()
+    assert [text.strip() for text in lit[:3]] == ['3 4', 'text one two three', 'name <b>']
+    assert 'at' in lit[3]
+    await expect(page.get_by_role('status')).to_contain_text('4 differences')
     description = await KVS().describe(KEY)
     assert description is not None
     await expect(page.locator('#facts')).to_contain_text(str(description.bytes))
+
+
+async def test_the_page_shows_a_commit_of_another_process_within_a_second(
+    client: Client, page: Page, settings: dict[str, Any]
+) -> None:
+    await page.evaluate("""() => { window.seen = new Promise((resolve) => {
+      new MutationObserver(() => { if (document.querySelector('.lit')) resolve(Date.now() / 1000); })
+        .observe(document.body, { childList: true, subtree: true }); }); }""")
+    await asyncio.to_thread(run, SECOND_PROCESS, json.dumps(settings), KEY, '{"words": 3}')
+    seen = await page.evaluate('window.seen')
+    value: Any = await KVS()[KEY]
+    assert seen - value['at'] < 1
+
+
+async def test_the_versions_since_the_page_was_opened_are_kept_as_differences(client: Client, page: Page) -> None:
+    versions = page.locator('#versions ol > li')
+    await expect(page.locator('#versions')).to_be_hidden()
+    for number, value in enumerate(
+        [{'words': 2, 'text': 'Once'}, {'words': 2, 'text': 'Once upon'}, {'text': 'Once upon', 'deep': {'a': [None]}}],
+        1,
+    ):
+        await KVS().set(KEY, value)
+        await expect(versions).to_have_count(number)
+    for version in await versions.all():
+        if not await version.locator('.difference').is_visible():
+            await version.locator('summary').click()
+    texts = [' '.join((await each.locator('.difference').inner_text()).split()) for each in await versions.all()]
+    assert texts == [
+        '$.deep.a[0] null $.words 2',
+        '$.text Once upon',
+        '$.words 1 → 2 $.text Once',
+    ]
+    assert await versions.nth(1).locator('ins').all_text_contents() == [' upon']
+    assert await versions.nth(0).locator('del').all_text_contents() == ['2']
+
+
+async def test_the_versions_that_a_page_keeps_are_few_and_short(client: Client, page: Page) -> None:
+    versions = page.locator('#versions ol > li')
+    await page.evaluate(
+        """async () => {
+      const { Versions } = await import('/debug/kvs/static/versions.js');
+      const versions = new Versions(document.querySelector('#versions'));
+      const row = { path: '$.a', before: 'a', after: 'b' };
+      for (let number = 0; number < 60; number++) versions.add([row], 'now', '1');
+    }"""
+    )
+    await expect(versions).to_have_count(50)
+    await page.evaluate(
+        """async () => {
+      const { Versions } = await import('/debug/kvs/static/versions.js');
+      const section = document.querySelector('#versions');
+      section.querySelector('ol').replaceChildren();
+      const versions = new Versions(section);
+      const row = { path: '$[1]', before: undefined, after: 'x'.repeat(9000) };
+      const rows = new Array(500).fill(row);
+      for (let number = 0; number < 10; number++) versions.add(rows, 'now', '500');
+    }"""
+    )
+    await expect(versions).to_have_count(2)
+    await expect(versions.first).to_contain_text('and 400 more')
+    assert len(await page.locator('#versions').text_content() or '') < 1_000_000
+
+
+async def test_what_is_collapsed_stays_so_and_what_was_opened_stays_open(client: Client, page: Page) -> None:
+    await KVS().set(KEY, {'a': {'x': 1}, 'long': [[number] for number in range(300)]})
+    collapsed = page.locator('li[data-step=\'"a"\'] > details')
+    await collapsed.locator('summary').click()
+    inner = page.locator("li[data-step='7'] > details")
+    await inner.locator('summary').click()
+    await KVS().set(KEY, {'a': {'x': 2}, 'long': [[number + 1] for number in range(300)]})
+    await expect(inner.locator('.v')).to_have_text('8')
+    await expect(collapsed).not_to_have_attribute('open', '')
+    await expect(collapsed.locator('summary')).to_have_class(re.compile('lit'))
 
 
 async def test_a_paused_page_stays_and_shows_the_change_when_it_goes_on(client: Client, page: Page) -> None:
@@ -273,11 +346,11 @@ async def test_a_paused_page_stays_and_shows_the_change_when_it_goes_on(client: 
     await other.goto(address(client))
     await expect(other.get_by_role('status')).to_have_text('Live')
     await KVS().set(KEY, {'words': 3})
-    await expect(other.locator('mark')).to_have_text('  "words": 3')
+    await expect(other.locator('.lit .v')).to_have_text('3')
     await other.close()
-    await expect(page.locator('#value pre')).to_contain_text('"words": 1')
+    await expect(page.locator('#value .v')).to_have_text('1')
     await page.get_by_role('button', name='Go on').click()
-    await expect(page.locator('mark')).to_have_text('  "words": 3')
+    await expect(page.locator('.lit .v')).to_have_text('3')
 
 
 async def test_a_key_that_is_removed_and_comes_back_is_seen(client: Client, page: Page) -> None:
@@ -302,14 +375,14 @@ async def test_a_page_says_when_it_is_not_live_any_more(client: Client, page: Pa
     refused.add('read')
     await KVS().set(KEY, {'words': 2})
     await expect(page.get_by_role('status')).to_contain_text('Not live: You may not read')
-    await expect(page.locator('#value pre')).to_contain_text('"words": 1')
+    await expect(page.locator('#value .v')).to_have_text('1')
 
 
 async def test_without_scripts_the_page_shows_the_value_and_nothing_live(client: Client, chrome: Browser) -> None:
     context = await chrome.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(address(client))
-    await expect(page.locator('#value pre')).to_contain_text('"words": 1')
+    await expect(page.locator('#value .v')).to_have_text('1')
     await expect(page.get_by_role('button', name='Pause')).to_be_hidden()
 
 
@@ -320,4 +393,3 @@ async def test_the_page_of_a_key_that_is_too_long_for_a_stream_is_not_live(clien
     assert answer.status == 200
     text = await answer.text()
     assert 'id="live"' not in text
-    assert '<script' not in text

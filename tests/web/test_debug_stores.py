@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs import __version__
-from learning_observer_kvs.debug import overview
+from learning_observer_kvs.debug import census
 from learning_observer_kvs.kvs import KVS, EphemeralRedisKVS, SQLiteKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app
@@ -32,7 +32,7 @@ def refused() -> set[str]:
 async def client(
     aiohttp_client: AiohttpClient, tmp_path: Path, refused: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> Client:
-    monkeypatch.setattr(overview, 'COUNT_SECONDS', 60.0)  # however busy the machine is
+    monkeypatch.setattr(census, 'COUNT_SECONDS', 60.0)  # however busy the machine is
     stores = {'default': {'type': 'stub'}, 'archive': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
     app = make_app({'kvs': stores, 'config': {'run_mode': 'deploy'}}, lambda *asked: asked[2] not in refused)
     client: Client = await aiohttp_client(app)
@@ -52,23 +52,25 @@ async def page_of(client: Client, path: str = '/debug/kvs') -> str:
 
 async def test_keys_are_counted(client: Client) -> None:
     assert await counts(client) == {'default': (1234, 'exactly', None), 'archive': (1234, 'exactly', None)}
-    assert (await page_of(client)).count('<p class="health">1,234 keys</p>') == 2
+    assert (await page_of(client)).count('<dd>1,234</dd>') == 2
 
 
 async def test_a_count_that_takes_long_says_how_many_keys_there_are_at_least(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview, 'COUNT_SECONDS', 1e-9)
+    monkeypatch.setattr(census, 'COUNT_SECONDS', 1e-9)
+    for name in ('default', 'archive'):
+        await KVS[name].multiset({f'more{number}': number for number in range(5000)})
     found = await counts(client)
     assert {kind for _, kind, _ in found.values()} == {'at least'}
-    assert '<p class="health">at least ' in await page_of(client)
+    assert '<dt>Keys <small>at least</small></dt>' in await page_of(client)
 
 
 async def test_on_redis_a_count_is_about_right(client: Client, redis: RedisConnection) -> None:
     KVS.add_item('cache', EphemeralRedisKVS(30, connection=redis))
     await KVS['cache'].multiset({'a': 1, 'b': 2})
     assert (await counts(client))['cache'] == (2, 'about', None)
-    assert '<p class="health">about 2 keys</p>' in await page_of(client)
+    assert '<dt>Keys <small>about</small></dt><dd>2</dd>' in await page_of(client)
 
 
 async def test_a_store_that_cannot_be_used_says_why_and_the_others_are_counted(client: Client, tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ async def test_a_store_that_cannot_be_used_says_why_and_the_others_are_counted(c
     assert 'it is a folder' in found['gone'][2]
     assert found['default'] == (1234, 'exactly', None)
     text = await page_of(client)
-    assert '<p class="health bad">' in text
+    assert '<span class="health bad">' in text
     assert '<b>' not in text
 
 

@@ -57,6 +57,7 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
 
     TYPE: ClassVar[str] = 'sqlite'
     SCAN_REPEATS: ClassVar[bool] = False
+    IS_ORDERED: ClassVar[bool] = True
     OPTIONS: ClassVar[tuple[Option, ...]] = (
         *Store.COMMON,
         Option('path', 'path', required=True, doc='the database file, such as .lo_kvs/state.sqlite3.'),

@@ -1,0 +1,363 @@
+"""The keys of a store as a list: filtered, page by page, each with what is known of it and a part of its value.
+
+A page ends where it is full, perhaps within what one call of a store returned; its cursor then has the digest of the
+last key that was looked at. Where that key is gone meanwhile, the keys of that call come again: none is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug import views, within_values
+from learning_observer_kvs.debug.key_filter import KeyFilter, has_text
+from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.search import SCAN_KEYS, Search
+from learning_observer_kvs.debug.views import describe_key, store_of
+from learning_observer_kvs.debug.within_values import Needle
+from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.types import Described, Description
+
+SORTS = ('key', 'bytes', 'written')
+"""What a list is sorted by: the store's own order, the largest first, the latest first."""
+
+PREVIEWED_BYTES = 8 << 10
+"""The longest text whose beginning a list shows."""
+
+PREVIEWED_IN_ALL = 1 << 20
+"""How many bytes are read for the previews of a page."""
+
+AUTHORIZE_SECONDS = 1.0
+"""How long a page asks which values one may read; the others have no preview."""
+
+READ_AT_ONCE = 500
+"""How many values are read in one call to be looked into, with ``BYTES_AT_ONCE`` at most."""
+
+BYTES_AT_ONCE = 1 << 20
+
+
+class Viewer(NamedTuple):
+    """Who looks, and how.
+
+    Attributes:
+        may_read: whether they may read the value of a key.
+        mask: what is not shown of values.
+        in_thread: calls a function in the thread that makes pages.
+        has_gone: whether the answer is not waited for any more.
+        turns: by the store's name, held while many keys are described or read, so that many viewers take as much of
+            the server as one.
+    """
+
+    may_read: Callable[[str], Awaitable[bool]]
+    mask: Mask
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+    has_gone: Callable[[], bool]
+    turns: Mapping[str, asyncio.Lock]
+
+
+class Row(NamedTuple):
+    """A key of a list.
+
+    Attributes:
+        key: the key.
+        known: what the store knows of it.
+        raw: its stored text, where a part of it is shown.
+        found: the part of its value in which a text was found.
+        note: why no part of the value is shown, where that is so.
+    """
+
+    key: str
+    known: Description | CorruptValue
+    raw: bytes | None = None
+    found: str | None = None
+    note: str | None = None
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether a part of its value is shown."""
+        return self.raw is not None or self.found is not None
+
+
+class KeyList(NamedTuple):
+    """A page of a list.
+
+    Attributes:
+        rows: the keys.
+        seen: how many keys were looked at.
+        unread: how many values were not looked into, because they are too long or may not be read.
+        next_cursor: where the list goes on; ``None`` at its end.
+        is_whole: whether all keys were looked at, where the list is sorted.
+    """
+
+    rows: list[Row]
+    seen: int
+    unread: int
+    next_cursor: str | None
+    is_whole: bool = True
+
+
+class KeyLists:
+    """Makes lists of the keys of a store.
+
+    Args:
+        router: the stores.
+        name: the store's name.
+        wanted: which keys.
+        viewer: who looks.
+
+    Raises:
+        NotFound: there is no such store.
+    """
+
+    def __init__(self, router: KVSRouter, name: str, wanted: KeyFilter, viewer: Viewer) -> None:
+        self._router = router
+        self._name = name
+        self._store = store_of(router, name)
+        self._wanted = wanted
+        self._viewer = viewer
+        self._turn = viewer.turns[name]
+        self._unread = 0
+
+    async def page(self, cursor: str | None, limit: int, seconds: float) -> KeyList:
+        """Return a page in the store's own order.
+
+        Args:
+            cursor: ``next_cursor`` of the page before; ``None`` for the first.
+            limit: how many keys at most.
+            seconds: how long it looks for them.
+
+        Raises:
+            InvalidKey: the cursor is not one of this list, or no key can begin with the prefix.
+            StoreUnavailable, Overloaded: the store cannot be used.
+        """
+        matches = self._wanted.matches()
+        inner, passed = _position(cursor)
+        count = min(limit, SCAN_KEYS) if self._wanted._replace(prefix='') == KeyFilter() else SCAN_KEYS
+        search = Search(self._router, [self._name], self._wanted.begins(self._store), inner, count)
+        found: dict[str, str | None] = {}
+        characters, here, following, again = 0, search.next_cursor, None, 0
+        ends = time.monotonic() + seconds
+        async with aclosing(search.pages(matches, seconds)) as pages:
+            async for _, _, keys in pages:
+                # In order, because what is not written yet comes first, in none, and in its place once it is written.
+                before, keys, passed = len(keys), _after(sorted(keys), passed), None
+                again += before - len(keys)
+                looked, new = await self._matching(keys, limit - len(found), ends)
+                for position, key in enumerate(new):
+                    characters += len(key)
+                    if characters > views.KEY_CHARACTERS and found:
+                        looked = keys.index(key)
+                        new = dict(list(new.items())[:position])
+                        break
+                    found[key] = new[key]
+                if looked < len(keys):
+                    following = _cursor(here, keys[looked - 1] if looked else None)
+                    again += len(keys) - looked
+                    break
+                if len(found) >= limit or self._viewer.has_gone():
+                    break
+                here = search.next_cursor
+        self._raise_failure(search)
+        if following is None and search.next_cursor is not None:
+            following = _cursor(search.next_cursor, None)
+        return KeyList(await self._rows(found), search.seen - again, self._unread, following)
+
+    async def sorted_by(self, sort: str, limit: int, seconds: float) -> KeyList:
+        """Return the keys with the most bytes, or those that were written last.
+
+        Args:
+            sort: ``bytes`` or ``written``.
+            limit: how many.
+            seconds: how long the keys are gone through; among those that were looked at are the ones returned.
+
+        Raises:
+            InvalidKey: no key can begin with the prefix.
+            StoreUnavailable, Overloaded: the store cannot be used.
+        """
+        search = Search(self._router, [self._name], self._wanted.begins(self._store), None)
+        best: list[tuple[float, str]] = []
+        async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
+            async for store, _, keys in pages:
+                async with self._turn:
+                    described = await store.describe_all(keys)
+                for key, known in zip(keys, described, strict=True):
+                    value = getattr(known, sort) if isinstance(known, Description) else None
+                    if value is not None:
+                        best.append((value, key))
+                best = heapq.nlargest(limit, set(best))
+                if self._viewer.has_gone():
+                    break
+        self._raise_failure(search)
+        while sum(len(key) for _, key in best) > views.KEY_CHARACTERS and len(best) > 1:
+            best.pop()
+        rows = await self._rows(dict.fromkeys(key for _, key in best))
+        return KeyList(rows, search.seen, 0, None, search.next_cursor is None)
+
+    def _raise_failure(self, search: Search) -> None:
+        for error in search.errors.values():
+            raise error if isinstance(error, KVSError) else StoreUnavailable(search.failed[self._name])
+
+    async def _matching(self, keys: Sequence[str], limit: int, ends: float) -> tuple[int, dict[str, str | None]]:
+        """How many keys were looked at, and those that match: with the part of the value where it was read."""
+        if not self._wanted.looks_inside:
+            taken = keys[:limit]
+            return len(taken), dict.fromkeys(taken)
+        found: dict[str, str | None] = {}
+        needle, is_in_key = Needle(self._wanted.text), has_text(self._wanted.text)
+        async with self._turn:
+            described = await self._store.describe_all(keys)
+        start = 0
+        while start < len(keys):
+            if len(found) >= limit or (start and time.monotonic() > ends) or self._viewer.has_gone():
+                break
+            end = _end_of_group(described, start)
+            some = keys[start:end]
+            hits = await self._hits(needle, some, described[start:end])
+            for number, key in enumerate(some, start + 1):
+                if key in hits or is_in_key(key):
+                    found[key] = hits.get(key)
+                if len(found) >= limit:
+                    return number, found
+            start = end
+        return start, found
+
+    async def _hits(self, needle: Needle, keys: Sequence[str], described: Sequence[Described]) -> dict[str, str]:
+        """Those of some values that have the text and may be read, with the part that has it."""
+        wanted = []
+        for key, description in zip(keys, described, strict=True):
+            if not isinstance(description, Description):
+                continue
+            if description.bytes > within_values.LONGEST_VALUE:
+                self._unread += 1
+            else:
+                wanted.append(key)
+        store, mask = self._store, self._viewer.mask
+        async with self._turn:
+            texts = [(key, raw) for key, raw in zip(wanted, await _read(store, wanted), strict=True) if raw]
+            hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
+        allowed = {}
+        for key, part in hits.items():
+            if await self._viewer.may_read(key):
+                allowed[key] = part
+            else:
+                self._unread += 1
+        return allowed
+
+    async def _rows(self, found: dict[str, str | None]) -> list[Row]:
+        """What the store knows of keys, and the texts of those whose beginning is shown."""
+        keys = list(found)
+        described = zip(keys, await self._store.describe_all(keys), strict=True)
+        rows = [Row(key, known, found=found[key]) for key, known in described if known is not None]
+        total, ends, to_read = 0, time.monotonic() + AUTHORIZE_SECONDS, []
+        for number, row in enumerate(rows):
+            if row.found is not None:
+                continue
+            if isinstance(row.known, CorruptValue):
+                rows[number] = row._replace(note='is not text')
+                continue
+            size = row.known.bytes
+            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL or time.monotonic() > ends:
+                rows[number] = row._replace(note='too long for a list')
+            elif not await self._viewer.may_read(row.key):
+                rows[number] = row._replace(note='may not be read')
+            else:
+                total += size
+                to_read.append(number)
+        texts = await _read(self._store, [rows[number].key for number in to_read])
+        for number, raw in zip(to_read, texts, strict=True):
+            rows[number] = rows[number]._replace(raw=raw)
+        return rows
+
+
+def rows_view(store: Store, mask: Mask, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return keys as in JSON. To be called in a thread.
+
+    Args:
+        store: the store.
+        mask: what is not shown of values.
+        rows: the keys.
+
+    Returns:
+        For each what :func:`~learning_observer_kvs.debug.views.describe_key` returns, with ``bytes``, ``written``,
+        ``expires_in``, ``preview``, ``masked``, ``note``.
+    """
+    view = []
+    for row in rows:
+        preview, is_masked, note = row.found, False, row.note
+        if row.raw is not None:
+            text, is_masked = within_values.shown(store, mask, row.key, row.raw)
+            preview = None if text is None else within_values.preview(text)
+            note = 'is not JSON' if text is None else note
+        view.append(
+            {
+                **describe_key(row.key),
+                **{name: getattr(row.known, name, None) for name in ('bytes', 'written', 'expires_in')},
+                'preview': preview,
+                'masked': is_masked,
+                'note': note,
+            }
+        )
+    return view
+
+
+async def _read(store: Store, keys: Sequence[str]) -> list[bytes | None]:
+    """The stored texts of keys, as this process knows them."""
+    pending = store.overlay().pending(keys)
+    rest = [key for key in keys if key not in pending]
+    found: dict[str, bytes | None] = {**pending}
+    if rest:
+        found |= zip(rest, await store.read_until(deadline_after(store.retry_timeout), rest), strict=True)
+    return [found[key] for key in keys]
+
+
+def _end_of_group(described: Sequence[Described], start: int) -> int:
+    """Up to where values are read in one call."""
+    size = 0
+    for end in range(start, min(len(described), start + READ_AT_ONCE)):
+        description = described[end]
+        if isinstance(description, Description) and description.bytes <= within_values.LONGEST_VALUE:
+            size += description.bytes
+        if size > BYTES_AT_ONCE and end > start:
+            return end
+    return min(len(described), start + READ_AT_ONCE)
+
+
+def _after(keys: list[str], passed: str | None) -> list[str]:
+    """The keys after the one with a digest; all of them if it is gone."""
+    if passed is not None:
+        for number, key in enumerate(keys):
+            if _digest(key) == passed:
+                return keys[number + 1 :]
+    return keys
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+
+
+def _cursor(inner: str | None, last: str | None) -> str:
+    """A position of a search, as text, with the key after which the list goes on there."""
+    position = [] if inner is None else json_codec.decode(inner.encode())
+    return json_codec.encode([*position, None if last is None else _digest(last)]).decode()
+
+
+def _position(cursor: str | None) -> tuple[str | None, str | None]:
+    if cursor is None:
+        return None, None
+    try:
+        value = json_codec.decode(cursor.encode())
+    except (CorruptValue, UnicodeError):
+        value = None
+    match value:
+        case [*inner, None | str() as passed] if inner:
+            return json_codec.encode(inner).decode(), passed
+    raise InvalidKey('The cursor is not one of this list. Begin again without it.')

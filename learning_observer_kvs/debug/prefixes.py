@@ -1,0 +1,117 @@
+"""What keys that are not of a reducer begin with: one level of a tree, whose delimiter the viewer chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+
+from learning_observer_kvs.debug.census import LAST_CHARACTER
+from learning_observer_kvs.debug.search import SEARCH_SECONDS, in_slices
+from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stream_analytics.keys import parse_key
+
+TREE_SECONDS = 0.04
+"""How long a page looks for prefixes."""
+
+TREE_KEYS = 500
+"""How many keys are looked at in one call of a store."""
+
+MAX_BRANCHES = 200
+
+MAX_BRANCH = 200
+"""The longest name of a branch in characters; a key that goes on without a delimiter for longer has none."""
+
+MAX_DELIMITER = 20
+"""The longest delimiter in characters."""
+
+DELIMITER = ':'
+
+
+class Branches(NamedTuple):
+    """How keys go on after a prefix.
+
+    Attributes:
+        delimiter: what ends a prefix.
+        keys: how many keys were found with each longer prefix.
+        here: how many keys have no further delimiter.
+        cut: the prefixes that have more keys than were looked at.
+        is_complete: whether all keys were looked at.
+    """
+
+    delimiter: str
+    keys: Counter[str]
+    here: int
+    cut: set[str]
+    is_complete: bool
+
+    def view(self) -> dict[str, Any]:
+        """Return it as ``{'delimiter', 'branches': [{'prefix', 'keys', 'counted'}, …], 'here', 'counted'}``."""
+        return {
+            'delimiter': self.delimiter,
+            'branches': [
+                {
+                    'prefix': prefix,
+                    'keys': keys,
+                    'counted': 'at least' if prefix in self.cut or not self.is_complete else 'exactly',
+                }
+                for prefix, keys in sorted(self.keys.items())[:MAX_BRANCHES]
+            ],
+            'here': self.here,
+            'counted': 'exactly' if self.is_complete and not self.cut else 'at least',
+        }
+
+
+async def branches(router: KVSRouter, name: str, prefix: str, delimiter: str) -> Branches:
+    """Look at the keys that begin with a prefix and are not of a reducer, for ``TREE_SECONDS``.
+
+    A store that has its keys in order is asked for the next branch where one has more than ``TREE_KEYS``.
+
+    Args:
+        router: the stores.
+        name: the store's name.
+        prefix: what the keys begin with.
+        delimiter: what ends a prefix.
+
+    Returns:
+        What was found, nothing where the store does not answer.
+
+    Raises:
+        NotFound: there is no such store.
+        InvalidKey: no key can begin so.
+    """
+    store = store_of(router, name)
+    found, cut, here = Counter[str](), set[str](), 0
+    ends, cursor = time.monotonic() + TREE_SECONDS, None
+    while True:
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                keys, cursor = await store.scan(prefix, cursor, TREE_KEYS)
+        except (KVSError, TimeoutError):
+            return Branches(delimiter, found, here, cut, False)
+        in_page, of_reducers = Counter[str](), None
+        async for key in in_slices(keys):
+            if parse_key(key) is not None:
+                of_reducers = key
+                continue
+            head, is_there, _ = key[len(prefix) :].partition(delimiter)
+            if is_there and len(head) <= MAX_BRANCH:
+                in_page[prefix + head + delimiter] += 1
+            else:
+                here += 1
+        found.update(in_page)
+        if cursor is None or time.monotonic() > ends or len(found) > MAX_BRANCHES:
+            return Branches(delimiter, found, here, cut, cursor is None and len(found) <= MAX_BRANCHES)
+        if store.IS_ORDERED:
+            after = cursor
+            if of_reducers == cursor:
+                after = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER
+            elif len(in_page) == 1 and in_page.total() == len(keys):
+                [branch] = in_page
+                cut.add(branch)
+                after = branch + LAST_CHARACTER
+            if after.startswith(prefix):
+                cursor = after

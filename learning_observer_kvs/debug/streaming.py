@@ -1,0 +1,55 @@
+"""Answering a request with a stream that says when something changes, or with an error as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from aiohttp import web
+
+from learning_observer_kvs.debug import parameters, views
+from learning_observer_kvs.debug.answering import Answering, noted
+from learning_observer_kvs.debug.answers import Parameters, headers_of
+from learning_observer_kvs.debug.live import Streams
+from learning_observer_kvs.debug.rendering import Templates, as_json
+from learning_observer_kvs.debug.sending import send
+from learning_observer_kvs.kvs import KVSRouter
+
+Watched = tuple[Collection[str], Callable[[str], bool]]
+"""What keys begin with, and whether one that begins so is meant."""
+
+
+class Streaming(Answering):
+    """Answers requests with streams too.
+
+    Args:
+        router: the stores that the pages show.
+        templates: the pages as HTML.
+    """
+
+    def __init__(self, router: KVSRouter, templates: Templates) -> None:
+        super().__init__(router, templates)
+        self._streams = Streams()
+
+    async def _stream(
+        self,
+        request: web.Request,
+        action: str,
+        key: Callable[[Parameters], str | None],
+        watched: Callable[..., Watched],
+    ) -> web.StreamResponse:
+        """Serve a stream, authorized as an action on the key of a query."""
+        try:
+            query = parameters.in_url(request)
+            store = request.match_info['store']
+            await self._authorized(request, action, store, key(query))
+            prefixes, is_meant = watched(query)
+            headers = headers_of('text/event-stream')
+            return await self._streams.serve(request, views.store_of(self._router, store), prefixes, is_meant, headers)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            status, text = noted(request, error)
+            busy = {'Retry-After': '10'} if status == 503 else {}
+            return await send(
+                request, as_json({'error': text}), status=status, headers=headers_of('application/json') | busy
+            )

@@ -1,0 +1,119 @@
+"""Everything about one student as a file: what ``lo-kvs export-student`` writes, masked, and without study logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from aiohttp import web
+
+from learning_observer_kvs import audit
+from learning_observer_kvs.config.redaction import REDACTED
+from learning_observer_kvs.debug.access import VIEWER_KEY, is_allowed
+from learning_observer_kvs.debug.answering import FORBIDDEN, Answering
+from learning_observer_kvs.debug.answers import HTML, Failure, File, Parameters, wants_html
+from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.parameters import BadParameters, text_in
+from learning_observer_kvs.identifiers import Ids
+from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.privacy.exporting import Export, document, export
+from learning_observer_kvs.privacy.page import page
+
+EXPORT_SECONDS = 60.0
+"""How long an export may take: all values of all stores are read for it. The command has no bound."""
+
+STUDY_LOGS = 'Study logs: "lo-kvs export-student" searches them, too.'
+
+
+class ExportPages(Answering):
+    """The handler of exports; one is made at a time."""
+
+    _is_exporting = False
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        """Serve everything about a student, as a file to save.
+
+        Args:
+            request: ``GET /debug/kvs/stores/export?student=``; an HTML page for browsers, JSON for programs.
+
+        Returns:
+            What :mod:`~learning_observer_kvs.privacy.exporting` makes, or an error.
+        """
+        return await self._answer(request, self._export)
+
+    async def _export(self, request: web.Request, query: Parameters) -> File:
+        student = text_in(query, 'student')
+        if not student.strip():
+            raise BadParameters('student is empty; give the student to look for.')
+        allowed, refused = await self._exportable(request)
+        if self._is_exporting:
+            raise Failure(503, 'Another export is being made. Try again in a minute.')
+        self._is_exporting = True
+        try:
+            async with asyncio.timeout(EXPORT_SECONDS):
+                found = await made(self._router, allowed, student, refused)
+        except TimeoutError:
+            raise Failure(
+                503,
+                f'The export takes longer than {EXPORT_SECONDS:g} s, because there are too many values to search. '
+                '"lo-kvs export-student" has no such bound.',
+            ) from None
+        finally:
+            self._is_exporting = False
+        viewer = request.get(VIEWER_KEY)
+        named = {} if viewer is None else {'viewer': str(viewer)}
+        counts = {'states': len(found.states), 'entries': len(found.entries), 'stores': allowed}
+        audit.record('exported', request.remote or 'unknown', **named, student=student, **counts)
+        if wants_html(request, query):
+            return File(HTML, lambda: page(masked(found, self._mask)), f'student-data-{student}.html')
+        return File('application/json', lambda: document(masked(found, self._mask)), f'student-data-{student}.json')
+
+    async def _exportable(self, request: web.Request) -> tuple[list[str], list[str]]:
+        """The stores that a request may export from, and those that it may not."""
+        await self._authorized(request, 'export', '', None)
+        async with self._authorizing():
+            names = self._router.names()
+            allowed = [name for name in names if await is_allowed(self._authorize, request, 'export', name, None)]
+        if not allowed:
+            raise Failure(403, FORBIDDEN)
+        return allowed, [name for name in names if name not in allowed]
+
+
+async def made(router: KVSRouter, names: Sequence[str], student: str, refused: Iterable[str]) -> Export:
+    """Collect everything about a student, with what was not searched.
+
+    Args:
+        router: the stores.
+        names: the stores that are searched.
+        student: the student's id.
+        refused: the stores that the viewer may not export from.
+
+    Returns:
+        The data.
+
+    Raises:
+        StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
+    """
+    stores = {name: router[name] for name in names}
+    folders = {store.failed_events: None for store in stores.values()}
+    not_searched = [*(f'Store {name}: you may not export from it.' for name in refused), STUDY_LOGS]
+    return await export(stores, Ids((student,)), folders=folders, not_reached=not_searched)
+
+
+def masked(found: Export, mask: Mask) -> Export:
+    """Mask an export as the pages are.
+
+    Args:
+        found: the data, which is changed.
+        mask: what is not shown.
+
+    Returns:
+        The data.
+    """
+    for state in found.states:
+        state['value'] = REDACTED if mask.hides(state['reducer']) else mask.inside(state['value'])
+    for entry in found.entries:
+        is_hidden = mask.hides(entry['key']) or mask.hides(entry['path'])
+        entry['value'] = REDACTED if is_hidden else mask.inside(entry['value'])
+    found.events = {path: mask.inside(events) for path, events in found.events.items()}
+    return found

@@ -1,0 +1,143 @@
+"""The pages of one value: it, beside the other state of its reducer; its parts; what is found in it; its JSON alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from aiohttp import web
+
+from learning_observer_kvs.debug import answers, parameters, paths, value_views, views
+from learning_observer_kvs.debug.access import is_allowed
+from learning_observer_kvs.debug.answers import File, Page, Parameters, in_time, wants_html
+from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.debug.streaming import Streaming, Watched
+from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.stores.keys import check_key
+
+
+class ValuePages(Streaming):
+    """The handlers of the pages of one value."""
+
+    async def value(self, request: web.Request) -> web.StreamResponse:
+        """Serve a value.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/key?key=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.value_views.json_body` as JSON, or
+            :func:`~learning_observer_kvs.debug.value_views.page_view` as HTML, or an error.
+        """
+        return await self._answer(request, self._value)
+
+    async def _value(self, request: web.Request, query: Parameters) -> Page | File:
+        found = await self._read(request, query)
+        if not wants_html(request, query):
+            return File('application/json', lambda: value_views.json_body(found, self._mask))
+        other = await self._other(request, found)
+        return Page('value.html', lambda: value_views.page_view(found, other, self._mask))
+
+    async def part(self, request: web.Request) -> web.StreamResponse:
+        """Serve a part of a value: the next of its items, or of its characters.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/part?key=&path=&start=&beside=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.value_views.part_view` as JSON or HTML, or an error.
+        """
+        return await self._answer(request, self._part)
+
+    async def _part(self, request: web.Request, query: Parameters) -> Page:
+        path, start = paths.path_in(query.get('path', '')), _start_in(query)
+        is_beside = wants_html(request, query) and query.get('beside') == '1'
+        found = await self._read(request, query, path=paths.shown(path)[:200])
+        other = await self._other(request, found) if is_beside else None
+
+        def view() -> dict[str, Any]:
+            part = value_views.part_view(found, other, path, start, self._mask)
+            return part if wants_html(request, query) else part | {'node': part['node'].as_json()}
+
+        return Page('part.html', view, {'is_compared': other is not None})
+
+    async def matches(self, request: web.Request) -> web.StreamResponse:
+        """Serve where a value has a text.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/matches?key=&text=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.value_views.matches_view` as JSON or HTML, or an error.
+        """
+        return await self._answer(request, self._matches)
+
+    async def _matches(self, request: web.Request, query: Parameters) -> Page:
+        text = parameters.text_in(query, 'text')
+        found = await self._read(request, query, text=text)
+        return Page('matches.html', lambda: value_views.matches_view(found, text, self._mask))
+
+    async def raw(self, request: web.Request) -> web.StreamResponse:
+        """Serve the JSON text of a value, or of a part of it, and nothing else; or the same as a file to save.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/raw?key=&path=&download=``.
+
+        Returns:
+            :func:`~learning_observer_kvs.debug.value_views.raw`, or an error.
+        """
+        return await self._answer(request, self._raw)
+
+    async def _raw(self, request: web.Request, query: Parameters) -> File:
+        path = paths.path_in(query.get('path', ''))
+        found = await self._read(request, query, path=paths.shown(path)[:200])
+        name = f'{found.key}.json' if query.get('download') == '1' else ''
+        return File('application/json', lambda: value_views.raw(found, path, self._mask), name)
+
+    async def changes(self, request: web.Request) -> web.StreamResponse:
+        """Serve a stream of server-sent events that says when a value changes.
+
+        Args:
+            request: ``GET /debug/kvs/{store}/changes?key=``.
+
+        Returns:
+            The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
+        """
+        return await self._stream(request, 'read', lambda query: query.get('key', ''), _watched)
+
+    async def _read(self, request: web.Request, query: Parameters, **what: str) -> views.Found:
+        """The value that a request is about, authorized and noted for the audit."""
+        store, key = request.match_info['store'], query.get('key', '')
+        await self._authorized(request, 'read', store, key)
+        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
+            found = await views.read_value(self._router, store, key)
+        self._seen(request, 'value', store=store, key=key, **what)
+        return found
+
+    async def _other(self, request: web.Request, found: views.Found) -> views.Found | None:
+        """The other state of the same reducer; ``None`` where there is none that the request may read."""
+        store, key = found.name, found.counterpart
+        if key is None:
+            return None
+        try:
+            async with self._authorizing():
+                if not await is_allowed(self._authorize, request, 'read', store, key):
+                    return None
+            async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
+                other = await views.read_value(self._router, store, key)
+        except (web.HTTPException, views.NotFound, KVSError, answers.Failure):
+            return None  # it has a page of its own, which says why
+        self._seen(request, 'value', store=store, key=key)
+        return other
+
+
+def _start_in(query: Parameters) -> int:
+    text = query.get('start', '0')
+    if not re.fullmatch('[0-9]{1,9}', text):
+        raise BadParameters('start is not a position; give a number from 0.')
+    return int(text)
+
+
+def _watched(query: Parameters) -> Watched:
+    key = check_key(query.get('key', ''))
+    return [key], lambda changed: changed == key
