@@ -411,6 +411,15 @@ async def test_a_long_id_stays_away_and_is_lifted_also_where_keys_have_its_diges
         assert await privacy.suppressed({'default': store}) == {'default': []}
 
 
+async def test_an_id_with_spaces_stays_away_as_the_runtime_writes_it(tmp_path: Path) -> None:
+    async with InMemoryKVS() as store:
+        await store.multiset({'Internal,m.r,STUDENT:ls-Jo+Lee': 1, EVE: 2})
+        await store.dump(tmp_path / 'dump.json')
+        await erased(store, 'ls-Jo Lee')
+        await store.load(tmp_path / 'dump.json')
+        assert await store.dump() == {EVE: 2}
+
+
 async def test_lifting_takes_the_entries_that_are_chosen_and_no_others() -> None:
     stores = {name: InMemoryKVS(name=name) for name in ('one', 'two')}
     await stores['one'].multiset({BOB: 1, EVE: 1})
