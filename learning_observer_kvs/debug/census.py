@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
-from learning_observer_kvs.debug.described import describe
 from learning_observer_kvs.debug.search import SEARCH_SECONDS, Search, in_slices
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
@@ -179,7 +178,7 @@ class Census:
                 to_measure.append((key, group))
         for start in range(0, len(to_measure), MEASURED_AT_ONCE):
             some = to_measure[start : start + MEASURED_AT_ONCE]
-            described = await describe(store, [key for key, _ in some])
+            described = await store.describe_all([key for key, _ in some])
             for (_, group), found in zip(some, described, strict=True):
                 if not isinstance(found, Description):  # gone since it was counted, or not a value
                     group.measured -= 1

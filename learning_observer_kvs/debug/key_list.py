@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug import views, within_values
-from learning_observer_kvs.debug.described import Known, describe
 from learning_observer_kvs.debug.key_filter import KeyFilter, has_text
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.search import SCAN_KEYS, Search
@@ -25,7 +24,7 @@ from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, Sto
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.types import Described, Description
 
 SORTS = ('key', 'bytes', 'written')
 """What a list is sorted by: the store's own order, the largest first, the latest first."""
@@ -182,7 +181,7 @@ class KeyLists:
         best: list[tuple[float, str]] = []
         async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
             async for store, _, keys in pages:
-                for key, known in zip(keys, await describe(store, keys), strict=True):
+                for key, known in zip(keys, await store.describe_all(keys), strict=True):
                     value = getattr(known, sort) if isinstance(known, Description) else None
                     if value is not None:
                         best.append((value, key))
@@ -206,7 +205,7 @@ class KeyLists:
             return len(taken), dict.fromkeys(taken)
         found: dict[str, str | None] = {}
         needle, is_in_key = Needle(self._wanted.text), has_text(self._wanted.text)
-        described = await describe(self._store, keys)
+        described = await self._store.describe_all(keys)
         start = 0
         while start < len(keys):
             if len(found) >= limit or (start and time.monotonic() > ends) or self._viewer.has_gone():
@@ -222,7 +221,7 @@ class KeyLists:
             start = end
         return start, found
 
-    async def _hits(self, needle: Needle, keys: Sequence[str], described: Sequence[Known]) -> dict[str, str]:
+    async def _hits(self, needle: Needle, keys: Sequence[str], described: Sequence[Described]) -> dict[str, str]:
         """Those of some values that have the text and may be read, with the part that has it."""
         wanted = []
         for key, description in zip(keys, described, strict=True):
@@ -248,7 +247,7 @@ class KeyLists:
     async def _rows(self, found: dict[str, str | None]) -> list[Row]:
         """What the store knows of keys, and the texts of those whose beginning is shown."""
         keys = list(found)
-        described = zip(keys, await describe(self._store, keys), strict=True)
+        described = zip(keys, await self._store.describe_all(keys), strict=True)
         rows = [Row(key, known, found=found[key]) for key, known in described if known is not None]
         total, ends, to_read = 0, time.monotonic() + AUTHORIZE_SECONDS, []
         for number, row in enumerate(rows):
@@ -312,7 +311,7 @@ async def _read(store: Store, keys: Sequence[str]) -> list[bytes | None]:
     return [found[key] for key in keys]
 
 
-def _end_of_group(described: Sequence[Known], start: int) -> int:
+def _end_of_group(described: Sequence[Described], start: int) -> int:
     """Up to where values are read in one call."""
     size = 0
     for end in range(start, min(len(described), start + READ_AT_ONCE)):

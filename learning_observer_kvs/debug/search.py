@@ -135,8 +135,6 @@ class Search:
                 return await call(store_of(self._router, name))
         except InvalidKey:
             raise
-        except CorruptValue as error:  # of one key; others can be read
-            self.failed[name], self.errors[name] = str(error), error
         except (KVSError, TimeoutError) as error:
             self.failed[name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
             self.errors[name] = error

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 QUIET = [
     '--no-sandbox',
@@ -39,3 +39,20 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def faultless_page() -> AsyncIterator[Page]:
+    """A page of a real browser in which nothing may fail, and which asks no other host.
+
+    Raises:
+        AssertionError: at the end, if something did.
+    """
+    errors: list[str] = []
+    async with chromium() as browser:
+        page = await browser.new_page()
+        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
+        page.on('pageerror', lambda error: errors.append(str(error)))
+        page.on('request', lambda request: errors.append(request.url) if '//127.0.0.1:' not in request.url else None)
+        yield page
+        assert errors == []

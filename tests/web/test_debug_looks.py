@@ -14,7 +14,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
-from tests.support.browser import chromium
+from tests.support.browser import faultless_page
 from tests.support.debug_pages import make_app
 
 Client = TestClient[web.Request, web.Application]
@@ -49,13 +49,8 @@ async def client(aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    """A real browser in which nothing may fail."""
-    errors: list[str] = []
-    async with chromium() as browser:
-        page = await browser.new_page()
-        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
+    async with faultless_page() as page:
         yield page
-        assert errors == []
 
 
 async def test_one_finds_a_student_and_follows_links_to_a_reducer_and_back(client: Client, page: Page) -> None:

@@ -15,7 +15,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug import key_list, key_pages
 from learning_observer_kvs.kvs import KVS
-from tests.support.browser import chromium
+from tests.support.browser import chromium, faultless_page
 from tests.support.debug_pages import make_app
 
 Client = TestClient[web.Request, web.Application]
@@ -36,15 +36,8 @@ async def client(aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    """A real browser in which nothing may fail, and which asks no other host."""
-    errors: list[str] = []
-    async with chromium() as browser:
-        page = await browser.new_page()
-        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
-        page.on('pageerror', lambda error: errors.append(str(error)))
-        page.on('request', lambda request: errors.append(request.url) if '//127.0.0.1:' not in request.url else None)
+    async with faultless_page() as page:
         yield page
-        assert errors == []
 
 
 def box(page: Page) -> Any:
