@@ -19,7 +19,7 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, ReducerCall
 from learning_observer_kvs.reducers.batch_worker import BatchWorker
-from learning_observer_kvs.reducers.event_deadline import SharedDeadline, deadline_of
+from learning_observer_kvs.reducers.event_deadline import deadline_of
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.joined import Pass, Run
 from learning_observer_kvs.reducers.tally import NOT_MEASURED, UNNAMED, Tally
@@ -45,7 +45,7 @@ class ReducerWorker(BatchWorker):
         external_key: str,
         call: ReducerCall,
         null_text: bytes = b'null',
-        deadline: float | SharedDeadline | None = None,
+        deadline: float | None = None,
         may_wait: bool = True,
         tally: Tally = UNNAMED,
     ) -> JSON:
@@ -63,8 +63,8 @@ class ReducerWorker(BatchWorker):
                 once: it must have no side effects.
             null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
                 the reducer declines to write.
-            deadline: until when it waits for a backend that is away, as the time of the monotonic clock, or what
-                :func:`~.event_deadline.deadline_of` takes; by default the ``retry_timeout`` of the store from now.
+            deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default
+                the ``retry_timeout`` of the store from now, or from when the first of several reducers got the event.
             may_wait: whether the reducer may wait for something; see :func:`~.driving.may_wait`.
             tally: what is counted of the reducer.
 
@@ -83,11 +83,11 @@ class ReducerWorker(BatchWorker):
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
         if self._is_full:
-            deadline = self._until(deadline)  # it counts from here
+            deadline = self._until(deadline, call)  # it counts from here
             await self._wait_for_capacity()
         locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait, tally)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
-            event.deadline = self._until(deadline)
+            event.deadline = self._until(deadline, call)
             return await self._queued.wait(key, event)
         locks.held[key] = RESERVED
         server, now = self._server, monotonic()
@@ -97,7 +97,7 @@ class ReducerWorker(BatchWorker):
             if not self._slices & NOT_MEASURED:
                 event.call = tally.time_call(call)
         elif now > server.slice_ends:
-            event.deadline = self._until(deadline)
+            event.deadline = self._until(deadline, call)
             self._on_ready(key, self._queued.put_first(key, [event]))
             return await event.wait(self._loop)
         self._busy += 1
@@ -105,7 +105,7 @@ class ReducerWorker(BatchWorker):
         try:
             batch = self._open(key)
             if batch is None or self._commits_wait:
-                event.deadline = self._until(deadline)
+                event.deadline = self._until(deadline, call)
             if batch is None:
                 batch = await self._read(key, event.deadline)
             if (rest := self._reduce(key, batch, event)) is not None:
@@ -165,11 +165,9 @@ class ReducerWorker(BatchWorker):
             await joined.done  # cancelled in here, it withdraws the events whose turn has not come
         return joined.outcomes()
 
-    def _until(self, deadline: float | SharedDeadline | None) -> float:
+    def _until(self, deadline: float | None, call: ReducerCall) -> float:
         """Return a deadline as the time of the monotonic clock."""
-        if deadline is None:
-            return deadline_after(self._store.retry_timeout)
-        return deadline_of(*deadline) if isinstance(deadline, tuple) else deadline
+        return deadline_of(call, self._store.retry_timeout) if deadline is None else deadline
 
     def _text_of(self, run: Run, result: JSON | BaseException) -> bytes | BaseException:
         if isinstance(result, BaseException):

@@ -114,15 +114,9 @@ class ProcessEvent:
             except Exception as error:
                 return _raise(error)  # where it is awaited: the caller may have the events of others at hand
         internal_key, external_key = self._keys
-        func, deadline = self._func, (event, self._func, self._store.retry_timeout)
+        call = functools.partial(self._func, event)
         return self._workers().process(
-            internal_key,
-            external_key,
-            functools.partial(func, event),
-            self._null_text,
-            deadline,
-            self._may_wait,
-            self._tally,
+            internal_key, external_key, call, self._null_text, None, self._may_wait, self._tally
         )
 
     def run(self, event: Any, event_fields: Mapping[str, Any] | None = None) -> Run:

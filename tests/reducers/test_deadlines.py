@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.reducers import serving, worker_of
-from learning_observer_kvs.reducers.event_deadline import SharedDeadline
 from tests.support.watched import EXTERNAL, INTERNAL, Texts, Watched, count, process, until
 
 HOUR = 3600.0
@@ -62,7 +62,7 @@ async def recording() -> AsyncIterator[Recording]:
         yield store
 
 
-def send_until(store: Recording, deadline: float | SharedDeadline | None) -> asyncio.Future[Any]:
+def send_until(store: Recording, deadline: float | None) -> asyncio.Future[Any]:
     return asyncio.ensure_future(worker_of(store).process(INTERNAL, EXTERNAL, count, deadline=deadline))
 
 
@@ -114,10 +114,19 @@ async def test_the_deadline_begins_before_the_wait_for_capacity(
     assert recording.commits_until == [(5e9, 5e9)]
 
 
+async def count_event(event: Any, state: Any) -> Any:
+    return await count(state)
+
+
+async def count_event_again(event: Any, state: Any) -> Any:
+    return await count(state)
+
+
 async def test_the_reducers_of_an_event_share_the_deadline_of_the_first(recording: Recording) -> None:
     event = {'n': 1}
-    await worker_of(recording).process(INTERNAL, EXTERNAL, count, deadline=(event, 'one', HOUR))
-    await worker_of(recording).process(INTERNAL, EXTERNAL, count, deadline=(event, 'two', 9 * HOUR))
+    await worker_of(recording).process(INTERNAL, EXTERNAL, partial(count_event, event))
+    recording.retry_timeout = 9 * HOUR
+    await worker_of(recording).process(INTERNAL, EXTERNAL, partial(count_event_again, event))
     first, second = recording.commits_until
     assert first == second
     assert first[0] == pytest.approx(monotonic() + HOUR, abs=60)

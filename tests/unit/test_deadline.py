@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 import pytest
@@ -44,10 +45,11 @@ def test_pauses_grow_with_the_outage_to_a_second() -> None:
 
 def test_reducers_of_one_event_share_a_deadline_and_the_first_of_them_begins_another() -> None:
     event = {'n': 1}
-    first = deadline_of(event, 'one', 15)
-    assert deadline_of(event, 'two', 60) == first
-    assert deadline_of(event, 'three', 60) == first
-    assert deadline_of(dict(event), 'two', 60) > first + 40
-    second = deadline_of(event, 'one', 60)
+    one, two, three = (lambda event, number=number: number for number in range(3))
+    first = deadline_of(partial(one, event), 15)
+    assert deadline_of(partial(two, event), 60) == first
+    assert deadline_of(partial(three, event), 60) == first
+    assert deadline_of(partial(two, dict(event)), 60) > first + 40
+    second = deadline_of(partial(one, event), 60)
     assert second > first + 40
-    assert deadline_of(event, 'one', 120) > second + 40
+    assert deadline_of(partial(one, event), 120) > second + 40
