@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -76,6 +77,7 @@ class Answering:
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
         self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._authorize: Authorize | None = None
         self._audit = contextlib.ExitStack()
         self._mask = Mask()
@@ -157,7 +159,7 @@ class Answering:
         async def in_thread(function: Callable[[], Any]) -> Any:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
-        return Viewer(may_read, self._mask, in_thread, lambda: request.transport is None)
+        return Viewer(may_read, self._mask, in_thread, lambda: request.transport is None, self._turns)
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""

@@ -157,16 +157,26 @@ class Census:
         """
         began = time.monotonic()
         await self._survey()
+        if (
+            await self._scan(seconds) == 1 and not self.search.failed
+        ):  # so that small stores are counted whole, however busy the machine is
+            await self._scan(0)
+        self.at = time.time()
+        self.seconds += time.monotonic() - began
+
+    async def _scan(self, seconds: float) -> int:
+        """Count for some time; how many calls of the store it took, one at least."""
+        calls = 0
         async with aclosing(self.search.pages(every_key, seconds)) as pages:
             async for store, _, keys in pages:
+                calls += 1
                 try:
                     async with asyncio.timeout(SEARCH_SECONDS):
                         await self._count(store, keys)
                 except (KVSError, TimeoutError) as error:
                     self.search.failed[self._name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
                     break
-        self.at = time.time()
-        self.seconds += time.monotonic() - began
+        return calls
 
     async def _count(self, store: Store, keys: Iterable[str]) -> None:
         to_measure: list[tuple[str, Group]] = []

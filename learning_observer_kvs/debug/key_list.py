@@ -6,10 +6,11 @@ last key that was looked at. Where that key is gone meanwhile, the keys of that 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -52,12 +53,15 @@ class Viewer(NamedTuple):
         mask: what is not shown of values.
         in_thread: calls a function in the thread that makes pages.
         has_gone: whether the answer is not waited for any more.
+        turns: by the store's name, held while many keys are described or read, so that many viewers take as much of
+            the server as one.
     """
 
     may_read: Callable[[str], Awaitable[bool]]
     mask: Mask
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
     has_gone: Callable[[], bool]
+    turns: Mapping[str, asyncio.Lock]
 
 
 class Row(NamedTuple):
@@ -120,6 +124,7 @@ class KeyLists:
         self._store = store_of(router, name)
         self._wanted = wanted
         self._viewer = viewer
+        self._turn = viewer.turns[name]
         self._unread = 0
 
     async def page(self, cursor: str | None, limit: int, seconds: float) -> KeyList:
@@ -143,7 +148,8 @@ class KeyLists:
         ends = time.monotonic() + seconds
         async with aclosing(search.pages(matches, seconds)) as pages:
             async for _, _, keys in pages:
-                before, keys, passed = len(keys), _after(keys, passed), None
+                # In order, because what is not written yet comes first, in none, and in its place once it is written.
+                before, keys, passed = len(keys), _after(sorted(keys), passed), None
                 again += before - len(keys)
                 looked, new = await self._matching(keys, limit - len(found), ends)
                 for position, key in enumerate(new):
@@ -181,7 +187,9 @@ class KeyLists:
         best: list[tuple[float, str]] = []
         async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
             async for store, _, keys in pages:
-                for key, known in zip(keys, await store.describe_all(keys), strict=True):
+                async with self._turn:
+                    described = await store.describe_all(keys)
+                for key, known in zip(keys, described, strict=True):
                     value = getattr(known, sort) if isinstance(known, Description) else None
                     if value is not None:
                         best.append((value, key))
@@ -205,7 +213,8 @@ class KeyLists:
             return len(taken), dict.fromkeys(taken)
         found: dict[str, str | None] = {}
         needle, is_in_key = Needle(self._wanted.text), has_text(self._wanted.text)
-        described = await self._store.describe_all(keys)
+        async with self._turn:
+            described = await self._store.describe_all(keys)
         start = 0
         while start < len(keys):
             if len(found) >= limit or (start and time.monotonic() > ends) or self._viewer.has_gone():
@@ -231,11 +240,10 @@ class KeyLists:
                 self._unread += 1
             else:
                 wanted.append(key)
-        texts = [(key, raw) for key, raw in zip(wanted, await _read(self._store, wanted), strict=True) if raw]
-        if not texts:
-            return {}
         store, mask = self._store, self._viewer.mask
-        hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
+        async with self._turn:
+            texts = [(key, raw) for key, raw in zip(wanted, await _read(store, wanted), strict=True) if raw]
+            hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
         allowed = {}
         for key, part in hits.items():
             if await self._viewer.may_read(key):

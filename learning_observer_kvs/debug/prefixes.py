@@ -14,7 +14,7 @@ from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
-TREE_SECONDS = 0.03
+TREE_SECONDS = 0.04
 """How long a page looks for prefixes."""
 
 TREE_KEYS = 500

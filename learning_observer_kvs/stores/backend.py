@@ -74,9 +74,7 @@ class Backend(Announcer):
             doc='seconds that a call waits while the server, file or disk is away; 0 does not wait.',
         ),
         Option(
-            'reducer_timeout',
-            'seconds',
-            doc='how long a reducer may take for an event; then it is cancelled, and its event fails.',
+            'reducer_timeout', 'seconds', doc='how long an event may take a reducer; then it is cancelled and fails.'
         ),
         Option(
             'failed_events',

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from learning_observer_kvs.debug import key_list, key_pages
@@ -161,3 +164,27 @@ async def test_a_search_ends_when_its_reader_has_gone(client: Client, monkeypatc
     found = await page(client, text='needle', inside='values')
     assert found['next_cursor'] is not None
     assert found['keys_seen'] < 5000
+
+
+async def test_many_who_look_inside_values_take_their_turns(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    await KVS().multiset({f'k{number}': 'hay' for number in range(2000)})
+    monkeypatch.setattr(key_list, 'READ_AT_ONCE', 100)
+    reading = most = 0
+    read = key_list._read
+
+    async def noted(store: Any, keys: Any) -> Any:
+        nonlocal reading, most
+        if not keys:  # the beginnings of values that a page shows
+            return await read(store, keys)
+        reading += 1
+        most = max(most, reading)
+        await asyncio.sleep(0)
+        try:
+            return await read(store, keys)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(key_list, '_read', noted)
+    found = await asyncio.gather(*(page(client, text='needle', inside='values') for _ in range(4)))
+    assert {each['keys_seen'] for each in found} == {2000}
+    assert most == 1

@@ -9,6 +9,7 @@ import pytest
 
 from learning_observer_kvs.debug import key_pages, prefixes
 from learning_observer_kvs.kvs import KVS
+from learning_observer_kvs.stores.types import Description
 from tests.support.key_pages import HTML, STORES, Client, client, links, page, page_of, readable, shown_in, status_in
 
 __all__ = ['client', 'readable']
@@ -80,6 +81,34 @@ async def test_a_page_that_ends_within_a_call_of_the_store_goes_on_there_also_wh
     await KVS[store].remove(shown[-1])
     rest = await whole(client, store, text='user', limit='4', cursor=first['next_cursor'])
     assert {*shown, *rest} == {key for key in KEYS if key.startswith('user')}
+
+
+async def test_no_key_is_left_out_that_is_written_behind_while_pages_are_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, unwritten = (
+        {f'a{number:03}' for number in range(0, 400, 2)},
+        {f'a{number:03}' for number in range(1, 400, 2)},
+    )
+    await KVS().multiset(dict.fromkeys(stored, 0))
+    store: Any = KVS()
+
+    async def pending(prefix: str) -> list[str]:
+        return sorted(unwritten, reverse=True)
+
+    monkeypatch.setattr(store, '_unwritten_keys', pending)  # what flush_interval keeps is all in the first page
+
+    async def described(keys: list[str]) -> list[Description]:
+        return [Description(1) for _ in keys]
+
+    monkeypatch.setattr(store, 'describe_all', described)
+    first = await page(client, limit='50')
+    monkeypatch.undo()
+    await KVS().multiset(dict.fromkeys(unwritten, 0))
+    shown = [row['key'] for row in first['keys']]
+    assert len(shown) == 50
+    rest = await whole(client, 'default', limit='50', cursor=first['next_cursor'])
+    assert {*shown, *rest} == stored | unwritten
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ async def test_a_count_that_takes_long_says_how_many_keys_there_are_at_least(
 ) -> None:
     monkeypatch.setattr(census, 'COUNT_SECONDS', 1e-9)
     for name in ('default', 'archive'):
-        await KVS[name].multiset({f'more{number}': number for number in range(2000)})
+        await KVS[name].multiset({f'more{number}': number for number in range(5000)})
     found = await counts(client)
     assert {kind for _, kind, _ in found.values()} == {'at least'}
     assert '<dt>Keys <small>at least</small></dt>' in await page_of(client)
