@@ -18,7 +18,7 @@ from learning_observer_kvs.debug import class_table
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
-from tests.support.browser import chromium
+from tests.support.browser import faultless_page
 from tests.support.debug_pages import make_app
 from tests.support.programs import run
 
@@ -190,17 +190,9 @@ async def test_what_other_programs_store_is_an_error_in_its_cell_alone(client: C
 
 
 @pytest.fixture
-async def page(client: Client) -> AsyncIterator[Page]:
-    """A real browser in which nothing may fail and nothing may be asked of another host."""
-    errors: list[str] = []
-    async with chromium() as browser:
-        page = await browser.new_page()
-        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
-        page.on('pageerror', lambda error: errors.append(str(error)))
-        host = str(client.make_url('/'))
-        page.on('request', lambda request: None if request.url.startswith(host) else errors.append(request.url))
+async def page() -> AsyncIterator[Page]:
+    async with faultless_page() as page:
         yield page
-        assert errors == []
 
 
 async def test_the_page_shows_what_a_second_process_writes(

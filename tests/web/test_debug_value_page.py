@@ -15,7 +15,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.kvs import KVS, SQLiteKVS
 from learning_observer_kvs.stores.types import Description
-from tests.support.browser import chromium
+from tests.support.browser import chromium, faultless_page
 from tests.support.debug_pages import make_app
 from tests.support.debug_value import KEY, VALUE
 
@@ -34,19 +34,12 @@ async def client(aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
 
 @pytest.fixture
 async def page(client: Client) -> AsyncIterator[Page]:
-    """A real browser in which nothing may fail and nothing may be asked of another host."""
-    errors: list[str] = []
-    async with chromium() as browser:
-        context = await browser.new_context(permissions=['clipboard-read', 'clipboard-write'])
-        page = await context.new_page()
-        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
-        page.on('pageerror', lambda error: errors.append(str(error)))
-        host = str(client.make_url('/'))
-        page.on('request', lambda request: None if request.url.startswith(host) else errors.append(request.url))
+    """A real browser that shows the value."""
+    async with faultless_page() as page:
+        await page.context.grant_permissions(['clipboard-read', 'clipboard-write'])
         await page.goto(str(client.make_url(VALUE_PAGE).with_query({'key': KEY})))
         await expect(page.get_by_role('status')).to_have_text('Live')
         yield page
-        assert errors == []
 
 
 async def test_one_reads_a_value_without_a_mouse(page: Page) -> None:
