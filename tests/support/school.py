@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,31 @@ def make_school(folder: Path) -> web.Application:
     return make_app(settings(folder))
 
 
+async def write(router: KVSRouter, sessions: Sequence[Session], begin: float = 0.0, end: float = 1.0) -> None:
+    """Have students write at once, as fast as the stores are.
+
+    Args:
+        router: the stores of the server.
+        sessions: of each student one.
+        begin: after which share of their sessions they go on.
+        end: after which share they stop.
+    """
+
+    async def one(session: Session) -> None:
+        count = len(session.events)
+        pipeline = await event_pipeline(REDUCERS, session.events[0]['metadata'], router=router)
+        for event in session.events[round(begin * count) : round(end * count)]:
+            for outcome in await pipeline.outcomes(event):
+                assert outcome.error is None, outcome.error
+
+    await asyncio.gather(*map(one, sessions))
+
+
+def class_of(students: int) -> list[Session]:
+    """Return the sessions of a class of so many students."""
+    return list(sample(students, seed=7).values())
+
+
 async def fill(router: KVSRouter, students: int) -> None:
     """Have a class write, and keep some values of other programs.
 
@@ -67,18 +93,16 @@ async def fill(router: KVSRouter, students: int) -> None:
         router: the stores of the server.
         students: how many write.
     """
-    await asyncio.gather(*(_write(router, session) for session in sample(students, seed=7).values()))
+    await write(router, class_of(students))
+    await keep_others(router)
+
+
+async def keep_others(router: KVSRouter) -> None:
+    """Keep some values of other programs."""
     await router['courses'].multiset(OTHERS)
     await router['memoization'].multiset(
         {'grammar:3f9a': {'errors': 2, 'of': 118}, 'google_stored_auth': {'token': 's3cret', 'user': 'teacher@school'}}
     )
-
-
-async def _write(router: KVSRouter, session: Session) -> None:
-    pipeline = await event_pipeline(REDUCERS, session.events[0]['metadata'], router=router)
-    for event in session.events:
-        for outcome in await pipeline.outcomes(event):
-            assert outcome.error is None, outcome.error
 
 
 async def pages(router: KVSRouter) -> list[Page]:
@@ -91,10 +115,11 @@ async def pages(router: KVSRouter) -> list[Page]:
         Page('class page of the demo', '/'),
         Page('stores', '/debug/kvs'),
         Page('keys', default),
-        Page('keys, inside values', default, {'text': 'the', 'inside': 'values', 'state': 'Internal'}),
+        Page('keys, inside values', default, {'text': 'school', 'inside': 'values', 'state': 'External'}),
         Page('keys by prefix', '/debug/kvs/courses', {'prefix': 'course:'}),
         Page('find', '/debug/kvs/stores/find', {'text': 'student'}),
         Page('value', f'{default}/key', {'key': essay}),
+        Page('counts', f'{default}/key', {'key': f'External,devdata.reducers.event_count,STUDENT:{STUDENT}'}),
         Page('masked value', '/debug/kvs/memoization/key', {'key': 'google_stored_auth'}),
         Page('part', f'{default}/part', {'key': essay, 'path': '["text"]'}),
         Page('matches', f'{default}/matches', {'key': essay, 'text': 'the'}),
