@@ -22,7 +22,7 @@ from tests.support.demo import END, sent, typed
 from tests.support.png import smaller
 from tests.support.school import STUDENT, class_of, keep_others, make_school, pages, write
 
-PICTURES = Path(__file__).parent.parent.parent / 'docs' / 'pictures'
+PICTURES = Path(__file__).resolve().parent.parent.parent / 'docs' / 'pictures'
 
 MAX_BYTES = 120_000
 """The most bytes of a picture, so that a checkout stays small."""
