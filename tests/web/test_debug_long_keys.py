@@ -167,6 +167,7 @@ async def test_a_browser_reaches_the_whole_of_a_large_value_of_a_long_key(client
     await KVS().set(ESSAY, value)
     await page.goto(str(client.make_url('/debug/kvs/default')))
     await page.locator('.key').get_by_role('button').click()
+    await expect(page.get_by_role('button', name='Expand')).to_be_visible()  # the script runs
     has = "length => document.querySelector('.v.text').textContent.length === length"
     await page.wait_for_function(has, arg=4000)
     for characters in (4000 + (1 << 16), 4000 + (2 << 16), 150_000):

@@ -76,7 +76,7 @@ export function ask(element, more, accept) {
   if (element.localName !== 'form') {
     const url = new URL(element.href);
     for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
-    return fetch(url, { headers });
+    return fetch(url, { headers, redirect: 'error' });  // to a page where one logs in, say
   }
   const fields = [...element.querySelectorAll('input[type=hidden]')].map((input) => `${input.name}=${input.value}`);
   for (const [name, value] of Object.entries(more)) fields.push(`${name}=${encodeURIComponent(value)}`);
