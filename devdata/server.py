@@ -54,6 +54,7 @@ def make_app(
     """
     app = web.Application(middlewares=[this_machine_only])
     learning_observer_kvs.setup(app, config)
+    app.cleanup_ctx.append(learning_observer_kvs.calm_collector)
     ClassPage(app)
     intake = Intake(reducers, app[learning_observer_kvs.KVS_KEY])
     app.router.add_get('/wsapi/in/', intake.connection, allow_head=False)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from learning_observer_kvs import kvs, plugin, settings
 from learning_observer_kvs.cli.common import Stores, echo_json, place, where
+from learning_observer_kvs.collector import calm_collector
 from learning_observer_kvs.debug.access import is_local
 from learning_observer_kvs.errors import StartupFailed, StoreMissing
 
@@ -36,6 +37,7 @@ def serve(port: int, config: tuple[str, ...], as_json: bool) -> None:
     asyncio.run(_leave_out_missing(stores))
     app = web.Application()
     plugin.setup(app, authorize=_local, router=stores.router)
+    app.cleanup_ctx.append(calm_collector)
     app.router.add_get('/', _redirect)
 
     def announce(text: str) -> None:
