@@ -88,7 +88,8 @@ async def take(folder: Path) -> None:
         folder: where the pictures are written.
     """
     with tempfile.TemporaryDirectory() as state:
-        async with TestServer(make_school(Path(state))) as server, chromium() as browser:
+        server = TestServer(make_school(Path(state)))
+        async with server, chromium() as browser:
             router = server.app[KVS_KEY]
             names = {state: '/srv/learning-observer', f'on {socket.gethostname()}': 'on school-1'}
             addresses = {'class page of the demo': str(server.make_url('/'))}
