@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.debug import nodes
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.paths import Step
 from learning_observer_kvs.debug.search import Search, progress
+from learning_observer_kvs.debug.values import nodes
 from learning_observer_kvs.debug.views import NotFound, store_of
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.identifiers import escape
