@@ -420,6 +420,15 @@ async def test_an_id_with_spaces_stays_away_as_the_runtime_writes_it(tmp_path: P
         assert await store.dump() == {EVE: 2}
 
 
+async def test_each_store_learns_of_an_erasure_also_where_a_clock_went_back() -> None:
+    one, two = InMemoryKVS(name='one'), InMemoryKVS(name='two')
+    await one.multiset(DATA)
+    await erased(one, 'bob', at=100.0)
+    await two.multiset(DATA)
+    await erase({'one': one, 'two': two}, Ids(['bob']), who='a test', clock=lambda: 50.0)
+    assert [(await suppression.read(store)).erased('bob') for store in (one, two)] == [100.0, 100.0]
+
+
 async def test_lifting_takes_the_entries_that_are_chosen_and_no_others() -> None:
     stores = {name: InMemoryKVS(name=name) for name in ('one', 'two')}
     await stores['one'].multiset({BOB: 1, EVE: 1})
