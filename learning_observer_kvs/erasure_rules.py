@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from learning_observer_kvs.identifiers import (
     ABOUT_SAME,
+    LISTS_OF_PEOPLE,
     REDUCER_KEYS,
     IdMatcher,
     Path,
@@ -55,7 +56,6 @@ MEMOIZATION = 'memoization'
 _MAPPINGS = ('email-studentID-mapping',)
 _SIGN_INS = ('google_stored_auth',)
 _THINGS = frozenset(('courses', 'classes', 'sections', 'groups', 'documents', 'docs', 'assignments', 'activities'))
-_PEOPLE = ('students', 'teachers', 'members', 'people', 'users', 'roster')
 _CALL = re.compile(r'\["([A-Za-z_][\w.]*\.\w+)"')
 
 
@@ -218,7 +218,7 @@ def _is_thing(value: JSON, path: Path, target: Path) -> bool:
     item: Any = value
     for step in target:
         item = item[step]
-    return any(isinstance(item.get(name), list) for name in _PEOPLE)
+    return any(isinstance(item.get(name), list) for name in LISTS_OF_PEOPLE)
 
 
 def _sorted(found: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:

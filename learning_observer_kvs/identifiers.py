@@ -44,6 +44,9 @@ ID_FIELDS = frozenset(
 ABOUT_SAME = frozenset(('profile', 'user', 'student', 'person', 'auth'))
 """Names of objects inside an object that are about the same person."""
 
+LISTS_OF_PEOPLE = ('students', 'teachers', 'members', 'people', 'users', 'roster')
+"""Names of fields that hold a list of persons, or of their ids."""
+
 LONG_VALUE = 1000
 """Characters from which a value is written as its digest where a key of a reducer would be too long."""
 
