@@ -223,8 +223,10 @@ def _texts(value: JSON) -> Iterator[tuple[tuple[str | int, ...], str]]:
     waiting: list[tuple[tuple[str | int, ...], JSON]] = [((), value)]
     while waiting:
         path, item = waiting.pop()
-        if isinstance(item, (str, int)) and not isinstance(item, bool):
-            yield path, str(item)
+        if isinstance(item, str):
+            yield path, item
+        elif isinstance(item, int) and not isinstance(item, bool) and path and path[-1] != 'id':
+            yield path, str(item)  # a number that is called "id" alone may be that of a course
         elif isinstance(item, dict):
             waiting += [((*path, name), inner) for name, inner in item.items()]
         elif isinstance(item, list):
