@@ -115,7 +115,7 @@ function draw(student) {
   const { card } = student;
   const document = current(student);
   const box = $('.text', card);
-  $('.title', card).textContent = document?.title || 'Untitled';
+  $('.title', card).textContent = $('.title', card).title = document?.title || 'Untitled';
   showFacts(card, student, document);
   const many = student.documents.size;
   $('.more', card).textContent = many > 1 ? ` · ${many} docs` : '';

@@ -7,12 +7,14 @@ ids, what signed-in users may read. What none of them knows is left to a person.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from learning_observer_kvs.identifiers import (
     ABOUT_SAME,
+    LISTS_OF_PEOPLE,
     REDUCER_KEYS,
     IdMatcher,
     Path,
@@ -53,6 +55,8 @@ MEMOIZATION = 'memoization'
 
 _MAPPINGS = ('email-studentID-mapping',)
 _SIGN_INS = ('google_stored_auth',)
+_THINGS = frozenset(('courses', 'classes', 'sections', 'groups', 'documents', 'docs', 'assignments', 'activities'))
+_CALL = re.compile(r'\["([A-Za-z_][\w.]*\.\w+)"')
 
 
 def parts_of_key(ids: IdMatcher, store: str, key: str) -> list[Part]:
@@ -102,7 +106,7 @@ def parts_of_value(ids: IdMatcher, store: str, key: str, value: JSON) -> list[Pa
     parts: dict[Path, Part] = {}
     for path, form in _sorted(found):
         target, part_rule = _target(path, form)
-        if part_rule == 'roster entry' and _is_of_another(ids, value, path):
+        if part_rule == 'roster entry' and (_is_of_another(ids, value, path) or _is_thing(value, path, target)):
             target, part_rule = path, None
         parts[target] = Part(target, part_rule)
     removed = [part.path for part in parts.values() if part.rule is not None]
@@ -159,6 +163,22 @@ def aliases_in(ids: IdMatcher, key: str, value: JSON) -> set[str]:
     return {text for text in found if text.strip() and text not in ids}
 
 
+def key_without_content(store: str, key: str) -> str:
+    """Return a key as it is shown where no content may be: that of a memoized result has what the call was given.
+
+    Args:
+        store: the name of the store.
+        key: the key, or how it begins.
+
+    Returns:
+        Of a memoized result the function and the number of characters; any other key as it is.
+    """
+    if not key or (store != MEMOIZATION and key[0] not in '{["'):
+        return key
+    called = _CALL.match(key)
+    return f'{called[1] if called else "a memoized result"} ({len(key):,} characters)'
+
+
 def _rule_of_key(store: str, key: str) -> Rule | None:
     """How a key is erased that is not of a reducer, if as a whole."""
     if store == MEMOIZATION or parsed_text(key) is not None:
@@ -187,6 +207,18 @@ def _is_of_another(ids: IdMatcher, value: JSON, path: Path) -> bool:
     """Whether the entry around an address has an id, and it is that of another: those of a family share addresses."""
     others = [text for text in related_ids(value, path) if '@' not in text]
     return bool(others) and not any(text in ids for text in others)
+
+
+def _is_thing(value: JSON, path: Path, target: Path) -> bool:
+    """Whether the id of an item may be that of a course or a document: numbers of these are also those of students."""
+    if path[len(target) :] != ('id',):
+        return False
+    if len(target) > 1 and target[-2] in _THINGS:
+        return True
+    item: Any = value
+    for step in target:
+        item = item[step]
+    return any(isinstance(item.get(name), list) for name in LISTS_OF_PEOPLE)
 
 
 def _sorted(found: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from http.client import responses
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -162,7 +163,7 @@ def error_page(status: int, text: str) -> Page:
         status: the HTTP status.
         text: the message for the reader.
     """
-    return Page('error.html', lambda: {'error': text}, {'status': status})
+    return Page('error.html', lambda: {'error': text}, {'status': status, 'phrase': responses.get(status, 'Error')})
 
 
 def headers_of(content_type: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 from learning_observer_kvs import erasure_rules as rules
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.arguments import several
+from learning_observer_kvs.erasure_rules import Part
 from learning_observer_kvs.errors import CorruptValue, DumpFileError
 from learning_observer_kvs.identifiers import Ids, display_path
 from learning_observer_kvs.json_codec import JSON
@@ -86,7 +87,7 @@ async def export(
         stores: the stores by name.
         ids: the student's.
         folders: of study logs and failed events.
-        not_reached: what was not searched, for the document.
+        not_reached: what was not searched, for the document; what :func:`.find` names comes to it.
         most_bytes: the largest value that is in it; larger ones are named in ``not_reached``.
         progress: called with how many keys and files were looked at since the last call.
 
@@ -100,7 +101,10 @@ async def export(
     found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=several(not_reached, 'not_reached'))
     aliases: set[str] = set()
     seen: set[str] = set()
-    async for place in find(stores, ids, folders=folders, aliases=aliases.update, progress=progress):
+    missed: dict[str, None] = {}
+    async for place in find(
+        stores, ids, folders=folders, aliases=aliases.update, on_missed=missed.setdefault, progress=progress
+    ):
         if place.name in seen:
             continue
         seen.add(place.name)
@@ -111,6 +115,7 @@ async def export(
     found.states.sort(key=lambda state: [str(state[name]) for name in ('store', 'reducer', 'fields', 'state')])
     found.events = {path: events for path, events in found.events.items() if events}
     found.possible_aliases = sorted(aliases)
+    found.not_reached += missed
     return found
 
 
@@ -124,9 +129,14 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids, most_bytes: 
     if most_bytes is not None and isinstance(described, Description) and described.bytes > most_bytes:
         found.not_reached.append(f'Store {name}: {key!r}, whose value of {described.bytes:,} bytes is too large.')
         return
+    parts: list[Part] = [Part((), None)]
     try:
         [text] = await store.read_until(deadline_after(store.retry_timeout), [key])
-        value = None if text is None else await asyncio.to_thread(store.decode, key, text)
+        if text is None:
+            return
+        value = await asyncio.to_thread(store.decode, key, text)
+        if place.whole is None:  # it may be another value by now
+            parts = await asyncio.to_thread(rules.parts_of_value, ids, name, key, value)
     except CorruptValue as error:
         value = f'It cannot be read: {error}'
     time = described.written if isinstance(described, Description) else None
@@ -137,10 +147,7 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids, most_bytes: 
         what = {'reducer': parsed.source, 'state': state, 'fields': dict(parsed.fields)}
         found.states.append({'store': name, **what, 'written': written, 'value': value})
         return
-    parts = list(place.parts)
-    if not isinstance(place.whole, str):
-        parts = await asyncio.to_thread(rules.parts_of_value, ids, name, key, value)
-    for part in parts or place.parts:
+    for part in parts:
         item: Any = value
         for step in part.path:
             item = item[step]

@@ -58,7 +58,9 @@ class BatchWorker(PlainOverlay):
         self._queued = QueuedEvents(self._locks, self._on_ready)
         self._busy = 0
         self._slices = -1  # that began with an event, or a pass; the first is timed
-        self._server = QueueServer[EventQueue | Pass](self._serve, self._abandon, self._locks.watch)
+        self._server = QueueServer[EventQueue | Pass](
+            self._serve, self._abandon, self._locks.watch, lambda: self.urgent_reads
+        )
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._idle: asyncio.Future[None] | None = None
         self._is_full = self._is_closing = False

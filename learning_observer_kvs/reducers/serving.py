@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from learning_observer_kvs.reducers.batch import Event
 from learning_observer_kvs.stores.hold_watch import HoldWatch
-from learning_observer_kvs.stores.pacing import TIME_SLICE
+from learning_observer_kvs.stores.pacing import TIME_SLICE, URGENT_SLICE
 
 QueueT = TypeVar('QueueT')
 
@@ -67,6 +67,7 @@ class QueueServer(Generic[QueueT]):
         serve: serves a queue, whose key is held for it.
         abandon: called with a queue that will not be served, because the event loop ends, and the error.
         watch: what is to run while keys are held.
+        is_urgent: tells whether reads are under way that a caller waits for.
 
     Attributes:
         slice_ends: the time of the monotonic clock when the slice is over; ``None`` before the first event of a slice.
@@ -77,7 +78,9 @@ class QueueServer(Generic[QueueT]):
         serve: Callable[[str, QueueT], Awaitable[None]],
         abandon: Callable[[str, QueueT, BaseException], None],
         watch: HoldWatch,
+        is_urgent: Callable[[], object] = lambda: False,
     ) -> None:
+        self._is_urgent = is_urgent
         self._serve = serve
         self._abandon = abandon
         self._watch = watch
@@ -104,7 +107,7 @@ class QueueServer(Generic[QueueT]):
             self._serving = self._start_serving() if self._ready else None
 
     def is_slice_over(self) -> bool:
-        """Tell whether reducers have run for ``TIME_SLICE`` seconds since the event loop last had its turn."""
+        """Tell whether reducers have run for long enough since the event loop last had its turn."""
         now = monotonic()
         if self.slice_ends is None:
             self.begin_slice(now)
@@ -117,7 +120,7 @@ class QueueServer(Generic[QueueT]):
         Args:
             now: the time of the monotonic clock, in seconds.
         """
-        self.slice_ends = now + TIME_SLICE
+        self.slice_ends = now + (URGENT_SLICE if self._is_urgent() else TIME_SLICE)
         self._loop.call_soon(self._end_slice)
         if not self._watch.is_running:
             self._watch.start()

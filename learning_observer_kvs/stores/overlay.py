@@ -13,7 +13,13 @@ NOTHING: Mapping[str, bytes] = {}
 
 
 class Overlay(Protocol):
-    """What a layer above a store, such as that of the reducers, adds to it in one event loop."""
+    """What a layer above a store, such as that of the reducers, adds to it in one event loop.
+
+    Attributes:
+        urgent_reads: how many reads are under way that callers wait for; counted by the store.
+    """
+
+    urgent_reads: int
 
     def pending(self, keys: Collection[str]) -> Mapping[str, bytes]:
         """Return the texts that are newer than what the backend holds.
@@ -72,6 +78,8 @@ class PlainOverlay:
         locks: the locks of the store in this event loop.
         texts: what is newer than the backend, by key, as it is at any time.
     """
+
+    urgent_reads = 0
 
     def __init__(self, locks: KeyLocks, texts: Mapping[str, bytes] = NOTHING) -> None:
         self._locks = locks

@@ -231,22 +231,29 @@ class ReadCalls(HiddenRecords):
 
     # Inside
 
-    async def _read_newest(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The texts of keys, as this process knows them."""
-        began = time.monotonic()
-        pending = self.overlay().pending(keys)
-        if not pending:
-            try:
-                return await self.read_bytes(keys)
-            except StoreUnavailable as error:
+    async def _read_newest(self, keys: Sequence[str], *, is_urgent: bool = True) -> list[bytes | None]:
+        """The texts of keys, as this process knows them; while an urgent read is under way, reducers run for less long.
+
+        It needs a few turns of the event loop, each of which comes after a slice of the reducers.
+        """
+        began, overlay = time.monotonic(), self.overlay()
+        overlay.urgent_reads += is_urgent
+        try:
+            pending = overlay.pending(keys)
+            if not pending:
+                try:
+                    return await self.read_bytes(keys)
+                except StoreUnavailable as error:
+                    deadline = deadline_after(self.retry_timeout, began)
+                    return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
+            rest = [key for key in keys if key not in pending]
+            found: dict[str, bytes | None] = {**pending}
+            if rest:
                 deadline = deadline_after(self.retry_timeout, began)
-                return await self._read_again(lambda: self.read_bytes(keys), deadline, error)
-        rest = [key for key in keys if key not in pending]
-        found: dict[str, bytes | None] = {**pending}
-        if rest:
-            deadline = deadline_after(self.retry_timeout, began)
-            found |= zip(rest, await self.read_until(deadline, rest), strict=True)
-        return [found[key] for key in keys]
+                found |= zip(rest, await self.read_until(deadline, rest), strict=True)
+            return [found[key] for key in keys]
+        finally:
+            overlay.urgent_reads -= is_urgent
 
     async def _unwritten_keys(self, prefix: str) -> list[str]:
         """The keys that this process knows and the backend does not."""
@@ -265,7 +272,7 @@ class ReadCalls(HiddenRecords):
                 seen.update(page)
             while page:
                 some, page = page[:chunk], page[chunk:]
-                texts = await self._read_newest(some)
+                texts = await self._read_newest(some, is_urgent=False)  # of a whole dump
                 size = sum(len(text) for text in texts if text is not None)
                 chunk = max(1, min(2 * chunk, SCAN_KEYS, chunk * CHUNK_BYTES // (size + 1)))
                 for key, text in zip(some, texts, strict=True):

@@ -15,6 +15,7 @@ from tests.project.documentation import (
     example_names,
     examples_of,
 )
+from tests.support.screenshots import MAX_BYTES, PICTURES, SHOTS
 
 
 def links(page: Path) -> list[str]:
@@ -79,3 +80,9 @@ def test_decisions_are_numbered_dated_and_have_the_alternatives_that_lost() -> N
         assert re.match(rf'# {page.name[:4]}\. .+\n\nDate: \d{{4}}-\d\d-\d\d\n', text)
         assert re.findall('^## (.+)$', text, re.M) == ['Context', 'Decision', 'Consequences', 'Alternatives']
         assert text.rpartition('## Alternatives\n\n')[2].startswith('- ')
+
+
+def test_every_picture_is_shown_small_and_taken_by_the_command() -> None:
+    shown = {(page.parent / target).resolve() for page in PAGES for target in links(page) if target.endswith('.png')}
+    assert shown == set(ROOT.glob('docs/**/*.png')) == {PICTURES / f'{name}.png' for name in SHOTS}
+    assert [path.name for path in shown if path.stat().st_size > MAX_BYTES] == []

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
 
+import learning_observer_kvs
 from devdata.demo import WELCOME
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import read_settings
@@ -66,12 +70,41 @@ def test_a_class_is_analysed_as_the_page_shows(directory: Path) -> None:
     dumped, analysed = (
         block.text for block in blocks(ROOT / 'docs/how-to/analyse-a-class.md') if block.language == 'console'
     )
-    for command, said in re.findall(r'^\$ lo-kvs (.+)\n((?:(?!\$ ).*\n)*)', dumped, re.M):
-        words = [str(ROOT / word) if word.startswith('devdata/') else word for word in command.split()]
+    for command, said in COMMAND.findall(dumped):
+        words = [str(ROOT / word) if word.startswith('devdata/') else word for word in command.split()[1:]]
         printed = '\n'.join([*run(directory, *words), ''])
-        assert re.fullmatch(re.escape(said).replace('…', '.*'), printed) if said else True, printed
+        assert as_shown(said, printed), printed
     printed_lines = [line.rstrip() for line in run(directory, 'analysis.py')]
     assert analysed.partition('$ python analysis.py\n')[2].splitlines() == printed_lines
+
+
+async def test_keys_are_inspected_as_the_page_shows(
+    directory: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy('inspect-keys', directory)
+    page = ROOT / 'docs/how-to/inspect-keys.md'
+    filled, audited, asked = (block.text for block in blocks(page) if block.language == 'console')
+    for command, said in COMMAND.findall(filled):
+        words = [str(ROOT / word) if word.startswith('devdata/') else word for word in shlex.split(command)[1:]]
+        assert as_shown(said, '\n'.join([*run(directory, *words), '']))
+    monkeypatch.chdir(directory)
+    app = web.Application()
+    learning_observer_kvs.setup(app, 'creds.yaml')
+    client = await aiohttp_client(app)
+    for command, said in COMMAND.findall(asked):
+        answer = await client.get(shlex.split(command)[1].partition(':8890')[2])
+        assert as_shown(said, await answer.text() + '\n')
+    [(_, said)] = COMMAND.findall(audited)
+    assert as_shown(said, (directory / 'audit.jsonl').read_text().splitlines(keepends=True)[-1])
+
+
+COMMAND = re.compile(r'^\$ (.+)\n((?:(?!\$ ).*\n)*)', re.M)
+"""A command of a page, and what it prints."""
+
+
+def as_shown(shown: str, printed: str) -> bool:
+    """Whether a program prints what a page shows; nothing is shown of what does not matter."""
+    return not shown or re.fullmatch(re.escape(shown).replace('…', '.*'), printed) is not None
 
 
 OWN = """

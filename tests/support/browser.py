@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 QUIET = [
     '--no-sandbox',
@@ -49,10 +49,20 @@ async def faultless_page() -> AsyncIterator[Page]:
         AssertionError: at the end, if something did.
     """
     errors: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        # A page of an error is one that failed to load; whether it should be an error, its test knows.
+        if message.type == 'error' and message.location['url'] != page.url:
+            errors.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith(('http://127.0.0.1:', 'data:')):
+            errors.append(request.url)
+
     async with chromium() as browser:
         page = await browser.new_page()
-        page.on('console', lambda message: errors.append(message.text) if message.type == 'error' else None)
+        page.on('console', heard)
         page.on('pageerror', lambda error: errors.append(str(error)))
-        page.on('request', lambda request: errors.append(request.url) if '//127.0.0.1:' not in request.url else None)
+        page.on('request', asked)
         yield page
         assert errors == []

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import census
+from learning_observer_kvs.debug.keys import census
 from learning_observer_kvs.kvs import KVS
 from tests.support.debug_pages import make_app
 from tests.support.loops import turns

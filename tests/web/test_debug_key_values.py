@@ -9,7 +9,9 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import answering, key_list, key_pages, views
+from learning_observer_kvs.debug import answering, views
+from learning_observer_kvs.debug.keys import listing as key_list
+from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app

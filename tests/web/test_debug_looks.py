@@ -66,29 +66,3 @@ async def test_one_finds_a_student_and_follows_links_to_a_reducer_and_back(clien
     await expect(page.get_by_role('heading', level=1)).to_have_text('Student anna')
     await page.go_back()
     await expect(page.get_by_role('heading', level=1)).to_have_text('Reducer looks.time')
-
-
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('width', [390, 1280])
-async def test_no_page_is_wider_than_the_window(client: Client, page: Page, width: int, scheme: Any) -> None:
-    long = 'Internal,' + 'a_long_module.' * 6 + f'reducer,EventField.doc_id:{"1AbCdEf" * 8},STUDENT:{"x" * 60}'
-    await KVS().set(long, 1)
-    await page.set_viewport_size({'width': width, 'height': 800})
-    await page.emulate_media(color_scheme=scheme)
-    for path, query in (
-        ('/debug/kvs', {}),
-        ('/debug/kvs/default', {}),
-        (FIND, {'text': 'a'}),
-        (STUDENT, {'student': 'ann'}),
-        (STUDENT, {'student': 'x' * 60}),
-        (DOCUMENT, {'document': 'D1'}),
-        (REDUCER, {'reducer': 'looks.time'}),
-        (REDUCER, {'reducer': 'a_long_module.' * 6 + 'reducer'}),
-        ('/debug/kvs/archive/key', {'key': KEY}),
-        ('/debug/kvs/default/reducers', {}),
-        ('/debug/kvs/default/key', {'key': long}),
-    ):
-        answer = await page.goto(str(client.make_url(path).with_query(query)))
-        assert answer is not None
-        assert answer.status == 200
-        assert await page.evaluate('document.documentElement.scrollWidth') <= width, path

@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestClient
 from playwright.async_api import Page, expect
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import key_list, key_pages
+from learning_observer_kvs.debug.keys import listing as key_list
+from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
 from tests.support.browser import chromium, faultless_page
 from tests.support.debug_pages import make_app
@@ -210,61 +211,3 @@ async def test_without_javascript_the_filter_is_a_form_and_pages_are_links(clien
         await expect(page.get_by_role('status')).to_contain_text('101–200 of 252')
         await page.get_by_role('link', name='‹ Previous').click()
         await expect(page.get_by_role('status')).to_contain_text('1–100 of 252')
-
-
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('width', [390, 1280, 1600])
-async def test_nothing_is_wider_than_the_window_or_of_too_little_contrast(
-    client: Client, page: Page, width: int, scheme: Any
-) -> None:
-    long = 'a_long_module.' * 6
-    await KVS().multiset(
-        {
-            f'Internal,{long}reducer,EventField.doc_id:{"1AbCdEf" * 8},STUDENT:{"x" * 60}': {'text': 'y' * 3000},
-            'z' * 900: 'z' * 900,
-            'prefix_without_an_end' * 9 + ':1': 1,
-        }
-    )
-    await page.set_viewport_size({'width': width, 'height': 800})
-    await page.emulate_media(color_scheme=scheme)
-    for path in (
-        '/debug/kvs',
-        '/debug/kvs/default',
-        '/debug/kvs/default?text=y&inside=values&state=Internal',
-        '/debug/kvs/default?prefix=' + 'prefix_without_an_end' * 9 + ':',
-        '/debug/kvs/default?sort=bytes&limit=5',
-    ):
-        await page.goto(str(client.make_url(path)))
-        assert await page.evaluate('document.documentElement.scrollWidth') <= width, path
-        assert await page.evaluate(CONTRASTS) == [], path
-
-
-CONTRASTS = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const rgb = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const over = (top, below) => [0, 1, 2].map((i) => (top[i] * top[3] + below[i] * (255 - top[3])) / 255).concat(255);
-  const light = (color) => color.slice(0, 3).map((part) => part / 255)
-    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    const layers = [];
-    for (let at = element; at !== null; at = at.parentElement) layers.push(rgb(getComputedStyle(at).backgroundColor));
-    return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 255]);
-  };
-  const poor = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
-    const element = node.parentElement;
-    if (node.data.trim() === '' || element.getClientRects().length === 0) continue;
-    const back = behind(element);
-    const [one, two] = [light(over(rgb(getComputedStyle(element).color), back)), light(back)].sort((a, b) => b - a);
-    const contrast = (one + 0.05) / (two + 0.05);
-    if (contrast < 4.5) poor.push(`${contrast.toFixed(2)} ${element.className} ${node.data.trim().slice(0, 30)}`);
-  }
-  return poor;
-}"""

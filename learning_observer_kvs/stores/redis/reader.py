@@ -77,8 +77,7 @@ class RedisReader:
         self._keys += len(redis_keys)
         self._bytes += size
         if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._send)
+            self._begin_packet()
         return future
 
     def backlog(self) -> tuple[int, int]:
@@ -104,18 +103,25 @@ class RedisReader:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _send(self) -> None:
-        """Send what has gathered in this tick, unless enough is under way."""
-        self._scheduled = False
-        while self._waiting and len(self._tasks) < READERS:
-            packet = [self._next()]
-            capacity = READ_KEYS * READ_CALLS - len(packet[0][0])
-            while self._waiting and len(self._waiting[0][0]) <= capacity:
-                packet.append(self._next())
-                capacity -= len(packet[-1][0])
-            task = self._loop.create_task(self._fetch(packet))
+    def _begin_packet(self) -> None:
+        """Send what gathers in this tick, unless enough is under way."""
+        if len(self._tasks) < READERS:
+            self._scheduled = True
+            task = self._loop.create_task(self._fetch())
             self._tasks.add(task)
             task.add_done_callback(self._fetched)
+
+    def _next_packet(self) -> list[_Read]:
+        """What has gathered, up to what travels together; nothing, if all of it has failed meanwhile."""
+        self._scheduled = False
+        packet: list[_Read] = []
+        capacity = READ_KEYS * READ_CALLS
+        while self._waiting and (not packet or len(self._waiting[0][0]) <= capacity):
+            packet.append(self._next())
+            capacity -= len(packet[-1][0])
+        if self._waiting:
+            self._begin_packet()
+        return packet
 
     def _next(self) -> _Read:
         read = self._waiting.popleft()
@@ -125,9 +131,16 @@ class RedisReader:
 
     def _fetched(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._send()
+        if task.cancelled():
+            self._scheduled = False  # it may not have had its first step
+            if self._given_up is not None:
+                self._not_read([self._next() for _ in range(len(self._waiting))], self._given_up)
+        elif self._waiting and not self._scheduled:
+            self._begin_packet()
 
-    async def _fetch(self, packet: list[_Read]) -> None:
+    async def _fetch(self) -> None:
+        # It takes the packet itself: a task that is made with one would cost reads another turn of the event loop.
+        packet = self._next_packet()
         redis_keys = [redis_key for keys, _, _ in packet for redis_key in keys]
         found: list[Any] = []
         try:

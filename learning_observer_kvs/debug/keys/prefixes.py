@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.debug import views
-from learning_observer_kvs.debug.census import LAST_CHARACTER
+from learning_observer_kvs.debug.keys.census import LAST_CHARACTER
 from learning_observer_kvs.debug.search import SEARCH_SECONDS, in_slices
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter

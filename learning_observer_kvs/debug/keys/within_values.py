@@ -14,7 +14,7 @@ from learning_observer_kvs.stores.base import Store
 LONGEST_VALUE = 1 << 20
 """The longest text in bytes that is looked into; decoding one holds up everything else for a few milliseconds."""
 
-AROUND = 40
+AROUND = 20
 """How many characters before the text are shown of a value."""
 
 PREVIEW_CHARACTERS = 200
@@ -62,7 +62,7 @@ def preview(text: str, at: int = 0) -> str:
         text: the text.
         at: what is to be seen.
     """
-    start = max(0, at - AROUND) if at + AROUND > PREVIEW_CHARACTERS else 0
+    start = max(0, at - AROUND)
     part = text[start : start + PREVIEW_CHARACTERS]
     return ('…' if start else '') + part + ('…' if start + PREVIEW_CHARACTERS < len(text) else '')
 
