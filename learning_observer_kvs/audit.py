@@ -45,7 +45,15 @@ def user() -> str:
 
 
 class _PrivateFile(logging.FileHandler):
-    """Appends to a file that is made for its owner alone."""
+    """Appends to a file that is made for its owner alone.
+
+    Attributes:
+        users: how many blocks keep their lines in it.
+        level_before: that of the logger, before the first of the files was opened.
+    """
+
+    users = 0
+    level_before = logging.NOTSET
 
     def _open(self) -> TextIOWrapper:
         make_folders(os.path.dirname(self.baseFilename), PRIVATE)
@@ -67,18 +75,24 @@ def kept_in(path: str | os.PathLike[str] | None) -> Iterator[None]:
     Raises:
         OSError: the file cannot be opened.
     """
-    if path is None or any(handler.baseFilename == os.path.abspath(path) for handler in _files()):
+    if path is None:
         yield
         return
-    handler = _PrivateFile(path)
-    handler.setFormatter(logging.Formatter('%(message)s'))
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    files = _files()
+    handler = next((each for each in files if each.baseFilename == os.path.abspath(path)), None)
+    if handler is None:
+        handler = _PrivateFile(path)
+        handler.level_before = files[0].level_before if files else log.level
+        handler.setFormatter(logging.Formatter('%(message)s'))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    handler.users += 1
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        handler.users -= 1
+        if not handler.users:  # two applications may name the same file
+            log.removeHandler(handler)
+            handler.close()
         if not _files():
-            log.setLevel(before)
-        handler.close()
+            log.setLevel(handler.level_before)

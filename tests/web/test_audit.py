@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import stat
@@ -145,3 +146,21 @@ def test_two_that_name_the_same_file_write_a_line_once(tmp_path: Path) -> None:
         audit.record('seen', 'me')
     assert len(lines(tmp_path / 'a')) == 1
     assert not audit.log.handlers
+
+
+def test_a_file_is_kept_until_the_last_that_names_it_has_ended(tmp_path: Path) -> None:
+    level = audit.log.level
+    first, second, other = (contextlib.ExitStack() for _ in range(3))
+    first.enter_context(audit.kept_in(tmp_path / 'audit.jsonl'))
+    second.enter_context(audit.kept_in(tmp_path / 'audit.jsonl'))
+    other.enter_context(audit.kept_in(tmp_path / 'other.jsonl'))
+    first.close()
+    audit.record('seen', 'ms-lee', store='default')
+    second.close()
+    audit.record('seen', 'ms-kim', store='default')
+    other.close()
+    audit.record('seen', 'mr-ray', store='default')
+    assert [json.loads(line)['who'] for line in (tmp_path / 'audit.jsonl').read_text().splitlines()] == ['ms-lee']
+    lines = (tmp_path / 'other.jsonl').read_text().splitlines()
+    assert [json.loads(line)['who'] for line in lines] == ['ms-lee', 'ms-kim']
+    assert audit.log.level == level
