@@ -26,7 +26,8 @@ def record(action: str, who: str, **what: Any) -> None:
     """Write a line.
 
     Args:
-        action: ``seen``, ``found``, ``exported``, ``erased``, ``expired``, ``pseudonymized``, ``listed`` or ``lifted``.
+        action: ``seen``, ``found``, ``exported``, ``erased``, ``expired``, ``pseudonymized``, ``listed`` or ``lifted``;
+            before it begins ``erasing``, ``expiring`` or ``lifting``.
         who: who did it: the user of a command, the address of a browser.
         what: what, where, how many; JSON values without content.
     """

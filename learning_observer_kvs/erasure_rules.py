@@ -7,6 +7,7 @@ ids, what signed-in users may read. What none of them knows is left to a person.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -53,6 +54,7 @@ MEMOIZATION = 'memoization'
 
 _MAPPINGS = ('email-studentID-mapping',)
 _SIGN_INS = ('google_stored_auth',)
+_CALL = re.compile(r'\["([A-Za-z_][\w.]*\.\w+)"')
 
 
 def parts_of_key(ids: IdMatcher, store: str, key: str) -> list[Part]:
@@ -157,6 +159,22 @@ def aliases_in(ids: IdMatcher, key: str, value: JSON) -> set[str]:
         if address in ids and whole is not None:
             found.add(whole)
     return {text for text in found if text.strip() and text not in ids}
+
+
+def key_without_content(store: str, key: str) -> str:
+    """Return a key as it is shown where no content may be: that of a memoized result has what the call was given.
+
+    Args:
+        store: the name of the store.
+        key: the key, or how it begins.
+
+    Returns:
+        Of a memoized result the function and the number of characters; any other key as it is.
+    """
+    if not key or (store != MEMOIZATION and key[0] not in '{["'):
+        return key
+    called = _CALL.match(key)
+    return f'{called[1] if called else "a memoized result"} ({len(key):,} characters)'
 
 
 def _rule_of_key(store: str, key: str) -> Rule | None:

@@ -7,6 +7,7 @@ string never counts: ``ls-1`` is not in ``ls-12``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -14,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.arguments import several
@@ -43,12 +44,19 @@ ID_FIELDS = frozenset(
 ABOUT_SAME = frozenset(('profile', 'user', 'student', 'person', 'auth'))
 """Names of objects inside an object that are about the same person."""
 
+LONG_VALUE = 1000
+"""Characters from which a value is written as its digest where a key of a reducer would be too long."""
+
 MAX_ENCODED = 12
 """How many characters one character of an id has at most when it is encoded, and encoded again."""
 
 _KEY_ESCAPE = re.compile(r'\\(2c|5c|d[89a-f][0-9a-f]{2})')
+_SURROGATE = re.compile('[\ud800-\udfff]')
 _JSON_ESCAPES = re.compile(r'(?:\\u[0-9a-fA-F]{4})+')
 _PART_ENDS = re.compile(r'[:/|=&?#\s]+')
+_ESCAPED_LETTERS = (b'\\u00', b'\\u212a', '\N{KELVIN SIGN}'.encode())
+"""How a plain letter or digit may be written otherwise, in JSON or in Unicode."""
+
 _PLAIN_RUN = re.compile(r'[A-Za-z0-9]+')
 _FILE_ESCAPED = re.compile(r'[^A-Za-z0-9_]')
 
@@ -65,6 +73,23 @@ class Occurrence(NamedTuple):
     form: Form
 
 
+def escape(value: object) -> str:
+    r"""Return a field's value as it is written in a key.
+
+    Args:
+        value: any value; its ``str()`` is written.
+
+    Returns:
+        The text, with each backslash as ``\5c``, each comma as ``\2c`` and each lone surrogate as its number.
+    """
+    text = str(value)
+    if ',' in text or '\\' in text:
+        text = text.replace('\\', r'\5c').replace(',', r'\2c')
+    if not text.isascii():
+        text = _SURROGATE.sub(lambda match: f'\\{ord(match[0]):x}', text)
+    return text
+
+
 def unescape(text: str) -> str:
     r"""Return a field's value of a reducer key as it was before it was written into the key.
 
@@ -72,6 +97,34 @@ def unescape(text: str) -> str:
         text: the value in the key, with ``\2c`` for a comma, ``\5c`` for a backslash, and lone surrogates as numbers.
     """
     return _KEY_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def digest_of_long(written: str) -> str:
+    r"""Return what is written for a field's value in a reducer key that would be too long.
+
+    Args:
+        written: the value as :func:`escape` returns it.
+
+    Returns:
+        ``\h`` and a digest; a value that is not long as it is.
+    """
+    if len(written) <= LONG_VALUE:
+        return written
+    return rf'\h{hashlib.blake2b(written.encode(), digest_size=32).hexdigest()}'
+
+
+def digests_of(text: str) -> set[str]:
+    """Return what may stand for a long id in keys, from which it cannot be read.
+
+    Args:
+        text: the id.
+
+    Returns:
+        The digests of the id as it is, decoded, and percent-encoded; none of an id that is not long.
+    """
+    plain = canonical(text)
+    forms = {text, plain, *(quote(form, safe='', errors='surrogatepass') for form in (text, plain))}
+    return {digest_of_long(form) for form in map(escape, forms) if len(form) > LONG_VALUE}
 
 
 def canonical(text: str) -> str:
@@ -279,11 +332,13 @@ class Ids(IdMatcher):
         self.given = tuple(dict.fromkeys(several(ids, 'ids')))
         if not self.given or not all(text.strip() for text in self.given):
             raise ValueError('An id is empty.')
-        self._ids = frozenset({*self.given, *map(canonical, self.given)})
-        self._canonical = frozenset(map(canonical, self.given))
+        forms = {*self.given, *(digest for text in self.given for digest in digests_of(text))}
+        self._ids = frozenset({*forms, *map(canonical, forms)})
+        self._canonical = frozenset(map(canonical, forms))
         self._file_names = frozenset(map(file_name_form, self._ids)) - self._ids
         self._longest = MAX_ENCODED * max(map(len, self._ids))
         self._runs = [[run.lower().encode() for run in _PLAIN_RUN.findall(text)] for text in self._canonical]
+        self._is_address = any('@' in text for text in self._canonical)
 
     def __contains__(self, text: object) -> bool:
         """Return whether a whole string is one of the ids, in any form.
@@ -312,7 +367,11 @@ class Ids(IdMatcher):
         if not all(self._runs):  # an id without a plain letter or digit
             return True
         lower = text.lower()
-        return any(all(run in lower for run in runs) for runs in self._runs) or b'\\u00' in lower or b'%' in lower
+        if any(all(run in lower for run in runs) for runs in self._runs) or b'%' in lower:
+            return True
+        if self._is_address:  # some letters, such as ß, stand for others in an address
+            return b'\\u' in lower or not lower.isascii()
+        return any(form in lower for form in _ESCAPED_LETTERS)
 
 
 def is_id_field(path: Path) -> bool:

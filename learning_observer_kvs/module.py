@@ -45,6 +45,7 @@ from learning_observer_kvs.errors import KVSError, StartupCheck
 from learning_observer_kvs.kvs import KVS, KVSRouter
 from learning_observer_kvs.module_pipeline import ProcessRuntimeEvent, describe_reducers, in_one_pass
 from learning_observer_kvs.problems import announce, raise_on_errors
+from learning_observer_kvs.reducers.driving import may_wait, without_await
 from learning_observer_kvs.replay import listed_reducers
 from learning_observer_kvs.settings import Settings
 from learning_observer_kvs.stores.base import Store
@@ -231,9 +232,13 @@ def replacement_of(original: Any, func: Any, null_state: Any, scope: Iterable[An
         null state is not a JSON value.
     """
 
-    @functools.wraps(func)
-    async def reducer(event: Any, state: Any) -> Any:
-        return await func(event, copy.deepcopy(null_state) if state is None else state)
+    def begin(event: Any, state: Any) -> Any:
+        return func(event, copy.deepcopy(null_state) if state is None else state)
+
+    async def wait(event: Any, state: Any) -> Any:
+        return await begin(event, state)
+
+    reducer = functools.wraps(func)(wait if may_wait(func) else without_await(begin))
 
     @functools.wraps(func)
     async def lenient(event: Any, state: Any) -> Any:

@@ -28,7 +28,7 @@ from learning_observer_kvs.cli.student import (
 from learning_observer_kvs.cli.unwritten import say_waiting
 from learning_observer_kvs.errors import Undecided
 from learning_observer_kvs.identifiers import Ids
-from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, plan
+from learning_observer_kvs.privacy.erasure import Plan, Receipt, erase, finish_interrupted, plan
 from learning_observer_kvs.private_files import PRIVATE, create
 
 NOT_ERASED = 'Nothing was erased.'
@@ -100,6 +100,8 @@ def command(
                     progress=advance,
                 )
             if dry_run or (found.is_empty and not scope.interval):
+                if not dry_run:
+                    await finish_interrupted(scope.stores, ids, time.time())
                 return found, scope, None, None
             accepted = _accepted(found, refused, yes)
             if not accepted:
@@ -107,6 +109,8 @@ def command(
             ids = Ids((*ids.given, *accepted))
         _confirm(found, ids, leave, yes)
         with _receipt_file(receipt) as (path, write), progress('Erasing', None, 'keys and files') as advance:
+            named = {'student': student, 'aliases': list(ids.given[1:])}
+            audit.record('erasing', audit.user(), **named)
             done = await erase(
                 scope.stores,
                 ids,
@@ -124,8 +128,7 @@ def command(
         audit.record(
             'erased',
             audit.user(),
-            student=student,
-            aliases=done.aliases,
+            **named,
             places=done.erased.total(),
             complete=done.is_complete,
         )
@@ -135,6 +138,7 @@ def command(
         return 'Nothing was removed.' if dry_run else 'Some data may be removed. Run this again to remove the rest.'
 
     found, scope, done, path = with_stores(config, act, interrupted=interrupted)
+    scope = scope.missing(found.not_reached)
     if as_json:
         names = {'student': student, 'possible_aliases': sorted(found.aliases)}
         extra = {'places': shown} if done is None else {**done.as_json(), 'receipt': path and os.path.abspath(path)}
@@ -182,9 +186,13 @@ def _typed_id() -> str:
 
 def _summary(found: Plan) -> str:
     lines = [
-        f'  {printable(where)}: {counted(count, rule)}' for (where, _, rule), count in sorted(found.counts.items())
+        f'  {printable(where)}: {_counted(count, rule)}' for (where, _, rule), count in sorted(found.counts.items())
     ]
     return '\n'.join(['To be erased:', *lines])
+
+
+def _counted(count: int, rule: str) -> str:
+    return counted(count, rule, f'{rule[:-1]}ies' if rule.endswith('y') else '')
 
 
 @contextmanager
@@ -237,7 +245,7 @@ def _print(student: str, found: Plan, scope: Scope, done: Receipt | None, path: 
         click.echo('Nothing was erased.', err=True)
         return
     for (where, location, rule), count in sorted(done.erased.items()):
-        click.echo(f'{printable(where)} ({printable(location)}): {counted(count, rule)} erased.', err=True)
+        click.echo(f'{printable(where)} ({printable(location)}): {_counted(count, rule)} erased.', err=True)
     for text in done.remaining:
         click.echo(f'Not erased: {printable(text)}', err=True)
     receipt = 'printed' if path is None else os.path.abspath(path)

@@ -44,6 +44,8 @@ def command(older_than: str | None, dry_run: bool, config: tuple[str, ...], as_j
             )
         before = time.time() - seconds
         scope = await scope_of(stores, ())
+        if not dry_run:
+            audit.record('expiring', audit.user(), older_than=age)
         found = {}
         with progress('Searching', total=None, unit='keys') as advance:
             for name, store in scope.stores.items():

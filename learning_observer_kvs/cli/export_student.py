@@ -64,6 +64,7 @@ def command(
         return found, scope
 
     found, scope = with_stores(config, act, interrupted=lambda: f'{target} may be missing. Run this again.')
+    scope = scope._replace(not_reached=found.not_reached)
     files = [] if found.is_empty else [os.path.abspath(target), os.path.abspath(shown)]
     counts = {
         'states': len(found.states),

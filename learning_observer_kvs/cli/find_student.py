@@ -64,6 +64,7 @@ def command(
         return plan, scope
 
     plan, scope = with_stores(config, act, interrupted=lambda: 'There may be more places.')
+    scope = scope.missing(plan.not_reached)
     if as_json:
         names = {'student': student, 'aliases': list(aliases), 'possible_aliases': sorted(plan.aliases)}
         echo_json(names | {'places': found} | scope.as_json())

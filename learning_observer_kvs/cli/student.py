@@ -42,6 +42,14 @@ class Scope(NamedTuple):
     not_reached: list[str]
     interval: float
 
+    def missing(self, not_reached: Iterable[str]) -> Scope:
+        """Return the same with more that it cannot see.
+
+        Args:
+            not_reached: sentences.
+        """
+        return self._replace(not_reached=[*self.not_reached, *not_reached])
+
     def as_json(self) -> dict[str, object]:
         """Return what was searched, as the JSON of answers has it."""
         searched: list[object] = [place(store) for store in self.stores.values()]
@@ -116,7 +124,7 @@ def place_json(found: Place) -> dict[str, object]:
     parts = [{'path': list(part.path), 'rule': part.rule} for part in found.parts]
     if found.store is None:
         return {'file': found.location, 'parts': parts}
-    return {'store': found.store, 'location': found.location, 'key': found.key, 'parts': parts}
+    return {'store': found.store, 'location': found.location, 'key': found.shown_key, 'parts': parts}
 
 
 def print_place(found: Place) -> None:
@@ -127,11 +135,11 @@ def print_place(found: Place) -> None:
     """
     shown = found.parts[:10]
     for part in shown:
-        where = f'{found.name}' + (f'  {part}' if part.path else '')
+        where = found.shown + (f'  {part}' if part.path else '')
         rule = part.rule or 'no rule is known'
         click.echo(f'{printable(where)}  ({rule})')
     if len(found.parts) > len(shown):
-        click.echo(f'{printable(found.name)}  … and {len(found.parts) - len(shown):,} more')
+        click.echo(f'{printable(found.shown)}  … and {len(found.parts) - len(shown):,} more')
 
 
 def aliases_hint(found: Iterable[str]) -> None:

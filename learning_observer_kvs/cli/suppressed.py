@@ -8,13 +8,11 @@ from datetime import UTC, datetime
 
 import click
 
-from learning_observer_kvs import audit
+from learning_observer_kvs import audit, privacy
 from learning_observer_kvs.cli.command import Command, config_option, json_option
 from learning_observer_kvs.cli.common import Stores, counted, echo_json, printable, with_stores
 from learning_observer_kvs.cli.student import ids_of, scope_of
-from learning_observer_kvs.stores import suppression
-from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.suppression import Entry, Suppression
+from learning_observer_kvs.stores.suppression import Entry
 
 
 @click.command('suppressed', cls=Command)
@@ -39,21 +37,13 @@ def command(student: str | None, hashes: tuple[str, ...], lift: bool, config: tu
     if lift and student is None and not hashes:
         raise click.UsageError('Say what to lift: STUDENT, or --hash.')
 
-    def chosen(found: Suppression) -> list[Entry]:
-        of_student = None if student is None else set(found.hashes_of(student))
-        return [
-            entry
-            for entry in found
-            if (of_student is None or entry.hash in of_student) and (not hashes or entry.hash in hashes)
-        ]
-
     async def act(stores: Stores) -> Mapping[str, list[Entry]]:
         scope = await scope_of(stores, ())
-        found = {name: chosen(await suppression.read(store)) for name, store in scope.stores.items()}
-        if lift:
-            for name, entries in found.items():
-                await _lift(scope.stores[name], {entry.hash for entry in entries})
+        found = await privacy.suppressed(scope.stores, student, hashes)
         listed = sorted({entry.hash for entries in found.values() for entry in entries})
+        if lift:
+            audit.record('lifting', audit.user(), hashes=listed)
+            await privacy.lift(scope.stores, found)
         audit.record('lifted' if lift else 'listed', audit.user(), hashes=listed)
         return found
 
@@ -73,11 +63,6 @@ def command(student: str | None, hashes: tuple[str, ...], lift: bool, config: tu
         click.echo(f'{counted(count, "entry", "entries")}{" lifted" if lift else ""}.', err=True)
     if not count and (student is not None or hashes):
         sys.exit(1)
-
-
-async def _lift(store: Store, hashes: set[str]) -> None:
-    if hashes:
-        await suppression.change(store, lambda found: found.without(hashes))
 
 
 def _iso(seconds: float) -> str:

@@ -30,10 +30,11 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
-from learning_observer_kvs.debug.key_list import Viewer
+from learning_observer_kvs.debug.keys.listing import Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
+from learning_observer_kvs.erasure_rules import key_without_content
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings
 
@@ -165,6 +166,11 @@ class Answering:
         """Note who is shown what, for the audit."""
         viewer = request.get(VIEWER_KEY)
         named = {} if viewer is None else {'viewer': str(viewer)}
+        for name in ('key', 'prefix'):
+            if name in what:
+                what[name] = key_without_content(what['store'], what[name])
+        if 'values' in what:
+            what['values'] = [key_without_content(what['store'], key) for key in what['values']]
         audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
 
     async def _rendered(self, page: Page | File, as_html: bool) -> bytes:

@@ -10,19 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.debug import nodes
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.paths import Step
 from learning_observer_kvs.debug.search import Search, progress
+from learning_observer_kvs.debug.values import nodes
 from learning_observer_kvs.debug.views import NotFound, store_of
 from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import STUDENT
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
-from learning_observer_kvs.stream_analytics.keys import escape, parse_key
+from learning_observer_kvs.stream_analytics.keys import parse_key
 from learning_observer_kvs.stream_analytics.registry import reducer_names, registered_reducer
 
 MAX_ROWS = 200

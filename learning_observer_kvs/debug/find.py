@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, in_slices, progress
 from learning_observer_kvs.debug.views import describe_key
 from learning_observer_kvs.errors import InvalidKey
+from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import STUDENT
 from learning_observer_kvs.queries.scope import DOCUMENT
-from learning_observer_kvs.stream_analytics.keys import escape, parse_key
+from learning_observer_kvs.stream_analytics.keys import parse_key
 
 MAX_NAMES = 200
 """How many students, documents, reducers and keys together a page of a find shows."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from learning_observer_kvs._version import __version__
 from learning_observer_kvs.debug.activity import Activity
-from learning_observer_kvs.debug.census import Census, Censuses
+from learning_observer_kvs.debug.keys.census import Census, Censuses
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 

@@ -9,16 +9,18 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, facets, find, key_pages, overview, parameters, states
+from learning_observer_kvs.debug import answers, find, overview, parameters, states
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
-from learning_observer_kvs.debug.census import Censuses
 from learning_observer_kvs.debug.class_pages import ClassPages
+from learning_observer_kvs.debug.keys import facets
+from learning_observer_kvs.debug.keys import pages as key_pages
+from learning_observer_kvs.debug.keys.census import Censuses
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
 from learning_observer_kvs.debug.student_export import ExportPages
-from learning_observer_kvs.debug.value_pages import ValuePages
+from learning_observer_kvs.debug.values.pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 
@@ -138,10 +140,10 @@ class Pages(ValuePages, ClassPages, ExportPages):
 
         Args:
             request: ``GET /debug/kvs/{store}``, with the parameters of
-                :class:`~learning_observer_kvs.debug.key_pages.Wanted`.
+                :class:`~learning_observer_kvs.debug.keys.pages.Wanted`.
 
         Returns:
-            :meth:`~learning_observer_kvs.debug.key_pages.KeysPage.view` as JSON or HTML, or an error.
+            :meth:`~learning_observer_kvs.debug.keys.pages.KeysPage.view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._keys)
 
@@ -243,7 +245,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
             request: ``GET /debug/kvs/{store}/reducers?cursor=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.facets.facets_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.keys.facets.facets_view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._reducers)
 

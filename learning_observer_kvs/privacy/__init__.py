@@ -8,12 +8,13 @@ receipt = await privacy.erase({'default': store}, ids, who='the office', folders
 
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy.erasure import Receipt, erase, plan
-from learning_observer_kvs.privacy.exporting import Export, document, export
+from learning_observer_kvs.privacy.exporting import Export, document, export, write
 from learning_observer_kvs.privacy.page import page
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.privacy.pseudonyms import Pseudonyms
 from learning_observer_kvs.privacy.retention import Expired, expire
 from learning_observer_kvs.privacy.search import find
+from learning_observer_kvs.privacy.suppressed import lift, suppressed
 
 __all__ = [
     'Expired',
@@ -27,6 +28,9 @@ __all__ = [
     'expire',
     'export',
     'find',
+    'lift',
     'page',
     'plan',
+    'suppressed',
+    'write',
 ]

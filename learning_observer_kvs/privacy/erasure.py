@@ -42,12 +42,14 @@ class Plan:
         counts: how many places a rule erases, by store or file, location and rule; of a file its lines.
         undecided: the places that no rule is known for.
         aliases: what mappings and rosters call the student besides.
+        not_reached: what was not searched, as :func:`.find` names it.
     """
 
     ids: Ids
     counts: Counter[Count] = field(default_factory=Counter)
     undecided: list[Place] = field(default_factory=list)
     aliases: set[str] = field(default_factory=set)
+    not_reached: dict[str, None] = field(default_factory=dict)
 
     def add(self, place: Place) -> None:
         """Count a place.
@@ -141,7 +143,10 @@ async def plan(
         StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
     """
     found = Plan(ids)
-    async for place in find(stores, ids, folders=folders, aliases=found.aliases.update, progress=progress):
+    missed = found.not_reached.setdefault
+    async for place in find(
+        stores, ids, folders=folders, aliases=found.aliases.update, on_missed=missed, progress=progress
+    ):
         on_place(place)
         found.add(place)
     return found
@@ -175,7 +180,7 @@ async def erase(
         leave: the names of places (:attr:`.Place.name`) without a rule that may stay as they are.
         interval: seconds after which running servers have written what they keep: the longest ``flush_interval``; 0 if
             they keep nothing.
-        not_reached: what was not searched, for the receipt.
+        not_reached: what was not searched, for the receipt; what :func:`.find` names comes to it.
         progress: called with how many keys and files were looked at since the last call.
         on_wait: called with how many seconds it is going to wait.
         sleep: waits for so many seconds.
@@ -203,11 +208,12 @@ async def erase(
         await wait()
         found = await plan(stores, ids, folders=searched, progress=progress)
     if found.is_empty:
+        await finish_interrupted(stores, ids, clock())
         raise UnknownStudent(f'Nothing names {ids.given[0]!r}.')
     if undecided := [place for place in found.undecided if place.name not in left and _is_searched(place, keep_logs)]:
         raise Undecided(undecided)
     receipt = Receipt(ids.given[0], list(ids.given[1:]), who, _iso(clock()), kept_logs=keep_logs)
-    receipt.not_reached = missed
+    receipt.not_reached = [*missed, *found.not_reached]
     await _suppress(stores, ids, clock())
     for number in range(MAX_SEARCHES):
         if number and interval:
@@ -226,6 +232,24 @@ async def erase(
             receipt.remaining.append(str(error))
     receipt.finished = _iso(clock())
     return receipt
+
+
+async def finish_interrupted(stores: Mapping[str, Store], ids: Ids, time: float) -> None:
+    """Do what an erasure does at its end, if one was begun: one that was killed may have erased everything before it.
+
+    Args:
+        stores: the stores by name.
+        ids: the student's, of whom nothing is left.
+        time: now, in seconds since the epoch.
+
+    Raises:
+        StoreUnavailable, Overloaded, WriteUnclear, Conflict: it was interrupted; run it again.
+    """
+    records = [await suppression.read(store) for store in stores.values()]
+    if any(record.erased(text) is not None for record in records for text in ids.given):
+        await _suppress(stores, ids, time)
+        for store in stores.values():
+            await store.scrub()
 
 
 async def _suppress(stores: Mapping[str, Store], ids: Ids, time: float) -> None:

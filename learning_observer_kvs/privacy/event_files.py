@@ -7,12 +7,16 @@ and nothing of them is left on the disk. Readers of events skip blank lines. A f
 from __future__ import annotations
 
 import fcntl
+import functools
 import gzip
+import json
 import os
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
@@ -20,13 +24,24 @@ from urllib.parse import quote
 from learning_observer_kvs import failed_events, json_codec
 from learning_observer_kvs.erasure_rules import Part, Rule
 from learning_observer_kvs.errors import CorruptValue, EventFileError
-from learning_observer_kvs.identifiers import Ids, file_name_form
+from learning_observer_kvs.identifiers import Ids, canonical, file_name_form
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.private_files import PRIVATE, create
 from learning_observer_kvs.replay import error_file, study_log
 from learning_observer_kvs.replay.events import student_ids
 
 Kind = Literal['study log', 'failed events', 'error file', 'other']
+
+_GZIP = b'\x1f\x8b'
+_UNREADABLE = {
+    b'BZh': 'bzip2',
+    b'\xfd7zXZ': 'xz',
+    b'\x28\xb5\x2f\xfd': 'zstd',
+    b'\x04\x22\x4d\x18': 'lz4',
+    b'PK\x03\x04': 'zip',
+    b'7z\xbc\xaf\x27\x1c': '7z',
+}
+"""How compressed files begin in which nothing is found."""
 
 _FILE_ESCAPE = re.compile(r'-([0-9]{1,5})-')
 _NAME_ENDS = re.compile(r'[._\s]+')
@@ -36,11 +51,14 @@ Judgement: TypeAlias = Rule | Literal['absent'] | None
 """How a line is erased; ``None`` if no rule is known; ``absent`` if it does not name the student."""
 
 
-def below(folders: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Yield the regular files of folders, with those in folders below; links are not followed.
+def below(
+    folders: Iterable[str | os.PathLike[str]], on_missed: Callable[[str], None] = lambda text: None
+) -> Iterator[Path]:
+    """Yield the regular files of folders, with those in folders below; links in them are not followed.
 
     Args:
-        folders: the folders; one need not be there. A file stands for itself.
+        folders: the folders; one need not be there. A file stands for itself. One that is a link is followed.
+        on_missed: called with a sentence about each link that leads out of them.
 
     Yields:
         The files, each once.
@@ -49,21 +67,37 @@ def below(folders: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
         EventFileError: a folder cannot be read.
     """
     seen: set[str] = set()
-    for folder in map(os.path.abspath, folders):
-        if os.path.isfile(folder):
-            names: Iterable[str] = [folder]
-        else:
-            names = _files_of(folder)
-        for name in names:
-            if name not in seen:
+    given = [os.path.realpath(folder) if os.path.isfile(folder) else os.path.abspath(folder) for folder in folders]
+    real = [os.path.realpath(folder) for folder in given]
+    for folder in given:
+        for name in [folder] if os.path.isfile(folder) else _files_of(folder):
+            if os.path.islink(name):
+                if not any(_is_within(os.path.realpath(name), each) for each in real):
+                    on_missed(not_followed(name))
+            elif name not in seen and os.path.isfile(name):
                 seen.add(name)
                 yield Path(name)
 
 
+def not_followed(link: str) -> str:
+    """Return what is said about a link.
+
+    Args:
+        link: its path.
+    """
+    return f'{link} is a link to {os.readlink(link)}: name that among the folders, if it is to be searched.'
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip('/') + '/')
+
+
 def _files_of(folder: str) -> Iterator[str]:
+    """Everything in a folder and those below that is not itself a folder; links to folders, too."""
     for above, folders, names in os.walk(folder, onerror=_raise):
         folders.sort()
-        yield from (path for name in sorted(names) if os.path.isfile(path := os.path.join(above, name)))
+        linked = [name for name in folders if os.path.islink(os.path.join(above, name))]
+        yield from (os.path.join(above, name) for name in sorted([*names, *linked]))
 
 
 def _raise(error: OSError) -> None:
@@ -117,6 +151,25 @@ def find(path: Path, ids: Ids, aliases: Callable[[Iterable[str]], None] = lambda
     if _names(path.name, ids) and not (parts and is_alone):
         parts.insert(0, Part((), None))
     return Place(str(path), tuple(parts)) if parts else None
+
+
+def not_searched(path: Path) -> str | None:
+    """Return why nothing in a file can be found.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A sentence; ``None`` if it can be searched.
+
+    Raises:
+        EventFileError: it cannot be read.
+    """
+    start = next(_chunks(path, 8), b'')
+    for beginning, name in _UNREADABLE.items():
+        if start.startswith(beginning):
+            return f'{path} is compressed ({name}): unpack it, and search that.'
+    return None
 
 
 def events_of(path: Path, ids: Ids) -> Iterator[Any]:
@@ -273,17 +326,24 @@ def _rule_of_error_file(path: Path, ids: Ids) -> Judgement:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, unpacked if it is compressed by gzip, whatever its name is."""
+    return _parts(path, lambda file: gzip.open(file) if file.peek(2)[:2] == _GZIP else file)
+
+
+def _chunks(path: Path, size: int) -> Iterator[bytes]:
+    return _parts(path, lambda file: iter(functools.partial(file.read, size), b''))
+
+
+def _parts(path: Path, parts_of: Callable[[BufferedReader], Iterable[bytes]]) -> Iterator[bytes]:
     try:
         with open(path, 'rb', opener=_no_link) as file:
-            if path.suffix == '.gz':
-                with gzip.open(file) as lines:
-                    yield from lines
-            else:
-                yield from file
+            yield from parts_of(file)
     except FileNotFoundError:
         return
     except (OSError, EOFError, zlib.error) as error:
-        raise EventFileError(f'{path} cannot be read: {error}.') from None
+        raise EventFileError(
+            f'{path} cannot be read: {error}. Repair it, or move it away and look at it there.'
+        ) from None
 
 
 def _no_link(path: str, flags: int) -> int:
@@ -308,10 +368,10 @@ def _file_character(match: re.Match[str]) -> str:
 
 def _written_in(text: bytes, ids: Ids) -> bool:
     """Whether an id, in one of its usual forms, stands in a text that is not JSON, between other characters."""
-    for given in ids.given:
-        plain = json_codec.encode(given)[1:-1]
-        forms = {plain, ascii(given)[1:-1].encode(), quote(given, safe='').encode(), file_name_form(given).encode()}
-        for form in forms:
-            if re.search(rb'(?<![A-Za-z0-9])' + re.escape(form) + rb'(?![A-Za-z0-9])', text, re.IGNORECASE):
-                return True
-    return False
+    plain = {form for given in ids.given for form in (given, canonical(given))}
+    forms: set[bytes] = set()
+    for given in plain | {unicodedata.normalize('NFD', form) for form in plain}:
+        forms |= {json_codec.encode(given)[1:-1], json.dumps(given)[1:-1].encode(), file_name_form(given).encode()}
+        forms |= {quote(given, safe=safe).encode() for safe in ('', '@')}
+    either = b'|'.join(map(re.escape, forms))
+    return re.search(rb'(?<![A-Za-z0-9])(?:' + either + rb')(?![A-Za-z0-9])', text, re.IGNORECASE) is not None

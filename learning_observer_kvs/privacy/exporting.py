@@ -14,6 +14,7 @@ from typing import Any
 from learning_observer_kvs import erasure_rules as rules
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.arguments import several
+from learning_observer_kvs.erasure_rules import Part
 from learning_observer_kvs.errors import CorruptValue, DumpFileError
 from learning_observer_kvs.identifiers import Ids, display_path
 from learning_observer_kvs.json_codec import JSON
@@ -22,7 +23,7 @@ from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.privacy.search import find
 from learning_observer_kvs.private_files import PRIVATE, write_new
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.types import MISSING, Description
 from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
 
@@ -84,7 +85,7 @@ async def export(
         stores: the stores by name.
         ids: the student's.
         folders: of study logs and failed events.
-        not_reached: what was not searched, for the document.
+        not_reached: what was not searched, for the document; what :func:`.find` names comes to it.
         progress: called with how many keys and files were looked at since the last call.
 
     Returns:
@@ -97,7 +98,10 @@ async def export(
     found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=several(not_reached, 'not_reached'))
     aliases: set[str] = set()
     seen: set[str] = set()
-    async for place in find(stores, ids, folders=folders, aliases=aliases.update, progress=progress):
+    missed: dict[str, None] = {}
+    async for place in find(
+        stores, ids, folders=folders, aliases=aliases.update, on_missed=missed.setdefault, progress=progress
+    ):
         if place.name in seen:
             continue
         seen.add(place.name)
@@ -108,6 +112,7 @@ async def export(
     found.states.sort(key=lambda state: [str(state[name]) for name in ('store', 'reducer', 'fields', 'state')])
     found.events = {path: events for path, events in found.events.items() if events}
     found.possible_aliases = sorted(aliases)
+    found.not_reached += missed
     return found
 
 
@@ -117,8 +122,13 @@ def _events(place: Place, ids: Ids) -> list[JSON]:
 
 async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
     name, key = str(place.store), str(place.key)
+    parts: list[Part] = [Part((), None)]
     try:
-        value = await store[key]
+        [value] = await store.multiget([key], missing=MISSING)
+        if value is MISSING:
+            return
+        if place.whole is None:  # it may be another value by now
+            parts = rules.parts_of_value(ids, name, key, value)
     except CorruptValue as error:
         value = f'It cannot be read: {error}'
     [described] = await store.describe_all([key])
@@ -130,8 +140,7 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
         what = {'reducer': parsed.source, 'state': state, 'fields': dict(parsed.fields)}
         found.states.append({'store': name, **what, 'written': written, 'value': value})
         return
-    parts = rules.parts_of_value(ids, name, key, value) if not isinstance(place.whole, str) else list(place.parts)
-    for part in parts or place.parts:
+    for part in parts:
         item: Any = value
         for step in part.path:
             item = item[step]

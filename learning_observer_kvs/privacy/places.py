@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from learning_observer_kvs.erasure_rules import WHOLE, Part, Rule
+from learning_observer_kvs.erasure_rules import WHOLE, Part, Rule, key_without_content
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class Place:
     def name(self) -> str:
         """What ``--leave`` calls it: ``store:key``, or the path of the file."""
         return self.location if self.store is None else f'{self.store}:{self.key}'
+
+    @property
+    def shown(self) -> str:
+        """The name without content: the key of a memoized result has texts of students in it."""
+        return self.name if self.store is None else f'{self.store}:{self.shown_key}'
+
+    @property
+    def shown_key(self) -> str | None:
+        """The key without content; ``None`` for a file."""
+        return None if self.store is None or self.key is None else key_without_content(self.store, self.key)
 
     @property
     def whole(self) -> Rule | None:

@@ -17,8 +17,11 @@ from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import DumpFileError
 from learning_observer_kvs.identifiers import (
     ID_FIELDS,
+    LONG_VALUE,
     REDUCER_KEYS,
     canonical,
+    digest_of_long,
+    escape,
     is_id_field,
     parsed_text,
     unescape,
@@ -95,7 +98,7 @@ class Pseudonyms:
         Args:
             text: the id, in any form.
         """
-        plain = canonical(text).encode('utf-8', 'surrogatepass')
+        plain = _canonical(text).encode('utf-8', 'surrogatepass')
         return 'p' + hashlib.blake2b(plain, key=self._key, digest_size=HASH_BYTES).hexdigest()
 
     def learn(self, key: str, value: JSON) -> None:
@@ -108,15 +111,15 @@ class Pseudonyms:
         if key.startswith(REDUCER_KEYS):
             for _, name, text in _fields(key):
                 if name in PEOPLE:
-                    self.known.add(canonical(text))
+                    self.known.add(_canonical(text))
             return
         if key.startswith(_MAPPING):
-            self.known.add(canonical(key.removeprefix(_MAPPING)))
+            self.known.add(_canonical(key.removeprefix(_MAPPING)))
             if isinstance(value, str):
-                self.known.add(canonical(value))
+                self.known.add(_canonical(value))
         for path, text in _texts(value):
             if is_id_field(path) and text.strip():
-                self.known.add(canonical(text))
+                self.known.add(_canonical(text))
 
     def key(self, key: str) -> str:
         """Return a key with pseudonyms for ids.
@@ -172,7 +175,7 @@ class Pseudonyms:
         return self.value(item)
 
     def _is_known(self, text: str) -> bool:
-        return text in self.known or (len(text) <= 1000 and canonical(text) in self.known)
+        return text in self.known or _canonical(text) in self.known
 
 
 async def entries(
@@ -225,6 +228,12 @@ def _texts(value: JSON) -> Iterator[tuple[tuple[str | int, ...], str]]:
             waiting += [((*path, name), inner) for name, inner in item.items()]
         elif isinstance(item, list):
             waiting += [((*path, number), inner) for number, inner in enumerate(item)]
+
+
+def _canonical(text: str) -> str:
+    """One text for all forms of an id; of a long one what stands for it in keys that would be too long."""
+    plain = canonical(text)
+    return plain if len(plain) <= LONG_VALUE else digest_of_long(escape(plain))
 
 
 def _plain(name: str) -> str:

@@ -29,7 +29,11 @@ MAX_CHUNK = 1000
 MAX_UNRECOGNIZED = 100_000
 """How many files are searched that look like keys of a store and are not, so that no call finds them."""
 
+MAX_MESSAGES = 20
+"""How many keys of a store that cannot be read are named."""
+
 Found = Callable[[Iterable[str]], None]
+Missed = Callable[[str], None]
 
 
 async def find(
@@ -38,6 +42,7 @@ async def find(
     *,
     folders: Iterable[str | os.PathLike[str]] = (),
     aliases: Found = lambda found: None,
+    on_missed: Missed = lambda text: None,
     progress: Callable[[int], None] = lambda keys: None,
 ) -> AsyncIterator[Place]:
     """Find every place that holds the id of a student.
@@ -47,6 +52,8 @@ async def find(
         ids: the student's.
         folders: folders of study logs and failed events, searched with all below them.
         aliases: called with what mappings, rosters and events call the student besides; perhaps in another thread.
+        on_missed: called with a sentence about what is not searched: links that lead out of the folders, files that
+            are compressed by another program than gzip, keys that hold what is not a text, such as a list of Redis.
         progress: called with how many keys and files were looked at since the last call.
 
     Yields:
@@ -59,21 +66,21 @@ async def find(
     """
     searched = several(folders, 'folders')
     for name, store in stores.items():
-        async for place in _in_store(name, store, ids, aliases, progress):
+        async for place in _in_store(name, store, ids, aliases, on_missed, progress):
             yield place
-    files = event_files.below(searched)
+    files = event_files.below(searched, on_missed)
     while (path := await asyncio.to_thread(next, files, None)) is not None:
-        place_of_file = await asyncio.to_thread(event_files.find, path, ids, aliases)
+        place_of_file = await asyncio.to_thread(_in_file, path, ids, aliases, on_missed)
         progress(1)
         if place_of_file is not None:
             yield place_of_file
 
 
 async def _in_store(
-    name: str, store: Store, ids: Ids, aliases: Found, progress: Callable[[int], None]
+    name: str, store: Store, ids: Ids, aliases: Found, on_missed: Missed, progress: Callable[[int], None]
 ) -> AsyncIterator[Place]:
     await store.flush()  # what this process keeps is searched, too
-    chunk = FIRST_CHUNK
+    chunk, unreadable = FIRST_CHUNK, 0
     async with aclosing(store.pages()) as pages:
         async for page in pages:
             keys = list(dict.fromkeys(page))
@@ -85,12 +92,27 @@ async def _in_store(
                 for key, text in zip(some, texts, strict=True):
                     if parts := _parts(name, store, key, text, ids, aliases):
                         yield Place(store.location(), tuple(parts), name, key)
+                    elif isinstance(text, CorruptValue):
+                        unreadable += 1
+                        if unreadable <= MAX_MESSAGES:
+                            on_missed(str(text))
                 progress(len(some))
                 await asyncio.sleep(0)
+    if unreadable > MAX_MESSAGES:
+        on_missed(f'{unreadable - MAX_MESSAGES:,} more keys of store {name!r} ({store.location()}) cannot be read.')
     for path in await store.unrecognized(MAX_UNRECOGNIZED):
-        place = await asyncio.to_thread(event_files.find, Path(path), ids, aliases)
+        place = await asyncio.to_thread(_in_file, Path(path), ids, aliases, on_missed)
         if place is not None:
             yield place
+
+
+def _in_file(path: Path, ids: Ids, aliases: Found, on_missed: Missed) -> Place | None:
+    if path.is_symlink():  # among the files of a store
+        on_missed(event_files.not_followed(str(path)))
+        return None
+    if (why := event_files.not_searched(path)) is not None:
+        on_missed(why)
+    return event_files.find(path, ids, aliases)
 
 
 async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
-from learning_observer_kvs.identifiers import unescape
+from learning_observer_kvs.identifiers import escape, unescape
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.queries.asked import check_value, reducer_list, student_list
 from learning_observer_kvs.queries.described import ReducerLike, reducer_name
@@ -16,7 +16,7 @@ from learning_observer_kvs.queries.table import state_type_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.changes import Change
 from learning_observer_kvs.stream_analytics.fields import KeyField
-from learning_observer_kvs.stream_analytics.keys import escape, parse_key, written_values
+from learning_observer_kvs.stream_analytics.keys import parse_key, written_values
 
 STUDENT = KeyField.STUDENT.name
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import NamedTuple
 
+from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.queries.asked import check_value, reducer_list, student_list
 from learning_observer_kvs.queries.described import ReducerLike, reducer_name
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.fields import KeyField, KeyStateType
-from learning_observer_kvs.stream_analytics.keys import escape, parse_key, replayed_key, state_key, written_values
+from learning_observer_kvs.stream_analytics.keys import parse_key, replayed_key, state_key, written_values
 
 Matches = Callable[[str], bool]
 

@@ -52,6 +52,22 @@ def _has_await(code: CodeType) -> bool:
     return any(step.opname in ('SEND', 'YIELD_VALUE') for step in dis.get_instructions(code))
 
 
+def without_await(begin: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Return a coroutine function for which :func:`may_wait` is false, too.
+
+    Args:
+        begin: begins a reducer that does not wait, with an event and a state.
+    """
+
+    async def reducer(event: Any, state: Any) -> Any:
+        try:
+            begin(event, state).send(None)
+        except StopIteration as end:
+            return end.value
+
+    return reducer
+
+
 @coroutine
 def rest_of(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
     """Run the rest of a coroutine that has begun in this context.

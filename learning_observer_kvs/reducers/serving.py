@@ -67,7 +67,7 @@ class QueueServer(Generic[QueueT]):
         serve: serves a queue, whose key is held for it.
         abandon: called with a queue that will not be served, because the event loop ends, and the error.
         watch: what is to run while keys are held.
-        is_urgent: tells whether something else waits for the event loop that somebody looks at.
+        is_urgent: tells whether reads are under way that a caller waits for.
 
     Attributes:
         slice_ends: the time of the monotonic clock when the slice is over; ``None`` before the first event of a slice.

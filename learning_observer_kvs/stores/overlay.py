@@ -16,7 +16,7 @@ class Overlay(Protocol):
     """What a layer above a store, such as that of the reducers, adds to it in one event loop.
 
     Attributes:
-        urgent_reads: how many reads are under way that somebody looks at; counted by the store.
+        urgent_reads: how many reads are under way that callers wait for; counted by the store.
     """
 
     urgent_reads: int

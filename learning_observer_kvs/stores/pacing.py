@@ -9,7 +9,7 @@ TIME_SLICE = 0.002
 """Seconds of computing after which the event loop gets its turn."""
 
 URGENT_SLICE = 0.0005
-"""The same while there is something that somebody waits for."""
+"""The same while callers wait for a read."""
 
 MAX_TRIES = 1000
 """How often a read-modify-write is tried before it gives up with ``Conflict``."""

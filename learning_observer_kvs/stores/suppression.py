@@ -16,7 +16,7 @@ from typing import NamedTuple
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.erasure_rules import WHOLE, parts_of_value, without
 from learning_observer_kvs.errors import Conflict, CorruptValue, DumpFileError
-from learning_observer_kvs.identifiers import IdMatcher, canonical
+from learning_observer_kvs.identifiers import IdMatcher, canonical, digests_of
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.dump import DumpFile
 from learning_observer_kvs.stores.hidden import HiddenRecords
@@ -26,8 +26,8 @@ from learning_observer_kvs.stores.types import MISSING
 RECORD = 'suppressed'
 """The name of the hidden record."""
 
-MAX_ID = 1000
-"""Characters that an id has at most, in any form."""
+MAX_CACHED = 1000
+"""Characters of a text up to which it is remembered whether that is an erased id."""
 
 KEY_BYTES = 16
 HASH_BYTES = 16
@@ -104,7 +104,9 @@ class Suppression:
         """
         key = next(iter(self._entries), None) or secrets.token_hex(KEY_BYTES)
         secret = bytes.fromhex(key)
-        return self.merged(Suppression({key: {_hash(canonical(text), secret): time for text in ids}}))
+        return self.merged(
+            Suppression({key: {_hash(plain, secret): time for text in ids for plain in _plain_forms(text)}})
+        )
 
     def merged(self, other: Suppression) -> Suppression:
         """Return the entries of both; of one that both have, the later time.
@@ -138,8 +140,7 @@ class Suppression:
         Args:
             text: the id.
         """
-        plain = canonical(text)
-        hashes = [(key, _hash(plain, secret)) for key, secret in self._keys.items()]
+        hashes = [(key, _hash(plain, secret)) for key, secret in self._keys.items() for plain in _plain_forms(text)]
         return [found for key, found in hashes if found in self._entries[key]]
 
     def only(self, ids: Iterable[str]) -> Suppression:
@@ -190,10 +191,16 @@ class _ErasedIds(IdMatcher):
     """Recognizes the erased ids of a store."""
 
     def __init__(self, suppression: Suppression) -> None:
-        self._is_erased = functools.lru_cache(100_000)(lambda text: suppression.erased(text) is not None)
+        self._suppression = suppression
+        self._is_erased = functools.lru_cache(100_000)(self._look)
 
     def __contains__(self, text: object) -> bool:
-        return isinstance(text, str) and 0 < len(text) <= MAX_ID and self._is_erased(text)
+        if not isinstance(text, str) or not text:
+            return False
+        return self._is_erased(text) if len(text) <= MAX_CACHED else self._look(text)
+
+    def _look(self, text: str) -> bool:
+        return self._suppression.erased(text) is not None
 
 
 class Admissions:
@@ -326,6 +333,11 @@ def _parse(store: HiddenRecords, text: bytes | None) -> Suppression:
         raise CorruptValue(
             f'{store.location()}: its record of erased students is damaged. Restore the store, or erase them again.'
         ) from None
+
+
+def _plain_forms(text: str) -> set[str]:
+    """What is hashed of an id: of a long one also what stands for it in keys that would be too long."""
+    return {canonical(text), *digests_of(text)}
 
 
 def _hash(plain: str, secret: bytes) -> str:

@@ -9,24 +9,18 @@ digest.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import InvalidKey
-from learning_observer_kvs.identifiers import unescape
+from learning_observer_kvs.identifiers import digest_of_long, escape, unescape
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
 from learning_observer_kvs.stream_analytics.registry import reducer_names
 
 Fields = Mapping[KeyField | EventField, Any]
 
-LONG_VALUE = 1000
-"""Characters from which a value is written as its digest where the key would be too long."""
-
-_SURROGATE = re.compile('[\ud800-\udfff]')
 _KEY_FIELDS = {str(field): field for field in KeyField}
 
 
@@ -46,23 +40,6 @@ def fully_qualified_function_name(func: Callable[..., Any]) -> str:
     return f'{func.__module__}.{func.__qualname__}'
 
 
-def escape(value: object) -> str:
-    r"""Return a field's value as it is written in a key.
-
-    Args:
-        value: any value; its ``str()`` is written.
-
-    Returns:
-        The text, with each backslash as ``\5c``, each comma as ``\2c`` and each lone surrogate as its number.
-    """
-    text = str(value)
-    if ',' in text or '\\' in text:
-        text = text.replace('\\', r'\5c').replace(',', r'\2c')
-    if not text.isascii():
-        text = _SURROGATE.sub(lambda match: f'\\{ord(match[0]):x}', text)
-    return text
-
-
 def written_values(value: object) -> list[str]:
     """Return how a field's value may be written in keys.
 
@@ -70,10 +47,10 @@ def written_values(value: object) -> list[str]:
         value: any value.
 
     Returns:
-        The text that :func:`escape` returns; of a long one also its digest, as in keys that would be too long.
+        The text that :func:`.escape` returns; of a long one also its digest, as in keys that would be too long.
     """
     text = escape(value)
-    return list(dict.fromkeys([text, _digest_of_long(text)]))
+    return list(dict.fromkeys([text, digest_of_long(text)]))
 
 
 def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeyStateType) -> str:
@@ -99,18 +76,12 @@ def make_key(func: Callable[..., Any] | str, key_dict: Fields, state_type: KeySt
     head = f'{state_type.name.capitalize()},{escape(source)}'
     key = _join(head, values)
     if len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES:
-        key = check_key(_join(head, {name: _digest_of_long(value) for name, value in values.items()}))
+        key = check_key(_join(head, {name: digest_of_long(value) for name, value in values.items()}))
     return key
 
 
 def _join(head: str, values: Mapping[str, str]) -> str:
     return ','.join([head, *(f'{name}:{value}' for name, value in values.items())])
-
-
-def _digest_of_long(value: str) -> str:
-    if len(value) <= LONG_VALUE:
-        return value
-    return rf'\h{hashlib.blake2b(value.encode(), digest_size=32).hexdigest()}'
 
 
 def make_key_from_json(js: Mapping[str, Any], sources: Collection[str] | None = None) -> str:

@@ -125,6 +125,26 @@ async def erased(store: Store, interval: float, sleep: Any = None) -> Receipt:
     return await erase({'default': store}, Ids(['bob']), who='a test', interval=interval, sleep=sleep or asyncio.sleep)
 
 
+@pytest.mark.parametrize('options', [['find-student'], ['find-student', '--json'], ['erase-student', '--dry-run']])
+def test_a_list_of_places_shows_nothing_of_what_a_memoized_call_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stores = '{default: {type: sqlite, path: s}, memoization: {type: sqlite, path: m}}'
+    Path('creds.yaml').write_text(f'kvs: {stores}')
+    for store, key in (
+        ('default', json.dumps(['lt.grammar', 'bob', 'My essay'])),
+        ('memoization', json.dumps(['lt.grammar', {'student': 'bob', 'text': 'My essay'}])),
+        ('memoization', json.dumps({'student': 'bob', 'text': 'My essay'})),
+        ('memoization', 'My essay, by: bob'),
+    ):
+        assert CliRunner().invoke(main, ['set', key, '1', '--store', store]).exit_code == 0
+    said = CliRunner().invoke(main, [*options, 'bob']).output
+    assert 'essay' not in said
+    assert said.count('lt.grammar (') == 2
+    assert said.count('a memoized result (') == 2
+
+
 async def test_keys_that_come_back_each_time_are_a_failure() -> None:
     store, waited = InMemoryKVS(), []
 

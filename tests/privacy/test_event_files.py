@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from learning_observer_kvs import failed_events
+from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.errors import EventFileError
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy import event_files
+from learning_observer_kvs.privacy.erasure import erase
+from learning_observer_kvs.privacy.exporting import export
 from learning_observer_kvs.privacy.search import find
 from learning_observer_kvs.replay import study_log
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
@@ -146,12 +153,92 @@ def test_a_damaged_file_is_an_error_and_not_without_the_student(tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_links_are_not_followed_and_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
+async def test_links_that_lead_out_of_the_folders_are_named_and_everything_else_is_searched(tmp_path: Path) -> None:
+    logs, elsewhere = tmp_path / 'logs', tmp_path / 'elsewhere'
+    logs.mkdir()
+    elsewhere.mkdir()
+    log_of(elsewhere / 'a.study.log', line('bob'))
+    log_of(logs / 'z.study.log', line('bob'))
+    (logs / 'folder').symlink_to(elsewhere)
+    (logs / 'file.study.log').symlink_to(elsewhere / 'a.study.log')
+    (logs / 'nowhere').symlink_to(tmp_path / 'missing')
+    (logs / 'latest.study.log').symlink_to('z.study.log')
+    missed: list[str] = []
+    found = [place.name async for place in find({}, BOB, folders=[logs], on_missed=missed.append)]
+    assert found == [str(logs / 'z.study.log')]
+    assert [text.split(' is a link to ')[0] for text in missed] == [
+        str(logs / name) for name in ('file.study.log', 'folder', 'nowhere')
+    ]
+    exported = await export({}, BOB, folders=[logs], not_reached=['the archive'])
+    assert exported.not_reached == ['the archive', *missed]
+    receipt = await erase({}, BOB, who='a test', folders=[logs], not_reached=['the archive'])
+    assert receipt.is_complete
+    assert receipt.not_reached == ['the archive', *missed]
+    assert (elsewhere / 'a.study.log').read_bytes() == line('bob')
+    missed.clear()
+    found = [place.name async for place in find({}, BOB, folders=[logs, elsewhere], on_missed=missed.append)]
+    assert found == [str(elsewhere / 'a.study.log')]
+    assert len(missed) == 1  # the one that leads nowhere
+
+
+def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert list(event_files.below([tmp_path / 'missing'])) == []
+
+
+def test_a_link_that_is_given_itself_is_followed(tmp_path: Path) -> None:
     (tmp_path / 'logs').mkdir()
-    (tmp_path / 'elsewhere').mkdir()
-    log_of(tmp_path / 'elsewhere' / 'a.study.log', line('bob'))
-    (tmp_path / 'logs' / 'folder').symlink_to(tmp_path / 'elsewhere')
-    assert list(event_files.below([tmp_path / 'logs', tmp_path / 'missing'])) == []
+    log = log_of(tmp_path / 'logs' / 'a.study.log', line('bob'))
+    for name, target in (('folder', 'logs'), ('file', log)):
+        (tmp_path / name).symlink_to(target)
+        [path] = event_files.below([tmp_path / name])
+        assert event_files.find(path, BOB) is not None
+
+
+def test_the_commands_go_on_at_a_link_and_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}\nprivacy: {study_logs: logs}')
+    Path('logs').mkdir()
+    log_of(Path('logs/z.study.log'), line('bob'))
+    Path('logs/old').symlink_to('/elsewhere')
+    assert CliRunner().invoke(main, ['set', 'k', '1']).exit_code == 0
+    for words in (['find-student', 'bob'], ['export-student', 'bob'], ['erase-student', 'bob', '--yes']):
+        for options in (['--json'], []) if words[0] == 'find-student' else ([],):
+            result = CliRunner().invoke(main, [*words, *options])
+            assert result.exit_code == 0, result.output
+            assert 'logs/old is a link to /elsewhere' in result.output
+    assert 'logs/old is a link' in Path('student-data.json').read_text()
+    [receipt] = Path().glob('erasure-*.json')
+    assert 'logs/old is a link' in receipt.read_text()
+
+
+async def test_a_link_among_the_files_of_a_store_is_named(tmp_path: Path) -> None:
+    missed: list[str] = []
+    async with FilesystemKVS(tmp_path / 'files') as store:
+        await store.set('k', 1)
+        (tmp_path / 'files' / '_link').symlink_to('/elsewhere')
+        assert [place async for place in find({'default': store}, BOB, on_missed=missed.append)] == []
+    assert [Path(text.split(' is a link')[0]).name for text in missed] == ['_link']
+
+
+@pytest.mark.parametrize('pack', [bz2.compress, lzma.compress])
+async def test_a_file_that_cannot_be_unpacked_is_named_and_everything_else_is_searched(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / 'a.study.log.old').write_bytes(pack(line('bob')))
+    (tmp_path / 'b.study.log.1').write_bytes(gzip.compress(line('bob')))
+    missed: list[str] = []
+    found = [place.name async for place in find({}, BOB, folders=[tmp_path], on_missed=missed.append)]
+    assert str(tmp_path / 'b.study.log.1') in found
+    assert [text.partition(' is compressed')[0] for text in missed] == [str(tmp_path / 'a.study.log.old')]
+
+
+@pytest.mark.parametrize('given', ['ls-José', 'ls-Jos%C3%A9', 'ls-Jose\u0301'])
+@pytest.mark.parametrize(
+    'form', ['ls-José', 'ls-Jos%C3%A9', 'ls-Jos%c3%a9', 'ls-Jos\\u00e9', 'ls-Jose\u0301', 'ls-45-José']
+)
+def test_in_a_torn_line_an_id_is_found_in_each_of_its_forms(tmp_path: Path, given: str, form: str) -> None:
+    (tmp_path / 'a.study.log').write_bytes(f'{{"torn": "{form}'.encode())
+    assert event_files.find(tmp_path / 'a.study.log', Ids([given])) is not None
 
 
 async def test_a_file_that_looks_like_a_key_of_a_store_and_is_not_is_searched_too(tmp_path: Path) -> None:

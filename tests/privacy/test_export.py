@@ -76,6 +76,30 @@ async def test_an_export_has_the_item_of_the_student_and_nothing_of_others(tmp_p
     assert b'mia' not in page(found)
 
 
+@pytest.mark.parametrize(
+    'later', [None, {'students': []}, {'students': [{'id': 'mia', 'essay': 'of mia'}]}, {'students': ['mia', 'ls-7']}]
+)
+async def test_a_value_that_changes_while_it_is_exported_gives_nothing_of_another(
+    monkeypatch: pytest.MonkeyPatch, later: Any
+) -> None:
+    store = InMemoryKVS()
+    await store.set('roster:7', {'students': [{'id': 'ls-7'}, {'id': 'mia'}]})
+    await store.set(INTERNAL, {'text': 'x'})
+    read = store.read_until
+
+    async def read_until(*arguments: Any) -> Any:
+        found = await read(*arguments)
+        monkeypatch.undo()
+        await store.remove(INTERNAL)
+        await (store.remove('roster:7') if later is None else store.set('roster:7', later))
+        return found
+
+    monkeypatch.setattr(store, 'read_until', read_until)
+    found = await export({'default': store}, Ids(['ls-7']))
+    assert found.states == []
+    assert [entry['value'] for entry in found.entries] == (['ls-7'] if 'ls-7' in str(later) else [])
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

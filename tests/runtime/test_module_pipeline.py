@@ -162,9 +162,14 @@ say(its.student_event_pipeline is wrapped)
     )
 
 
-def test_reducers_that_do_not_wait_need_no_task(host: Host) -> None:
+def test_reducers_that_do_not_wait_need_no_task_and_nothing_that_others_could_wait_for(host: Host) -> None:
     said = host.run(
-        FAILING.split('async def main')[0].replace('first, broken, last', 'first, last')
+        FAILING.split('async def main')[0]
+        .replace('first, broken, last', 'first, last')
+        .replace(
+            '    return state + 1, state + 1', '    holders.append(current_holder())\n    return state + 1, state + 1'
+        )
+        .replace('import pathlib', 'from learning_observer_kvs.stores.key_locks import current_holder\nholders = []')
         + """
 async def main():
     from learning_observer import incoming_student_event as its, kvs
@@ -183,10 +188,10 @@ async def main():
         for _ in range(10):
             await pipeline({'client': {'event': 'keystroke'}})
         loop.set_task_factory(None)
-        return [str(each) for each in made], await kvs.KVS()['External,__main__.last,STUDENT:bob']
+        return [str(each) for each in made], holders, await kvs.KVS()['External,__main__.last,STUDENT:bob']
 
 say(asyncio.run(main()))
 """,
         STUB,
     )
-    assert said == [[], 11]
+    assert said == [[], [None] * 22, 11]

@@ -100,18 +100,18 @@ async def fill(folder: Path, router: KVSRouter, at: float) -> None:
         {'userId': google_id(one), 'profile': {'id': google_id(one), 'emailAddress': address_of(one)}, 'id': one}
         for one in STUDENTS
     ]
-    await router().multiset(
-        {
-            'roster:7b': {'course': '7b', 'students': roster},
-            'members:7b': STUDENTS,
-            **{f'email-studentID-mapping:{address_of(one)}': one for one in STUDENTS},
-            **{f'google_stored_auth:{google_id(one)}': {'Authorization': f'Bearer {one}'} for one in STUDENTS},
-            **{
-                json.dumps(['writing.summary', {'student': one, 'essay': f'I am {one}'}]): {'summary': one}
-                for one in STUDENTS
-            },
-        }
-    )
+    entries: dict[str, Any] = {
+        'roster:7b': {'course': '7b', 'students': roster},
+        'members:7b': STUDENTS,
+        **{f'email-studentID-mapping:{address_of(one)}': one for one in STUDENTS},
+        **{f'google_stored_auth:{google_id(one)}': {'Authorization': f'Bearer {one}'} for one in STUDENTS},
+        **{
+            json.dumps(['writing.summary', {'student': one, 'essay': f'I am {one}'}]): {'summary': one}
+            for one in STUDENTS
+        },
+    }
+    for key, value in entries.items():  # one by one: in a cluster they are in different slots
+        await router().set(key, value)
 
 
 async def others(store: Store) -> dict[str, bytes | None]:
@@ -137,7 +137,7 @@ from tests.support import privacy_class as c
 from learning_observer_kvs.kvs import KVSRouter
 
 async def main():
-    async with KVSRouter.from_settings('creds.yaml') as router:
+    async with KVSRouter.from_settings('creds.yaml') as router, router().changes():  # for a dashboard
         await c.process(router, c.GONE, range(10, 14), float(sys.argv[1]))
         await c.process(router, c.STUDENTS[0], range(10, 14), float(sys.argv[1]))
         print('ready', flush=True)

@@ -16,15 +16,17 @@ from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.privacy.erasure import erase
 from learning_observer_kvs.privacy.search import find
-from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support import privacy_class as school
 from tests.support.privacy_class import ADDRESS, GONE, GOOGLE_ID, INTERVAL, STUDENTS
+from tests.support.redis_nodes import RedisNodes
+from tests.support.redis_server import RedisServer
 
 IDS = Ids([GONE, ADDRESS, GOOGLE_ID])
 STORES = {
     'sqlite': '{type: sqlite, path: state.sqlite3',
     'filesystem': '{type: filesystem, path: states, subdirs: true',
     'redis': '{type: redis, prefix: "s:"',
+    'cluster': '{type: redis, prefix: "s:"',
     'redis_ephemeral': '{type: redis_ephemeral, expiry: 600',
     'stub': '{type: stub',
 }
@@ -42,32 +44,48 @@ async def run(folder: Path, *words: str) -> tuple[int, str]:
     return process.returncode or 0, said.decode()
 
 
-async def everything_in(redis: RedisConnection) -> bytes:
+async def everything_in(servers: list[RedisServer]) -> bytes:
     """Every Redis key with what it holds, hidden ones too."""
-    found = [key async for key in redis.client().scan_iter()]
-    return b'\n'.join([*found, *[await redis.client().get(key) or b'' for key in found]])
+    found: list[bytes] = []
+    for server in servers:
+        with server.client() as client:
+            for key in client.scan_iter():
+                found += [key, client.get(key) or b'']
+    return b'\n'.join(found)
 
 
-async def assert_gone(folder: Path, router: KVSRouter, redis: RedisConnection) -> None:
+async def assert_gone(folder: Path, router: KVSRouter, servers: list[RedisServer]) -> None:
     assert await asyncio.to_thread(school.traces_in, folder) == []
-    everything = await everything_in(redis) + json.dumps(await router().dump(), ensure_ascii=False).encode()
+    everything = await everything_in(servers) + json.dumps(await router().dump(), ensure_ascii=False).encode()
     assert [trace for trace in school.TRACES if trace in everything] == []
     folders = [folder / 'logs', folder / 'failed']
     assert [place.name async for place in find({'default': router()}, IDS, folders=folders)] == []
 
 
+def servers_of(request: pytest.FixtureRequest, kind: str) -> list[RedisServer]:
+    """The Redis servers of a kind of store, empty."""
+    if kind == 'cluster':
+        nodes: RedisNodes = request.getfixturevalue('redis_nodes')
+        nodes.flush()
+        return nodes.nodes
+    server: RedisServer = request.getfixturevalue('redis_server')
+    with server.client() as client:
+        client.flushall()
+    return [server]
+
+
 @pytest.mark.parametrize('kind', STORES)
 async def test_of_an_erased_student_nothing_is_left_and_nothing_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis: RedisConnection, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, kind: str
 ) -> None:
     folder, kept = tmp_path / 'school', tmp_path / 'kept'
     folder.mkdir()
     kept.mkdir()
     monkeypatch.chdir(folder)
-    port = redis.settings['redis_port']
+    servers = servers_of(request, kind)
     (folder / 'creds.yaml').write_text(
         f'kvs: {{default: {STORES[kind]}, flush_interval: {INTERVAL}, failed_events: failed}}}}\n'
-        f'redis_connection: {{redis_host: 127.0.0.1, redis_port: {port}}}\n'
+        f'redis_connection: {{redis_port: {servers[0].port}, redis_cluster: {str(kind == "cluster").lower()}}}\n'
         'privacy: {study_logs: logs}\n'
     )
     at = time.time() - 3600
@@ -79,17 +97,17 @@ async def test_of_an_erased_student_nothing_is_left_and_nothing_returns(
         shutil.copytree(folder / 'logs', kept / 'logs')
         assert len(await asyncio.to_thread(school.traces_in, folder)) > 5
         if kind == 'stub':
-            await _erased_here(folder, kept, router, redis, at)
+            await _erased_here(folder, kept, router, servers, at)
         else:
-            await _erased_while_a_server_runs(folder, kept, router, redis, at)
+            await _erased_while_a_server_runs(folder, kept, router, servers, at)
         await router().load(dump)
-        await assert_gone(folder, router, redis)
+        await assert_gone(folder, router, servers)
         if kind != 'stub':
             await asyncio.to_thread(shutil.copytree, kept / 'logs', tmp_path / 'again')
             code, said = await run(folder, 'replay', str(tmp_path / 'again'), '-r', 'tests.support.privacy_class:essay')
             assert code == 0, said
             assert '5 events of erased students left out' in said
-            await assert_gone(folder, router, redis)
+            await assert_gone(folder, router, servers)
 
 
 async def _comes_back_with_a_later_dump(kept: Path, router: KVSRouter) -> None:
@@ -102,7 +120,7 @@ async def _comes_back_with_a_later_dump(kept: Path, router: KVSRouter) -> None:
     assert {key: value for key, value in (await router().dump()).items() if GONE in key} == came
 
 
-async def _erased_here(folder: Path, kept: Path, router: KVSRouter, redis: RedisConnection, at: float) -> None:
+async def _erased_here(folder: Path, kept: Path, router: KVSRouter, servers: list[RedisServer], at: float) -> None:
     """A store in memory is erased by the process that has it, which keeps some events."""
     before = await school.others(router())
     await school.process(router, GONE, range(10, 14), at)
@@ -110,7 +128,7 @@ async def _erased_here(folder: Path, kept: Path, router: KVSRouter, redis: Redis
         {'default': router()}, IDS, who='a test', folders=[folder / 'logs', folder / 'failed'], interval=INTERVAL
     )
     assert receipt.is_complete
-    await assert_gone(folder, router, redis)
+    await assert_gone(folder, router, servers)
     assert await school.others(router()) == before
     await school.process(router, GONE, range(20, 21), time.time())
     await router().flush()
@@ -120,7 +138,7 @@ async def _erased_here(folder: Path, kept: Path, router: KVSRouter, redis: Redis
 
 
 async def _erased_while_a_server_runs(
-    folder: Path, kept: Path, router: KVSRouter, redis: RedisConnection, at: float
+    folder: Path, kept: Path, router: KVSRouter, servers: list[RedisServer], at: float
 ) -> None:
     server = await school.started(folder, at)
     assert server.stdin is not None
@@ -130,14 +148,23 @@ async def _erased_while_a_server_runs(
         code, said = await run(folder, 'erase-student', GONE, '--yes', '--receipt', str(kept / 'receipt.json'))
         assert (code, 'calls this student also' in said) == (2, True), said
         names = [word for alias in (ADDRESS, GOOGLE_ID) for word in ('--alias', alias)]
+        code, said = await run(folder, 'find-student', GONE, *names)
+        assert (code, 'My name is' in said) == (0, False), said
+        code, said = await run(folder, 'export-student', GONE, *names, '--to', str(kept / 'data.json'))
+        assert code == 0, said
+        exported = (kept / 'data.json').read_text()
+        assert len(json.loads(exported)['states']) == 2
+        assert [other for other in STUDENTS if other != GONE and other in exported] == []
         code, said = await run(folder, 'erase-student', GONE, '--yes', *names, '--receipt', str(kept / 'receipt.json'))
         assert code == 0, said
-        receipt = json.loads((kept / 'receipt.json').read_text())
+        receipt_text = (kept / 'receipt.json').read_text()
+        assert 'My name is' not in receipt_text
+        receipt = json.loads(receipt_text)
         assert (receipt['complete'], receipt['remaining'], receipt['left']) == (True, [], [])
         assert {row['rule'] for row in receipt['erased']} == {
             *('state', 'memoized result', 'mapping', 'sign-in', 'roster entry', 'event', 'error file'),
         }
-        await assert_gone(folder, router, redis)
+        await assert_gone(folder, router, servers)
         after = await school.others(router())
         ada = [key for key in before if 'doc-of-0,' in key]  # the server has flushed what it kept of her meanwhile
         assert len(ada) == 2
@@ -159,6 +186,14 @@ async def _erased_while_a_server_runs(
         await _comes_back_with_a_later_dump(kept, router)
         code, said = await run(folder, 'erase-student', GONE, '--yes', '--receipt', str(kept / 'second.json'))
         assert code == 0, said
+        for words, status in (([], 0), (['--lift'], 0), ([], 1)):
+            code, said = await run(folder, 'suppressed', ADDRESS, *words)
+            assert (code, GONE in said) == (status, False), said
+        code, said = await run(folder, 'expire', '--older-than', '5y')
+        assert (code, '0 removed' in said) == (
+            int('redis' in (folder / 'creds.yaml').read_text().splitlines()[0]),
+            True,
+        ), said
     finally:
         server.stdin.close()
         assert await server.wait() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -14,11 +15,14 @@ from learning_observer_kvs.identifiers import (
     Ids,
     canonical,
     display_path,
+    escape,
     file_name_form,
     related_ids,
     student_of,
 )
-from learning_observer_kvs.stream_analytics.keys import escape
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
+from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
+from learning_observer_kvs.stream_analytics.keys import Fields, make_key
 from tests.support.generated import CHARACTERS, TEXT
 
 JOSE = 'ls-José, Ruiz'
@@ -140,6 +144,29 @@ def test_the_quick_look_at_a_text_never_misses_an_id(text: str, encoded: Any) ->
     if form in ids:
         assert ids.may_be_in(json_codec.encode([form]))
         assert form in Ids([form])
+
+
+@pytest.mark.parametrize('address', ['', '@x'])
+def test_the_quick_look_misses_no_letter_that_unicode_writes_otherwise(address: str) -> None:
+    letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    forms = [f'ls-{letter}1{address}' for letter in letters if letter != canonical(letter + '@')[:-1]]
+    texts = [(form, text) for form in forms for text in (json_codec.encode(form), json.dumps(form).encode())]
+    missed = [text for form, text in texts if form in (ids := Ids([canonical(form)])) and not ids.may_be_in(text)]
+    assert missed == []
+
+
+@pytest.mark.parametrize('long', ['x' * 1001, 'é' * 400, 'a,b' * 500, 'Jo@x.example' * 100])
+@pytest.mark.parametrize('encoded', [str, quote])
+def test_a_long_id_is_recognized_where_a_key_has_its_digest(long: str, encoded: Any) -> None:
+    written = encoded(long)
+    fields: Fields = {KeyField.STUDENT: written, EventField('doc_id'): 'd' * MAX_KEY_BYTES}
+    key = make_key('m.r', fields, KeyStateType.INTERNAL)
+    assert (written[:50] not in key) == (len(written) > 1000)
+    for ids in (Ids([long]), Ids([written])):
+        assert ids.is_student_of(key)
+        assert ids.may_be_in(key.encode())
+        assert long in ids
+        assert f'{written}x' not in ids
 
 
 @given(TEXT)

@@ -10,12 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learning_observer_kvs.errors import InvalidKey
-from learning_observer_kvs.identifiers import unescape
+from learning_observer_kvs.identifiers import escape, unescape
 from learning_observer_kvs.stores.keys import MAX_KEY_BYTES, check_key
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType, Scope
 from learning_observer_kvs.stream_analytics.keys import (
     Fields,
-    escape,
     fully_qualified_function_name,
     make_key,
     make_key_from_json,

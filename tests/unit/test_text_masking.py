@@ -9,7 +9,7 @@ import pytest
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.text_masking import masked_text
+from learning_observer_kvs.debug.values.text_masking import masked_text
 from learning_observer_kvs.errors import CorruptValue
 
 VALUES: list[Any] = [

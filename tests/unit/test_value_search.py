@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.debug import value_search
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.nodes import root_of
-from learning_observer_kvs.debug.value_search import matches
+from learning_observer_kvs.debug.values import search as value_search
+from learning_observer_kvs.debug.values.nodes import root_of
+from learning_observer_kvs.debug.values.search import matches
 
 VALUE = {'a/b': ['x', {'Name "é"': 'line\nbreak', 'deep': [[['needle \\ N\u212aeedle']]]}], 'n': [1234.5, True, None]}
 

@@ -16,7 +16,9 @@ import learning_observer_kvs
 from learning_observer_kvs import audit
 from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.debug.access import VIEWER_KEY
+from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.kvs import KVS
+from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 
 SECRET = 'my essay'
 KEY = 'Internal,m.r,STUDENT:bob'
@@ -71,10 +73,63 @@ def test_commands_note_what_they_found_gave_erased_and_lifted(tmp_path: Path, mo
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 0, result.output
     found = lines(tmp_path / 'audit.jsonl')
-    assert [line['action'] for line in found] == ['found', 'exported', 'erased', 'lifted', 'expired', 'pseudonymized']
+    assert [line['action'] for line in found] == [
+        *('found', 'exported', 'erasing', 'erased', 'lifting', 'lifted', 'expiring', 'expired', 'pseudonymized'),
+    ]
     assert {line['who'] for line in found} == {'ms-lee'}
-    assert found[2]['complete'] is True
+    assert found[3]['complete'] is True
     assert SECRET not in (tmp_path / 'audit.jsonl').read_text()
+
+
+@pytest.mark.parametrize(
+    ('words', 'interrupted', 'action'),
+    [
+        (['erase-student', 'bob', '--yes'], 'remove', 'erasing'),
+        (['suppressed', 'bob', '--lift'], 'commit_hidden', 'lifting'),
+        (['expire', '--older-than', '5y'], 'flush', 'expiring'),
+    ],
+)
+def test_what_was_interrupted_is_known_to_have_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], interrupted: str, action: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('creds.yaml').write_text('kvs: {default: {type: sqlite, path: s}}\nprivacy: {audit: audit.jsonl}')
+    for before in (['set', KEY, '1'], ['erase-student', 'bob', '--yes'], ['set', KEY, '1']):
+        assert CliRunner().invoke(main, before).exit_code == 0
+
+    async def fails(*_: object, **__: object) -> None:
+        raise StoreUnavailable('gone')
+
+    monkeypatch.setattr(SQLiteKVS, interrupted, fails)
+    assert CliRunner().invoke(main, words).exit_code != 0
+    assert lines(tmp_path / 'audit.jsonl')[-1]['action'] == action
+
+
+async def test_keys_of_memoized_results_are_noted_without_what_a_student_wrote(
+    aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, audit.log.name)
+    app = web.Application()
+    settings = {'kvs': {'default': {'type': 'stub'}, 'memoization': {'type': 'stub'}}}
+    learning_observer_kvs.setup(app, settings, authorize=lambda *_: True)
+    client = await aiohttp_client(app)
+    call = json.dumps(['check.grammar', {'text': SECRET}])
+    for store, key in (('memoization', call), ('default', call), ('memoization', SECRET)):
+        await KVS[store].set(key, 1)
+        assert (await client.get(f'/debug/kvs/{store}/key', params={'key': key})).status == 200
+        assert (await client.get(f'/debug/kvs/{store}', params={'prefix': key[:-1]})).status == 200
+    noted = [json.loads(line) for line in caplog.messages]
+    assert [line.get('key', line.get('prefix')) for line in noted] == [
+        *2 * ('check.grammar (39 characters)', 'check.grammar (38 characters)'),
+        *('a memoized result (8 characters)', 'a memoized result (7 characters)'),
+    ]
+    listed = [line['values'] for line in noted if 'values' in line]
+    assert listed == [
+        ['check.grammar (39 characters)'],
+        ['check.grammar (39 characters)'],
+        ['a memoized result (8 characters)'],
+    ]
+    assert SECRET[:-1] not in caplog.text
 
 
 def test_without_a_file_the_lines_go_to_the_logger(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.debug import key_list, key_pages
+from learning_observer_kvs.debug.keys import listing as key_list
+from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.key_pages import STORES, Client, client, links, page, page_of, readable, shown_in

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.debug import key_pages, prefixes
+from learning_observer_kvs.debug.keys import pages as key_pages
+from learning_observer_kvs.debug.keys import prefixes
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stores.types import Description
 from tests.support.key_pages import HTML, STORES, Client, client, links, page, page_of, readable, shown_in, status_in

@@ -23,7 +23,8 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
 import learning_observer_kvs
-from learning_observer_kvs.debug import answering, answers, sending, value_views, views
+from learning_observer_kvs.debug import answering, answers, sending, views
+from learning_observer_kvs.debug.values import views as value_views
 from learning_observer_kvs.kvs import KVS
 from tests.support.watched import until
 

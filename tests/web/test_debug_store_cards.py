@@ -12,9 +12,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import census
 from learning_observer_kvs.debug.activity import WINDOW_SECONDS, Activity
-from learning_observer_kvs.debug.census import Census
+from learning_observer_kvs.debug.keys import census
+from learning_observer_kvs.debug.keys.census import Census
 from learning_observer_kvs.kvs import KVS, InMemoryKVS, PersistentRedisKVS, SQLiteKVS
 from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.redis.connection import RedisConnection

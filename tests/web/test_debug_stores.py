@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs import __version__
-from learning_observer_kvs.debug import census
+from learning_observer_kvs.debug.keys import census
 from learning_observer_kvs.kvs import KVS, EphemeralRedisKVS, SQLiteKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app

@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestClient
 from playwright.async_api import Page, expect
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import key_list, key_pages
+from learning_observer_kvs.debug.keys import listing as key_list
+from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
 from tests.support.browser import chromium, faultless_page
 from tests.support.debug_pages import make_app

@@ -11,8 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import nodes, value_search
 from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.values import nodes
+from learning_observer_kvs.debug.values import search as value_search
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
 from tests.support.debug_pages import make_app

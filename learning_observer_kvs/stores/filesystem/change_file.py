@@ -144,6 +144,16 @@ class ChangeFile:
             os.unlink(self._path_of(reader))
         self._end_if_unread()
 
+    def forget(self) -> None:
+        """Remove the log, and all readers, which have to begin anew.
+
+        Raises:
+            OSError: they cannot be removed.
+        """
+        for path in self._readers():
+            os.unlink(path)
+        self._end_if_unread()
+
     def _path_of(self, reader: str) -> str:
         return f'{self._folder}/reader-{reader}'
 

@@ -275,6 +275,11 @@ class Directory:
                 self._is_cleared = True
             yield
 
+    def scrub(self) -> None:
+        """Remove staged files and the log of changes, which have earlier contents; inside :meth:`write_locked`."""
+        self._staging.purge()
+        self.change_file.forget()
+
     def change(
         self,
         contents: Mapping[str, bytes | None],

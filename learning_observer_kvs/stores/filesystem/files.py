@@ -254,6 +254,11 @@ class Files:
         with self._in_place(), self._directory.write_locked():
             yield self._directory
 
+    def scrub(self) -> None:
+        """Remove what the directory has of earlier contents."""
+        with self.changing() as directory:
+            directory.scrub()
+
     def read_hidden(self, name: str) -> bytes | None:
         """Return a record of this package about the store.
 

@@ -176,6 +176,15 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
         threads = self._threads.here()
         return await threads.readers.run(threads.files.commit_hidden, name, text, expected)
 
+    async def scrub(self) -> None:
+        """Remove staged files, which hold earlier values, and the log of changes: processes that read it begin anew.
+
+        Raises:
+            StoreUnavailable: the directory cannot be written.
+        """
+        threads = self._threads.here()
+        await self._retried(lambda: threads.readers.run(threads.files.scrub))
+
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         threads = self._threads.here()
         return await threads.scanner.run(threads.files.scan, prefix, cursor, limit)

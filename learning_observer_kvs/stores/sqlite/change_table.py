@@ -133,6 +133,20 @@ class ChangeTable:
                 connection.execute(f'DELETE FROM {self._readers} WHERE reader = ?', (reader,))
                 self._drop_if_unread(connection)
 
+    def forget(self, connection: sqlite3.Connection) -> None:
+        """Remove the log, and all readers, which have to begin anew.
+
+        Args:
+            connection: to the file of the table.
+
+        Raises:
+            sqlite3.Error: the file cannot be written.
+        """
+        with writing(connection):
+            if self._is_there(connection):
+                connection.execute(f'DELETE FROM {self._readers}')
+                self._drop_if_unread(connection)
+
     def tidy(self, connection: sqlite3.Connection) -> None:
         """Remove a log that no reader has needed for long: its last one was killed.
 

@@ -169,11 +169,12 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         return await self._in_thread(self._database.hidden.commit, name, text, expected)
 
     async def scrub(self) -> None:
-        """Overwrite what removed values have left: free pages are zeroed when they become free, the log is emptied.
+        """Overwrite what removed values have left: free pages are zeroed when they become free, the logs are emptied.
 
         Raises:
             StoreUnavailable: the log is in use by another process, and can be read.
         """
+        await self._retried(lambda: self._in_thread(self._database.change_table.forget))
         await self._retried(lambda: self._in_thread(self._database.hidden.scrub))
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:

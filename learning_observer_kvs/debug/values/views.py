@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from learning_observer_kvs.debug import nodes, value_search
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.paths import Path
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import as_json
-from learning_observer_kvs.debug.text_masking import masked_part, masked_text
+from learning_observer_kvs.debug.values import nodes
+from learning_observer_kvs.debug.values import search as value_search
+from learning_observer_kvs.debug.values.text_masking import masked_part, masked_text
 from learning_observer_kvs.debug.views import Found, NotFound, describe_key, value_view
 from learning_observer_kvs.errors import CorruptValue
 
@@ -132,7 +133,7 @@ def matches_view(found: Found, text: str, mask: Mask) -> dict[str, Any]:
 
     Returns:
         ``{'store', 'key', 'text', 'matches', 'is_complete'}``; each match as
-        :func:`~learning_observer_kvs.debug.value_search.as_json` returns it.
+        :func:`~learning_observer_kvs.debug.values.search.as_json` returns it.
 
     Raises:
         CorruptValue: the value is not JSON, or too large to be shown.

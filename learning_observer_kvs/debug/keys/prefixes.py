@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.debug.census import LAST_CHARACTER
+from learning_observer_kvs.debug.keys.census import LAST_CHARACTER
 from learning_observer_kvs.debug.search import SEARCH_SECONDS, in_slices
 from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.errors import KVSError

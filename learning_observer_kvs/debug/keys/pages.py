@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug import parameters, search
-from learning_observer_kvs.debug.census import Census, Censuses
-from learning_observer_kvs.debug.key_filter import KeyFilter
-from learning_observer_kvs.debug.key_list import SORTS, KeyList, KeyLists, Viewer, rows_view
+from learning_observer_kvs.debug.keys.census import Census, Censuses
+from learning_observer_kvs.debug.keys.filter import KeyFilter
+from learning_observer_kvs.debug.keys.listing import SORTS, KeyList, KeyLists, Viewer, rows_view
+from learning_observer_kvs.debug.keys.prefixes import DELIMITER, MAX_DELIMITER, Branches, branches
 from learning_observer_kvs.debug.parameters import BadParameters
-from learning_observer_kvs.debug.prefixes import DELIMITER, MAX_DELIMITER, Branches, branches
 from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
@@ -179,7 +179,7 @@ class KeysPage(NamedTuple):
         Returns:
             ``{'store', 'filter', 'limit', 'sort', 'sorted', 'at', 'total', 'counted', 'keys', 'keys_seen',
             'values_not_read', 'next_cursor', 'facets', 'prefixes'}``; each key as
-            :func:`~learning_observer_kvs.debug.key_list.rows_view` returns it.
+            :func:`~learning_observer_kvs.debug.keys.listing.rows_view` returns it.
         """
         store = store_of(router, self.store)
         total, counted = self.total()

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.nodes import Node
 from learning_observer_kvs.debug.paths import Path, Step
+from learning_observer_kvs.debug.values.nodes import Node
 
 MAX_MATCHES = 200
 """How many matches a page has."""

@@ -7,11 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, parameters, paths, value_views, views
+from learning_observer_kvs.debug import answers, parameters, paths, views
 from learning_observer_kvs.debug.access import is_allowed
 from learning_observer_kvs.debug.answers import File, Page, Parameters, in_time, wants_html
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.streaming import Streaming, Watched
+from learning_observer_kvs.debug.values import views as value_views
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.stores.keys import check_key
 
@@ -26,8 +27,8 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/key?key=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.value_views.json_body` as JSON, or
-            :func:`~learning_observer_kvs.debug.value_views.page_view` as HTML, or an error.
+            :func:`~learning_observer_kvs.debug.values.views.json_body` as JSON, or
+            :func:`~learning_observer_kvs.debug.values.views.page_view` as HTML, or an error.
         """
         return await self._answer(request, self._value)
 
@@ -45,7 +46,7 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/part?key=&path=&start=&beside=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.value_views.part_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.values.views.part_view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._part)
 
@@ -68,7 +69,7 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/matches?key=&text=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.value_views.matches_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.values.views.matches_view` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._matches)
 
@@ -84,7 +85,7 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/raw?key=&path=&download=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.value_views.raw`, or an error.
+            :func:`~learning_observer_kvs.debug.values.views.raw`, or an error.
         """
         return await self._answer(request, self._raw)
 

@@ -15,12 +15,13 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import views, within_values
-from learning_observer_kvs.debug.key_filter import KeyFilter, has_text
+from learning_observer_kvs.debug import views
+from learning_observer_kvs.debug.keys import within_values
+from learning_observer_kvs.debug.keys.filter import KeyFilter, has_text
+from learning_observer_kvs.debug.keys.within_values import Needle
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.search import SCAN_KEYS, Search
 from learning_observer_kvs.debug.views import describe_key, store_of
-from learning_observer_kvs.debug.within_values import Needle
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store

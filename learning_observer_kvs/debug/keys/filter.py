@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from learning_observer_kvs.debug.parameters import BadParameters
+from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.queries.kept import Matches, every_key
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stream_analytics.keys import escape, parse_key
+from learning_observer_kvs.stream_analytics.keys import parse_key
 
 STATES = ('Internal', 'External', 'Other')
 """What ``state`` may be; ``Other`` are keys that are not of a reducer's state."""

@@ -1,0 +1,1 @@
+"""The pages of a store's keys: what they can be filtered by, how many there are, and the list."""
