@@ -10,10 +10,11 @@ import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from learning_observer_kvs.identifiers import (
     ABOUT_SAME,
+    LISTS_OF_PEOPLE,
     REDUCER_KEYS,
     IdMatcher,
     Path,
@@ -54,6 +55,7 @@ MEMOIZATION = 'memoization'
 
 _MAPPINGS = ('email-studentID-mapping',)
 _SIGN_INS = ('google_stored_auth',)
+_THINGS = frozenset(('courses', 'classes', 'sections', 'groups', 'documents', 'docs', 'assignments', 'activities'))
 _CALL = re.compile(r'\["([A-Za-z_][\w.]*\.\w+)"')
 
 
@@ -104,7 +106,7 @@ def parts_of_value(ids: IdMatcher, store: str, key: str, value: JSON) -> list[Pa
     parts: dict[Path, Part] = {}
     for path, form in _sorted(found):
         target, part_rule = _target(path, form)
-        if part_rule == 'roster entry' and _is_of_another(ids, value, path):
+        if part_rule == 'roster entry' and (_is_of_another(ids, value, path) or _is_thing(value, path, target)):
             target, part_rule = path, None
         parts[target] = Part(target, part_rule)
     removed = [part.path for part in parts.values() if part.rule is not None]
@@ -205,6 +207,18 @@ def _is_of_another(ids: IdMatcher, value: JSON, path: Path) -> bool:
     """Whether the entry around an address has an id, and it is that of another: those of a family share addresses."""
     others = [text for text in related_ids(value, path) if '@' not in text]
     return bool(others) and not any(text in ids for text in others)
+
+
+def _is_thing(value: JSON, path: Path, target: Path) -> bool:
+    """Whether the id of an item may be that of a course or a document: numbers of these are also those of students."""
+    if path[len(target) :] != ('id',):
+        return False
+    if len(target) > 1 and target[-2] in _THINGS:
+        return True
+    item: Any = value
+    for step in target:
+        item = item[step]
+    return any(isinstance(item.get(name), list) for name in LISTS_OF_PEOPLE)
 
 
 def _sorted(found: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:

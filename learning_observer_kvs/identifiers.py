@@ -44,6 +44,9 @@ ID_FIELDS = frozenset(
 ABOUT_SAME = frozenset(('profile', 'user', 'student', 'person', 'auth'))
 """Names of objects inside an object that are about the same person."""
 
+LISTS_OF_PEOPLE = ('students', 'teachers', 'members', 'people', 'users', 'roster')
+"""Names of fields that hold a list of persons, or of their ids."""
+
 LONG_VALUE = 1000
 """Characters from which a value is written as its digest where a key of a reducer would be too long."""
 
@@ -113,18 +116,20 @@ def digest_of_long(written: str) -> str:
     return rf'\h{hashlib.blake2b(written.encode(), digest_size=32).hexdigest()}'
 
 
-def digests_of(text: str) -> set[str]:
-    """Return what may stand for a long id in keys, from which it cannot be read.
+def stand_ins(text: str) -> set[str]:
+    """Return what stands for an id where it cannot be read from that.
 
     Args:
         text: the id.
 
     Returns:
-        The digests of the id as it is, decoded, and percent-encoded; none of an id that is not long.
+        Of a long id its digests in keys: of the id as it is, decoded, and percent-encoded. Of one with spaces what the
+        runtime makes of it for keys, with ``+`` for each.
     """
     plain = canonical(text)
     forms = {text, plain, *(quote(form, safe='', errors='surrogatepass') for form in (text, plain))}
-    return {digest_of_long(form) for form in map(escape, forms) if len(form) > LONG_VALUE}
+    digests = {digest_of_long(form) for form in map(escape, forms) if len(form) > LONG_VALUE}
+    return digests | {plain.replace(' ', '+')} if ' ' in plain else digests
 
 
 def canonical(text: str) -> str:
@@ -332,7 +337,7 @@ class Ids(IdMatcher):
         self.given = tuple(dict.fromkeys(several(ids, 'ids')))
         if not self.given or not all(text.strip() for text in self.given):
             raise ValueError('An id is empty.')
-        forms = {*self.given, *(digest for text in self.given for digest in digests_of(text))}
+        forms = {*self.given, *(form for text in self.given for form in stand_ins(text))}
         self._ids = frozenset({*forms, *map(canonical, forms)})
         self._canonical = frozenset(map(canonical, forms))
         self._file_names = frozenset(map(file_name_form, self._ids)) - self._ids

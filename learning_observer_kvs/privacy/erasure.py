@@ -257,11 +257,7 @@ async def _suppress(stores: Mapping[str, Store], ids: Ids, time: float) -> None:
     both = suppression.Suppression()
     for store in stores.values():
         both = both.merged(await suppression.read(store))
-    mine = both.with_erased(ids.given, time)
-    keys = {key for key, _, _ in mine}
-    entries = suppression.Suppression(
-        {key: {text: at for at_key, text, at in mine if at_key == key and at == time} for key in keys}
-    )
+    entries = both.with_erased(ids.given, time).only(ids.given)
     for store in stores.values():
         await suppression.change(store, entries.merged)
 

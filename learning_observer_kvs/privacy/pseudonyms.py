@@ -17,6 +17,7 @@ from learning_observer_kvs import json_codec
 from learning_observer_kvs.errors import DumpFileError
 from learning_observer_kvs.identifiers import (
     ID_FIELDS,
+    LISTS_OF_PEOPLE,
     LONG_VALUE,
     REDUCER_KEYS,
     canonical,
@@ -118,7 +119,7 @@ class Pseudonyms:
             if isinstance(value, str):
                 self.known.add(_canonical(value))
         for path, text in _texts(value):
-            if is_id_field(path) and text.strip():
+            if text.strip() and (is_id_field(path) or _is_in_list_of_ids(path)):
                 self.known.add(_canonical(text))
 
     def key(self, key: str) -> str:
@@ -224,10 +225,16 @@ def _texts(value: JSON) -> Iterator[tuple[tuple[str | int, ...], str]]:
         path, item = waiting.pop()
         if isinstance(item, str):
             yield path, item
+        elif isinstance(item, int) and not isinstance(item, bool) and path and path[-1] != 'id':
+            yield path, str(item)  # a number that is called "id" alone may be that of a course
         elif isinstance(item, dict):
             waiting += [((*path, name), inner) for name, inner in item.items()]
         elif isinstance(item, list):
             waiting += [((*path, number), inner) for number, inner in enumerate(item)]
+
+
+def _is_in_list_of_ids(path: tuple[str | int, ...]) -> bool:
+    return len(path) > 1 and isinstance(path[-1], int) and path[-2] in LISTS_OF_PEOPLE
 
 
 def _canonical(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.erasure_rules import WHOLE, parts_of_value, without
 from learning_observer_kvs.errors import Conflict, CorruptValue, DumpFileError
-from learning_observer_kvs.identifiers import IdMatcher, canonical, digests_of
+from learning_observer_kvs.identifiers import IdMatcher, canonical, stand_ins
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores.dump import DumpFile
 from learning_observer_kvs.stores.hidden import HiddenRecords
@@ -336,8 +336,8 @@ def _parse(store: HiddenRecords, text: bytes | None) -> Suppression:
 
 
 def _plain_forms(text: str) -> set[str]:
-    """What is hashed of an id: of a long one also what stands for it in keys that would be too long."""
-    return {canonical(text), *digests_of(text)}
+    """What is hashed of an id: also what stands for it in keys."""
+    return {canonical(text), *stand_ins(text)}
 
 
 def _hash(plain: str, secret: bytes) -> str:

@@ -109,3 +109,14 @@ def test_the_command_writes_a_dump_that_can_be_loaded(tmp_path: Path, monkeypatc
     assert run('load', 'research.json', '-s', 'other') == 0
     assert len(json.loads(Path('research.json').read_text())) == len(DATA) - 1
     assert run('dump', 'x.csv', '--csv', '--pseudonymize', 'school.key') == 2
+
+
+async def test_an_id_that_is_a_number_or_in_a_list_of_members_alone_is_hidden_everywhere() -> None:
+    async with InMemoryKVS() as store:
+        roster = [{'user_id': 8, 'course': {'id': 5}}]
+        await store.multiset({'class': {'members': ['ls-7']}, 'roster': roster, 'notes': ['ls-7', 'ls-77', '8', '5']})
+        found = await written(store)
+    seven, eight = map(Pseudonyms(KEY).of, ('ls-7', '8'))
+    assert found['class'] == {'members': [seven]}
+    assert found['roster'][0]['user_id'] == eight
+    assert found['notes'] == [seven, 'ls-77', eight, '5']

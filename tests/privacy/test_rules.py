@@ -90,3 +90,24 @@ def test_addresses_and_other_ids_come_from_mappings_and_rosters_and_not_from_sta
         'jo@x.example'
     }
     assert aliases_in(ids, 'External,m.r,STUDENT:ls-7', [{'id': 'ls-7', 'email': 'jo@x.example'}]) == set()
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        {'courses': [{'id': 'ls-7', 'name': 'Math'}, {'id': '2'}]},
+        [{'id': 'ls-7', 'students': [{'id': 'eve'}]}],
+        {'course': {'docs': [{'id': 'ls-7'}]}},
+    ],
+)
+def test_a_course_or_document_that_has_the_number_of_a_student_is_left_to_a_person(value: Any) -> None:
+    parts = parts_of_value(IDS, 'default', 'roster:7', value)
+    assert [(part.path[-1], part.rule) for part in parts] == [('id', None)]
+    assert without(value, parts) == value
+
+
+def test_a_course_with_the_number_of_one_of_its_students_loses_that_student_alone() -> None:
+    value = {'courses': [{'id': 'ls-7', 'students': [{'id': 'ls-7'}, {'id': 'eve'}]}]}
+    parts = parts_of_value(IDS, 'default', 'roster:7', value)
+    assert [part.rule for part in parts] == [None, 'roster entry']
+    assert without(value, parts) == {'courses': [{'id': 'ls-7', 'students': [{'id': 'eve'}]}]}

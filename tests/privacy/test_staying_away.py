@@ -6,17 +6,15 @@ import asyncio
 import functools
 import json
 import logging
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from learning_observer_kvs import failed_events, privacy
-from learning_observer_kvs.errors import DumpFileError, UnknownStudent
+from learning_observer_kvs import failed_events
+from learning_observer_kvs.errors import DumpFileError
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.privacy.erasure import erase
@@ -26,15 +24,12 @@ from learning_observer_kvs.replay.runner import replay
 from learning_observer_kvs.stores import copy, suppression
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
-from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, KeyStateType
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
-from learning_observer_kvs.stream_analytics.keys import Fields, both_state_keys, make_key
-from learning_observer_kvs.testing.changes import following, keys_until
+from learning_observer_kvs.stream_analytics.keys import both_state_keys
 
 BOB, EVE = ('Internal,m.r,STUDENT:bob', 'Internal,m.r,STUDENT:eve')
 ROSTER = {'students': [{'id': 'bob', 'email': 'b@x'}, {'id': 'eve'}]}
@@ -61,85 +56,9 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisConn
         yield store
 
 
-async def files_with(text: str, folder: Path) -> str:
-    """The files of a folder that have a text; read here it would take SQLite's locks away."""
-    grep = ['grep', '-rlaF', text, str(folder)]
-    found = await asyncio.to_thread(subprocess.run, grep, capture_output=True, text=True, check=False)
-    return found.stdout
-
-
 async def erased(store: Store, *ids: str, at: float | None = None) -> None:
     clock = time.time if at is None else lambda: at
     assert (await erase({'default': store}, Ids(ids), who='a test', clock=clock)).is_complete
-
-
-@pytest.mark.parametrize('kind', [FilesystemKVS, SQLiteKVS])
-async def test_the_log_of_changes_has_no_key_of_the_student_and_those_who_read_it_go_on(
-    tmp_path: Path, kind: type[Store]
-) -> None:
-    make: Any = kind
-    async with make(tmp_path / 'state') as store, make(tmp_path / 'state') as writer, store.changes() as changes:
-        await writer.multiset(DATA)
-        await erased(writer, 'bob', 'b@x')
-        assert await files_with('STUDENT:bob', tmp_path) == ''
-        await writer.set('b', 1)
-        seen = [(await following(changes))]
-        while seen[-1].kind != 'resync':
-            seen.append(await following(changes))
-        await writer.set('c', 1)
-        await keys_until(changes, 'c')
-        await writer.set('d', 1)
-        assert (await following(changes)).key == 'd'
-
-
-@pytest.mark.parametrize('kind', [FilesystemKVS, SQLiteKVS])
-async def test_of_a_student_who_is_in_a_roster_alone_no_file_has_anything(tmp_path: Path, kind: type[Store]) -> None:
-    make: Any = kind
-    async with make(tmp_path / 'state') as server, make(tmp_path / 'state') as store:
-        for number in range(3):
-            await server.set('roster:7', {'students': [{'id': 'eve'}, {'id': 'bob', 'name': 'Bob'}], 'n': number})
-        await erased(store, 'bob')
-        assert await files_with('bob', tmp_path) == ''
-        await server.set('roster:7', {'students': []})
-        assert await files_with('bob', tmp_path) == ''
-
-
-@pytest.mark.parametrize('kind', [FilesystemKVS, SQLiteKVS])
-async def test_an_erasure_that_was_interrupted_before_its_end_is_finished_by_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Store]
-) -> None:
-    async def killed(store: Store) -> None:
-        raise asyncio.CancelledError
-
-    make: Any = kind
-    async with make(tmp_path / 'state') as store, make(tmp_path / 'state') as reader:
-        await store.multiset(DATA)
-        await erased(store, 'eve', at=1.0)
-        async with reader.changes():
-            monkeypatch.setattr(kind, 'scrub', killed)
-            with pytest.raises(asyncio.CancelledError):
-                await erased(store, 'bob', 'b@x', at=2.0)
-            monkeypatch.undo()
-            assert await files_with('STUDENT:bob', tmp_path) != ''
-            for ids in (['ann'], ['bob', 'b@x']):
-                with pytest.raises(UnknownStudent):
-                    await erased(store, *ids, at=3.0)
-            assert await files_with('STUDENT:bob', tmp_path) == ''
-        found = await suppression.read(store)
-        assert [found.erased(text) for text in ('eve', 'ann', 'bob', 'b@x')] == [1.0, None, 3.0, 3.0]
-
-
-async def test_what_no_call_can_read_is_named_as_not_searched(redis: RedisConnection) -> None:
-    async with PersistentRedisKVS(connection=redis) as store:
-        await store.set(BOB, 1)
-        for number in range(25):
-            await redis.client().rpush(f'list-{number}', 'bob')
-        receipt = await erase({'default': store}, Ids(['bob']), who='a test')
-        assert receipt.is_complete
-        assert len(receipt.not_reached) == 21
-        assert sum('holds a list' in text for text in receipt.not_reached) == 20
-        assert '5 more keys' in receipt.not_reached[-1]
-        await redis.client().flushdb()
 
 
 async def test_an_older_dump_does_not_bring_the_student_back(store: Store, tmp_path: Path) -> None:
@@ -392,37 +311,6 @@ async def test_an_event_of_a_student_who_returns_counts_at_once(store: Store) ->
     process_event = await counting({'auth': {'safe_user_id': 'bob'}}, router=KVSRouter(store))
     await asyncio.gather(process_event({}), process_event({}))
     assert await store[BOB] == {'n': 2}
-
-
-@pytest.mark.parametrize('long', ['x' * 1001, 'é' * 400, 'a,b' * 500])
-async def test_a_long_id_stays_away_and_is_lifted_also_where_keys_have_its_digest(tmp_path: Path, long: str) -> None:
-    written = quote(long, safe='')
-    fields: Fields = {KeyField.STUDENT: written, EventField('doc_id'): 'd' * MAX_KEY_BYTES}
-    keys = [make_key('m.r', fields, KeyStateType.INTERNAL), f'Internal,m.r,STUDENT:{written}']
-    async with InMemoryKVS() as store:
-        await store.multiset(dict.fromkeys(keys, 1) | {EVE: 2, 'roster:7': {'students': [{'id': written}]}})
-        await store.dump(tmp_path / 'dump.json')
-        receipt = await erase({'default': store}, Ids([long]), who='a test')
-        assert receipt.erased.total() == 3
-        await store.load(tmp_path / 'dump.json')
-        assert await store.dump() == {EVE: 2, 'roster:7': {'students': []}}
-        found = await privacy.suppressed({'default': store}, long)
-        await privacy.lift({'default': store}, found)
-        assert await privacy.suppressed({'default': store}) == {'default': []}
-
-
-async def test_lifting_takes_the_entries_that_are_chosen_and_no_others() -> None:
-    stores = {name: InMemoryKVS(name=name) for name in ('one', 'two')}
-    await stores['one'].multiset({BOB: 1, EVE: 1})
-    for student in ('bob', 'eve'):
-        await erase(stores, Ids([student]), who='a test')
-    every = await privacy.suppressed(stores)
-    assert {name: len(entries) for name, entries in every.items()} == {'one': 2, 'two': 2}
-    [bobs] = (await privacy.suppressed(stores, 'bob'))['one']
-    assert (await privacy.suppressed(stores, hashes=[bobs.hash]))['two'] == [bobs]
-    assert await privacy.suppressed(stores, 'eve', [bobs.hash]) == {'one': [], 'two': []}
-    await privacy.lift(stores, {'one': [bobs]})
-    assert {name: len(entries) for name, entries in (await privacy.suppressed(stores)).items()} == {'one': 1, 'two': 2}
 
 
 async def test_lifting_lets_older_data_come_back(store: Store, tmp_path: Path) -> None:

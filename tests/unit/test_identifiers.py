@@ -169,6 +169,14 @@ def test_a_long_id_is_recognized_where_a_key_has_its_digest(long: str, encoded: 
         assert f'{written}x' not in ids
 
 
+def test_the_spaces_of_an_id_are_plus_signs_where_the_runtime_has_quoted_it() -> None:
+    ids = Ids(['ls-Jo Lee!'])
+    assert all(form in ids for form in ('ls-Jo+Lee%21', 'ls-Jo%20Lee!', 'ls-Jo Lee!'))
+    assert ids.is_student_of('Internal,m.r,STUDENT:ls-Jo+Lee%21')
+    assert ids.may_be_in(b'"ls-Jo+Lee%21"')
+    assert 'ls-Jo Lee!' not in Ids(['ls-Jo+Lee!'])
+
+
 @given(TEXT)
 def test_a_name_of_a_file_has_no_special_characters(text: str) -> None:
     assert not set(file_name_form(text)) & set('/ ,.:%\\')

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from learning_observer_kvs.debug import search
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.debug.keys import prefixes
 from learning_observer_kvs.kvs import KVS
@@ -24,6 +25,12 @@ KEYS = {
     for document in ('', ',EventField.doc_id:D1')
     for number, student in enumerate(('ann', 'bob', r'o\2cneil'))
 } | {f'user:{number % 3}:{number}': number for number in range(30)}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may be slow to answer."""
+    monkeypatch.setattr(search, 'SEARCH_SECONDS', 60.0)
 
 
 async def whole(client: Client, store: str, **query: str) -> list[str]:
