@@ -44,13 +44,15 @@ async def is_allowed(
         key: the key to read, if the action is ``read``.
 
     Returns:
-        Whether ``authorize`` returned ``True``.
+        Whether ``authorize`` returned ``True``, and no page of another site asks.
 
     Raises:
         web.HTTPException: ``authorize`` raised it, such as a redirect to a log-in page.
     """
     if authorize is None:
         return is_local(request)
+    if is_from_another_site(request):
+        return False  # it cannot read the answer, but measure how long a search takes, or keep a stream open
     try:
         answer = authorize(request, action, store, key)
         return (await answer if inspect.isawaitable(answer) else answer) is True
@@ -93,13 +95,23 @@ def is_same_origin(request: web.Request) -> bool:
     Returns:
         Whether it is from a page of this site, from a link that was followed, or not from a page at all.
     """
-    site, mode = request.headers.get('Sec-Fetch-Site', 'none'), request.headers.get('Sec-Fetch-Mode')
-    if site == 'same-origin':
+    if request.headers.get('Sec-Fetch-Site') == 'same-origin':
         return True  # its Origin is null where the page has the Referrer-Policy no-referrer
     own = f'{request.scheme}://{request.headers.get("Host", "")}'
     if any(origin.lower() != own.lower() for origin in request.headers.getall('Origin', [])):
         return False
-    return site == 'none' or (mode == 'navigate' and request.method in ('GET', 'HEAD'))
+    return not is_from_another_site(request)
+
+
+def is_from_another_site(request: web.Request) -> bool:
+    """Return whether a browser says that a page of another site sent a request, and not a link that was followed.
+
+    Args:
+        request: the request; behind a proxy, whose ``Host`` and scheme may be other ones than the browser's.
+    """
+    if request.headers.get('Sec-Fetch-Site', 'none') in ('none', 'same-origin'):
+        return False
+    return request.headers.get('Sec-Fetch-Mode') != 'navigate' or request.method not in ('GET', 'HEAD')
 
 
 def _host_name(host: str) -> str:

@@ -30,7 +30,7 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
-from learning_observer_kvs.debug.keys.listing import Viewer
+from learning_observer_kvs.debug.keys.listing import AUTHORIZE_SECONDS, Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
@@ -103,7 +103,7 @@ class Answering:
                         query = await parameters.read(
                             request, lambda: large.enter_async_context(self._large_bodies.admit(client))
                         )
-                    if request.method == 'POST' and wants_html(request, query):
+                    if request.method == 'POST' and wants_html(request, query) and parameters.fits_url(query):
                         location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
                         if len(location) <= parameters.MAX_URL:
                             headers = {**headers_of(HTML), 'Location': location}
@@ -150,11 +150,24 @@ class Answering:
 
     def _viewer_of(self, request: web.Request) -> Viewer:
         """Who looks at a list, and which values they may read."""
+        is_late = False
 
         async def may_read(key: str) -> bool:
+            nonlocal is_late
+            if self._authorize is None:
+                return True  # the page was authorized by what the request is
+            if is_late:
+                return False
             try:
-                return await is_allowed(self._authorize, request, 'read', request.match_info['store'], key)
+                async with asyncio.timeout(AUTHORIZE_SECONDS):
+                    return await is_allowed(self._authorize, request, 'read', request.match_info['store'], key)
             except web.HTTPException:  # a redirect is for a page of its own
+                return False
+            except TimeoutError:
+                is_late = True
+                log.warning(
+                    'authorize did not answer within %g s; a list of keys was shown without values.', AUTHORIZE_SECONDS
+                )
                 return False
 
         async def in_thread(function: Callable[[], Any]) -> Any:

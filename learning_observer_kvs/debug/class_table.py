@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.paths import Step
-from learning_observer_kvs.debug.search import Search, progress
+from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, progress
 from learning_observer_kvs.debug.values import nodes
-from learning_observer_kvs.debug.views import NotFound, store_of
+from learning_observer_kvs.debug.views import NotFound, store_of, texts_of
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import STUDENT
 from learning_observer_kvs.queries.scope import DOCUMENT
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stream_analytics.keys import parse_key
 from learning_observer_kvs.stream_analytics.registry import reducer_names, registered_reducer
 
@@ -34,6 +33,9 @@ MAX_CHOSEN = 12
 
 TABLE_BYTES = 16 << 20
 """How many bytes of states a page reads; those that are too many are named."""
+
+CHOSEN_CHARACTERS = 2000
+"""How long the list of reducers, or of fields, may be: the page has both in its URL."""
 
 SHOWN_BYTES = 1 << 16
 """The largest object or list of which a cell shows the first items."""
@@ -64,13 +66,15 @@ class Chosen(NamedTuple):
             query: its parameters: ``reducers`` and ``fields`` with commas between them, ``state``.
 
         Raises:
-            BadParameters: they are too many, or the state is something else.
+            BadParameters: they are too many or too long, or the state is something else.
         """
         reducers, fields = (
             tuple(dict.fromkeys(part.strip() for part in query.get(name, '').split(',') if part.strip()))
             for name in ('reducers', 'fields')
         )
         for name, parts in (('reducers', reducers), ('fields', fields)):
+            if sum(map(len, parts)) > CHOSEN_CHARACTERS:
+                raise BadParameters(f'{name} has over {CHOSEN_CHARACTERS:,} characters; give fewer.')
             if len(parts) > MAX_CHOSEN:
                 raise BadParameters(f'There are {len(parts)} {name}; give {MAX_CHOSEN} at most.')
         state = query.get('state', 'external')
@@ -166,7 +170,9 @@ async def find_rows(router: KVSRouter, store: str, chosen: Chosen, cursor: str |
     async with aclosing(search.pages(matches)) as pages:
         async for _, _, keys in pages:
             rows += keys
-            if len(rows) >= limit:
+            search.most = max(1, limit - len(rows))
+            # Each cell has a key as long as that of the row.
+            if len(rows) >= limit or sum(map(len, rows)) * len(chosen.reducers) > NAME_CHARACTERS:
                 break
     return ClassTable(chosen, list(dict.fromkeys(rows)), {}, {}, search, limit)
 
@@ -198,13 +204,8 @@ async def read_states(store: Store, table: ClassTable, allowed: Collection[str])
         else:
             left -= description.bytes
             wanted.append(key)
-    pending = store.overlay().pending(wanted)
-    rest = [key for key in wanted if key not in pending]
-    texts = await store.read_until(deadline_after(store.retry_timeout), rest) if rest else []
-    read = dict(zip(rest, texts, strict=True))
-    for key in wanted:
-        if (text := pending[key] if key in pending else read[key]) is not None:
-            table.texts[key] = text
+    texts = zip(wanted, await texts_of(store, wanted), strict=True)
+    table.texts.update({key: text for key, text in texts if text is not None})
 
 
 def class_view(store: str, table: ClassTable, mask: Mask) -> dict[str, Any]:

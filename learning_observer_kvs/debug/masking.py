@@ -23,6 +23,8 @@ _AROUND_JSON = ' \t\r\n\v\f\xa0\ufeff\0'
 _BEGINS_LIKE_JSON = re.compile(r""""?\s*(\{\s*(\\*["']|\w+\s*:)|\[\s*(\\*["']|[\[{]))""")
 """What a sentence in brackets does not begin like."""
 
+_ESCAPE = re.compile(r'\\+u00([2-7][0-9A-Fa-f])')
+"""How JSON may write an ASCII letter, also inside of texts that are JSON."""
 
 SEARCHED_BYTES = 1 << 18
 """How many bytes of a text are searched in one call: other threads wait for it."""
@@ -78,7 +80,8 @@ class Mask:
         """
         is_hidden = self.hides(view['key'])
         if view.get('raw'):
-            is_hidden = is_hidden or self.hides(view['raw'])
+            without_zeros = view['raw'].replace('\0', '')  # of UTF-16
+            is_hidden = is_hidden or self._is_named_in(view['raw']) or self._is_named_in(without_zeros)
             return {**view, 'raw': REDACTED if is_hidden else view['raw'], 'masked': is_hidden}
         if is_hidden:
             return {**view, 'value': None if view['value'] is None else REDACTED, 'masked': view['value'] is not None}
@@ -145,7 +148,11 @@ class Mask:
         try:
             return self._mask([json_codec.decode(text)])
         except CorruptValue:  # cut off, several lines of it, or the notation of another language
-            return _BEGINS_LIKE_JSON.match(text) is not None and self.hides(text)
+            return _BEGINS_LIKE_JSON.match(text) is not None and self._is_named_in(text)
+
+    def _is_named_in(self, text: str) -> bool:
+        """Whether a text that cannot be decoded has a word in it, as it is, or written with escapes."""
+        return self.hides(text) or self.hides(_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text))
 
 
 def _joined(segment: re.Pattern[str], name: str) -> str:

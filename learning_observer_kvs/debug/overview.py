@@ -58,8 +58,9 @@ class Overview:
 
         Returns:
             ``{'server', 'stores': [...], 'warnings'}``, the stores in the order of the configuration, each
-            ``{'name', 'type', 'location', 'keys', 'counted', 'bytes', 'measured', 'reducers', 'other_keys', 'written',
-            'writes', 'warnings', 'error'}``. ``counted`` says how the keys were: ``exactly``, ``about``, ``at least``;
+            ``{'name', 'type', 'location', 'keys', 'counted', 'bytes', 'measured', 'reducers', 'further_reducers',
+            'other_keys', 'written', 'writes', 'warnings', 'error'}``. ``counted`` says how the keys were:
+            ``exactly``, ``about``, ``at least``;
             ``measured`` how their bytes were. Where ``error`` says why there is no count they are ``None``.
         """
         allowed, refused = list(allowed), set(refused)
@@ -101,6 +102,7 @@ UNKNOWN: Mapping[str, Any] = {
     'bytes': None,
     'measured': None,
     'reducers': [],
+    'further_reducers': None,
     'other_keys': None,
     'written': None,
     'writes': None,
@@ -126,15 +128,8 @@ def _counts(census: Census, writes: dict[str, Any] | None) -> dict[str, Any]:
         'counted': census.counted,
         'bytes': census.bytes,
         'measured': 'exactly' if census.is_measured else 'about',
-        'reducers': [
-            {
-                'name': name,
-                'internal': group.states['Internal'],
-                'external': group.states['External'],
-                'bytes': group.bytes,
-            }
-            for name, group in sorted(groups.items())
-        ],
+        'reducers': [{'name': name, **group.view(), 'bytes': group.bytes} for name, group in sorted(groups.items())],
+        'further_reducers': census.further.view(),
         'other_keys': census.groups[''].keys,
         **known,
         'error': None,

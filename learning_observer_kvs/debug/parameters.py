@@ -6,11 +6,16 @@ field percent-encoded already, as ``text/plain``: a line for each, which is a qu
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
+
+from learning_observer_kvs import json_codec
+from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 
 MAX_URL = 4000
 """The longest URL in characters that a page links to; for a longer one it has a form."""
@@ -20,6 +25,12 @@ MAX_BODY = 8 << 20
 
 SMALL_BODY = 1 << 16
 """The longest body in bytes that is read whenever it comes: a connection buffers as much."""
+
+LISTS = ('cursor', 'back', 'step', 'path')
+"""The parameters that are lists as JSON; all others are texts, none longer than a key."""
+
+MAX_ITEMS = 1000
+"""How many items such a list may have."""
 
 DEFAULT_LIMIT = 100
 """``limit`` of a page that is asked for without one."""
@@ -67,7 +78,7 @@ async def read(request: web.Request, before_large: Callable[[], Awaitable[object
         The values by name, of the body before those of the URL; the first one of each name counts.
 
     Raises:
-        BadParameters: they are not UTF-8, too many, or too long.
+        BadParameters: they are not UTF-8, too many, or too long, or one that is a list has too many items.
     """
     if request.method != 'POST':
         return in_url(request)
@@ -83,8 +94,42 @@ async def read(request: web.Request, before_large: Callable[[], Awaitable[object
         request.content.feed_eof()  # else aiohttp reads on when this is answered, and logs that it cannot
         request.protocol.close()  # then: where the next request would begin is not known
         raise BadParameters('The body cannot be read. Send it whole, in the encoding that its headers name.') from None
+    if len(body) <= SMALL_BODY:
+        return in_url(request) | _in_body(body)
+    return in_url(request) | await asyncio.to_thread(_in_body, body)  # 8 MB, percent-encoded, take a second
+
+
+def _in_body(body: bytes | bytearray) -> dict[str, str]:
     text = body.replace(b'\r\n', b'&').strip(b'&').decode('utf-8', 'surrogateescape')
-    return in_url(request) | _parsed(text, 'body')
+    values = _parsed(text, 'body')
+    for name, value in values.items():
+        if name not in LISTS and len(value) > MAX_KEY_BYTES:
+            raise BadParameters(f'{name} is longer than {MAX_KEY_BYTES:,} characters; no key is. Give a shorter one.')
+        if name in LISTS and len(value) > SMALL_BODY and not _is_short_list(value):
+            raise BadParameters(f'{name} is not a JSON list of at most {MAX_ITEMS} texts and numbers.')
+    return values
+
+
+def _is_short_list(text: str) -> bool:
+    """Whether a long text is a list of few items: those who use it decode it in the event loop."""
+    try:
+        value = json_codec.decode(text.encode())
+    except CorruptValue:
+        return False
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_ITEMS
+        and not any(isinstance(item, (list, dict)) for item in value)
+    )
+
+
+def fits_url(query: Mapping[str, str]) -> bool:
+    """Return whether parameters may be short enough for a URL; a quick look, before they are percent-encoded.
+
+    Args:
+        query: the values by name.
+    """
+    return sum(map(len, query.values())) <= MAX_URL
 
 
 def limit_in(query: Mapping[str, str]) -> int:

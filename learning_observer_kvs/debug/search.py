@@ -27,6 +27,9 @@ take as long."""
 SCAN_KEYS = 1000
 """How many keys are looked at in one call of a store."""
 
+FIRST_KEYS = 8
+"""How many in the first one; then twice as many each time, as long as they are short: a key may have 1 MB."""
+
 TIME_SLICE = 0.002
 """Seconds after which a search lets the loop go on with other work."""
 
@@ -51,8 +54,10 @@ class Search:
         begin: what the keys begin with, one scan for each.
         cursor: ``next_cursor`` of the page before; ``None`` begins.
         count: how many keys a call of a store looks at.
+        first: how many the first call does, if not ``FIRST_KEYS``.
 
     Attributes:
+        most: how many keys the next call of a store looks at, at most.
         seen: how many keys were looked at.
         failed: the message of each store that could not be searched, by name.
         errors: what each of them raised.
@@ -62,11 +67,18 @@ class Search:
     """
 
     def __init__(
-        self, router: KVSRouter, names: Sequence[str], begin: Sequence[str], cursor: str | None, count: int = SCAN_KEYS
+        self,
+        router: KVSRouter,
+        names: Sequence[str],
+        begin: Sequence[str],
+        cursor: str | None,
+        count: int = SCAN_KEYS,
+        first: int = FIRST_KEYS,
     ) -> None:
         self._router = router
         self._begin = begin
-        self._count = count
+        self.most = count
+        self._count = min(first, count)
         self._rest = [(name, number) for name in names for number in range(len(begin))]
         self._cursor: str | None = None
         self.seen = 0
@@ -108,8 +120,8 @@ class Search:
                 self._leave_out(name)
                 continue
             keys, following = scanned
-            if (size := sum(map(len, keys))) > KEY_CHARACTERS:  # of long keys fewer are looked at
-                self._count = max(1, self._count * KEY_CHARACTERS // (2 * size))
+            fitting = self._count * KEY_CHARACTERS // (2 * sum(map(len, keys)) + 1)
+            self._count = max(1, min(2 * self._count, self.most, fitting))  # of long keys fewer are looked at
             found = [key async for key in in_slices(keys) if matches(key)]
             self.seen += len(keys)
             self._cursor = following
@@ -143,7 +155,7 @@ class Search:
 
     async def _scan(self, store: Store) -> ScanPage:
         _, number = self._rest[0]
-        return await store.scan(self._begin[number], self._cursor, self._count)
+        return await store.scan(self._begin[number], self._cursor, min(self._count, self.most))
 
     def _leave_out(self, name: str) -> None:
         if self._rest and self._rest[0][0] == name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from learning_observer_kvs.debug.answering import FORBIDDEN, Answering
 from learning_observer_kvs.debug.answers import HTML, Failure, File, Parameters, wants_html
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import BadParameters, text_in
+from learning_observer_kvs.debug.views import MAX_VALUE_BYTES
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.privacy.exporting import Export, document, export
@@ -97,7 +99,7 @@ async def made(router: KVSRouter, names: Sequence[str], student: str, refused: I
     stores = {name: router[name] for name in names}
     folders = {store.failed_events: None for store in stores.values()}
     not_searched = [*(f'Store {name}: you may not export from it.' for name in refused), STUDY_LOGS]
-    return await export(stores, Ids((student,)), folders=folders, not_reached=not_searched)
+    return await export(stores, Ids((student,)), folders=folders, not_reached=not_searched, most_bytes=MAX_VALUE_BYTES)
 
 
 def masked(found: Export, mask: Mask) -> Export:
@@ -111,9 +113,13 @@ def masked(found: Export, mask: Mask) -> Export:
         The data.
     """
     for state in found.states:
-        state['value'] = REDACTED if mask.hides(state['reducer']) else mask.inside(state['value'])
+        key = ','.join([state['reducer'], *(f'{name}:{value}' for name, value in state['fields'].items())])
+        state['value'] = _masked(state['value'], mask, key)
     for entry in found.entries:
-        is_hidden = mask.hides(entry['key']) or mask.hides(entry['path'])
-        entry['value'] = REDACTED if is_hidden else mask.inside(entry['value'])
+        entry['value'] = _masked(entry['value'], mask, entry['key'], entry['path'])
     found.events = {path: mask.inside(events) for path, events in found.events.items()}
     return found
+
+
+def _masked(value: Any, mask: Mask, *names: str) -> Any:
+    return REDACTED if value is not None and any(map(mask.hides, names)) else mask.inside(value)

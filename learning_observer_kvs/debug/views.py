@@ -6,6 +6,7 @@ takes as long to decode.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.errors import CorruptValue
@@ -101,12 +102,33 @@ async def read_value(router: KVSRouter, name: str, key: str) -> Found:
         counterpart = None
     text = None
     if description.bytes <= MAX_VALUE_BYTES:
-        pending = store.overlay().pending([key])
-        [text] = [pending[key]] if pending else await store.read_until(deadline_after(store.retry_timeout), [key])
+        [text] = await texts_of(store, [key])
         if text is None:
             raise missing
         description = description._replace(bytes=len(text))
     return Found(store, name, key, description, counterpart, text)
+
+
+async def texts_of(store: Store, keys: Sequence[str]) -> list[bytes | None]:
+    """Return the stored texts of keys, as this process knows them: also those that are not written yet.
+
+    Args:
+        store: the store.
+        keys: the keys.
+
+    Returns:
+        The text of each; ``None`` where there is none.
+
+    Raises:
+        CorruptValue: a Redis key holds a list, say, and no text.
+        StoreUnavailable, Overloaded: the store cannot be used.
+    """
+    pending = store.overlay().pending(keys)
+    rest = [key for key in keys if key not in pending]
+    found: dict[str, bytes | None] = {**pending}
+    if rest:
+        found |= zip(rest, await store.read_until(deadline_after(store.retry_timeout), rest), strict=True)
+    return [found[key] for key in keys]
 
 
 def value_view(found: Found) -> dict[str, Any]:

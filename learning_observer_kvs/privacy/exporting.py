@@ -23,7 +23,8 @@ from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.privacy.search import find
 from learning_observer_kvs.private_files import PRIVATE, write_new
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.types import MISSING, Description
+from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
 
@@ -77,6 +78,7 @@ async def export(
     *,
     folders: Iterable[str | os.PathLike[str]] = (),
     not_reached: Iterable[str] = (),
+    most_bytes: int | None = None,
     progress: Callable[[int], None] = lambda keys: None,
 ) -> Export:
     """Collect everything about one student; of values shared with others the student's item alone.
@@ -86,6 +88,7 @@ async def export(
         ids: the student's.
         folders: of study logs and failed events.
         not_reached: what was not searched, for the document; what :func:`.find` names comes to it.
+        most_bytes: the largest value that is in it; larger ones are named in ``not_reached``.
         progress: called with how many keys and files were looked at since the last call.
 
     Returns:
@@ -108,7 +111,7 @@ async def export(
         if place.store is None:
             found.events[place.location] = await asyncio.to_thread(_events, place, ids)
         else:
-            await _add(found, stores[place.store], place, ids)
+            await _add(found, stores[place.store], place, ids, most_bytes)
     found.states.sort(key=lambda state: [str(state[name]) for name in ('store', 'reducer', 'fields', 'state')])
     found.events = {path: events for path, events in found.events.items() if events}
     found.possible_aliases = sorted(aliases)
@@ -120,18 +123,22 @@ def _events(place: Place, ids: Ids) -> list[JSON]:
     return list(event_files.events_of(Path(place.location), ids))
 
 
-async def _add(found: Export, store: Store, place: Place, ids: Ids) -> None:
+async def _add(found: Export, store: Store, place: Place, ids: Ids, most_bytes: int | None) -> None:
     name, key = str(place.store), str(place.key)
+    [described] = await store.describe_all([key])
+    if most_bytes is not None and isinstance(described, Description) and described.bytes > most_bytes:
+        found.not_reached.append(f'Store {name}: {key!r}, whose value of {described.bytes:,} bytes is too large.')
+        return
     parts: list[Part] = [Part((), None)]
     try:
-        [value] = await store.multiget([key], missing=MISSING)
-        if value is MISSING:
+        [text] = await store.read_until(deadline_after(store.retry_timeout), [key])
+        if text is None:
             return
+        value = await asyncio.to_thread(store.decode, key, text)
         if place.whole is None:  # it may be another value by now
-            parts = rules.parts_of_value(ids, name, key, value)
+            parts = await asyncio.to_thread(rules.parts_of_value, ids, name, key, value)
     except CorruptValue as error:
         value = f'It cannot be read: {error}'
-    [described] = await store.describe_all([key])
     time = described.written if isinstance(described, Description) else None
     written = None if time is None else _iso(time)
     parsed = parse_key(state_key(key))

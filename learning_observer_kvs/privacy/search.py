@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -25,6 +26,9 @@ CHUNK_BYTES = 1 << 20
 """Bytes of text that are in memory at once, unless a single value has more."""
 
 MAX_CHUNK = 1000
+
+LARGE = 1 << 16
+"""From how many bytes on a value is judged in a thread, so that the event loop goes on with other work."""
 
 MAX_UNRECOGNIZED = 100_000
 """How many files are searched that look like keys of a store and are not, so that no call finds them."""
@@ -90,7 +94,9 @@ async def _in_store(
                 size = sum(len(text) for text in texts if isinstance(text, bytes))
                 chunk = max(1, min(2 * chunk, MAX_CHUNK, chunk * CHUNK_BYTES // (size + 1)))
                 for key, text in zip(some, texts, strict=True):
-                    if parts := _parts(name, store, key, text, ids, aliases):
+                    judged = functools.partial(_parts, name, store, key, text, ids, aliases)
+                    is_large = isinstance(text, bytes) and len(text) > LARGE
+                    if parts := await asyncio.to_thread(judged) if is_large else judged():
                         yield Place(store.location(), tuple(parts), name, key)
                     elif isinstance(text, CorruptValue):
                         unreadable += 1

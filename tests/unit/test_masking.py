@@ -75,6 +75,28 @@ def test_a_value_that_is_not_json_is_masked_if_a_word_is_in_it() -> None:
     assert Mask().applied_to(plain) == {**plain, 'masked': False}
 
 
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{"\\u0061uth": "hunter2"',
+        '{"\\u0041\\u0075th": "hunter2"} and more',
+        *('{"auth": "hunter2"'.encode(name).decode('utf-8', 'backslashreplace') for name in ('utf-16', 'utf-32-le')),
+    ],
+    ids=['cut', 'more', 'UTF-16', 'UTF-32'],
+)
+def test_a_word_is_found_however_a_value_that_is_not_json_has_it_written(text: str) -> None:
+    view = {'key': 'k', 'value': None, 'raw': text}
+    assert Mask().applied_to(view) == {**view, 'raw': REDACTED, 'masked': True}
+
+
+@pytest.mark.parametrize(
+    'text', ['{"\\u0061uth": "hunter2"', '{"a": 1}\n{"\\u0061uth": "hunter2"}'], ids=['cut', 'lines']
+)
+def test_so_is_one_in_a_text_that_begins_like_json(text: str) -> None:
+    assert shown({'t': text, 'u': encode(text).decode()}) == {'t': REDACTED, 'u': REDACTED}
+    assert Mask().may_hide(encode({'t': text}))
+
+
 def test_a_value_of_any_depth_is_masked() -> None:
     deep: Any = {'token': 'hunter2'}
     for _ in range(5_000):

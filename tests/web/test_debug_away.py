@@ -126,3 +126,23 @@ async def test_a_stream_waits_for_its_beginning_no_longer_than_a_page(
         for number in range(5):  # one is sent every 0.2 s: the stream lasts longer than it may take to begin
             await KVS.red().set(KEY, number)
             await asyncio.wait_for(answer.content.readuntil(b'event: changed\n'), 20)
+
+
+@pytest.mark.parametrize(
+    'path',
+    ['key', 'part', 'raw', 'matches', 'class', 'reducers', 'reducer', '', 'changes'],
+)
+async def test_a_page_of_a_store_that_hangs_says_so_and_other_pages_are_served(
+    client: Client, server: RedisServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(answers, 'RETRY_SECONDS', 0.2)
+    monkeypatch.setattr(answers, 'PAGE_SECONDS', 0.5)
+    monkeypatch.setattr(search, 'SEARCH_SECONDS', 0.3)
+    server.pause()
+    query = {'key': KEY, 'text': '' if path == '' else 't', 'reducer': 'm.words', 'reducers': 'm.words'}
+    asked = [client.get(f'/debug/kvs/red/{path}'.rstrip('/'), params=query) for _ in range(3)]
+    hanging = asyncio.gather(*asked)
+    async with client.get('/debug/kvs/default/key', params={'key': KEY}) as answer:
+        assert answer.status in (200, 404)
+    for answer in await hanging:
+        assert (answer.status, 'did not answer within' in await answer.text()) == (503, True)

@@ -224,6 +224,21 @@ async def test_a_page_of_another_site_gets_nothing(start: Start, headers: dict[s
     assert (await client.post('/debug/kvs/default/key', data={'key': 'k'}, headers=headers)).status == 403
 
 
+@pytest.mark.parametrize('mode', ['no-cors', 'cors', 'navigate'])
+@pytest.mark.parametrize('site', ['cross-site', 'same-site'])
+async def test_it_gets_nothing_either_where_authorize_knows_the_visitor(start: Start, site: str, mode: str) -> None:
+    client = await start(lambda *arguments: True)
+    await KVS().set('k', 1)
+    headers = {'Sec-Fetch-Site': site, 'Sec-Fetch-Mode': mode}
+    for path in ('', '/default', '/default/key?key=k', '/stores/find?text=k', '/stores/export?student=k'):
+        answer = await client.get(f'/debug/kvs{path}', headers=headers)
+        assert answer.status == (200 if mode == 'navigate' else 403)
+        assert (await client.post(f'/debug/kvs{path}' if path else '/debug/kvs/default', headers=headers)).status == 403
+    if mode != 'navigate':
+        assert (await client.get('/debug/kvs/default/changes?key=k', headers=headers)).status == 403
+    assert (await client.get('/debug/kvs', headers={'Sec-Fetch-Site': 'same-origin'})).status == 200
+
+
 async def test_a_link_on_another_site_can_be_followed(start: Start) -> None:
     followed = {'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'navigate'}
     client = await start()

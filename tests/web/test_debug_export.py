@@ -113,6 +113,14 @@ async def test_an_export_is_a_line_of_the_audit(client: Client, caplog: pytest.L
     }
 
 
+async def test_an_export_hides_what_the_pages_hide_by_its_key(client: Client) -> None:
+    key = 'Internal,export.words,EventField.access_token:x,STUDENT:ann'
+    await KVS().set(key, 'hunter2')
+    shown = await (await client.get('/debug/kvs/default/key', params={'key': key})).json()
+    assert shown['value'] == '(hidden)'
+    assert 'hunter2' not in await (await client.get(EXPORT, params={'student': 'ann'})).text()
+
+
 @pytest.mark.parametrize('student', ['', '   '])
 async def test_an_export_of_nobody_is_refused(client: Client, student: str) -> None:
     assert (await client.get(EXPORT, params={'student': student})).status == 400

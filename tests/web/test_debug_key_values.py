@@ -6,11 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
 
+from learning_observer_kvs.debug import answering, views
 from learning_observer_kvs.debug.keys import listing as key_list
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.debug_pages import make_app
 from tests.support.key_pages import STORES, Client, client, links, page, page_of, readable, shown_in
 
 __all__ = ['client', 'readable']
@@ -58,7 +62,34 @@ async def test_a_value_that_one_may_not_read_is_not_in_the_list(client: Client, 
     assert [row['key'] for row in found['keys']] == ['open', 'shut']  # the one by its key
     assert 'secret' not in str(found)
     assert [row['key'] for row in (await page(client, text='secret', inside='values'))['keys']] == []
-    assert (await page(client, text='secret', inside='values'))['values_not_read'] == 1
+    for text in ('secret', 'a s', 'nothing'):  # or one could guess a value by what is counted
+        assert (await page(client, text=text, inside='values'))['values_not_read'] == 1
+
+
+async def test_a_list_does_not_wait_for_an_authorize_that_hangs(
+    aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, 'AUTHORIZE_SECONDS', 0.01)
+    asked: list[str | None] = []
+
+    async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
+        asked.append(key)
+        if key == 'b':
+            await asyncio.Event().wait()
+        return True
+
+    client: Client = await aiohttp_client(make_app({'kvs': {'default': {'type': 'stub'}}}, authorize))
+    await KVS().multiset({'a': 'one', 'b': 'two', 'c': 'three'})
+    rows = (await page(client))['keys']
+    assert [(row['preview'], row['note']) for row in rows] == [
+        ('"one"', None),
+        (None, 'may not be read'),
+        (None, 'may not be read'),
+    ]
+    found = await page(client, text='o', inside='values')
+    assert ([row['key'] for row in found['keys']], found['values_not_read']) == (['a'], 2)
+    assert (asked.count('b'), asked.count('c')) == (2, 0)
+    assert 'authorize did not answer within 0.01 s' in caplog.text
 
 
 async def test_what_is_not_json_is_listed_and_says_so(client: Client, redis: RedisConnection) -> None:
@@ -171,7 +202,7 @@ async def test_many_who_look_inside_values_take_their_turns(client: Client, monk
     await KVS().multiset({f'k{number}': 'hay' for number in range(2000)})
     monkeypatch.setattr(key_list, 'READ_AT_ONCE', 100)
     reading = most = 0
-    read = key_list._read
+    read = views.texts_of
 
     async def noted(store: Any, keys: Any) -> Any:
         nonlocal reading, most
@@ -185,7 +216,7 @@ async def test_many_who_look_inside_values_take_their_turns(client: Client, monk
         finally:
             reading -= 1
 
-    monkeypatch.setattr(key_list, '_read', noted)
+    monkeypatch.setattr(views, 'texts_of', noted)
     found = await asyncio.gather(*(page(client, text='needle', inside='values') for _ in range(4)))
     assert {each['keys_seen'] for each in found} == {2000}
     assert most == 1

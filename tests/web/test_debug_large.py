@@ -10,10 +10,9 @@ import json
 import resource
 import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ import learning_observer_kvs
 from learning_observer_kvs.debug import answering, answers, sending, views
 from learning_observer_kvs.debug.values import views as value_views
 from learning_observer_kvs.kvs import KVS
+from tests.support.loops import turns
 from tests.support.watched import until
 
 T = TypeVar('T')
@@ -66,36 +66,6 @@ async def got(server: TestServer | BaseTestServer, path: str, accept: str = JSON
             connection.close()
 
     return await in_thread(read)
-
-
-class Turns:
-    """The turns of an event loop: how many there were, and the longest in seconds of work of the loop's own thread.
-
-    What other threads and other programs do on the same processors is not counted.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.longest = 0.0
-
-
-@asynccontextmanager
-async def turns() -> AsyncIterator[Turns]:
-    seen, ended = Turns(), False
-
-    async def watch() -> None:
-        while not ended:
-            began = time.thread_time()
-            await asyncio.sleep(0)
-            seen.longest = max(seen.longest, time.thread_time() - began)
-            seen.count += 1
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield seen
-    finally:
-        ended = True
-        await watching
 
 
 @pytest.mark.parametrize('store', ['default', 'sqlite'])

@@ -361,6 +361,7 @@ async def test_who_may_read_one_state_only_sees_that_one(
         assert answer.status == 200
         assert 'two' not in await answer.text()
     assert {json.loads(line)['key'] for line in caplog.messages} == {KEY}
+    assert (await (await client.get(VALUE_PAGE, params={'key': KEY})).json())['counterpart'] is None
     for address in (VALUE_PAGE, PART, RAW, MATCHES):
         answer = await client.get(address, params={'key': OTHER, 'text': 'two'}, headers=HTML)
         assert answer.status == 403

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
-from learning_observer_kvs.debug.search import SEARCH_SECONDS, Search, in_slices
+from learning_observer_kvs.debug.search import NAME_CHARACTERS, SCAN_KEYS, SEARCH_SECONDS, Search, in_slices
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import every_key
@@ -34,7 +34,10 @@ SHOWN_FOR = 20
 """For how many times as long as it took a count is shown."""
 
 MAX_GROUPS = 500
-"""How many reducers have a count of their own; the keys of further ones are counted with other keys."""
+"""How many reducers have a count of their own; the keys of further ones are counted together."""
+
+MAX_FIELDS = 100
+"""How many fields of scopes have a count."""
 
 MEASURED_KEYS = 500
 """Of how many keys of a reducer the bytes are asked for; of more they are estimated."""
@@ -64,6 +67,10 @@ class Group:
         """How many keys there are."""
         return self.states.total()
 
+    def view(self) -> dict[str, int]:
+        """Return how many there are as ``{'internal', 'external'}``."""
+        return {'internal': self.states['Internal'], 'external': self.states['External']}
+
     @property
     def bytes(self) -> int | None:
         """How many bytes they have, estimated where not all were measured; ``None`` where none was."""
@@ -79,7 +86,8 @@ class Census:
 
     Attributes:
         groups: the keys by reducer; under ``''`` those that are not of a reducer.
-        fields: how many keys have each field of a scope.
+        further: the keys of reducers that have no count of their own, because there are too many.
+        fields: how many keys have each field of a scope; of too many the first ones.
         written: when the latest of the measured keys was written; ``None`` where the store does not know.
         at: when the count was last worked on, in seconds since 1970.
         seconds: how long it took.
@@ -92,12 +100,14 @@ class Census:
         self._shapes: dict[tuple[str, ...], tuple[Group, str]] = {}
         self._is_surveyed = not self._store.IS_ORDERED
         self._surveyed: str | None = None
+        self._characters = 0
         self.groups: dict[str, Group] = {'': Group()}
+        self.further = Group()
         self.fields: Counter[str] = Counter()
         self.written: float | None = None
         self.at = time.time()
         self.seconds = 0.0
-        self.search = Search(router, [name], [''], None)
+        self.search = Search(router, [name], [''], None, first=SCAN_KEYS)
 
     @property
     def is_complete(self) -> bool:
@@ -117,7 +127,10 @@ class Census:
     @property
     def keys(self) -> int:
         """How many keys were counted."""
-        return sum(group.keys for group in self.groups.values())
+        return sum(group.keys for group in self._all())
+
+    def _all(self) -> list[Group]:
+        return [*self.groups.values(), self.further]
 
     @property
     def counted(self) -> str:
@@ -129,16 +142,16 @@ class Census:
     @property
     def is_measured(self) -> bool:
         """Whether the bytes of all keys that were counted are known, and not estimated."""
-        return all(group.measured == group.keys for group in self.groups.values())
+        return all(group.measured == group.keys for group in self._all())
 
     @property
     def bytes(self) -> int | None:
         """How many bytes the keys have that were counted; ``None`` where that is not known of some reducer's."""
-        found = [group.bytes for group in self.groups.values() if group.keys]
+        found = [group.bytes for group in self._all() if group.keys]
         return None if None in found else sum(each for each in found if each is not None)
 
-    def count(self, reducer: str, state: str) -> int:
-        """Return how many keys of a reducer were counted, or of a state.
+    def count(self, reducer: str, state: str) -> int | None:
+        """Return how many keys of a reducer were counted, or of a state; ``None`` where it has no count of its own.
 
         Args:
             reducer: the reducer's name in keys; ``''`` for all keys.
@@ -146,7 +159,9 @@ class Census:
         """
         if state == 'Other':
             return 0 if reducer else self.groups[''].keys
-        groups = [group for name, group in self.groups.items() if reducer in ('', name)]
+        if reducer and reducer not in self.groups and self.further.keys:
+            return None
+        groups = [self.groups.get(reducer, Group())] if reducer else self._all()
         return sum(group.states[state] if state else group.keys for group in groups)
 
     async def advance(self, seconds: float) -> None:
@@ -203,19 +218,30 @@ class Census:
         shape = (*parts[:2], *(part.partition(':')[0] for part in parts[2:]))
         if (found := self._shapes.get(shape)) is None:
             parsed = parse_key(key)
-            source = '' if parsed is None else parsed.source
-            if source not in self.groups and len(self.groups) > MAX_GROUPS:
-                source = ''
-            found = (
-                self.groups.setdefault(source, Group()),
-                parsed.state_type.name.capitalize() if parsed and source else '',
-            )
             if parsed is None:
-                return found  # there are as many shapes as such keys
-            if len(self._shapes) < 10 * MAX_GROUPS:
+                return self.groups[''], ''  # there are as many shapes as such keys
+            found = self._group(parsed.source), parsed.state_type.name.capitalize()
+            if len(self._shapes) < 10 * MAX_GROUPS and found[0] is not self.further:
                 self._shapes[shape] = found
-        self.fields.update(shape[2:])
+        for field in shape[2:]:
+            if field in self.fields or (len(self.fields) < MAX_FIELDS and self._may_list(field)):
+                self.fields[field] += 1
         return found
+
+    def _group(self, reducer: str) -> Group:
+        """The group of a reducer: its own, as long as there are few."""
+        if reducer not in self.groups:
+            if len(self.groups) > MAX_GROUPS or not self._may_list(reducer):
+                return self.further
+            self.groups[reducer] = Group()
+        return self.groups[reducer]
+
+    def _may_list(self, name: str) -> bool:
+        """Take a name into the list of counts, unless the names would be too long together."""
+        if self._characters + len(name) > NAME_CHARACTERS:
+            return False
+        self._characters += len(name)
+        return True
 
     async def _survey(self) -> None:
         """Find the reducers of a store that has its keys in order, so that they are listed before they are counted."""
@@ -228,7 +254,7 @@ class Census:
                 return  # the count will say why
             for key in keys:
                 if (parsed := parse_key(key)) is not None:
-                    self.groups.setdefault(parsed.source, Group())
+                    self._group(parsed.source)
             self._is_surveyed = cursor is None or len(self.groups) > MAX_GROUPS
             if cursor is not None and parse_key(cursor) is not None:
                 cursor = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER

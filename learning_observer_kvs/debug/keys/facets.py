@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.debug.search import Search, in_slices, progress
+from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, in_slices, progress
 from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import every_key
@@ -52,7 +52,7 @@ async def facets(router: KVSRouter, store: str, cursor: str | None) -> Facets:
                 if (parsed := parse_key(key)) is not None:
                     states = found.states.setdefault(parsed.source, {'Internal': 0, 'External': 0})
                     states[parsed.state_type.name.capitalize()] += 1
-            if len(found.states) >= MAX_REDUCERS:
+            if len(found.states) >= MAX_REDUCERS or sum(map(len, found.states)) > NAME_CHARACTERS:
                 break
     return found
 

@@ -9,6 +9,7 @@ from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.queries.kept import Matches, every_key
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
 STATES = ('Internal', 'External', 'Other')
@@ -45,12 +46,16 @@ class KeyFilter(NamedTuple):
             query: its parameters.
 
         Raises:
-            BadParameters: ``state`` or ``inside`` is another word.
+            BadParameters: ``state`` or ``inside`` is another word, or it is longer than any key.
         """
         for name, words in (('state', STATES), ('inside', INSIDE)):
             if query.get(name) and query[name] not in words:
                 raise BadParameters(f'{name} is {query[name][:100]!r}; give one of: {", ".join(words)}.')
         found = cls(*(query.get(name, '') for name in cls._fields))
+        if sum(map(len, found)) > MAX_KEY_BYTES:
+            raise BadParameters(
+                f'No key has over {MAX_KEY_BYTES:,} bytes, and this filter has more. Give a shorter one.'
+            )
         return found._replace(inside='values' if found.looks_inside else '')
 
     @property

@@ -25,7 +25,6 @@ from learning_observer_kvs.debug.views import describe_key, store_of
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import Described, Description
 
 SORTS = ('key', 'bytes', 'written')
@@ -38,7 +37,7 @@ PREVIEWED_IN_ALL = 1 << 20
 """How many bytes are read for the previews of a page."""
 
 AUTHORIZE_SECONDS = 1.0
-"""How long a page asks which values one may read; the others have no preview."""
+"""How long a page asks which values one may read, of the last ones that it reads; the others are not shown."""
 
 READ_AT_ONCE = 500
 """How many values are read in one call to be looked into, with ``BYTES_AT_ONCE`` at most."""
@@ -143,7 +142,7 @@ class KeyLists:
         matches = self._wanted.matches()
         inner, passed = _position(cursor)
         count = min(limit, SCAN_KEYS) if self._wanted._replace(prefix='') == KeyFilter() else SCAN_KEYS
-        search = Search(self._router, [self._name], self._wanted.begins(self._store), inner, count)
+        search = Search(self._router, [self._name], self._wanted.begins(self._store), inner, count, count)
         found: dict[str, str | None] = {}
         characters, here, following, again = 0, search.next_cursor, None, 0
         ends = time.monotonic() + seconds
@@ -184,7 +183,7 @@ class KeyLists:
             InvalidKey: no key can begin with the prefix.
             StoreUnavailable, Overloaded: the store cannot be used.
         """
-        search = Search(self._router, [self._name], self._wanted.begins(self._store), None)
+        search = Search(self._router, [self._name], self._wanted.begins(self._store), None, first=SCAN_KEYS)
         best: list[tuple[float, str]] = []
         async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
             async for store, _, keys in pages:
@@ -221,37 +220,40 @@ class KeyLists:
             if len(found) >= limit or (start and time.monotonic() > ends) or self._viewer.has_gone():
                 break
             end = _end_of_group(described, start)
-            some = keys[start:end]
-            hits = await self._hits(needle, some, described[start:end])
+            readable = await self._readable(keys[start:end], described[start:end], ends)
+            some = keys[start : start + len(readable)]
+            hits = await self._hits(needle, [key for key, may_be in zip(some, readable, strict=True) if may_be])
             for number, key in enumerate(some, start + 1):
                 if key in hits or is_in_key(key):
                     found[key] = hits.get(key)
                 if len(found) >= limit:
                     return number, found
-            start = end
+            start += len(some)
         return start, found
 
-    async def _hits(self, needle: Needle, keys: Sequence[str], described: Sequence[Described]) -> dict[str, str]:
-        """Those of some values that have the text and may be read, with the part that has it."""
-        wanted = []
+    async def _readable(self, keys: Sequence[str], described: Sequence[Described], ends: float) -> list[bool]:
+        """Which values are looked into: of the first keys, as many as there is time to ask for.
+
+        It is asked before they are read: even how many of those that have a text may not be read says what is in them.
+        """
+        readable: list[bool] = []
+        ends = max(ends, time.monotonic() + AUTHORIZE_SECONDS)
         for key, description in zip(keys, described, strict=True):
-            if not isinstance(description, Description):
-                continue
-            if description.bytes > within_values.LONGEST_VALUE:
-                self._unread += 1
-            else:
-                wanted.append(key)
+            if readable and time.monotonic() > ends:
+                break
+            is_value = isinstance(description, Description)
+            is_short = isinstance(description, Description) and description.bytes <= within_values.LONGEST_VALUE
+            readable.append(is_short and await self._viewer.may_read(key))
+            self._unread += is_value and not readable[-1]
+        return readable
+
+    async def _hits(self, needle: Needle, keys: Sequence[str]) -> dict[str, str]:
+        """Those of some values that have the text, with the part that has it."""
         store, mask = self._store, self._viewer.mask
         async with self._turn:
-            texts = [(key, raw) for key, raw in zip(wanted, await _read(store, wanted), strict=True) if raw]
+            texts = [(key, raw) for key, raw in zip(keys, await views.texts_of(store, keys), strict=True) if raw]
             hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
-        allowed = {}
-        for key, part in hits.items():
-            if await self._viewer.may_read(key):
-                allowed[key] = part
-            else:
-                self._unread += 1
-        return allowed
+        return hits
 
     async def _rows(self, found: dict[str, str | None]) -> list[Row]:
         """What the store knows of keys, and the texts of those whose beginning is shown."""
@@ -266,14 +268,16 @@ class KeyLists:
                 rows[number] = row._replace(note='is not text')
                 continue
             size = row.known.bytes
-            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL or time.monotonic() > ends:
+            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL:
                 rows[number] = row._replace(note='too long for a list')
+            elif time.monotonic() > ends:
+                rows[number] = row._replace(note='authorize takes too long')
             elif not await self._viewer.may_read(row.key):
                 rows[number] = row._replace(note='may not be read')
             else:
                 total += size
                 to_read.append(number)
-        texts = await _read(self._store, [rows[number].key for number in to_read])
+        texts = await views.texts_of(self._store, [rows[number].key for number in to_read])
         for number, raw in zip(to_read, texts, strict=True):
             rows[number] = rows[number]._replace(raw=raw)
         return rows
@@ -308,16 +312,6 @@ def rows_view(store: Store, mask: Mask, rows: Sequence[Row]) -> list[dict[str, A
             }
         )
     return view
-
-
-async def _read(store: Store, keys: Sequence[str]) -> list[bytes | None]:
-    """The stored texts of keys, as this process knows them."""
-    pending = store.overlay().pending(keys)
-    rest = [key for key in keys if key not in pending]
-    found: dict[str, bytes | None] = {**pending}
-    if rest:
-        found |= zip(rest, await store.read_until(deadline_after(store.retry_timeout), rest), strict=True)
-    return [found[key] for key in keys]
 
 
 def _end_of_group(described: Sequence[Described], start: int) -> int:
@@ -359,6 +353,6 @@ def _position(cursor: str | None) -> tuple[str | None, str | None]:
     except (CorruptValue, UnicodeError):
         value = None
     match value:
-        case [*inner, None | str() as passed] if inner:
-            return json_codec.encode(inner).decode(), passed
+        case [str() as name, int() as prefix, None | str() as inner, None | str() as passed]:
+            return json_codec.encode([name, prefix, inner]).decode(), passed
     raise InvalidKey('The cursor is not one of this list. Begin again without it.')

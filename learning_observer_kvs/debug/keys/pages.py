@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug import parameters, search
+from learning_observer_kvs.debug import parameters, search, views
 from learning_observer_kvs.debug.keys.census import Census, Censuses
 from learning_observer_kvs.debug.keys.filter import KeyFilter
 from learning_observer_kvs.debug.keys.listing import SORTS, KeyList, KeyLists, Viewer, rows_view
@@ -167,7 +167,8 @@ class KeysPage(NamedTuple):
             return wanted.at + len(found.rows), 'exactly' if wanted.cursor is None else self.census.counted
         if wanted.filter._replace(state='', reducer='') != KeyFilter() or self.census.error is not None:
             return None, None
-        return self.census.count(wanted.filter.reducer, wanted.filter.state), self.census.counted
+        count = self.census.count(wanted.filter.reducer, wanted.filter.state)
+        return count, None if count is None else self.census.counted
 
     def view(self, router: KVSRouter, viewer: Viewer) -> dict[str, Any]:
         """Return the page as in JSON. To be called in a thread.
@@ -200,10 +201,9 @@ class KeysPage(NamedTuple):
                 'keys': self.census.keys,
                 'counted': self.census.counted,
                 'reducers': [
-                    {'name': name, 'internal': group.states['Internal'], 'external': group.states['External']}
-                    for name, group in sorted(self.census.groups.items())
-                    if name
+                    {'name': name, **group.view()} for name, group in sorted(self.census.groups.items()) if name
                 ],
+                'further_reducers': self.census.further.view(),
                 'other_keys': self.census.groups[''].keys,
                 'fields': dict(sorted(self.census.fields.items())),
             },
@@ -215,12 +215,17 @@ class KeysPage(NamedTuple):
         wanted = self.wanted
         return {
             'words': self._words(),
+            'most': self._most_links(),
             'wanted': wanted,
             'query': wanted.query,
             'following': wanted.following(self.found),
             'before': wanted.before(),
             'rest': wanted.rest(self.found),
         }
+
+    def _most_links(self) -> int:
+        """How many links to pages with this filter each list has: a filter may be as long as a key."""
+        return views.KEY_CHARACTERS // (1 + len(parameters.query_of(self.wanted.filter.query())))
 
     def _words(self) -> list[str]:
         """How the keys are sorted, and how far the search for them went."""

@@ -7,9 +7,9 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
+from learning_observer_kvs.debug import views
 from learning_observer_kvs.debug.keys.census import LAST_CHARACTER
 from learning_observer_kvs.debug.search import SEARCH_SECONDS, in_slices
-from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stream_analytics.keys import parse_key
@@ -58,7 +58,7 @@ class Branches(NamedTuple):
                     'keys': keys,
                     'counted': 'at least' if prefix in self.cut or not self.is_complete else 'exactly',
                 }
-                for prefix, keys in sorted(self.keys.items())[:MAX_BRANCHES]
+                for prefix, keys in sorted(self.keys.items())
             ],
             'here': self.here,
             'counted': 'exactly' if self.is_complete and not self.cut else 'at least',
@@ -83,7 +83,8 @@ async def branches(router: KVSRouter, name: str, prefix: str, delimiter: str) ->
         NotFound: there is no such store.
         InvalidKey: no key can begin so.
     """
-    store = store_of(router, name)
+    store = views.store_of(router, name)
+    most = min(MAX_BRANCHES, 1 + views.KEY_CHARACTERS // (1 + len(prefix)))  # each begins with the prefix
     found, cut, here = Counter[str](), set[str](), 0
     ends, cursor = time.monotonic() + TREE_SECONDS, None
     while True:
@@ -103,8 +104,9 @@ async def branches(router: KVSRouter, name: str, prefix: str, delimiter: str) ->
             else:
                 here += 1
         found.update(in_page)
-        if cursor is None or time.monotonic() > ends or len(found) > MAX_BRANCHES:
-            return Branches(delimiter, found, here, cut, cursor is None and len(found) <= MAX_BRANCHES)
+        if cursor is None or time.monotonic() > ends or len(found) > most:
+            is_complete = cursor is None and len(found) <= most
+            return Branches(delimiter, Counter(dict(sorted(found.items())[:most])), here, cut, is_complete)
         if store.IS_ORDERED:
             after = cursor
             if of_reducers == cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -33,7 +34,7 @@ class ValuePages(Streaming):
         return await self._answer(request, self._value)
 
     async def _value(self, request: web.Request, query: Parameters) -> Page | File:
-        found = await self._read(request, query)
+        found = await self._with_counterpart(request, await self._read(request, query))
         if not wants_html(request, query):
             return File('application/json', lambda: value_views.json_body(found, self._mask))
         other = await self._other(request, found)
@@ -54,7 +55,7 @@ class ValuePages(Streaming):
         path, start = paths.path_in(query.get('path', '')), _start_in(query)
         is_beside = wants_html(request, query) and query.get('beside') == '1'
         found = await self._read(request, query, path=paths.shown(path)[:200])
-        other = await self._other(request, found) if is_beside else None
+        other = await self._other(request, await self._with_counterpart(request, found)) if is_beside else None
 
         def view() -> dict[str, Any]:
             part = value_views.part_view(found, other, path, start, self._mask)
@@ -115,18 +116,24 @@ class ValuePages(Streaming):
         self._seen(request, 'value', store=store, key=key, **what)
         return found
 
+    async def _with_counterpart(self, request: web.Request, found: views.Found) -> views.Found:
+        """The value; without its counterpart where the request may not read that, nor learn that it is there."""
+        if found.counterpart is not None:
+            with contextlib.suppress(web.HTTPException, answers.Failure):  # a redirect is for a page of its own
+                async with self._authorizing():
+                    if await is_allowed(self._authorize, request, 'read', found.name, found.counterpart):
+                        return found
+        return found._replace(counterpart=None)
+
     async def _other(self, request: web.Request, found: views.Found) -> views.Found | None:
-        """The other state of the same reducer; ``None`` where there is none that the request may read."""
+        """The other state of the same reducer; ``None`` where there is none, or none that can be read."""
         store, key = found.name, found.counterpart
         if key is None:
             return None
         try:
-            async with self._authorizing():
-                if not await is_allowed(self._authorize, request, 'read', store, key):
-                    return None
             async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
                 other = await views.read_value(self._router, store, key)
-        except (web.HTTPException, views.NotFound, KVSError, answers.Failure):
+        except (views.NotFound, KVSError, answers.Failure):
             return None  # it has a page of its own, which says why
         self._seen(request, 'value', store=store, key=key)
         return other
