@@ -26,6 +26,7 @@ PAIRED = {
     'upstream': 'upstream:upstream',
     'distant': 'upstream:distant',
     'sessions': 'sessions:sessions',
+    'browsing': 'browsing:browsing',
 }
 """Cases that compare stores with a base: module and function in ``cases``. A case is imported when it is measured,
 because an older package may lack what another case needs."""

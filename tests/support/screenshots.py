@@ -77,7 +77,7 @@ SHOTS = {
     'stores': Shot('stores', 1280, 360),
     'keys': Shot('keys, inside values', 1280, 360),
     'student': Shot('student', 1280, 360),
-    'value': Shot('counts', 1280, 640, 'dark', _student_writes),
+    'value': Shot('counts', 1280, 750, 'dark', _student_writes),
 }
 
 

@@ -66,6 +66,7 @@ async def page() -> AsyncIterator[browser.Page]:
         yield page
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 async def test_axe_finds_nothing_and_no_text_is_cut_or_covered(
     server: TestServer, page: browser.Page, scheme: Any

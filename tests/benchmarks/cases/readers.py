@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from tests.benchmarks.comparisons import Comparison, compared, with_base
@@ -91,13 +91,13 @@ async def _measure(environment: Environment, contender: ByEvent, writers: int, t
             'table': lambda: contender.read(keys),
             'one value': lambda: contender.read_one(next(turn)),
         }
-        await _events(processes, 0.0)
+        await events_per_second(processes, 0.0)
         assert None not in await contender.read(keys)
         quiet = {
             name: await _reads(read, asyncio.create_task(asyncio.sleep(seconds / 4))) for name, read in reads.items()
         }
-        alone = await _events(processes, seconds / 2)
-        writing = asyncio.create_task(_events(processes, seconds))
+        alone = await events_per_second(processes, seconds / 2)
+        writing = asyncio.create_task(events_per_second(processes, seconds))
         await asyncio.sleep(0)
         busy = dict(zip(reads, await asyncio.gather(*(_reads(read, writing) for read in reads.values())), strict=True))
         both = await writing
@@ -147,7 +147,7 @@ def _percentiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=100, method='inclusive') if len(values) > 1 else values * 99
 
 
-async def _events(processes: list[ProcessEvent], seconds: float) -> float:
+async def events_per_second(processes: Sequence[ProcessEvent], seconds: float) -> float:
     """Return the events per second while all write as fast as they are answered."""
     started = time.perf_counter()
     end = started + seconds
