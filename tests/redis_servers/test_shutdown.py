@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -48,16 +50,22 @@ SHUTDOWN_TIMEOUT = 0.5
 """Seconds that aiohttp gives to handlers, twice, before it closes the stores; 60 by default."""
 
 
+def listens(path: Path) -> bool:
+    """Whether a server takes connections at a path; the file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 async def feed(path: str, server: RedisServer, process: subprocess.Popen[str]) -> float:
     """Send events over open sockets; then Redis stops answering, and the server is to end. How long that takes."""
     async with ClientSession(connector=UnixConnector(path)) as session:
         sockets = [await session.ws_connect('http://server/') for _ in range(3)]
-        for number, socket in enumerate(sockets, start=1):
-            await socket.send_json({})
-            assert await socket.receive_json() == number
+        for number, student in enumerate(sockets, start=1):
+            await student.send_json({})
+            assert await student.receive_json() == number
         server.pause()
-        for socket in sockets:
-            await socket.send_json({})
+        for student in sockets:
+            await student.send_json({})
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.wait, 60)
@@ -76,7 +84,7 @@ def test_a_server_with_open_sockets_whose_redis_does_not_answer_ends_in_time(int
             text=True,
         )
         try:
-            until(path.exists, 'the server to listen')
+            until(functools.partial(listens, path), 'the server to listen')
             took = asyncio.run(feed(str(path), server, process))
         finally:
             process.kill()

@@ -143,7 +143,7 @@ class Endless(Store):
     """A store of so many keys that they are not kept anywhere, each of which a scan may give twice."""
 
     TYPE: ClassVar[str] = 'endless'
-    KEYS = 2100
+    KEYS = 8400
     PAGE = 50
 
     def location(self) -> str:
@@ -187,7 +187,7 @@ async def test_finding_remembers_the_names_that_it_gave_and_not_the_keys(find: A
     finally:
         tracemalloc.stop()
     assert found == wanted
-    assert peak < 100_000  # all keys are 550 kB
+    assert peak < 1_000_000  # all keys are 2.2 MB; a tool that watches the run has its own
 
 
 async def test_other_work_goes_on_while_a_store_in_memory_is_searched() -> None:
