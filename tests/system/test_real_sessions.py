@@ -42,7 +42,7 @@ def settings_of(tmp_path: Path, redis_server: RedisServer) -> Any:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ('backend', 'files'),
-    [('sqlite', ALL), ('redis', ALL), ('filesystem', ALL[:10])],
+    [('sqlite', ALL[::2]), ('redis', ALL[1::2]), ('filesystem', ALL[:10])],  # in memory, below, all
     ids=['sqlite', 'redis', 'filesystem'],
 )
 def test_replayed_sessions_end_in_the_expected_text(
