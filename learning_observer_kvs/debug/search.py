@@ -16,6 +16,7 @@ from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Matches
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.pacing import TIME_SLICE
 from learning_observer_kvs.stores.types import Page as ScanPage
 
 T = TypeVar('T')
@@ -29,9 +30,6 @@ SCAN_KEYS = 1000
 
 FIRST_KEYS = 8
 """How many in the first one; then twice as many each time, as long as they are short: a key may have 1 MB."""
-
-TIME_SLICE = 0.002
-"""Seconds after which a search lets the loop go on with other work."""
 
 NAME_CHARACTERS = 1 << 18
 """How many characters the names of a page have together."""

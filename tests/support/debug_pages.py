@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 import learning_observer_kvs
@@ -24,3 +26,15 @@ def make_app(settings: dict[str, Any], authorize: Any = None, below: str | None 
     parent = web.Application()
     parent.add_subapp(below, app)
     return parent
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """The settings of an application with one store, in SQLite."""
+    return {'kvs': {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}, 'config': {'run_mode': 'dev'}}
+
+
+@pytest.fixture
+def refused() -> set[str]:
+    """The stores, actions or keys that the client of a test may not see; the test adds them."""
+    return set()

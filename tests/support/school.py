@@ -15,6 +15,7 @@ from devdata.server import make_app
 from devdata.sessions import Session, sample
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stream_analytics.event_pipeline import event_pipeline
+from tests.support import demo
 
 STUDENT = 'ls-student-01'
 
@@ -42,18 +43,12 @@ class Page(NamedTuple):
 
 def settings(folder: Path) -> dict[str, Any]:
     """Return the settings of the server: its stores are in the folder."""
-    return {
-        'config': {'run_mode': 'dev'},
-        'kvs': {
-            'default': {
-                'type': 'sqlite',
-                'path': str(folder / 'state.sqlite3'),
-                'failed_events': str(folder / 'failed'),
-            },
-            'courses': {'type': 'filesystem', 'path': str(folder / 'courses')},
-            'memoization': {'type': 'stub'},
-        },
+    settings = demo.settings(folder)
+    settings['kvs'] |= {
+        'courses': {'type': 'filesystem', 'path': str(folder / 'courses')},
+        'memoization': {'type': 'stub'},
     }
+    return settings
 
 
 def make_school(folder: Path) -> web.Application:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,17 +58,6 @@ def time_key(student: str) -> str:
 
 def text_key(student: str, document: str) -> str:
     return f'External,table.text,EventField.doc_id:{document},STUDENT:{student}'
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> dict[str, Any]:
-    return {'kvs': {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}, 'config': {'run_mode': 'dev'}}
-
-
-@pytest.fixture
-def refused() -> set[str]:
-    """The keys that may not be read."""
-    return set()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -41,17 +40,6 @@ async def main(settings, key, value):
 
 asyncio.run(main(json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])))
 """
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> dict[str, Any]:
-    return {'kvs': {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}, 'config': {'run_mode': 'dev'}}
-
-
-@pytest.fixture
-def refused() -> set[str]:
-    """The actions that are refused."""
-    return set()
 
 
 @pytest.fixture

@@ -59,12 +59,6 @@ async def spent(event: Any, state: Any) -> Any:
 
 
 @pytest.fixture
-def refused() -> set[str]:
-    """The stores whose keys may not be listed."""
-    return set()
-
-
-@pytest.fixture
 async def client(aiohttp_client: AiohttpClient, tmp_path: Path, refused: set[str]) -> Client:
     stores = {'default': {'type': 'stub'}, 'archive': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
     app = make_app({'kvs': stores}, lambda request, action, store, key: action == 'list' and store not in refused)

@@ -23,12 +23,6 @@ Client = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture
-def refused() -> set[str]:
-    """The stores whose keys may not be listed."""
-    return set()
-
-
-@pytest.fixture
 async def client(
     aiohttp_client: AiohttpClient, tmp_path: Path, refused: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> Client:

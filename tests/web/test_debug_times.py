@@ -26,12 +26,6 @@ KEY = 'Internal,m.words,STUDENT:ann'
 UNUSABLE = ['1e300', '-1e300', '9e999', '253402300800', '-62135596801', "'soon'", "x'00'"]
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> dict[str, Any]:
-    stores = {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
-    return {'kvs': stores, 'config': {'run_mode': 'dev'}}
-
-
 async def write(settings: dict[str, Any], written: str) -> None:
     """Store a state, and have another program change when it was written."""
     async with KVSRouter.from_settings(settings) as router:

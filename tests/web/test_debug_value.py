@@ -36,12 +36,6 @@ async def count(event: Any, state: Any) -> Any:
 
 
 @pytest.fixture
-def refused() -> set[str]:
-    """The keys that may not be read."""
-    return set()
-
-
-@pytest.fixture
 async def client(aiohttp_client: AiohttpClient, tmp_path: Path, refused: set[str]) -> Client:
     stores = {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
     settings = {'kvs': stores, 'config': {'run_mode': 'dev'}}
