@@ -144,13 +144,21 @@ def find(folder: Path) -> list[Path]:
     """
     names = [
         os.path.join(above, name)
-        for above, _, names in os.walk(folder, onerror=_raise_unreadable)
+        for above, _, names in os.walk(folder, onerror=raise_unreadable)
         for name in fnmatch.filter(names, PATTERN)
     ]
     return sorted(map(Path, filter(os.path.isfile, names)), key=lambda path: (path.name, path))
 
 
-def _raise_unreadable(error: OSError) -> None:
+def raise_unreadable(error: OSError) -> None:
+    """Raise the error of a folder that cannot be listed, unless the folder has gone meanwhile.
+
+    Args:
+        error: what listing it raised.
+
+    Raises:
+        EventFileError: the folder cannot be read.
+    """
     if not isinstance(error, FileNotFoundError):
         raise EventFileError(f'{error.filename} cannot be read: {error.strerror}.')
 

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
+from learning_observer_kvs.errors import CorruptValue, InvalidKey, InvalidValue, KVSError
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
 from learning_observer_kvs.stores.base import Store
@@ -185,10 +185,9 @@ async def keep(store: Store, key: str, value: JSON) -> None:
     Raises:
         InvalidKey, InvalidValue: it cannot be stored anywhere.
     """
-    store.encode(key, value)
     try:
         await store.set(key, value)
-    except InvalidKey:
+    except (InvalidKey, InvalidValue):
         raise
     except KVSError as error:
         log.warning('The result of %s is not kept: %s', display_key(key), error)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from learning_observer_kvs.debug.keys.filter import has_text
 from learning_observer_kvs.debug.search import NAME_CHARACTERS, Search, in_slices, progress
 from learning_observer_kvs.debug.views import describe_key
 from learning_observer_kvs.errors import InvalidKey
-from learning_observer_kvs.identifiers import escape
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import STUDENT
 from learning_observer_kvs.queries.scope import DOCUMENT
@@ -103,13 +103,8 @@ async def find(router: KVSRouter, names: Sequence[str], text: str, cursor: str |
 
     if cursor is None:  # all at once: those that hang are waited for together, and not again in the search
         found.exact.extend(itertools.compress(names, await asyncio.gather(*map(has_key, names))))
-    parts = {text.lower(), escape(text).lower()}
 
-    def matches(key: str) -> bool:
-        lower = key.lower()
-        return any(part in lower for part in parts)
-
-    async with aclosing(search.pages(matches)) as pages:
+    async with aclosing(search.pages(has_text(text))) as pages:
         async for _, name, keys in pages:
             async for key in in_slices(keys):
                 found.note(name, key)

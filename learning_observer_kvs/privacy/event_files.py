@@ -94,15 +94,10 @@ def _is_within(path: str, folder: str) -> bool:
 
 def _files_of(folder: str) -> Iterator[str]:
     """Everything in a folder and those below that is not itself a folder; links to folders, too."""
-    for above, folders, names in os.walk(folder, onerror=_raise):
+    for above, folders, names in os.walk(folder, onerror=failed_events.raise_unreadable):
         folders.sort()
         linked = [name for name in folders if os.path.islink(os.path.join(above, name))]
         yield from (os.path.join(above, name) for name in sorted([*names, *linked]))
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise EventFileError(f'{error.filename} cannot be read: {error.strerror}.')
 
 
 def kind_of(path: Path) -> Kind:
@@ -368,10 +363,15 @@ def _file_character(match: re.Match[str]) -> str:
 
 def _written_in(text: bytes, ids: Ids) -> bool:
     """Whether an id, in one of its usual forms, stands in a text that is not JSON, between other characters."""
-    plain = {form for given in ids.given for form in (given, canonical(given))}
+    return _pattern_of(ids.given).search(text) is not None
+
+
+@functools.lru_cache(maxsize=16)  # for each line of a file
+def _pattern_of(ids: tuple[str, ...]) -> re.Pattern[bytes]:
+    plain = {form for given in ids for form in (given, canonical(given))}
     forms: set[bytes] = set()
     for given in plain | {unicodedata.normalize('NFD', form) for form in plain}:
         forms |= {json_codec.encode(given)[1:-1], json.dumps(given)[1:-1].encode(), file_name_form(given).encode()}
         forms |= {quote(given, safe=safe).encode() for safe in ('', '@')}
     either = b'|'.join(map(re.escape, forms))
-    return re.search(rb'(?<![A-Za-z0-9])(?:' + either + rb')(?![A-Za-z0-9])', text, re.IGNORECASE) is not None
+    return re.compile(rb'(?<![A-Za-z0-9])(?:' + either + rb')(?![A-Za-z0-9])', re.IGNORECASE)
