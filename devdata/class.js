@@ -13,8 +13,10 @@ listen();
 
 function listen() {
   const source = new EventSource('class/changes');
-  source.addEventListener('open', () => link('live', 'live'));
-  source.addEventListener('everything', (event) => replaceAll(JSON.parse(event.data)));
+  source.addEventListener('everything', (event) => {
+    replaceAll(JSON.parse(event.data));
+    link('live', 'live'); // from here on no change is missed
+  });
   source.addEventListener('changed', (event) => applyChanges(JSON.parse(event.data)));
   source.addEventListener('error', () => {
     link('waiting', 'reconnecting');

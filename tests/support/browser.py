@@ -41,6 +41,16 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
+async def press_and_load(page: Page, key: str) -> None:
+    """Press a key that leads to another page, and wait until that page is loaded.
+
+    A page shows its text before its scripts have run: they would not hear a key that is pressed as soon as the text is
+    there.
+    """
+    async with page.expect_navigation():
+        await page.keyboard.press(key)
+
+
 @asynccontextmanager
 async def faultless_page() -> AsyncIterator[Page]:
     """A page of a real browser in which nothing may fail, and which asks no other host.

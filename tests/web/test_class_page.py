@@ -98,6 +98,7 @@ async def page(server: TestServer) -> AsyncIterator[Page]:
         page.on('pageerror', lambda error: errors.append(str(error)))
         page.on('dialog', lambda dialog: errors.append(f'a script from a student was run: {dialog.message}'))
         await page.goto(address(server))
+        await expect(page.locator('#link')).to_have_text('live')
         yield page
         assert errors == []
 

@@ -201,7 +201,8 @@ async def test_one_chooses_reducers_and_fields_and_goes_to_a_state(client: Clien
     await page.get_by_role('link', name='table.text').click()
     await page.get_by_role('link', name='table.time').click()
     await page.get_by_label('Fields').fill('words, seconds')
-    await page.get_by_role('button', name='Show').click()
+    async with page.expect_navigation():
+        await page.get_by_role('button', name='Show').click()
     heads = [' '.join(head.split()) for head in await page.locator('thead th').all_inner_texts()]
     assert heads == ['Student', 'Document', 'table.text words', 'table.time seconds']
     await page.go_back()

@@ -15,7 +15,7 @@ from pytest_aiohttp.plugin import AiohttpServer
 from learning_observer_kvs import KVS_KEY
 from learning_observer_kvs.kvs import PersistentRedisKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
-from tests.support.browser import faultless_page
+from tests.support.browser import faultless_page, press_and_load
 from tests.support.debug_value import KEY, OTHER, VALUE
 from tests.support.readable import faults_of, hidden_focus
 from tests.support.school import STUDENT, Page, fill, make_school, pages
@@ -105,16 +105,16 @@ async def test_a_value_of_a_student_is_reached_by_keys_and_links_lead_there_and_
     await page.goto(str(server.make_url('/debug/kvs')))
     await page.keyboard.press('/')
     await page.keyboard.type(STUDENT)
-    await page.keyboard.press('Enter')
+    await press_and_load(page, 'Enter')
     await expect(heading).to_have_text('Find')
     await page.keyboard.press('ArrowDown')
     await expect(focused).to_have_text(STUDENT)
-    await page.keyboard.press('Enter')
+    await press_and_load(page, 'Enter')
     await expect(heading).to_have_text(f'Student {STUDENT}')
     student = page.url
     while await focused.count() == 0 or await focused.inner_text() != 'External':
         await page.keyboard.press('Tab')
-    await page.keyboard.press('Enter')
+    await press_and_load(page, 'Enter')
     await expect(heading).to_contain_text('External,devdata.reducers.')
     value = page.url
     text = await page.locator('#value').inner_text()

@@ -143,21 +143,29 @@ async def test_a_browser_follows_long_keys_cursors_and_counterparts(client: Clie
     keys = {INTERNAL: 'inside', EXTERNAL: 'outside'} | {f'z{number}{ESSAY}': number for number in range(4)}
     await KVS().multiset(keys)
     await page.goto(str(client.make_url('/debug/kvs')))
-    await page.get_by_role('link', name='default').click()
+    async with page.expect_navigation():
+        await page.get_by_role('link', name='default').click()
     await page.get_by_label('Keys a page').fill('2')
-    await page.get_by_role('button', name='Set').click()
+    async with page.expect_navigation():
+        await page.get_by_role('button', name='Set').click()
     assert page.url.endswith('?delimiter=%3A&prefix=&limit=2')
-    await page.locator('.key').get_by_role('button').first.click()
+    async with page.expect_navigation():
+        await page.locator('.key').get_by_role('button').first.click()
     await expect(page.locator('.v')).to_have_text(['outside', 'inside'])
-    await page.get_by_role('button', name='Internal').click()
+    async with page.expect_navigation():
+        await page.get_by_role('button', name='Internal').click()
     await expect(page.locator('.v')).to_have_text(['inside', 'outside'])
     assert await page.locator('details pre').text_content() == INTERNAL
-    await page.get_by_role('link', name='default').click()
+    async with page.expect_navigation():
+        await page.get_by_role('link', name='default').click()
     await page.get_by_label('Keys a page').fill('2')
-    await page.get_by_role('button', name='Set').click()
+    async with page.expect_navigation():
+        await page.get_by_role('button', name='Set').click()
     for _ in range(2):
-        await page.locator('.more').click()
-    await page.locator('.key').get_by_role('button').last.click()
+        async with page.expect_navigation():
+            await page.locator('.more').click()
+    async with page.expect_navigation():
+        await page.locator('.key').get_by_role('button').last.click()
     await expect(page.locator('.v')).to_have_text('3')
 
 

@@ -16,7 +16,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from learning_observer_kvs.debug.keys import listing as key_list
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
-from tests.support.browser import chromium, faultless_page
+from tests.support.browser import chromium, faultless_page, press_and_load
 from tests.support.debug_pages import make_app
 
 Client = TestClient[web.Request, web.Application]
@@ -59,7 +59,8 @@ async def test_keys_are_filtered_as_one_types_and_the_filter_is_a_link(client: C
     assert await box(page).input_value() == 'AnN'
     await page.get_by_role('navigation', name='Filters').get_by_role('link', name='External').click()
     await expect(page.locator('tbody tr')).to_have_count(1)
-    await page.get_by_role('link', name='state External ×').click()
+    async with page.expect_navigation():
+        await page.get_by_role('link', name='state External ×').click()
     await expect(page.locator('tbody tr')).to_have_count(2)
     await box(page).fill('')
     await expect(page.locator('tbody tr')).to_have_count(50)
@@ -129,9 +130,9 @@ async def test_a_page_that_was_filled_in_steps_has_the_links_to_the_pages_around
     await expect(page.locator('#results')).not_to_have_attribute('aria-busy', 'true')
     first = await page.locator('tbody tr').all_inner_texts()
     await page.keyboard.press('Escape')
-    await page.keyboard.press('n')
+    await press_and_load(page, 'n')
     await expect(page.get_by_role('status')).to_contain_text('101–200')
-    await page.keyboard.press('p')
+    await press_and_load(page, 'p')
     await expect(page.get_by_role('status')).to_contain_text('1–100')
     assert await page.locator('tbody tr').all_inner_texts() == first
 
@@ -148,7 +149,7 @@ async def test_an_error_is_said_and_the_keys_stay(client: Client, page: Page) ->
 async def test_everything_is_reached_by_the_keyboard(client: Client, page: Page) -> None:
     await page.goto(str(client.make_url('/debug/kvs')))
     await page.keyboard.press('ArrowDown')
-    await page.keyboard.press('Enter')
+    await press_and_load(page, 'Enter')
     await expect(page.get_by_role('heading', level=1)).to_have_text('Keys of default')
     await page.keyboard.press('/')
     await page.keyboard.type('ann')
@@ -161,13 +162,13 @@ async def test_everything_is_reached_by_the_keyboard(client: Client, page: Page)
     await page.keyboard.press('ArrowUp')
     await expect(box(page)).to_be_focused()
     await page.keyboard.press('ArrowDown')
-    await page.keyboard.press('Enter')
+    await press_and_load(page, 'Enter')
     await expect(page.get_by_role('heading', level=1)).to_have_text('External,m.time,STUDENT:ann')
     await page.go_back()
     await expect(page.locator('tbody tr')).to_have_count(2)
     await page.goto(str(client.make_url('/debug/kvs/stores/find?text=ann')))
     await page.keyboard.press('ArrowDown')
-    await page.keyboard.press('Enter')
+    await press_and_load(page, 'Enter')
     await expect(page.get_by_role('heading', level=1)).to_have_text('Student ann')
     await page.keyboard.press('?')
     await expect(page.get_by_role('dialog', name='Keyboard')).to_be_visible()
