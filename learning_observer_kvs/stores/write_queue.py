@@ -186,7 +186,7 @@ class WriteQueue(RequestQueue):
         write_batch: begins to carry out a batch, and calls back (in this event loop) when each of its requests has a
             result or an error.
         location: returns where things are written, for messages.
-        max_requests: how many requests a batch has at most.
+        max_requests: returns how many requests the next batch has at most.
         max_bytes: how many bytes a batch writes at most; a single request may write more.
         now: the clock, in seconds.
         counts: where what is written is counted.
@@ -198,7 +198,7 @@ class WriteQueue(RequestQueue):
         self,
         write_batch: Callable[[WriteBatch, OnBatchDone], None],
         location: Callable[[], str],
-        max_requests: int,
+        max_requests: Callable[[], int],
         max_bytes: int,
         now: Callable[[], float] = monotonic,
         counts: WriteCounts | None = None,
@@ -294,17 +294,17 @@ class WriteQueue(RequestQueue):
 
     def _take(self) -> tuple[list[WriteRequest], int]:
         """Take the next batch out of those that wait, and return it with its bytes."""
-        waiting = self._waiting
-        if self._bytes <= self._max_bytes and not self._failed:  # as many as may be
-            if len(waiting) <= self._max_requests:
+        waiting, most = self._waiting, self._max_requests()
+        if self._bytes <= self._max_bytes and not self._failed:  # the sizes do not bound it
+            if len(waiting) <= most:
                 batch = list(waiting)
                 waiting.clear()
                 return batch, self._bytes
-            batch = [waiting.popleft() for _ in range(self._max_requests)]
+            batch = [waiting.popleft() for _ in range(most)]
             return batch, sum([request.size for request in batch])
         batch = [waiting.popleft()]
         size = batch[0].size
-        while waiting and len(batch) < self._max_requests and size + waiting[0].size <= self._max_bytes:
+        while waiting and len(batch) < most and size + waiting[0].size <= self._max_bytes:
             request = waiting.popleft()
             size += request.size
             batch.append(request)
