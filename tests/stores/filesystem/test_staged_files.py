@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from learning_observer_kvs.stores.filesystem import staging
+from learning_observer_kvs.stores.filesystem import exchange, staging
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.paths import Paths
 from learning_observer_kvs.stores.filesystem.staging import (
@@ -197,6 +197,16 @@ def test_what_is_put_in_a_place_that_was_not_looked_at_replaces_a_file_there(sta
     plant(root / NAME, b'new')
     plant(root / 'k')
     staged.install(NAME, 'k', None)
+    assert (root / 'k').read_bytes() == b'new'
+    assert os.listdir(root / META_DIR) == []
+
+
+def test_where_the_system_has_no_call_to_exchange_files_they_are_renamed(
+    staged: Staging, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, '_renameat2', None)
+    plant(root / NAME, b'new')
+    staged.install(NAME, 'k', plant(root / 'k'))
     assert (root / 'k').read_bytes() == b'new'
     assert os.listdir(root / META_DIR) == []
 
