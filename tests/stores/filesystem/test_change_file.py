@@ -119,6 +119,7 @@ def test_a_reader_that_has_not_come_to_the_log_that_is_moved_aside_begins_anew(l
         assert one.read() == [f'a key with a number {number}']
         assert (tmp_path / 'reader-slow').exists() is (moves < 2)
     assert slow.read() is None
+    assert log.read('one', 0) is None
     assert Reader(log, 'slow').read() == []
 
 
