@@ -227,7 +227,9 @@ def test_the_log_of_changes_has_the_keys_that_are_written_and_no_others(files: F
     assert logged() is None
 
 
-def test_a_directory_is_unchanged_until_something_is_changed_or_left_halfway(files: Files, directory: Directory) -> None:
+def test_a_directory_is_unchanged_until_something_is_changed_or_left_halfway(
+    files: Files, directory: Directory
+) -> None:
     results(files, request({'a': b'1', 'b': b'1'}))
     count = directory.lock.count()
     assert files.is_unchanged(count) is True

@@ -200,7 +200,7 @@ async def test_a_reader_notes_where_it_is_once_for_each_log_and_misses_nothing(
     looking: FilesystemChangeLog, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_file, 'MAX_BYTES', 200)
-    [noted] = root.glob(f'{META_DIR}/reader-*')
+    [noted] = [root / META_DIR / name for name in beside_the_lock(root) if name.startswith('reader-')]
     other = Directory(str(root))
     logs, notes = set(), set()
     for number in range(60):

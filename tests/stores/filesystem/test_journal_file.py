@@ -105,7 +105,7 @@ async def test_a_journal_that_is_not_a_file_is_damaged(store: FilesystemKVS, roo
     else:  # as long as an idle journal
         (root / JOURNAL).symlink_to('x' * len(IDLE))
     for call in (lambda: store['k'], lambda: store.set('k', 2), lambda: store.multiget(['k', 'l'])):
-        with pytest.raises(StoreUnavailable, match='journal is damaged|links are not followed'):
+        with pytest.raises(StoreUnavailable, match=r'journal is damaged|links are not followed'):
             await call()
 
 

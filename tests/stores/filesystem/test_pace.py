@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
 from learning_observer_kvs.stores.filesystem import pace
+from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
 from learning_observer_kvs.stores.filesystem.pace import (
     FIRST_PAUSE,
     LAST_PAUSE,
