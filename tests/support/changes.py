@@ -20,7 +20,7 @@ def change_and_stop(
     keys: tuple[str, ...] = ('a', 'b'),
     access: Access = PRIVATE,
     *,
-    content: bytes = b'"new"',
+    content: bytes | None = b'"new"',
     times: int = 2,
 ) -> None:
     """Leave a change of some keys at its second such step, or another one, as a process does that is killed there."""

@@ -13,6 +13,7 @@ from learning_observer_kvs.stores.filesystem.names import (
     MAX_PATH,
     FileNames,
     is_digest,
+    resembles_key,
     unwrap,
     wrap,
     wrapped_key,
@@ -162,6 +163,7 @@ def test_a_first_line_in_another_form_gives_no_key(line: bytes) -> None:
         (b'{"key": "a", "value": 1, "more": 2}', None),
         (b'{"key": "a"}', None),
         (b'["key", "value"]', None),
+        (b'{"key": "a", "value": 1e999}', None),
         (b'', None),
     ],
 )
@@ -169,6 +171,32 @@ def test_the_file_of_a_digest_may_be_edited_and_is_rejected_if_it_is_not_complet
     content: bytes, text: bytes | None
 ) -> None:
     assert unwrap('a', content) == (None if text is None else json_codec.indented(text))
+
+
+def test_a_value_comes_back_from_the_file_of_a_digest_with_every_byte_that_was_written() -> None:
+    assert unwrap('a', wrap('a', b'{"a":1}\n')) == b'{"a":1}\n'
+
+
+@pytest.mark.parametrize(
+    ('path', 'does'),
+    [
+        ('1', True),
+        ('_a-44-b', True),
+        ('²', True),
+        ('\udc80\udcff', True),
+        ('\udc80', True),
+        ('_d/x', True),
+        ('_d/_e/x', True),
+        ('d/x', False),
+        ('_d/e/x', False),
+        ('_d e/x', False),
+        ('a.b', False),
+        ('a-b', False),
+        ('.a', False),
+    ],
+)
+def test_letters_digits_underscores_and_escapes_look_like_a_key(path: str, does: bool) -> None:
+    assert resembles_key(path) is does
 
 
 def test_only_a_name_of_64_hexadecimal_digits_below_the_directory_of_digests_is_a_digest() -> None:

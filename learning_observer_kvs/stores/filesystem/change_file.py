@@ -166,7 +166,7 @@ class ChangeFile:
         new = f'{self._log}-new'
         with suppress(FileNotFoundError):
             os.unlink(new)
-        with open(create(new, self._access), 'wb', buffering=0) as log:
+        with open(create(new, self._access), 'wb') as log:
             log.write(_HEADER.format(start).encode())
         os.rename(new, self._log)
 
@@ -192,7 +192,7 @@ class ChangeFile:
 
 
 def _open(path: str, flags: int = os.O_RDONLY) -> BinaryIO:
-    return open(os.open(path, SAFELY | flags), 'rb' if flags == os.O_RDONLY else 'r+b', buffering=0)
+    return open(os.open(path, SAFELY | flags), 'r+b', buffering=0)
 
 
 def _start(log: BinaryIO) -> int:

@@ -24,7 +24,7 @@ class Descriptor:
 
     __slots__ = ('__weakref__', 'found', 'is_writable', 'number')
 
-    def __init__(self, number: int, *, is_writable: bool) -> None:
+    def __init__(self, number: int, *, is_writable: bool = True) -> None:
         self.number = number
         self.is_writable = is_writable
         _OPEN.add(self)

@@ -387,11 +387,8 @@ class Directory:
         else:
             with trial_folder(self.absolute(META_DIR)) as folder:
                 trial = Directory(folder, self.lock.seconds)
-                try:
-                    with trial.write_locked():
-                        trial._try_writing()
-                finally:
-                    trial.close()
+                with trial.write_locked():
+                    trial._try_writing()
 
     def _try_writing(self) -> None:
         [name] = self._staging.names(1)

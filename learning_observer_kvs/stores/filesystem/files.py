@@ -167,14 +167,12 @@ class Files:
             Whether they were processed; nothing was done otherwise.
 
         Raises:
+            LockHeld: the lock is not free, or a change of a killed process must be finished; nothing was done.
             StoreUnavailable, CorruptValue: as for :meth:`write`.
         """
         if not self._directory.is_open():
             return False
-        try:
-            self._write(requests, wait=False)
-        except LockHeld:
-            return False
+        self._write(requests, wait=False)
         return True
 
     def _write(self, requests: Sequence[WriteRequest], *, wait: bool) -> None:
@@ -186,8 +184,6 @@ class Files:
                     if not is_open:
                         self._pinned.check()  # from now on the lock is pinned, too
                     self._change(requests)
-        except LockHeld:
-            raise
         except StoreUnavailable:
             self._pinned.check()  # if that is why, it says so
             raise
@@ -306,8 +302,7 @@ class Files:
                 if request.result and keys is not None:
                     keys += request.writes
         try:
-            if changes:
-                self._directory.change(changes, known, keys)
+            self._directory.change(changes, known, keys)
         except WriteUnclear as unclear:
             for request in requests:
                 if request.result:
@@ -354,8 +349,8 @@ class Files:
 
     def _is_same(self, expected: bytes | None, stored: bytes | None) -> bool:
         """Whether a file holds a text; what this package wrote is indented there."""
-        if expected is None or stored is None:
-            return expected is stored
+        if expected is None:
+            return stored is None
         if expected == stored:
             return True
         indented = self._indented(expected)

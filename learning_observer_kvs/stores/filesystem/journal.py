@@ -7,7 +7,6 @@ versions before take for a journal without work; one with work they refuse to fo
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import struct
@@ -109,7 +108,7 @@ class Journal:
         """Understand a journal that another process left.
 
         Args:
-            content: of the file.
+            content: of the file; ``None`` if it is none.
 
         Returns:
             The change that must be finished; none if it was not decided.
@@ -117,7 +116,9 @@ class Journal:
         Raises:
             StoreUnavailable: it is damaged.
         """
-        changes = _old_changes(content) if content is None or not content.startswith(IDLE) else _changes(content)
+        changes = None
+        if content is not None:
+            changes = _changes(content) if content.startswith(IDLE) else _old_changes(content)
         if changes is not None and all(_is_valid(change) for change in changes):
             return changes
         raise self._damaged()
@@ -155,7 +156,7 @@ class Journal:
                 number = os.open(self.path, SAFELY | os.O_RDWR)
             except PermissionError:  # of another user, before the lock was shared; no change is in it
                 return self._create()
-            journal = self._open = Descriptor(number, is_writable=True)
+            journal = self._open = Descriptor(number)
             if os.pread(number, len(IDLE), 0) != IDLE:
                 raise self._damaged()
         return journal
@@ -167,7 +168,7 @@ class Journal:
             number = create(self._new, self._access, replaces=self._lock)
         except PermissionError:  # this user may not give it the group of the lock
             number = create(self._new, self._access)
-        new = Descriptor(number, is_writable=True)
+        new = Descriptor(number)
         _write(new.number, IDLE, 0)
         os.rename(self._new, self.path)
         self._open = new
@@ -193,7 +194,7 @@ def _changes(content: bytes) -> list[FileChange] | None:
     _, checksum, length = _HEADER.unpack(header)
     if len(body) < length:
         return []
-    if len(body) > length or zlib.crc32(body) != checksum:
+    if zlib.crc32(body) != checksum:
         return None
     files, _, contents = body.partition(b'\n')
     changes, start = [], 0
@@ -203,11 +204,11 @@ def _changes(content: bytes) -> list[FileChange] | None:
     return changes
 
 
-def _old_changes(content: bytes | None) -> list[FileChange] | None:
+def _old_changes(content: bytes) -> list[FileChange] | None:
     """Return a change in the form of the versions before: a file was renamed, if its staged file is not there."""
     try:
-        return [FileChange(path, staged, None) for path, staged in json.loads(content or b'').items()]
-    except (ValueError, AttributeError, TypeError):
+        return [FileChange(path, staged, None) for path, staged in orjson.loads(content).items()]
+    except (ValueError, AttributeError):
         return None
 
 
@@ -216,6 +217,6 @@ def _is_valid(change: FileChange) -> bool:
     try:
         name = (change.staged or SPARE).removeprefix(f'{META_DIR}/')
         staged = change.staged is None or (change.staged.startswith((SPARE, OLD_STAGED)) and '/' not in name)
-        return staged and not change.path.startswith('/') and not {'', '.', '..'} & set(change.path.split('/'))
+        return staged and not {'', '.', '..'} & set(change.path.split('/'))  # a path from the root has an empty part
     except AttributeError:
         return False

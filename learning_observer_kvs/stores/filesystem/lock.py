@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import random
@@ -10,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.private_files import PRIVATE, Access, open_or_make
@@ -52,8 +51,7 @@ class DirectoryLock:
 
     def is_open(self) -> bool:
         """Return whether the file is kept open by this process."""
-        lock = self._open
-        return lock is not None and lock.number >= 0
+        return self._open is not None
 
     @contextmanager
     def held(self, *, create: bool = False, wait: bool = True) -> Iterator[None]:
@@ -112,7 +110,7 @@ class DirectoryLock:
         """
         lock = self._open
         if lock is None or not lock.is_writable:
-            lock = Descriptor(os.open(self.path, SAFELY | os.O_RDWR), is_writable=True)
+            lock = Descriptor(os.open(self.path, SAFELY | os.O_RDWR))
         count = int.from_bytes(os.pread(lock.number, _COUNT_BYTES, 0), 'big') + 1
         os.pwrite(lock.number, (count % (1 << 8 * _COUNT_BYTES)).to_bytes(_COUNT_BYTES, 'big'), 0)
 
@@ -127,19 +125,16 @@ class DirectoryLock:
 
     def _opened(self, for_writing: bool) -> Descriptor:
         lock = self._open
-        if lock is None or lock.number < 0 or (for_writing and not lock.is_writable):
+        if lock is None or (for_writing and not lock.is_writable):
             lock = self._open = self._open_to_write() if for_writing else self._open_to_read()
         return lock
 
     def _open_to_write(self) -> Descriptor:
-        return Descriptor(open_or_make(self.path, SAFELY | os.O_RDWR, self._access), is_writable=True)
+        return Descriptor(open_or_make(self.path, SAFELY | os.O_RDWR, self._access))
 
     def _open_to_read(self) -> Descriptor:
-        try:
-            return Descriptor(os.open(self.path, SAFELY | os.O_RDWR), is_writable=True)  # a change will need it
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
+        with suppress(OSError):
+            return Descriptor(os.open(self.path, SAFELY | os.O_RDWR))  # a change will need it
         return Descriptor(os.open(self.path, SAFELY | os.O_RDONLY), is_writable=False)
 
     def _held(self) -> LockHeld:

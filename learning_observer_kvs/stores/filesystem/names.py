@@ -118,7 +118,7 @@ def resembles_key(path: str) -> bool:
         Whether all of it is letters, digits, underscores and escapes, in directories that begin with ``_``.
     """
     *above, name = path.split('/')
-    if not name or any(not part.startswith('_') for part in above):
+    if any(not part.startswith('_') for part in above):
         return False
     letters = unicodedata.normalize('NFC', _ESCAPE.sub('', ''.join((*above, name))))
     return all(c.isalnum() or c.isidentifier() or '\udc80' <= c <= '\udcff' for c in letters)

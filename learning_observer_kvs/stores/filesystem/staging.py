@@ -9,7 +9,6 @@ may be opened by the same users.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
@@ -38,8 +37,6 @@ LARGE = 16 << 10
 """The size of a content from which the journal names its staged file instead of repeating it."""
 
 _SET_LEASE = getattr(fcntl, 'F_SETLEASE', None)
-_UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ELOOP, errno.ENXIO, errno.ETXTBSY}
-"""Why a staged file cannot be opened where a new one may be possible: it is not there, of another user, or a link."""
 
 
 class Staging:
@@ -167,10 +164,8 @@ class Staging:
             return None
         try:
             number = os.open(staged, os.O_RDWR | SAFELY)
-        except OSError as error:
-            if error.errno in _UNUSABLE:
-                return None
-            raise
+        except OSError:  # it is not there, of another user, or a link; what no new one can be made for, that says
+            return None
         try:
             found = os.fstat(number)
             if found.st_nlink == 1 and is_like(number, found, replaces, replaced):

@@ -95,9 +95,14 @@ async def test_files_that_look_like_keys_and_are_not_are_found(tmp_path: Path, s
             (tmp_path / name).write_text('1')
         (tmp_path / 'folder').mkdir()
         (tmp_path / 'folder' / 'inside').write_text('1')
+        (tmp_path / '_link').symlink_to(tmp_path / 'folder')
+        (tmp_path / DIGESTS / '_folder').mkdir()
+        for name in (f'{DIGESTS}/.hidden', f'{DIGESTS}/_folder/inside'):
+            (tmp_path / name).write_text('1')
+        os.mkfifo(tmp_path / 'a-98-')
         found = {os.path.relpath(path, tmp_path) for path in await store.unrecognized()}
         long_ones = {f'{DIGESTS}/{"0" * 64}', f'{DIGESTS}/{long.name}.bak'}
-        assert found == {NFD, 'a-97-', os.fsdecode(b'caf\xe9'), 'link', other, *long_ones}
+        assert found == {NFD, 'a-97-', os.fsdecode(b'caf\xe9'), 'link', '_link', other, *long_ones}
         assert len(await store.unrecognized(3)) == 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.private_files import PRIVATE
 from learning_observer_kvs.stores.filesystem import change_file
 from learning_observer_kvs.stores.filesystem.change_file import ChangeFile
+from learning_observer_kvs.stores.filesystem.change_log import FilesystemChangeLog
+from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.stores.filesystem.files import Files
 from learning_observer_kvs.stores.filesystem.names import META_DIR
-from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
+from learning_observer_kvs.stores.filesystem.store import FilesystemKVS, FilesystemThreads
 from learning_observer_kvs.testing.changes import following, keys_until
 from tests.support.programs import run
 
@@ -170,6 +174,42 @@ def test_a_log_whose_writer_was_killed_when_it_began_a_new_one_begins_anew(log: 
     position = log.register('r')
     log.append(['b'])
     assert read(log, position) == ['b']
+
+
+@pytest.fixture
+async def looking(root: Path) -> AsyncIterator[FilesystemChangeLog]:
+    """A reader of the log of a directory, whose lock it waits for in vain for a moment only."""
+    threads = FilesystemThreads(str(root), Files(Directory(str(root), lock_seconds=0.01), subdirs=False))
+    log = FilesystemChangeLog(threads.files, threads.readers)
+    await log.begin()
+    yield log
+    await log.end()
+    assert beside_the_lock(root) == []
+    threads.end()
+    assert await threads.wait_until_ended(20)
+
+
+async def test_a_look_at_a_directory_where_nothing_changed_takes_no_lock(
+    looking: FilesystemChangeLog, root: Path
+) -> None:
+    with Directory(str(root)).write_locked():
+        assert await looking.read() == ()
+
+
+async def test_a_reader_notes_where_it_is_once_for_each_log_and_misses_nothing(
+    looking: FilesystemChangeLog, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_file, 'MAX_BYTES', 200)
+    [noted] = [root / META_DIR / name for name in beside_the_lock(root) if name.startswith('reader-')]
+    other = Directory(str(root))
+    logs, notes = set(), set()
+    for number in range(60):
+        with other.write_locked():
+            other.change({'a': str(number).encode()}, keys=[f'a key with a number: {number}'])
+        assert list(await looking.read() or ()) == [f'a key with a number: {number}']
+        logs.add((root / META_DIR / 'changes').read_bytes()[:20])
+        notes.add(noted.read_text())
+    assert 5 < len(notes) <= len(logs) < 20
 
 
 async def test_a_directory_that_is_replaced_ends_its_iterators_with_the_error(store: FilesystemKVS, root: Path) -> None:

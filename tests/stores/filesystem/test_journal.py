@@ -10,6 +10,7 @@ import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.filesystem.directory import Directory
+from learning_observer_kvs.stores.filesystem.journal import IDLE
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.files import plant, spares
@@ -200,8 +201,13 @@ async def test_a_writer_that_is_killed_two_hundred_times_leaves_whole_values_and
         '{"k": "/etc/passwd"}',
         '{"k": ".lo_kvs/new-0/../../../escaped"}',
         '{"k": 1}',
+        '{"k": "l"}',
+        '{"k": ".lo_kvs/lock"}',
+        '[' * 9999,
+        IDLE.decode() + 'x',
         '{"": null}',
     ],
+    ids=lambda text: text[:40],
 )
 async def test_a_journal_with_foreign_content_is_not_followed(store: FilesystemKVS, root: Path, text: str) -> None:
     await store.set('k', 1)

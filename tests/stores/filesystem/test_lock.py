@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from learning_observer_kvs.stores.filesystem.lock import DirectoryLock, LockHeld
+from tests.support.disks import foreign_directory, read_only
 
 
 @pytest.fixture
@@ -45,6 +48,92 @@ def test_a_lock_is_waited_for(path: str) -> None:
     with DirectoryLock(path, seconds=20).held():
         assert go_on.is_set()
     other.join()
+
+
+def test_a_lock_is_released_by_a_block_that_fails(path: str) -> None:
+    one = DirectoryLock(path, seconds=0)
+    for create in (True, False):
+        with pytest.raises(ZeroDivisionError), one.held(create=create):
+            raise ZeroDivisionError
+        hold_at_once(path)
+
+
+def test_a_lock_that_was_opened_to_read_is_opened_anew_for_a_change() -> None:
+    with foreign_directory() as directory:
+        path = str(directory / 'lock')
+        with DirectoryLock(path).held(create=True):
+            pass
+        one, other = DirectoryLock(path), DirectoryLock(path)
+        with read_only(directory):
+            for lock in (one, other):
+                with lock.held(), pytest.raises(PermissionError):
+                    lock.count_change()
+        with one.held():
+            one.count_change()
+        with other.held(create=True):
+            other.count_change()
+        assert one.count() == (2).to_bytes(8, 'big')
+
+
+def test_threads_that_share_a_lock_exclude_one_another(path: str) -> None:
+    one = DirectoryLock(path, seconds=0.01)
+    entered: list[object] = []
+
+    def hold_too(wait: bool) -> None:
+        with one.held(wait=wait):
+            entered.append(None)
+
+    def try_to_hold(wait: bool) -> None:
+        try:
+            hold_too(wait)
+        except LockHeld as failure:
+            entered.append(failure.retry)
+
+    with one.held(create=True):
+        for wait in (True, False):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(try_to_hold, wait).result(20)
+    assert entered == [True, True]
+    hold_too(wait=True)
+    assert len(entered) == 3
+
+
+def test_a_lock_file_is_kept_open_and_no_call_opens_it_anew(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = DirectoryLock(path)
+    assert not one.is_open()
+    with one.held(create=True):
+        one.count_change()
+    opened = []
+    open_file = os.open
+
+    def noting_open(path: str, *arguments: Any) -> int:
+        opened.append(path)
+        return open_file(path, *arguments)
+
+    monkeypatch.setattr(os, 'open', noting_open)
+    for create in (True, False):
+        with one.held(create=create):
+            one.count_change()
+            one.count()
+    assert (one.is_open(), opened) == (True, [])
+    one.close()
+    assert not one.is_open()
+    assert one.count() == (3).to_bytes(8, 'big')
+    with one.held(create=True):
+        one.count_change()
+    assert opened == [path]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(path: str) -> None:
+    with DirectoryLock(f'{path}-elsewhere').held(create=True):
+        pass
+    os.symlink(f'{path}-elsewhere', path)
+    one = DirectoryLock(path)
+    for create in (False, True):
+        with pytest.raises(OSError, match='symbolic links'), one.held(create=create):
+            raise AssertionError
+    with pytest.raises(OSError, match='symbolic links'):
+        one.count()
 
 
 def test_a_lock_file_that_was_replaced_is_locked_anew(path: str) -> None:
@@ -85,6 +174,7 @@ def test_a_lock_file_that_is_removed_while_it_is_waited_for_is_made_anew(
 def test_without_a_lock_file_there_is_no_change_and_a_lock_is_an_error(path: str) -> None:
     one = DirectoryLock(path)
     assert (one.exists(), one.count()) == (False, b'')
+    assert DirectoryLock(f'{__file__}/lock').count() == b''
     with pytest.raises(FileNotFoundError), one.held():
         raise AssertionError
     assert not one.exists()
@@ -99,8 +189,8 @@ def test_every_change_counts_and_the_count_begins_anew_at_its_end(path: str) -> 
             one.count_change()
             counts.append(one.count())
         assert len(set(counts)) == 301
-        Path(path).write_bytes(b'\xff' * len(counts[-1]))
+        Path(path).write_bytes(b'\xff' * 8)
         one.count_change()
-        assert one.count() == bytes(len(counts[-1]))
+        assert one.count() == bytes(8)
     one.close()
     assert os.listdir('/proc/self/fd') == before

@@ -14,8 +14,17 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.stores.filesystem import pace
 from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Directory
-from learning_observer_kvs.stores.filesystem.pace import FIRST_PAUSE, LAST_PAUSE, MANY, MAX_BYTES, MAX_FILES, Pace
+from learning_observer_kvs.stores.filesystem.pace import (
+    FIRST_PAUSE,
+    LAST_PAUSE,
+    MANY,
+    MAX_BYTES,
+    MAX_FILES,
+    MAX_SECONDS,
+    Pace,
+)
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.write_queue import WriteRequest
 from tests.support.changes import change_and_stop
@@ -66,6 +75,43 @@ def test_a_disk_that_was_slow_is_not_waited_for_again_for_some_time() -> None:
     assert disk.try_write()
 
 
+def test_a_few_fast_writes_between_slow_ones_do_not_shorten_the_pause() -> None:
+    disk = Disk()
+    for pause in (FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4):
+        disk.seconds = 0.0
+        assert all(disk.try_write() for _ in range(MANY - 1))
+        disk.seconds = 0.5
+        assert disk.try_write()
+        disk.now += pause * 0.9
+        assert not disk.try_write()
+        disk.now += pause * 0.2
+
+
+def test_a_write_that_waits_for_the_disk_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, 'FIRST_PAUSE', LAST_PAUSE)
+
+    def wait(batch: Sequence[WriteRequest]) -> bool:
+        time.sleep(2 * MAX_SECONDS)
+        return True
+
+    measured = Pace()
+    assert measured.try_write(wait, [request()])
+    assert not measured.try_write(wait, [request()])
+
+
+def test_what_fails_here_is_left_to_a_thread() -> None:
+    disk = Disk()
+    disk.seconds = 0.5
+
+    def fail(batch: Sequence[WriteRequest]) -> bool:
+        disk.write(batch)
+        raise StoreUnavailable('Nothing was written.')
+
+    assert not disk.pace.try_write(fail, [request()])
+    assert not disk.try_write()
+    assert disk.written == 1
+
+
 def test_a_write_during_which_others_had_the_processor_was_not_slow() -> None:
     disk = Disk()
     disk.seconds, disk.is_waited_for = 0.5, False
@@ -78,6 +124,9 @@ def test_a_write_during_which_others_had_the_processor_was_not_slow() -> None:
         [request(clear=True)],
         [WriteRequest({'k': None}, {}, lambda outcome: None)],
         [request()] * (MAX_FILES + 1),
+        [request(), request(clear=True)],
+        [WriteRequest(dict.fromkeys('abc', b'1'), {}, lambda outcome: None)] * 3,
+        [WriteRequest({'k': b'x' * (MAX_BYTES // 2)}, {}, lambda outcome: None)] * 2,
         [WriteRequest({'k': b'x' * MAX_BYTES}, {}, lambda outcome: None)],
         [WriteRequest({'k': b'x'}, {'k': b'x' * MAX_BYTES}, lambda outcome: None)],
         [WriteRequest({}, dict.fromkeys('abcdefghij'), lambda outcome: None)],

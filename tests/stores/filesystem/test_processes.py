@@ -154,6 +154,7 @@ async def test_reading_takes_no_lock(store: FilesystemKVS, root: Path) -> None:
     with Directory(str(root)).write_locked():
         assert await store.multiget(['a', 'b']) == [1, 2]
         assert await store['a'] == 1
+        assert await store.describe('a') is not None
 
 
 async def test_several_keys_are_read_as_of_one_moment_while_they_change(store: FilesystemKVS) -> None:

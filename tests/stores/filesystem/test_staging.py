@@ -150,6 +150,15 @@ async def test_what_was_removed_is_not_left_in_staged_files_or_the_journal(store
     assert not [path for path in everything_below(root) if path.is_file() and b'secret' in path.read_bytes()]
 
 
+async def test_what_is_left_of_earlier_values_is_removed_where_that_is_asked_for(
+    store: FilesystemKVS, root: Path
+) -> None:
+    await write_many(store, 3)
+    assert spares(root)
+    await store.scrub()
+    assert spares(root) == []
+
+
 @pytest.mark.parametrize('keys', [['k'], ['k', 'l']])
 async def test_where_an_earlier_value_cannot_be_removed_the_key_is_not_either(
     store: FilesystemKVS, keys: list[str], monkeypatch: pytest.MonkeyPatch
