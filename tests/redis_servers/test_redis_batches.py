@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,3 +150,14 @@ async def test_a_writer_that_is_closed_gives_its_connection_back(redis_server: R
     await commit(connection, request({'a': b'1'}, {}))
     assert await connection.ask(['GET', 'a']) == [b'1']
     await connection.close()
+
+
+async def test_a_writer_keeps_nothing_of_a_batch_that_is_done(redis: RedisConnection) -> None:
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    writer = RedisWriter(redis, Names(''), ValueError, 0)
+    writer.write_batch([request({'a': b'1'}, {})], lambda batch: done.set_result(weakref.ref(asyncio.current_task())))
+    task = await done
+    await asyncio.sleep(0)
+    gc.collect()
+    assert task() is None
+    await writer.close()

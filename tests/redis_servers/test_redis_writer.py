@@ -96,6 +96,7 @@ async def write_requests(
             while not script.sent:  # noqa: ASYNC110  (the writer tells nobody)
                 await asyncio.sleep(0)
             await writer.close()
+            assert done.done()
         assert await done == batch
     await writer.close()
     await connection.close()
@@ -274,7 +275,7 @@ async def test_a_writer_has_a_record_in_each_slot_and_one_on_a_single_server(mon
 
 
 @pytest.mark.parametrize('clustered', [True, False])
-async def test_a_batch_that_is_under_way_when_the_writer_is_closed_is_unclear(
+async def test_a_batch_that_is_under_way_when_a_writer_is_closed_is_unclear_once_that_is_done(
     clustered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await write(monkeypatch, Hanging(), ['a', 'b'], clustered=clustered)
