@@ -161,3 +161,19 @@ async def test_a_writer_keeps_nothing_of_a_batch_that_is_done(redis: RedisConnec
     gc.collect()
     assert task() is None
     await writer.close()
+
+
+@pytest.mark.parametrize('order', [['a', 'b', 'c'], ['c', 'a', 'b'], ['b', 'c', 'a']], ids=''.join)
+async def test_each_of_several_expected_texts_counts_whether_it_is_long_or_short(
+    order: list[str], redis: RedisConnection
+) -> None:
+    held: dict[str, bytes | None] = {'a': b'1', 'b': b'x' * 2000, 'c': None}
+    await redis.exchange([('MSET', *(part for key in 'ab' for part in (key, held[key] or b'')))])
+    expected = {key: held[key] for key in order}
+    wrong = [
+        request({'d': b'2'}, expected | {key: text}) for key, text in [('a', b'2'), ('b', b'y' * 2000), ('c', b'')]
+    ]
+    right = request({'d': b'1'}, expected)
+    await commit(redis, *wrong, right)
+    assert outcomes([*wrong, right]) == [False, False, False, True]
+    assert await redis.exchange([('GET', 'd')]) == [b'1']
