@@ -32,6 +32,7 @@ from tests.redis_servers.test_redis_writer import (
 )
 from tests.support.redis_server import RedisServer
 
+REFUSED = exceptions.NoPermissionError('NOPERM')
 NO_SCRIPT = exceptions.NoScriptError('NOSCRIPT No matching script.')
 
 
@@ -81,6 +82,34 @@ async def test_after_a_write_whose_record_is_gone_the_next_one_begins_with_a_new
     assert third[0] != first[0]
 
 
+async def test_the_answers_of_other_slots_are_kept_where_the_record_of_one_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = await write(monkeypatch, Script([NO_RECORD, LOST], [b'1'], [REFUSED]), ['a', 'b'])
+    assert outcomes(batch) == [True, WriteUnclear]
+
+
+@pytest.mark.parametrize('only', ['writes', 'expected', 'refresh'])
+async def test_the_record_of_a_batch_is_in_its_slot_whatever_its_first_request_does(
+    only: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script([b'1'])
+    kinds = {'writes': request({'a': b'1'}, {}), 'expected': request({}, {'a': b'1'}), 'refresh': request({}, {}, 'a')}
+    await write_requests(monkeypatch, script, [kinds[only]], clustered=True)
+    [[command]] = script.sent
+    assert [ClusterNames('').redis_key('a')] == list(command[4:5])
+    assert str(command[3]).startswith(str(command[4]).partition(':')[0])
+
+
+async def test_a_lost_batch_is_sent_once_more_though_the_deadlines_of_its_requests_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for replies, outcome in [(b'1', True), (LOST, WriteUnclear)]:
+        late = WriteRequest({'a': b'1'}, {}, lambda outcome: None)
+        await write_requests(monkeypatch, Script([LOST], [replies]), [late])
+        assert outcomes([late]) == [outcome]
+
+
 async def test_a_server_that_keeps_no_record_may_keep_one_later(monkeypatch: pytest.MonkeyPatch) -> None:
     [request] = await write(monkeypatch, Script([NO_RECORD], [NO_RECORD]), ['a'], clustered=False)
     assert isinstance(request.error, StoreUnavailable)
@@ -95,12 +124,18 @@ async def test_where_the_text_of_the_script_cannot_be_sent_the_answers_that_came
     assert [request.error or request.result for request in batch] == [True, NO_CONNECTION]
 
 
-async def test_in_a_cluster_a_key_without_a_slot_fails_its_own_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = await write(monkeypatch, Script([b'1']), ['\ud800', 'a'])
-    assert outcomes(batch) == [UnicodeEncodeError, True]
+@pytest.mark.parametrize(('key', 'kind'), [('\ud800', UnicodeEncodeError), (b'a', TypeError)])
+async def test_in_a_cluster_a_key_without_a_slot_fails_its_own_request_alone(
+    key: Any, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await write(monkeypatch, Script([b'1']), [(key,), 'a'])
+    assert outcomes(batch) == [kind, True]
 
 
-async def test_a_slot_without_a_record_is_not_the_cause_of_what_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('unsendable', ['\ud800', ()], ids=['not in UTF-8', 'of another type'])
+async def test_a_slot_without_a_record_is_not_the_cause_of_what_cannot_be_sent(
+    unsendable: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class OneFull(Script):
         """Servers of which that of ``a`` takes no record; what is sent to them is put into bytes."""
 
@@ -113,10 +148,12 @@ async def test_a_slot_without_a_record_is_not_the_cause_of_what_cannot_be_sent(m
             return [full if str(command[1]).startswith(tag) else b'OK' for command in commands]
 
     full = exceptions.ResponseError('OOM command not allowed')
-    unsendable: Any = '\ud800'
     batch = [request({'a': b'1'}, {}), request({'b': unsendable}, {}), request({'c': b'1'}, {})]
     await write_requests(monkeypatch, OneFull(), batch, clustered=True)
-    assert outcomes(batch) == [StoreUnavailable, UnicodeEncodeError, True]
+    assert outcomes(batch) == [StoreUnavailable, UnicodeEncodeError if unsendable else TypeError, True]
+    assert isinstance(batch[0].error, StoreUnavailable)
+    assert batch[0].error.retry
+    assert 'OOM command not allowed' in str(batch[0].error)
 
 
 async def test_a_script_is_known_to_the_server_by_its_digest(redis: RedisConnection) -> None:
@@ -133,9 +170,12 @@ async def commit(connection: RedisConnection, *requests: WriteRequest) -> None:
     await writer.close()
 
 
-async def test_the_ttl_of_a_key_that_is_only_to_be_kept_begins_anew(redis: RedisConnection) -> None:
+@pytest.mark.parametrize('expected', [{}, {'b': b'2'}], ids=['unseen', 'compared'])
+async def test_the_ttl_of_a_key_that_is_only_to_be_kept_begins_anew(
+    expected: dict[str, bytes | None], redis: RedisConnection
+) -> None:
     await redis.exchange([('SET', 'b', '2', 'PX', 10_000)])
-    batch = [request({'a': b'1'}, {}, 'b'), request({'c': b'3'}, {})]
+    batch = [request({'a': b'1'}, expected, 'b'), request({'c': b'3'}, {})]
     await commit(redis, *batch)
     assert outcomes(batch) == [True, True]
     assert await redis.exchange([('MGET', 'a', 'b', 'c')]) == [[b'1', b'2', b'3']]
