@@ -77,6 +77,7 @@ async def test_after_a_write_whose_record_is_gone_the_next_one_begins_with_a_new
     script = Script([LOST], [NO_RECORD], [b'1'])
     await write_requests(monkeypatch, script, *batches)
     assert [outcomes(batch) for batch in batches] == [[WriteUnclear], [True]]
+    assert 'was lost (Connection closed by server), and the idempotency record' in str(batches[0][0].error)
     [[first], [second], [third]] = sequences(script)
     assert first == second
     assert third[0] != first[0]
@@ -108,6 +109,17 @@ async def test_a_lost_batch_is_sent_once_more_though_the_deadlines_of_its_reques
         late = WriteRequest({'a': b'1'}, {}, lambda outcome: None)
         await write_requests(monkeypatch, Script([LOST], [replies]), [late])
         assert outcomes([late]) == [outcome]
+
+
+async def test_a_batch_carries_its_sequence_and_that_of_the_last_one_that_was_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches = [[request({'a': b'1'}, {})] for _ in range(4)]
+    script = Script([b'1'], [b'1'], [LOST], [REFUSED], [b'1'])
+    await write_requests(monkeypatch, script, *batches)
+    carried = [command[3 + int(command[2]) :][:2] for [command] in script.sent]
+    assert carried == [(1, 0), (2, 1), (3, 2), (3, 2), (4, 2)]
+    assert 'was lost (Connection closed by server), and the server refused' in str(batches[2][0].error)
 
 
 async def test_a_server_that_keeps_no_record_may_keep_one_later(monkeypatch: pytest.MonkeyPatch) -> None:
