@@ -12,7 +12,7 @@ import pytest
 from hiredis import pack_command
 from redis import exceptions
 
-from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
+from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names
@@ -88,6 +88,36 @@ async def test_the_answers_of_other_slots_are_kept_where_the_record_of_one_is_go
 ) -> None:
     batch = await write(monkeypatch, Script([NO_RECORD, LOST], [b'1'], [REFUSED]), ['a', 'b'])
     assert outcomes(batch) == [True, WriteUnclear]
+
+
+class Recording(Script):
+    """Servers with other replies to the commands that lay down records: those of the first exchange, of the second …"""
+
+    def __init__(self, records: list[Any], *exchanges: Any) -> None:
+        super().__init__(*exchanges)
+        self.records = records
+
+    async def exchange(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        if commands[0][0] != 'SET':
+            return await super().exchange(commands, timeout)
+        reply = self.records.pop(0)
+        if isinstance(reply, KVSError):
+            raise reply
+        return [reply] * len(commands)
+
+
+async def test_a_slot_that_gets_no_new_record_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Recording([b'OK', NO_CONNECTION], [LOST, NO_RECORD], [b'1'])
+    batch = await write(monkeypatch, script, ['a', 'b'])
+    assert [request.error or request.result for request in batch] == [True, NO_CONNECTION]
+
+
+@pytest.mark.parametrize('reply', [None, b'QUEUED', []])
+async def test_nothing_is_sent_after_a_record_whose_reply_is_none(reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    [request] = await write(monkeypatch, Recording([reply]), ['a'], clustered=False)
+    assert isinstance(request.error, StoreUnavailable)
+    assert request.error.retry
+    assert 'what came is not what Redis answers' in str(request.error)
 
 
 @pytest.mark.parametrize('only', ['writes', 'expected', 'refresh'])
