@@ -122,20 +122,41 @@ async def test_closing_waits_for_what_is_not_sent_yet_and_for_what_is_under_way(
     assert await read == [b'k']
 
 
+async def test_closing_waits_for_what_was_under_way_already_and_for_what_comes_after_it(
+    servers: Servers, make: Make
+) -> None:
+    reader = make()
+    servers.is_holding = True
+    reads = [reader.read(keys(400)) for _ in range(READERS)]
+    await until(lambda: len(servers.held) == READERS)
+    closed = asyncio.ensure_future(reader.close(20))
+    await asyncio.sleep(0)
+    reads.append(reader.read(['k']))
+    for number in range(READERS + 1):
+        await until(lambda number=number: len(servers.held) > number)  # type: ignore[misc]
+        assert not closed.done()
+        servers.held[number].set_result(None)
+    await closed
+    assert all(read.done() for read in reads)
+
+
 async def test_what_is_not_read_when_closing_takes_too_long_is_told_so(servers: Servers, make: Make) -> None:
     reader = make()
     servers.is_holding = True
     reads = [reader.read(keys(400)) for _ in range(READERS + 2)]
     await until(lambda: len(servers.held) == READERS)
     await reader.close(0)
-    async with asyncio.timeout(3):
-        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert all(read.done() for read in reads)
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * len(reads)
     assert 'until the store was closed' in str(outcomes[-1])
 
 
-async def test_keys_that_wait_are_bounded(servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, 'MAX_QUEUED_KEYS', 5)
+@pytest.mark.parametrize(('bound', 'most'), [('MAX_QUEUED_KEYS', 5), ('MAX_QUEUED_BYTES', 10)])
+async def test_keys_that_wait_are_bounded_and_their_bytes(
+    bound: str, most: int, servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, bound, most)
     reader = make()
     first = reader.read(keys(3))
     with pytest.raises(Overloaded, match=r'^3 keys'):

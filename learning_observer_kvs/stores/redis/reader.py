@@ -92,8 +92,8 @@ class RedisReader:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._tasks or self._waiting:
-                    await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
         self._given_up = StoreUnavailable(
             f'Redis at {self._connection.address()} did not answer a read until the store was closed.'
         )
