@@ -153,6 +153,32 @@ async def test_what_is_not_read_when_closing_takes_too_long_is_told_so(servers: 
     assert 'until the store was closed' in str(outcomes[-1])
 
 
+async def cancelled_at_once(reader: RedisReader, *names: str) -> asyncio.Future[list[Any]]:
+    """Begin a read, and cancel what was to send it before it has begun, as the end of an event loop does."""
+    before = asyncio.all_tasks()
+    read = reader.read(names)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not read.done()
+    return read
+
+
+async def test_a_read_whose_sending_was_cancelled_is_sent_with_the_next_one(servers: Servers, make: Make) -> None:
+    reader = make()
+    first = await cancelled_at_once(reader, 'a')
+    assert await reader.read(['b']) == [b'b']
+    assert await first == [b'a']
+
+
+async def test_closing_gives_up_a_read_whose_sending_was_cancelled(servers: Servers, make: Make) -> None:
+    reader = make()
+    read = await cancelled_at_once(reader, 'a')
+    await reader.close(20)
+    assert isinstance(read.exception(), StoreUnavailable)
+
+
 @pytest.mark.parametrize(('bound', 'most'), [('MAX_QUEUED_KEYS', 5), ('MAX_QUEUED_BYTES', 10)])
 async def test_keys_that_wait_are_bounded_and_their_bytes(
     bound: str, most: int, servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch
