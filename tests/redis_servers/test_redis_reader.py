@@ -179,6 +179,17 @@ async def test_closing_gives_up_a_read_whose_sending_was_cancelled(servers: Serv
     assert isinstance(read.exception(), StoreUnavailable)
 
 
+async def test_a_read_ends_when_what_sends_it_is_cancelled_under_way(servers: Servers, make: Make) -> None:
+    servers.is_holding = True
+    before = asyncio.all_tasks()
+    read = make().read(['a'])
+    [task] = asyncio.all_tasks() - before
+    await until(lambda: len(servers.held) == 1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert read.cancelled()
+
+
 @pytest.mark.parametrize(('bound', 'most'), [('MAX_QUEUED_KEYS', 5), ('MAX_QUEUED_BYTES', 10)])
 async def test_keys_that_wait_are_bounded_and_their_bytes(
     bound: str, most: int, servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch
