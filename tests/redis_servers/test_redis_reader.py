@@ -269,3 +269,29 @@ async def test_in_a_cluster_each_slot_has_calls_of_its_own_and_a_key_is_read_onc
     [packet] = servers.packets
     assert sorted(key for call in packet for key in call) == sorted(wanted)
     assert [len({key[:3] for key in call}) for call in packet] == [1] * len(packet)
+
+
+@pytest.mark.parametrize('reply', [None, b'a', [b'a'], [b'a', b'b', b'c'], [b'a', 1], [b'a', [b'b']]], ids=repr)
+async def test_a_reply_that_does_not_hold_a_text_for_each_key_is_not_an_answer(
+    reply: Any, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def exchange(connection: RedisConnection, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        return [reply]
+
+    monkeypatch.setattr(RedisConnection, 'exchange', exchange)
+    with pytest.raises(StoreUnavailable, match='not what Redis answers') as raised:
+        await make().read(['a', 'b'])
+    assert raised.value.retry
+
+
+async def test_a_packet_has_the_time_that_its_reader_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float | None] = []
+
+    async def exchange(connection: RedisConnection, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        timeouts.append(timeout)
+        return [[b'1']]
+
+    monkeypatch.setattr(RedisConnection, 'exchange', exchange)
+    connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': 1})
+    assert [await RedisReader(connection, timeout).read(['a']) for timeout in (None, 0.5)] == [[b'1']] * 2
+    assert timeouts == [None, 0.5]
