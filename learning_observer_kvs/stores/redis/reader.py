@@ -225,7 +225,7 @@ def _are_texts(reply: list[Any]) -> bool:
 def _can_be_sent(redis_keys: Sequence[str]) -> bool:
     try:
         pack_command(tuple(redis_keys))  # type: ignore[arg-type]
-    except (TypeError, UnicodeError):
+    except UnicodeError:
         return False
     return True
 
