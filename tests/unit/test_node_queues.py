@@ -170,6 +170,8 @@ async def test_what_comes_before_the_nodes_are_known_waits_for_them_and_is_tried
             cluster.error = AWAY
         cluster.reading.set_result(None)
     await until(lambda: bool(writes.batches))
+    for _ in range(5):
+        await asyncio.sleep(0)
     assert not drained.done()
     assert writes.sent() == ([(0, ['b1', 'a1', 'a2', 'b1'])] if fails else [(0, ['b1', 'b1']), (1, ['a1', 'a2'])])
     assert writes.queues.backlog() == (0, 0)
@@ -192,12 +194,13 @@ async def test_what_has_no_slot_of_a_cluster_is_in_one_queue(names: Names) -> No
     writes = Writes(Cluster(), names)
     if names is NAMES:
         writes.add('\ud800')
+        writes.add(b'bytes')
         writes.queues.add(WriteRequest({}, {}, lambda outcome: None))
     else:
         for key in ('a1', 'b1'):
             writes.add(key)
     await asyncio.sleep(0)
-    assert writes.sent() == [(0, ['\ud800', ''] if names is NAMES else ['a1', 'b1'])]
+    assert writes.sent() == [(0, ['\ud800', b'bytes', ''] if names is NAMES else ['a1', 'b1'])]
 
 
 async def test_a_slot_without_a_node_is_in_the_queue_of_what_has_none() -> None:
@@ -245,6 +248,8 @@ async def test_closing_answers_what_waits_and_what_comes_later_is_written() -> N
     assert isinstance(writes.outcomes.pop('a1'), StoreUnavailable)
     assert writes.queues.backlog() == (0, 0)
     await writes.queues.drain()
+    await asyncio.sleep(0)
+    assert cluster.reading.cancelled()
     cluster.is_known = True
     writes.add('a1')
     writes.add('b1')
@@ -283,6 +288,37 @@ async def test_what_its_queue_rejects_once_the_nodes_are_known_ends_with_that(mo
     await until(lambda: bool(writes.batches))
     assert writes.sent() == [(0, ['a1'])]
     assert isinstance(writes.outcomes['a2'], Overloaded)
+
+
+async def test_what_its_queue_cannot_take_because_its_node_is_away_ends_with_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def add(queue: WriteQueue, request: WriteRequest) -> None:
+        raise AWAY
+
+    cluster = Cluster(is_known=False)
+    writes = Writes(cluster)
+    writes.add('a1')
+    monkeypatch.setattr(WriteQueue, 'add', add)
+    cluster.reading.set_result(None)
+    await until(lambda: bool(writes.outcomes))
+    assert writes.outcomes == {'a1': AWAY}
+
+
+async def test_requests_of_one_slot_keep_their_order_where_another_call_finds_the_nodes_meanwhile() -> None:
+    cluster = Cluster(is_known=False)
+    writes = Writes(cluster)
+    requests = [WriteRequest({'a1': text}, {}, lambda outcome: None) for text in (b'1', b'2')]
+    for request in requests:
+        writes.queues.add(request)
+        cluster.is_known = True
+    await asyncio.sleep(0)
+    assert writes.sent() == []
+    cluster.reading.set_result(None)
+    await until(lambda: bool(writes.batches))
+    [(_, _, batch, _)] = writes.batches
+    assert batch == requests
+    assert requests[0].assignment is requests[1].assignment  # the slot keeps its queue until both are done
 
 
 async def test_a_client_is_made_once_for_all_that_comes_in_one_tick() -> None:
