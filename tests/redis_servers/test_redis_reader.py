@@ -82,9 +82,10 @@ async def test_what_is_asked_in_one_tick_travels_in_packets_of_400_keys(servers:
     found = await asyncio.gather(*map(reader.read, wanted))
     assert found == [texts(names) for names in wanted]
     assert servers.sizes() == [[20] * 20, [1], [20] * 20, [20, 10]]
-    servers.packets.clear()
-    await asyncio.gather(*map(reader.read, [keys(300), keys(60), keys(60)]))
-    assert servers.sizes() == [[20] * 18, [20] * 3]
+    for sizes in [(300, 60, 60), (60, 300, 60)]:
+        servers.packets.clear()
+        await asyncio.gather(*(reader.read(keys(size)) for size in sizes))
+        assert servers.sizes() == [[20] * 18, [20] * 3]
 
 
 async def test_a_read_of_more_keys_than_a_packet_is_several_of_them_one_after_the_other(
@@ -122,20 +123,78 @@ async def test_closing_waits_for_what_is_not_sent_yet_and_for_what_is_under_way(
     assert await read == [b'k']
 
 
+async def test_closing_waits_for_what_was_under_way_already_and_for_what_comes_after_it(
+    servers: Servers, make: Make
+) -> None:
+    reader = make()
+    servers.is_holding = True
+    reads = [reader.read(keys(400)) for _ in range(READERS)]
+    await until(lambda: len(servers.held) == READERS)
+    closed = asyncio.ensure_future(reader.close(20))
+    await asyncio.sleep(0)
+    reads.append(reader.read(['k']))
+    for number in range(READERS + 1):
+        await until(lambda number=number: len(servers.held) > number)  # type: ignore[misc]
+        assert not closed.done()
+        servers.held[number].set_result(None)
+    await closed
+    assert all(read.done() for read in reads)
+
+
 async def test_what_is_not_read_when_closing_takes_too_long_is_told_so(servers: Servers, make: Make) -> None:
     reader = make()
     servers.is_holding = True
     reads = [reader.read(keys(400)) for _ in range(READERS + 2)]
     await until(lambda: len(servers.held) == READERS)
     await reader.close(0)
-    async with asyncio.timeout(3):
-        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert all(read.done() for read in reads)
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * len(reads)
     assert 'until the store was closed' in str(outcomes[-1])
 
 
-async def test_keys_that_wait_are_bounded(servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, 'MAX_QUEUED_KEYS', 5)
+async def cancelled_at_once(reader: RedisReader, *names: str) -> asyncio.Future[list[Any]]:
+    """Begin a read, and cancel what was to send it before it has begun, as the end of an event loop does."""
+    before = asyncio.all_tasks()
+    read = reader.read(names)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not read.done()
+    return read
+
+
+async def test_a_read_whose_sending_was_cancelled_is_sent_with_the_next_one(servers: Servers, make: Make) -> None:
+    reader = make()
+    first = await cancelled_at_once(reader, 'a')
+    assert await reader.read(['b']) == [b'b']
+    assert await first == [b'a']
+
+
+async def test_closing_gives_up_a_read_whose_sending_was_cancelled(servers: Servers, make: Make) -> None:
+    reader = make()
+    read = await cancelled_at_once(reader, 'a')
+    await reader.close(20)
+    assert isinstance(read.exception(), StoreUnavailable)
+
+
+async def test_a_read_ends_when_what_sends_it_is_cancelled_under_way(servers: Servers, make: Make) -> None:
+    servers.is_holding = True
+    before = asyncio.all_tasks()
+    read = make().read(['a'])
+    [task] = asyncio.all_tasks() - before
+    await until(lambda: len(servers.held) == 1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert read.cancelled()
+
+
+@pytest.mark.parametrize(('bound', 'most'), [('MAX_QUEUED_KEYS', 5), ('MAX_QUEUED_BYTES', 10)])
+async def test_keys_that_wait_are_bounded_and_their_bytes(
+    bound: str, most: int, servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, bound, most)
     reader = make()
     first = reader.read(keys(3))
     with pytest.raises(Overloaded, match=r'^3 keys'):
@@ -210,3 +269,29 @@ async def test_in_a_cluster_each_slot_has_calls_of_its_own_and_a_key_is_read_onc
     [packet] = servers.packets
     assert sorted(key for call in packet for key in call) == sorted(wanted)
     assert [len({key[:3] for key in call}) for call in packet] == [1] * len(packet)
+
+
+@pytest.mark.parametrize('reply', [None, b'a', [b'a'], [b'a', b'b', b'c'], [b'a', 1], [b'a', [b'b']]], ids=repr)
+async def test_a_reply_that_does_not_hold_a_text_for_each_key_is_not_an_answer(
+    reply: Any, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def exchange(connection: RedisConnection, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        return [reply]
+
+    monkeypatch.setattr(RedisConnection, 'exchange', exchange)
+    with pytest.raises(StoreUnavailable, match='not what Redis answers') as raised:
+        await make().read(['a', 'b'])
+    assert raised.value.retry
+
+
+async def test_a_packet_has_the_time_that_its_reader_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float | None] = []
+
+    async def exchange(connection: RedisConnection, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        timeouts.append(timeout)
+        return [[b'1']]
+
+    monkeypatch.setattr(RedisConnection, 'exchange', exchange)
+    connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': 1})
+    assert [await RedisReader(connection, timeout).read(['a']) for timeout in (None, 0.5)] == [[b'1']] * 2
+    assert timeouts == [None, 0.5]

@@ -306,6 +306,21 @@ async def test_glob_characters_in_a_prefix_are_literal(prefix: str, redis: Redis
     assert sorted(await other.dump()) == sorted(['ab', 'a', f'{prefix}x'[::-1]])
 
 
+async def test_a_writer_keeps_its_idempotency_record_however_many_batches_it_writes(
+    store: Store, redis: RedisConnection
+) -> None:
+    for number in range(12):
+        await store.set('k', number)
+    assert len(await redis.client().keys('*writer:*')) == 1
+
+
+async def test_a_record_about_a_store_does_not_expire_as_its_keys_do(redis: RedisConnection) -> None:
+    async with EphemeralRedisKVS(60, prefix='p:', connection=redis) as store:
+        assert await store.commit_hidden('suppressed', b'{}', None)
+        [record] = await redis.client().keys('*suppressed*')
+        assert await redis.client().pttl(record) == -1
+
+
 async def test_idempotency_records_are_not_listed_and_have_a_ttl(
     redis: RedisConnection, redis_server: RedisServer
 ) -> None:

@@ -59,10 +59,17 @@ class Hanging(Script):
 
 
 class Faulty(Script):
-    """An exchange that raises what it should not."""
+    """An exchange that raises what it should not, where the commands begin so."""
+
+    def __init__(self, error: Exception, *commands: str) -> None:
+        super().__init__()
+        self.error = error
+        self.commands = commands
 
     async def exchange(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
-        raise LookupError('a fault')
+        if commands[0][0] in self.commands:
+            raise self.error
+        return await super().exchange(commands, timeout)
 
 
 async def write(
@@ -78,10 +85,14 @@ async def write(
 
 
 async def write_requests(
-    monkeypatch: pytest.MonkeyPatch, script: Script, *batches: list[WriteRequest], clustered: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    script: Script,
+    *batches: list[WriteRequest],
+    clustered: bool = False,
+    pause_after: Callable[[float], float] = lambda seconds: 0,
 ) -> None:
     """Write batches of requests one after the other, each until it is answered."""
-    monkeypatch.setattr('learning_observer_kvs.stores.redis.writer.pause_after', lambda seconds: 0)
+    monkeypatch.setattr('learning_observer_kvs.stores.redis.writer.pause_after', pause_after)
     kind: Any = ClusterClient if clustered else PinnedConnection
     monkeypatch.setattr(kind, 'exchange', lambda _, commands, timeout: script.exchange(commands, timeout))
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': 1, 'redis_cluster': clustered})
@@ -96,6 +107,7 @@ async def write_requests(
             while not script.sent:  # noqa: ASYNC110  (the writer tells nobody)
                 await asyncio.sleep(0)
             await writer.close()
+            assert done.done()
         assert await done == batch
     await writer.close()
     await connection.close()
@@ -209,7 +221,24 @@ async def test_a_write_whose_reply_was_lost_is_unclear_after_its_deadline_whatev
     script = Script([LOST], *[later] * 7)  # the clock goes on by three seconds with each, and the deadline is at 20
     [request] = await write(monkeypatch, script, ['a'], clustered=clustered)
     assert isinstance(request.error, WriteUnclear)
+    assert 'the reply to a write was lost (Connection closed by server)' in str(request.error)
     assert 'no reply came until the deadline. The write may or may not have been applied' in str(request.error)
+
+
+async def test_a_lost_write_is_sent_again_at_once_and_then_after_pauses_and_answered_at_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, 'sleep', pause)
+    script = Script(*[[LOST]] * 8)
+    await write_requests(monkeypatch, script, [request({'a': b'1'}, {})], pause_after=lambda seconds: seconds + 100)
+    assert pauses == [0, 100, 103, 106, 109, 112, 115]  # nothing more after the last try
 
 
 async def test_no_try_lasts_longer_than_the_latest_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +276,17 @@ async def test_requests_of_a_lost_batch_are_answered_at_their_own_deadlines(monk
     assert early == [('a', WriteUnclear, 3)]
 
 
+async def test_slots_that_are_given_up_at_their_deadlines_leave_the_others_to_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early = [WriteRequest({key: b'1'}, {}, lambda outcome: None, (), 6) for key in 'ac']
+    script = Script(*[[LOST] * 3] * 3, [b'1'])
+    await write_requests(monkeypatch, script, [early[0], later := request({'b': b'1'}, {}), early[1]], clustered=True)
+    assert outcomes([*early, later]) == [WriteUnclear, WriteUnclear, True]
+    *_, [_, lost, _], [again] = sequences(script)
+    assert again == lost
+
+
 @pytest.mark.parametrize('clustered', [True, False], ids=['cluster', 'single server'])
 async def test_what_cannot_be_sent_fails_its_own_request_alone(
     clustered: bool, monkeypatch: pytest.MonkeyPatch
@@ -274,7 +314,7 @@ async def test_a_writer_has_a_record_in_each_slot_and_one_on_a_single_server(mon
 
 
 @pytest.mark.parametrize('clustered', [True, False])
-async def test_a_batch_that_is_under_way_when_the_writer_is_closed_is_unclear(
+async def test_a_batch_that_is_under_way_when_a_writer_is_closed_is_unclear_once_that_is_done(
     clustered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await write(monkeypatch, Hanging(), ['a', 'b'], clustered=clustered)
@@ -282,8 +322,13 @@ async def test_a_batch_that_is_under_way_when_the_writer_is_closed_is_unclear(
     assert 'the store was closed' in str(batch[0].error)
 
 
-async def test_an_error_that_no_server_sent_is_that_of_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outcomes(await write(monkeypatch, Faulty(), ['a', 'b'])) == [LookupError] * 2
+@pytest.mark.parametrize('commands', [('SET', 'EVALSHA'), ('EVALSHA',)], ids=['at once', 'after the records'])
+@pytest.mark.parametrize('error', [LookupError('a fault'), TypeError('no text is the cause')], ids=repr)
+async def test_an_error_that_no_server_sent_is_that_of_each_request(
+    error: Exception, commands: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await write(monkeypatch, Faulty(error, *commands), ['a', 'b'])
+    assert [request.error for request in batch] == [error] * 2
 
 
 async def test_a_text_of_two_keys_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +344,7 @@ async def test_a_text_of_two_keys_is_sent_once(monkeypatch: pytest.MonkeyPatch) 
         ],
     )
     [[command]] = script.sent
-    assert list(command).count(text) == 3
+    assert [part for part in command if part in (text, b'1')] == [text, text, b'1', text]
 
 
 async def test_a_write_of_very_many_keys_is_put_together_in_a_time_that_grows_with_their_number(

@@ -23,6 +23,7 @@ prefixes = st.sampled_from(['', 'lo:', '{a}', '\x00lo-', META_PREFIX, '*?['])
 @example(prefix='lo:', key=META_PREFIX + META_PREFIX + 'key:key:')
 @example(prefix='', key='k' + META_PREFIX + 'writer:w')
 @example(prefix='\x00lo-', key='kvs:writer:x')
+@example(prefix='', key='\x00lo-' + META_PREFIX + 'kvs:x')  # without what stands for it the rest is a META_PREFIX
 @pytest.mark.parametrize('kind', [Names, ClusterNames])
 def test_a_key_is_found_from_its_redis_key(kind: type[Names], prefix: str, key: str) -> None:
     names = kind(prefix)
@@ -69,6 +70,12 @@ def test_in_a_cluster_a_redis_key_begins_with_the_digest_of_the_key_as_its_hash_
     digest = hashlib.blake2b(b'k', digest_size=8).hexdigest()
     assert ClusterNames('lo:').redis_key('k') == f'{{{digest}}}:lo:k'
     assert ClusterNames('').max_keys_per_write == 1
+
+
+@pytest.mark.parametrize('kind', [Names, ClusterNames])
+def test_all_keys_with_a_prefix_begin_in_redis_with_what_is_tracked_for_it(kind: type[Names]) -> None:
+    names = kind('lo:')
+    assert names.redis_key('Internal,x').startswith(names.tracked_prefix('Internal,'))
 
 
 def test_the_two_states_of_a_reducer_and_their_record_share_a_slot() -> None:

@@ -91,7 +91,7 @@ class Names:
             return None
         key = text[len(self.prefix) :]
         if META_PREFIX in key:
-            return None if META_PREFIX in key.replace(_ESCAPED, '') else key.replace(_ESCAPED, META_PREFIX)
+            return key.replace(_ESCAPED, META_PREFIX) if key.count(META_PREFIX) == key.count(_ESCAPED) else None
         return key
 
     def scan_pattern(self, prefix: str) -> str:
@@ -157,7 +157,7 @@ class ClusterNames(Names):
         """
         text = decode(redis_key)
         start = _TAG_DIGITS + 3 + len(self.prefix)
-        if text is None or not text.startswith('{') or len(text) <= start:
+        if text is None or len(text) <= start:
             return None
         key = text[start:]
         return key if text == self.redis_key(key) else None

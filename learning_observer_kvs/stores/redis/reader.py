@@ -92,8 +92,8 @@ class RedisReader:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._tasks or self._waiting:
-                    await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
         self._given_up = StoreUnavailable(
             f'Redis at {self._connection.address()} did not answer a read until the store was closed.'
         )
@@ -102,6 +102,7 @@ class RedisReader:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self._not_read(self._take_waiting(), self._given_up)
 
     def _begin_packet(self) -> None:
         """Send what gathers in this tick, unless enough is under way."""
@@ -129,12 +130,13 @@ class RedisReader:
         self._bytes -= read[1]
         return read
 
+    def _take_waiting(self) -> list[_Read]:
+        return [self._next() for _ in range(len(self._waiting))]
+
     def _fetched(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
             self._scheduled = False  # it may not have had its first step
-            if self._given_up is not None:
-                self._not_read([self._next() for _ in range(len(self._waiting))], self._given_up)
         elif self._waiting and not self._scheduled:
             self._begin_packet()
 
@@ -152,7 +154,7 @@ class RedisReader:
             self._not_read(packet, error)
         except BaseException:
             if self._given_up is not None:
-                self._not_read([*packet, *(self._next() for _ in range(len(self._waiting)))], self._given_up)
+                self._not_read(packet, self._given_up)
             for _, _, future in packet:  # the loop ends
                 future.cancel()
             raise
@@ -166,7 +168,7 @@ class RedisReader:
     def _not_read(self, packet: list[_Read], error: Exception) -> None:
         if isinstance(error, StoreUnavailable) and error.retry:
             # Each read that waits decides for itself how long it goes on waiting.
-            packet = packet + [self._next() for _ in range(len(self._waiting))]
+            packet = packet + self._take_waiting()
         unsent = not isinstance(error, KVSError) and not all(_can_be_sent(keys) for keys, _, _ in packet)
         for read in packet:
             keys, size, future = read
@@ -223,7 +225,7 @@ def _are_texts(reply: list[Any]) -> bool:
 def _can_be_sent(redis_keys: Sequence[str]) -> bool:
     try:
         pack_command(tuple(redis_keys))  # type: ignore[arg-type]
-    except (TypeError, UnicodeError):
+    except UnicodeError:
         return False
     return True
 

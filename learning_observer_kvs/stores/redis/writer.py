@@ -323,7 +323,9 @@ class RedisWriter:
                 lost_since = lost_since or now
                 if tries > 1:  # one broken connection is not a reason to give up
                     self._give_up_late(waiting, calls, losses, now)
-                left = max((request.resend_until for batch in waiting.values() for request in batch), default=now) - now
+                    if not waiting:
+                        return
+                left = max(request.resend_until for batch in waiting.values() for request in batch) - now
                 timeout = longest_try(self._connection.timeout, left)
                 await asyncio.sleep(0 if tries == 1 else pause_after(now - lost_since))
 
