@@ -6,7 +6,9 @@ Each part is masked as it would be inside the whole value, by its own name and b
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 from learning_observer_kvs import json_codec
@@ -48,7 +50,7 @@ class Node:
     Attributes:
         step: its name in its object, or its position in its list; ``None`` for the value itself.
         kind: what it is; of what is masked ``text``.
-        text: its JSON text.
+        text: its JSON text, which stays in the process that takes the value apart.
         is_hidden: whether it is masked.
         size: how many items or characters it has; ``None`` for other kinds, and for what is too large to be counted.
         value: the number, the truth value, or so much of the text as is sent.
@@ -57,6 +59,8 @@ class Node:
         children: the items that are sent; ``None`` where none are.
         mark: how it differs from what it is compared with: ``changed``, ``only`` where that has no such part, or
             nothing.
+        byte_count: how many bytes its JSON text has.
+        token: a number, truth value or ``null`` as it is stored.
     """
 
     step: Step | None
@@ -69,6 +73,16 @@ class Node:
     next_start: int | None = None
     children: list[Node] | None = field(default=None)
     mark: str = ''
+    byte_count: int = 0
+    token: str = ''
+
+    def __post_init__(self) -> None:
+        self.byte_count = len(self.text)
+        if self.kind in ('number', 'boolean', 'null'):
+            self.token = self.text[:1000].decode('utf-8', 'replace')
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {name: getattr(self, name) for name in self.__slots__} | {'text': b''}
 
     def as_json(self) -> dict[str, Any]:
         """Return what is sent, with the children."""
@@ -76,7 +90,7 @@ class Node:
             'name': self.step,
             'kind': self.kind,
             'size': self.size,
-            'bytes': len(self.text),
+            'bytes': self.byte_count,
             'value': self.value,
             'masked': self.is_hidden,
             'start': self.start,
@@ -100,11 +114,6 @@ class Node:
             if sum(map(len, parts)) > PREVIEW_CHARACTERS:
                 break
         return '' if set(parts) <= {'…'} else ', '.join(parts)[:PREVIEW_CHARACTERS]
-
-    @property
-    def token(self) -> str:
-        """A number or truth value as it is stored."""
-        return self.text[:1000].decode('utf-8', 'replace')
 
 
 def root_of(key: str, text: bytes, mask: Mask) -> Node:
@@ -203,10 +212,10 @@ def open_items(node: Node, mask: Mask, start: int = 0) -> list[Node]:
         CorruptValue: the text is not JSON.
     """
     items = json_codec.items(node.text)
-    found = list(items.items()) if isinstance(items, dict) else list(enumerate(items))
-    node.size, node.start = len(found), start
-    node.next_start = start + CHILDREN if start + CHILDREN < len(found) else None
-    node.children = [_node(step, bytes(item), mask) for step, item in found[start : start + CHILDREN]]
+    node.size, node.start = len(items), start
+    node.next_start = start + CHILDREN if start + CHILDREN < len(items) else None
+    found: Iterable[tuple[Step, Any]] = items.items() if isinstance(items, dict) else enumerate(items)
+    node.children = [_node(step, bytes(item), mask) for step, item in islice(found, start, start + CHILDREN)]
     return node.children
 
 
