@@ -28,14 +28,18 @@ def loop_in_thread() -> Iterator[Run]:
 
 
 class Turns:
-    """The turns of an event loop: how many there were, and the longest in seconds of work of the loop's own thread.
+    """The turns of an event loop, in seconds of work, so that what other programs do on the processors is not counted.
 
-    What other threads and other programs do on the same processors is not counted.
+    Attributes:
+        count: how many there were.
+        longest: the longest, of work of the loop's own thread.
+        longest_of_all: likewise of work of all threads of the process: one of them may have held Python's lock.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.longest = 0.0
+        self.longest_of_all = 0.0
 
 
 @asynccontextmanager
@@ -44,9 +48,10 @@ async def turns() -> AsyncIterator[Turns]:
 
     async def watch() -> None:
         while not ended:
-            began = time.thread_time()
+            began, of_all = time.thread_time(), time.process_time()
             await asyncio.sleep(0)
             seen.longest = max(seen.longest, time.thread_time() - began)
+            seen.longest_of_all = max(seen.longest_of_all, time.process_time() - of_all)
             seen.count += 1
 
     watching = asyncio.create_task(watch())
