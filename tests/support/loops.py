@@ -33,13 +33,14 @@ class Turns:
     Attributes:
         count: how many there were.
         longest: the longest, of work of the loop's own thread.
-        longest_of_all: likewise of work of all threads of the process: one of them may have held Python's lock.
+        longest_hold: likewise of work of all threads of the process, one of which may have held Python's lock; no more
+            than the turn took.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.longest = 0.0
-        self.longest_of_all = 0.0
+        self.longest_hold = 0.0
 
 
 @asynccontextmanager
@@ -48,10 +49,11 @@ async def turns() -> AsyncIterator[Turns]:
 
     async def watch() -> None:
         while not ended:
-            began, of_all = time.thread_time(), time.process_time()
+            at, began, of_all = time.perf_counter(), time.thread_time(), time.process_time()
             await asyncio.sleep(0)
             seen.longest = max(seen.longest, time.thread_time() - began)
-            seen.longest_of_all = max(seen.longest_of_all, time.process_time() - of_all)
+            hold = min(time.process_time() - of_all, time.perf_counter() - at)
+            seen.longest_hold = max(seen.longest_hold, hold)
             seen.count += 1
 
     watching = asyncio.create_task(watch())

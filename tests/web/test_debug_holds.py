@@ -107,7 +107,7 @@ async def held(viewer: Viewer, path: str, accept: str) -> tuple[float, int, int]
         async with turns() as seen:
             status, size, is_secret = await viewer.get(path, accept)
         assert not is_secret
-        longest.append(seen.longest_of_all)
+        longest.append(seen.longest_hold)
         if longest[-1] < LONGEST:
             break
     return min(longest), status, size
@@ -147,6 +147,8 @@ async def test_nothing_that_is_asked_of_values_of_10_mb_holds_the_loop(
     await KVS[store].commit_bytes({f'Internal,large.others,STUDENT:{number}': SHORTER for number in range(8)}, {})
     await viewer.get(f'/debug/kvs/{store}/key?' + urlencode({'key': INTERNAL}), accept)  # imports, the helper process
     for answer, (path, query) in ANSWERS.items():
+        if path in ('raw', 'changes') and accept == PAGE:
+            continue  # it is one and the same
         url = f'/debug/kvs/{store}/{path}'.rstrip('/').replace(f'{store}/../', '') + '?' + urlencode(query)
         longest, status, _ = await held(viewer, url, accept)
         assert (answer, status) == (answer, 404 if answer == 'no such part' else 200)
@@ -155,8 +157,7 @@ async def test_nothing_that_is_asked_of_values_of_10_mb_holds_the_loop(
     assert too_long == {}
 
 
-@pytest.mark.parametrize('accept', [JSON, PAGE])
-@pytest.mark.parametrize('store', STORES)
+@pytest.mark.parametrize(('store', 'accept'), [('stub', PAGE), ('sqlite', JSON), ('files', JSON), ('redis', PAGE)])
 async def test_an_export_of_values_of_10_mb_does_not_hold_the_loop(
     server: TestServer, viewer: Viewer, store: str, accept: str
 ) -> None:

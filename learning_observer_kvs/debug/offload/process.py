@@ -40,6 +40,9 @@ LOOK_SECONDS = 0.2
 IDLE_SECONDS = 60.0
 """How long the helper process stays without work."""
 
+EXIT_SECONDS = 0.5
+"""How long it takes until the system says how a process has ended whose pipes are closed."""
+
 BOOT = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
@@ -151,6 +154,8 @@ class Offload:
         loop = asyncio.get_running_loop()
         try:
             process = self._process = self._process or await _started()
+            if self._has_ended:
+                raise Failure(503, STOPS)
             assert process.stdin is not None
             assert process.stdout is not None
             for part in await loop.run_in_executor(self._thread, packed, message):
@@ -164,19 +169,25 @@ class Offload:
             parts = [await process.stdout.readexactly(size) for size in sizes]
             return unpacked(parts)
         except (OSError, asyncio.IncompleteReadError):
-            status = await self._kill()
+            status = await self._kill(EXIT_SECONDS)
             raise Failure(503, STOPS if self._has_ended else f'{ENDED} (status {status}). Try again.') from None
         except BaseException:
             await self._kill()
             raise
 
-    async def _kill(self) -> int | None:
-        """End the process; its status."""
+    async def _kill(self, exit_seconds: float = 0) -> int | None:
+        """End the process, after so many seconds in which it may end itself; its status."""
         process, self._process = self._process, None
         if process is None:
             return None
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(exit_seconds):
+                    await process.wait()
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
         return await process.wait()
 
 
