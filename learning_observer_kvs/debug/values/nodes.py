@@ -36,6 +36,12 @@ TEXT_CHARACTERS = 4000
 
 PIECE_CHARACTERS = 1 << 16
 
+LONGEST_NAME = 2000
+"""How many characters of the name of a field are sent. What has a longer one cannot be asked for by the pages."""
+
+DIGITS = 1 << 14
+"""About how many characters the numbers have that are sent at once: each is turned into text again."""
+
 COUNTED_BYTES = 1 << 20
 """The largest object or list whose items are counted while it is closed."""
 
@@ -60,6 +66,7 @@ class Node:
         mark: how it differs from what it is compared with: ``changed``, ``only`` where that has no such part, or
             nothing.
         byte_count: how many bytes its JSON text has.
+        name_is_cut: whether ``step`` is the beginning of its name alone, so that nothing inside of it is sent.
         token: a number, truth value or ``null`` as it is stored.
     """
 
@@ -74,6 +81,7 @@ class Node:
     children: list[Node] | None = field(default=None)
     mark: str = ''
     byte_count: int = 0
+    name_is_cut: bool = False
     token: str = ''
 
     def __post_init__(self) -> None:
@@ -88,6 +96,7 @@ class Node:
         """Return what is sent, with the children."""
         return {
             'name': self.step,
+            'name_is_cut': self.name_is_cut,
             'kind': self.kind,
             'size': self.size,
             'bytes': self.byte_count,
@@ -189,7 +198,7 @@ def open_from(node: Node, mask: Mask, start: int = 0) -> Node:
     rows = ROWS
     while waiting and rows > 0:
         each, depth = waiting.popleft()
-        if each.kind not in CONTAINERS or each.is_hidden or depth >= DEPTH:
+        if each.kind not in CONTAINERS or each.is_hidden or each.name_is_cut or depth >= DEPTH:
             continue
         children = open_items(each, mask, start if each is node else 0)
         rows -= sum(1 + len(child.value) // 100 if child.kind == 'text' else 1 for child in children)
@@ -213,9 +222,18 @@ def open_items(node: Node, mask: Mask, start: int = 0) -> list[Node]:
     """
     items = json_codec.items(node.text)
     node.size, node.start = len(items), start
-    node.next_start = start + CHILDREN if start + CHILDREN < len(items) else None
     found: Iterable[tuple[Step, Any]] = items.items() if isinstance(items, dict) else enumerate(items)
-    node.children = [_node(step, bytes(item), mask) for step, item in islice(found, start, start + CHILDREN)]
+    node.children, digits = [], 0
+    for step, item in islice(found, start, start + CHILDREN):
+        child = _node(step, bytes(item), mask)
+        if isinstance(step, str) and len(step) > LONGEST_NAME:
+            child.step, child.name_is_cut = step[:LONGEST_NAME], True
+        node.children.append(child)
+        digits += len(child.text) if child.kind == 'number' else 0
+        if digits > DIGITS:
+            break
+    end = start + len(node.children)
+    node.next_start = end if end < len(items) else None
     return node.children
 
 
