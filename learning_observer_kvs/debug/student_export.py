@@ -122,13 +122,13 @@ async def made(
     not_searched = [*(f'Store {name}: you may not export from it.' for name in refused), STUDY_LOGS]
     found = await collect(
         stores,
-        Ids((student,)),
+        await compute(len(student), Ids, (student,)),
         folders=folders,
         not_reached=not_searched,
         most_bytes=MAX_VALUE_BYTES,
         compute=compute,
     )
-    size = sum(len(piece.text) for piece in found.pieces)
+    size = sum(len(piece.key) + len(piece.text) for piece in found.pieces)
     files = await asyncio.to_thread(lambda: sum(size_of(Path(path)) for path in found.files))
     result: tuple[dict[str, int], list[bytes]] = await compute(size + files, composed, found, mask, as_html)
     return result

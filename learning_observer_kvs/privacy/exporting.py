@@ -24,6 +24,7 @@ from learning_observer_kvs.privacy.search import Compute, find, in_thread
 from learning_observer_kvs.private_files import PRIVATE, write_new
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stream_analytics.keys import parse_key, state_key
 
@@ -198,7 +199,9 @@ async def _add(found: Collected, store: Store, place: Place, most_bytes: int | N
     name, key = str(place.store), str(place.key)
     [described] = await store.describe_all([key])
     if most_bytes is not None and isinstance(described, Description) and described.bytes > most_bytes:
-        found.not_reached.append(f'Store {name}: {key!r}, whose value of {described.bytes:,} bytes is too large.')
+        found.not_reached.append(
+            f'Store {name}: {display_key(key)}, whose value of {described.bytes:,} bytes is too large.'
+        )
         return
     text, error = None, ''
     try:

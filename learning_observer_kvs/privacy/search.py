@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +20,8 @@ from learning_observer_kvs.privacy import event_files
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
+from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.pacing import TIME_SLICE
 from learning_observer_kvs.stores.types import Description
 
 FIRST_CHUNK = 16
@@ -28,6 +31,9 @@ CHUNK_BYTES = 1 << 20
 """Bytes of text that are in memory at once, unless a single value has more."""
 
 MAX_CHUNK = 1000
+
+KEY_CHARACTERS = 1 << 18
+"""How many characters the keys have that are looked at together, unless a single one has more."""
 
 LARGE = 1 << 16
 """From how many bytes on a value is judged in a thread, so that the event loop goes on with other work."""
@@ -115,7 +121,7 @@ async def _in_store(
     compute: Compute,
 ) -> AsyncIterator[Place]:
     await store.flush()  # what this process keeps is searched, too
-    chunk, missed = FIRST_CHUNK, 0
+    chunk, missed, slice_ends = FIRST_CHUNK, 0, time.monotonic() + TIME_SLICE
 
     def miss(text: str) -> None:
         nonlocal missed
@@ -123,7 +129,7 @@ async def _in_store(
         if missed <= MAX_MESSAGES:
             on_missed(text)
 
-    async with aclosing(store.pages()) as pages:
+    async with aclosing(_pages(store)) as pages:
         async for page in pages:
             keys = list(dict.fromkeys(page))
             while keys:
@@ -137,22 +143,26 @@ async def _in_store(
                 chunk = max(1, min(2 * chunk, MAX_CHUNK, chunk * CHUNK_BYTES // (size + 1)))
                 for key in some:
                     text = None if key in large else texts.pop(0)
-                    if key in large:
-                        parts = rules.parts_of_key(ids, name, key)
-                    elif isinstance(text, bytes) and len(text) > LARGE:
-                        parts, others = await compute(len(text), _judged, name, key, text, ids)
-                        aliases(others)
+                    of_text = len(text) if isinstance(text, bytes) else 0
+                    if len(key) + of_text > LARGE:
+                        judged = await compute(len(key) + of_text, _judged, name, key, text, key in large, ids)
                     else:
-                        parts, others = _judged(name, key, text, ids)
-                        aliases(others)
+                        judged = _judged(name, key, text, key in large, ids)
+                    parts, others = judged
+                    aliases(others)
                     if parts:
                         yield Place(store.location(), tuple(parts), name, key)
                     elif key in large:
-                        miss(f'Store {name}: the value of {key!r} has {large[key]:,} bytes, too many to be searched.')
+                        miss(
+                            f'Store {name}: the value of {display_key(key)} has {large[key]:,} bytes, too many to be '
+                            'searched.'
+                        )
                     elif isinstance(text, CorruptValue):
                         miss(str(text))
+                    if time.monotonic() > slice_ends:
+                        await asyncio.sleep(0)
+                        slice_ends = time.monotonic() + TIME_SLICE
                 progress(len(some))
-                await asyncio.sleep(0)
     if missed > MAX_MESSAGES:
         on_missed(f'{missed - MAX_MESSAGES:,} more keys of store {name!r} ({store.location()}) cannot be read.')
     for path in await store.unrecognized(MAX_UNRECOGNIZED):
@@ -190,6 +200,17 @@ def _searched(path: Path, ids: Ids) -> tuple[Place | None, set[str], list[str]]:
     return event_files.find(path, ids, others.update), others, [] if why is None else [why]
 
 
+async def _pages(store: Store) -> AsyncGenerator[list[str], None]:
+    """The keys of a store, fewer at a time where they are long: that of a memoized result has a whole essay."""
+    cursor, count = None, FIRST_CHUNK
+    while True:
+        keys, cursor = await store.scan('', cursor, count)
+        yield keys
+        if cursor is None:
+            return
+        count = max(1, min(2 * count, MAX_CHUNK, count * KEY_CHARACTERS // (sum(map(len, keys)) + 1)))
+
+
 async def _sizes(store: Store, keys: Sequence[str]) -> list[int]:
     described = await store.describe_all(keys)
     return [found.bytes if isinstance(found, Description) else 0 for found in described]
@@ -214,11 +235,15 @@ async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue
         return [error] if len(keys) == 1 else [text for key in keys for text in await _texts(store, [key])]
 
 
-def _judged(name: str, key: str, text: bytes | CorruptValue | None, ids: Ids) -> tuple[list[Part], set[str]]:
+def _judged(
+    name: str, key: str, text: bytes | CorruptValue | None, is_unread: bool, ids: Ids
+) -> tuple[list[Part], set[str]]:
     """The parts of what is stored under a key that name the student, and what else they are called there."""
+    if isinstance(text, CorruptValue) or is_unread:
+        return rules.parts_of_key(ids, name, key), set()
     if text is None:  # gone since the page was read
         return [], set()
-    if not isinstance(text, bytes) or not ids.may_be_in(text):
+    if not ids.may_be_in(text):
         return rules.parts_of_key(ids, name, key), set()
     try:
         value = json_codec.decode(text)
