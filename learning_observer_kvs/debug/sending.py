@@ -99,6 +99,7 @@ async def send(
             for piece in _chunks([] if request.method == 'HEAD' else body):
                 if last:
                     await response.write(last)
+                    await asyncio.sleep(0)  # it does not wait while the client reads as fast
                 last = piece
             await response.write_eof(
                 bytes(last)

@@ -163,6 +163,7 @@ class Offload:
                 while rest:
                     process.stdin.write(rest[:CHUNK])
                     await process.stdin.drain()
+                    await asyncio.sleep(0)  # it does not wait while the process reads as fast
                     rest = rest[CHUNK:]
             [count] = COUNT.unpack(await process.stdout.readexactly(COUNT.size))
             sizes = sizes_of(await process.stdout.readexactly(bytes_of_sizes(count)))
