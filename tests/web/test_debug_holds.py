@@ -15,7 +15,6 @@ import pytest
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
-from learning_observer_kvs.collector import calm_collector
 from learning_observer_kvs.json_codec import encode
 from learning_observer_kvs.kvs import KVS, PersistentRedisKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
@@ -84,7 +83,6 @@ async def server(aiohttp_server: AiohttpServer, tmp_path: Path, redis: RedisConn
         'files': {'type': 'filesystem', 'path': str(tmp_path / 'files')},
     }
     app = make_app({'kvs': stores, 'config': {'run_mode': 'dev'}})
-    app.cleanup_ctx.append(calm_collector)
     server: TestServer = await aiohttp_server(app)
     KVS.add_item('redis', PersistentRedisKVS(connection=redis))
     return server
@@ -141,6 +139,34 @@ async def test_nothing_that_is_asked_of_values_of_10_mb_holds_the_loop(
         if longest >= LONGEST:
             too_long[answer] = f'{longest * 1000:.1f} ms'
     assert too_long == {}
+
+
+NAME = 'n' * 1_000_000
+
+FORMS: dict[str, Any] = {
+    'many closed parts below a long name': {NAME: {f'k{number}': [[n] for n in range(150)] for number in range(120)}},
+    'long names': {f'{number}{NAME[:150_000]}': [1] for number in range(100)},
+    'one long name': {NAME * 15: 1},
+    'many places below a long name': {NAME: ['find me'] * 300},
+    'long texts': ['find me' * 100_000] * 20,
+    'long numbers': [int('9' * 4000)] * 1000,
+}
+
+
+@pytest.mark.parametrize('accept', [JSON, PAGE])
+@pytest.mark.parametrize('form', FORMS)
+async def test_whatever_form_a_value_has_its_pages_are_short_and_do_not_hold_the_loop(
+    server: TestServer, viewer: Viewer, form: str, accept: str
+) -> None:
+    await KVS().set('k', FORMS[form])
+    await viewer.get('/debug/kvs/default/key?key=k', accept)
+    for path in ('part?key=k', 'matches?key=k&text=find+me', 'matches?key=k&text=n', '?', 'key?key=k'):
+        if accept == PAGE or not path.startswith('key'):  # as JSON that is all of the value
+            url = f'/debug/kvs/default/{path}'.replace('/?', '?')
+            longest, (status, size) = await least_hold(functools.partial(viewer.get, url, accept), LONGEST)
+            assert (path, status) == (path, 200)
+            assert size < 1 << 19
+            assert longest < LONGEST
 
 
 @pytest.mark.parametrize(('store', 'accept'), [('stub', PAGE), ('sqlite', JSON), ('files', JSON), ('redis', PAGE)])

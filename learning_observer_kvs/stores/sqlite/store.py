@@ -29,13 +29,13 @@ from learning_observer_kvs.stores.types import CommonOptions, Description
 
 T = TypeVar('T')
 
-MAX_BYTES_ON_LOOP = 256 << 10
+MAX_BYTES_ON_LOOP = 512 << 10
 """More bytes than this are not read on the event loop."""
 
-MAX_KEYS_ON_LOOP = 50
+MAX_KEYS_ON_LOOP = 200
 """More keys at once than this are not read on the event loop."""
 
-MAX_CHARACTERS_ON_LOOP = 16 << 10
+MAX_CHARACTERS_ON_LOOP = 64 << 10
 """Nor are keys that have more characters together: SQLite reads long keys whole to compare them."""
 
 
