@@ -50,7 +50,10 @@ def masked_part(text: bytes, mask: Mask, depth: int = 0) -> tuple[bytes, bool]:
     """
     if not mask.may_hide(text):
         return text, False
-    if depth > MAX_DEPTH or text.lstrip()[:1] not in (b'{', b'['):
+    if text.lstrip()[:1] not in (b'{', b'['):
+        is_masked = mask.hides_item(None, json_codec.decode(text))
+        return (_REDACTED, True) if is_masked else (text, False)
+    if depth > MAX_DEPTH:
         view = mask.applied_to({'key': '', 'value': json_codec.decode(text)})
         return as_json(view['value']), view['masked']
     # It is written anew, also if nothing is masked: of a field that is there twice only the last one counts.
