@@ -16,7 +16,8 @@ from aiohttp import web
 import learning_observer_kvs
 from devdata.reducers import document_list, reconstruct, time_on_task
 from learning_observer_kvs import queries
-from learning_observer_kvs.debug.sending import CHUNK, send
+from learning_observer_kvs.debug.offload.frames import CHUNK
+from learning_observer_kvs.debug.sending import send
 from learning_observer_kvs.queries.changes import StateChanges
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.helpers import EventField, KeyField, KeyStateType, make_key, parse_key
@@ -85,7 +86,7 @@ class ClassPage:
         store = _store(request)
         text = await asyncio.to_thread(json.dumps, await rows(store, await students(store)))
         headers = {**HEADERS, 'Content-Type': 'application/json; charset=utf-8'}
-        return await send(request, text.encode(), status=200, headers=headers)
+        return await send(request, [text.encode()], status=200, headers=headers)
 
     async def changes(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/class/changes``: server-sent events, ``everything`` once, then ``changed`` at every change.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -32,6 +33,7 @@ from learning_observer_kvs.debug.answers import (
 )
 from learning_observer_kvs.debug.keys.listing import AUTHORIZE_SECONDS, Viewer
 from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.offload.process import Offload
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send
 from learning_observer_kvs.erasure_rules import key_without_content
@@ -39,6 +41,8 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings
 
 log = logging.getLogger('learning_observer_kvs')
+
+T = TypeVar('T')
 
 MAX_VIEWERS = 8
 """How many pages are made and sent at once; an answer that fits ``SMALL_BYTES`` only while it is made."""
@@ -78,6 +82,7 @@ class Answering:
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
         self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
+        self._offload = Offload(self._thread)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._authorize: Authorize | None = None
         self._audit = contextlib.ExitStack()
@@ -107,7 +112,7 @@ class Answering:
                         location = f'{request.rel_url.raw_path}?{parameters.query_of(query)}'
                         if len(location) <= parameters.MAX_URL:
                             headers = {**headers_of(HTML), 'Location': location}
-                            return await send(request, b'', status=303, headers=headers)
+                            return await send(request, [], status=303, headers=headers)
                     async with in_time(BUSY):
                         await admitted.enter_async_context(self._viewers.admit(client))
                 page = await handler(request, query)
@@ -121,7 +126,7 @@ class Answering:
             except Exception as error:
                 status, text = noted(request, error)
                 body = await self._rendered(error_page(status, text), wants_html(request, query))
-            if len(body) <= SMALL_BYTES:
+            if sum(map(len, body)) <= SMALL_BYTES:
                 await admitted.aclose()
             if headers is None:
                 headers = headers_of(HTML if wants_html(request, query) else 'application/json')
@@ -170,10 +175,16 @@ class Answering:
                 )
                 return False
 
-        async def in_thread(function: Callable[[], Any]) -> Any:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        computed = functools.partial(self._computed, request)
+        return Viewer(may_read, self._mask, computed, lambda: request.transport is None, self._turns)
 
-        return Viewer(may_read, self._mask, in_thread, lambda: request.transport is None, self._turns)
+    async def _computed(
+        self, request: web.Request, texts: Iterable[bytes], function: Callable[..., T], *arguments: Any
+    ) -> T:
+        """What a function computes of texts: in a thread, or of large ones in the helper process."""
+        return await self._offload.call(
+            map(len, texts), function, *arguments, has_gone=lambda: request.transport is None
+        )
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""
@@ -186,14 +197,14 @@ class Answering:
             what['values'] = [key_without_content(what['store'], key) for key in what['values']]
         audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
 
-    async def _rendered(self, page: Page | File, as_html: bool) -> bytes:
+    async def _rendered(self, page: Page | File, as_html: bool) -> list[bytes]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
 
-    def _render(self, page: Page | File, as_html: bool) -> bytes:
+    def _render(self, page: Page | File, as_html: bool) -> list[bytes]:
         if isinstance(page, File):
             return page.body()
         data = page.view()
-        return self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)
+        return [self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)]
 
     async def _close(self, app: web.Application) -> None:
         self._audit.close()

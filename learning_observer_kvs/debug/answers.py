@@ -58,12 +58,12 @@ class File(NamedTuple):
 
     Attributes:
         content_type: of what kind it is.
-        body: makes it, in a thread.
+        body: makes it, in a thread; a large one in pieces.
         name: the name under which it is saved; ``''`` where it is shown.
     """
 
     content_type: str
-    body: Callable[[], bytes]
+    body: Callable[[], list[bytes]]
     name: str = ''
 
     def headers(self) -> dict[str, str]:

@@ -40,9 +40,11 @@ class ClassPages(Streaming):
         async with in_time(slow):
             await class_table.read_states(views.store_of(self._router, store), table, allowed)
         self._seen(request, 'class', store=store, reducers=chosen.reducers, keys=list(table.texts))
+        texts = table.texts
+        values = await self._computed(request, texts.values(), class_table.values_of, texts, chosen.fields, self._mask)
 
         def view() -> dict[str, Any]:
-            data = class_table.class_view(store, table, self._mask)
+            data = class_table.class_view(store, table, values)
             if wants_html(request, query):
                 return data | {'columns': class_table.columns(data)}
             return class_table.as_json(data)

@@ -208,13 +208,40 @@ async def read_states(store: Store, table: ClassTable, allowed: Collection[str])
     table.texts.update({key: text for key, text in texts if text is not None})
 
 
-def class_view(store: str, table: ClassTable, mask: Mask) -> dict[str, Any]:
+Values = dict[str, nodes.Node] | None
+"""What a state has at each path; ``None`` where it is not JSON."""
+
+
+def values_of(texts: Mapping[str, bytes], fields: Sequence[str], mask: Mask) -> dict[str, Values]:
+    """Return what states have at some paths. To be called in a thread, or in another process.
+
+    Args:
+        texts: the states by key.
+        fields: the dotted paths; none: the whole state, as ``''``.
+        mask: what is not shown.
+
+    Returns:
+        For each key its nodes by path, those that are there.
+    """
+    return {key: _values(key, text, fields, mask) for key, text in texts.items()}
+
+
+def _values(key: str, text: bytes, fields: Sequence[str], mask: Mask) -> Values:
+    try:
+        root = nodes.root_of(key, text, mask)
+        found = {path: _at(root, path, mask) for path in fields or ('',)}
+    except CorruptValue:
+        return None
+    return {path: node for path, node in found.items() if node is not None}
+
+
+def class_view(store: str, table: ClassTable, values: Mapping[str, Values]) -> dict[str, Any]:
     """Return the view of a table.
 
     Args:
         store: the store's name.
         table: the table.
-        mask: what is not shown.
+        values: what :func:`values_of` returned of its states.
 
     Returns:
         ``{'store', 'state', 'reducers', 'fields', 'known', 'limit', 'rows', 'keys_seen', 'not_searched',
@@ -226,7 +253,7 @@ def class_view(store: str, table: ClassTable, mask: Mask) -> dict[str, Any]:
     for row in table.rows:
         parsed = parse_key(row)
         assert parsed is not None
-        cells = [_cell(table, reducer, row, mask) for reducer in table.chosen.reducers]
+        cells = [_cell(table, values, reducer, row) for reducer in table.chosen.reducers]
         place = {'student': parsed.fields[STUDENT], 'document': parsed.fields.get(DOCUMENT.name)}
         rows.append({**place, 'cells': cells})
     return {
@@ -246,19 +273,15 @@ def _is_of_students(reducer: str) -> bool:
     return known is not None and any(field.name == STUDENT for field in known.scope)
 
 
-def _cell(table: ClassTable, reducer: str, row: str, mask: Mask) -> dict[str, Any]:
+def _cell(table: ClassTable, values: Mapping[str, Values], reducer: str, row: str) -> dict[str, Any]:
     key = table.chosen.key(reducer, row)
     cell: dict[str, Any] = {'reducer': reducer, 'key': key, 'error': None, 'values': {}}
-    if key is None or (key not in table.texts and key not in table.problems):
-        return cell
     if key in table.problems:
         return {**cell, 'error': table.problems[key]}
-    try:
-        root = nodes.root_of(key, table.texts[key], mask)
-        found = {path: _at(root, path, mask) for path in table.chosen.fields or ('',)}
-    except CorruptValue:
-        return {**cell, 'error': NOT_JSON}
-    return {**cell, 'values': {path: node for path, node in found.items() if node is not None}}
+    if key is None or key not in values:
+        return cell
+    found = values[key]
+    return {**cell, 'error': NOT_JSON} if found is None else {**cell, 'values': found}
 
 
 def _at(root: nodes.Node, path: str, mask: Mask) -> nodes.Node | None:

@@ -45,10 +45,14 @@ class Mask:
 
     def __init__(self, words: str | Iterable[str] = MASKED) -> None:
         words = words.split(',') if isinstance(words, str) else list(words)
+        self._given = tuple(words)
         joined = {_joined(_SEGMENT, word) for word in words} | {_joined(_SEGMENT_IN_ANY_CASE, word) for word in words}
         self._words = tuple(f'{word[:-1]}{end}' for word in sorted(joined) for end in ('_', 's_'))
         self._needles = _needles(joined)
         self._hides_field = functools.lru_cache(10_000)(self.hides)  # fields repeat
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _mask_of, (self._given,)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Mask:
@@ -153,6 +157,12 @@ class Mask:
     def _is_named_in(self, text: str) -> bool:
         """Whether a text that cannot be decoded has a word in it, as it is, or written with escapes."""
         return self.hides(text) or self.hides(_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text))
+
+
+@functools.lru_cache(4)
+def _mask_of(words: tuple[str, ...]) -> Mask:
+    """A mask as it arrives in a helper process: for each call the same one."""
+    return Mask(words)
 
 
 def _joined(segment: re.Pattern[str], name: str) -> str:

@@ -15,6 +15,9 @@ Path = tuple[Step, ...]
 
 MAX_STEPS = 1000
 
+MAX_LINKED = 2000
+"""How many characters the path of a part has to which a page links: it may link to hundreds."""
+
 
 class Place(NamedTuple):
     """Where a template is inside a value, for the links to what is not sent.
@@ -30,6 +33,11 @@ class Place(NamedTuple):
     key: str
     path: Sequence[Step]
     is_compared: bool
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a page links to the part."""
+        return sum(len(str(step)) for step in self.path) <= MAX_LINKED
 
     def inside(self, step: Step) -> Place:
         """Return the place of an item.

@@ -70,6 +70,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
         app.on_shutdown.append(self._censuses.end)
+        app.on_shutdown.append(self._offload.end)
         app.on_cleanup.append(self._close)
         self.is_open = False
         for path, name, handler, methods in (
@@ -156,7 +157,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         values = {'values': page.previewed} if page.previewed else {}
         asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
         self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)
-        return Page('keys.html', lambda: page.view(self._router, viewer), page.links())
+        return Page('keys.html', lambda: page.view(viewer), page.links())
 
     async def find(self, request: web.Request) -> web.StreamResponse:
         """Serve what has a text in its name: students, documents, reducers and keys of all stores.
@@ -269,7 +270,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             The file.
         """
-        return await send(request, static_file(name), status=200, headers=headers_of(STATIC[name]))
+        return await send(request, [static_file(name)], status=200, headers=headers_of(STATIC[name]))
 
     async def without_slash(self, name: str, request: web.Request) -> web.StreamResponse:
         """Redirect a URL with a slash at its end to the one without.
@@ -283,7 +284,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         """
         query = request.rel_url.raw_query_string
         location = self._url(name, request.match_info.get('store')) + ('?' + query if query else '')
-        return await send(request, b'', status=308, headers={**headers_of('text/plain'), 'Location': location})
+        return await send(request, [], status=308, headers={**headers_of('text/plain'), 'Location': location})
 
     async def other_method(self, methods: Sequence[str], request: web.Request) -> web.StreamResponse:
         """Reject a request with a method that a page does not have.
@@ -297,7 +298,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         """
         text = f'The pages only show: send {" or ".join(methods)}, not {request.method}.'
         headers = {**headers_of('application/json'), 'Allow': ', '.join(methods)}
-        return await send(request, as_json({'error': text}), status=405, headers=headers)
+        return await send(request, [as_json({'error': text})], status=405, headers=headers)
 
     def _add(
         self,

@@ -28,7 +28,7 @@ take as long."""
 SCAN_KEYS = 1000
 """How many keys are looked at in one call of a store."""
 
-FIRST_KEYS = 8
+FIRST_KEYS = 2
 """How many in the first one; then twice as many each time, as long as they are short: a key may have 1 MB."""
 
 NAME_CHARACTERS = 1 << 18

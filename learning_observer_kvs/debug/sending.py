@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from learning_observer_kvs.debug.offload.frames import CHUNK
 from learning_observer_kvs.errors import Overloaded
-
-CHUNK = 1 << 16
-"""Bytes that are given to a connection at once."""
 
 SEND_SECONDS = 10.0
 """How long a reader may take for an answer, and a second more for every ``SLOWEST`` bytes of it."""
@@ -76,14 +74,16 @@ class Viewers:
         return self._admitted.total() < self._most and self._admitted[client] < self._of_one_client
 
 
-async def send(request: web.Request, body: bytes, *, status: int, headers: Mapping[str, str]) -> web.StreamResponse:
+async def send(
+    request: web.Request, body: Sequence[bytes], *, status: int, headers: Mapping[str, str]
+) -> web.StreamResponse:
     """Send an answer, a piece whenever the reader has taken the one before.
 
     A connection whose reader is too slow, or does not read, is closed.
 
     Args:
         request: the request.
-        body: the answer's body; nothing of it is sent for a HEAD request.
+        body: the answer's body, in pieces; nothing of it is sent for a HEAD request.
         status: its HTTP status.
         headers: its headers, with the content type.
 
@@ -91,16 +91,18 @@ async def send(request: web.Request, body: bytes, *, status: int, headers: Mappi
         The response, sent.
     """
     response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = len(body)
-    rest = memoryview(b'' if request.method == 'HEAD' else body)
+    response.content_length = size = sum(map(len, body))
+    last = memoryview(b'')
     try:
-        async with asyncio.timeout(SEND_SECONDS + len(body) / SLOWEST):
+        async with asyncio.timeout(SEND_SECONDS + size / SLOWEST):
             await response.prepare(request)
-            while len(rest) > CHUNK:
-                await response.write(rest[:CHUNK])
-                rest = rest[CHUNK:]
+            for piece in _chunks([] if request.method == 'HEAD' else body):
+                if last:
+                    await response.write(last)
+                    await asyncio.sleep(0)  # it does not wait while the client reads as fast
+                last = piece
             await response.write_eof(
-                bytes(rest)
+                bytes(last)
             )  # with the last piece: without one it does not wait until it was taken
     except TimeoutError:
         if request.transport is not None:
@@ -108,3 +110,10 @@ async def send(request: web.Request, body: bytes, *, status: int, headers: Mappi
     except ConnectionResetError:
         pass  # the reader has gone
     return response
+
+
+def _chunks(body: Sequence[bytes]) -> Iterator[memoryview]:
+    for text in body:
+        piece = memoryview(text)
+        for start in range(0, len(piece), CHUNK):
+            yield piece[start : start + CHUNK]

@@ -51,5 +51,5 @@ class Streaming(Answering):
             status, text = noted(request, error)
             busy = {'Retry-After': '10'} if status == 503 else {}
             return await send(
-                request, as_json({'error': text}), status=status, headers=headers_of('application/json') | busy
+                request, [as_json({'error': text})], status=status, headers=headers_of('application/json') | busy
             )

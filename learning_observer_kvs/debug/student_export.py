@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -14,12 +15,14 @@ from learning_observer_kvs.debug.access import VIEWER_KEY, is_allowed
 from learning_observer_kvs.debug.answering import FORBIDDEN, Answering
 from learning_observer_kvs.debug.answers import HTML, Failure, File, Parameters, wants_html
 from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.offload.frames import in_chunks
 from learning_observer_kvs.debug.parameters import BadParameters, text_in
 from learning_observer_kvs.debug.views import MAX_VALUE_BYTES
 from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.privacy.exporting import Export, document, export
+from learning_observer_kvs.privacy.exporting import Collected, Export, collect, document, exported
 from learning_observer_kvs.privacy.page import page
+from learning_observer_kvs.privacy.search import Compute, size_of
 
 EXPORT_SECONDS = 60.0
 """How long an export may take: all values of all stores are read for it. The command has no bound."""
@@ -51,9 +54,18 @@ class ExportPages(Answering):
         if self._is_exporting:
             raise Failure(503, 'Another export is being made. Try again in a minute.')
         self._is_exporting = True
+
+        async def compute(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+            def has_gone() -> bool:
+                return request.transport is None
+
+            return await self._offload.call([size], function, *arguments, has_gone=has_gone, seconds=EXPORT_SECONDS)
+
         try:
             async with asyncio.timeout(EXPORT_SECONDS):
-                found = await made(self._router, allowed, student, refused)
+                counts, chunks = await made(
+                    self._router, allowed, student, refused, self._mask, wants_html(request, query), compute
+                )
         except TimeoutError:
             raise Failure(
                 503,
@@ -64,11 +76,9 @@ class ExportPages(Answering):
             self._is_exporting = False
         viewer = request.get(VIEWER_KEY)
         named = {} if viewer is None else {'viewer': str(viewer)}
-        counts = {'states': len(found.states), 'entries': len(found.entries), 'stores': allowed}
-        audit.record('exported', request.remote or 'unknown', **named, student=student, **counts)
-        if wants_html(request, query):
-            return File(HTML, lambda: page(masked(found, self._mask)), f'student-data-{student}.html')
-        return File('application/json', lambda: document(masked(found, self._mask)), f'student-data-{student}.json')
+        audit.record('exported', request.remote or 'unknown', **named, student=student, **counts, stores=allowed)
+        content_type, ending = (HTML, 'html') if wants_html(request, query) else ('application/json', 'json')
+        return File(content_type, lambda: chunks, f'student-data-{student}.{ending}')
 
     async def _exportable(self, request: web.Request) -> tuple[list[str], list[str]]:
         """The stores that a request may export from, and those that it may not."""
@@ -81,7 +91,15 @@ class ExportPages(Answering):
         return allowed, [name for name in names if name not in allowed]
 
 
-async def made(router: KVSRouter, names: Sequence[str], student: str, refused: Iterable[str]) -> Export:
+async def made(
+    router: KVSRouter,
+    names: Sequence[str],
+    student: str,
+    refused: Iterable[str],
+    mask: Mask,
+    as_html: bool,
+    compute: Compute,
+) -> tuple[dict[str, int], list[bytes]]:
     """Collect everything about a student, with what was not searched.
 
     Args:
@@ -89,9 +107,12 @@ async def made(router: KVSRouter, names: Sequence[str], student: str, refused: I
         names: the stores that are searched.
         student: the student's id.
         refused: the stores that the viewer may not export from.
+        mask: what is not shown.
+        as_html: whether it is a page for people.
+        compute: calls what takes long.
 
     Returns:
-        The data.
+        How many states and entries there are; the file in pieces.
 
     Raises:
         StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
@@ -99,7 +120,37 @@ async def made(router: KVSRouter, names: Sequence[str], student: str, refused: I
     stores = {name: router[name] for name in names}
     folders = {store.failed_events: None for store in stores.values()}
     not_searched = [*(f'Store {name}: you may not export from it.' for name in refused), STUDY_LOGS]
-    return await export(stores, Ids((student,)), folders=folders, not_reached=not_searched, most_bytes=MAX_VALUE_BYTES)
+    found = await collect(
+        stores,
+        await compute(len(student), Ids, (student,)),
+        folders=folders,
+        not_reached=not_searched,
+        most_bytes=MAX_VALUE_BYTES,
+        compute=compute,
+    )
+    size = sum(len(piece.key) + len(piece.text) for piece in found.pieces)
+    files = await asyncio.to_thread(lambda: sum(size_of(Path(path)) for path in found.files))
+    result: tuple[dict[str, int], list[bytes]] = await compute(size + files, composed, found, mask, as_html)
+    return result
+
+
+def composed(found: Collected, mask: Mask, as_html: bool) -> tuple[dict[str, int], list[bytes]]:
+    """Return an export as a file. To be called in a thread, or in another process.
+
+    Args:
+        found: what was collected.
+        mask: what is not shown.
+        as_html: whether it is a page for people.
+
+    Returns:
+        How many states and entries there are; the file in pieces.
+
+    Raises:
+        EventFileError: a file cannot be read.
+    """
+    export = masked(exported(found), mask)
+    counts = {'states': len(export.states), 'entries': len(export.entries)}
+    return counts, in_chunks(page(export) if as_html else document(export))
 
 
 def masked(found: Export, mask: Mask) -> Export:

@@ -1,7 +1,7 @@
 """The data of the pages: each view is one dict, which is served as JSON or as HTML.
 
-What is read from a store is one thing, in the event loop, and its view is another, made in a thread: a large value
-takes as long to decode.
+What is read from a store is one thing, in the event loop, and what is computed of it is another, in a thread, or of a
+large value in a helper process.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
@@ -129,41 +128,6 @@ async def texts_of(store: Store, keys: Sequence[str]) -> list[bytes | None]:
     if rest:
         found |= zip(rest, await store.read_until(deadline_after(store.retry_timeout), rest), strict=True)
     return [found[key] for key in keys]
-
-
-def value_view(found: Found) -> dict[str, Any]:
-    """Return the view of one value.
-
-    Args:
-        found: what :func:`read_value` returned.
-
-    Returns:
-        ``{'store', 'key', 'state', 'reducer', 'fields', 'bytes', 'expires_in', 'written', 'counterpart', 'error',
-        'value'}``. Of a value that is not JSON, or too large, ``error`` says so and ``raw`` has the first bytes, if
-        they were read; else ``error`` is ``None``.
-    """
-    view: dict[str, Any] = {
-        'store': found.name,
-        **describe_key(found.key),
-        'bytes': found.description.bytes,
-        'expires_in': found.description.expires_in,
-        'written': found.description.written,
-        'counterpart': found.counterpart,
-        'error': None,
-        'value': None,
-    }
-    if found.shown is None:
-        view['error'] = (
-            f'The value has {found.description.bytes:,} bytes; the pages show values of up to {MAX_VALUE_BYTES:,}. '
-            '"lo-kvs get" prints it.'
-        )
-        return view | {'raw': ''}
-    try:
-        view['value'] = found.store.decode(found.key, found.shown)
-    except CorruptValue as error:
-        view['error'] = str(error)
-        view['raw'] = found.shown[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
-    return view
 
 
 def describe_key(key: str) -> dict[str, Any]:

@@ -388,7 +388,16 @@ class Backend(Announcer):
         try:
             return json_codec.decode(text)
         except CorruptValue as error:
-            raise CorruptValue(f'{self._at(key)}: what is stored {error}. Remove the key, or repair it.') from None
+            raise self.corrupt(key, error) from None
+
+    def corrupt(self, key: str, why: CorruptValue) -> CorruptValue:
+        """Return the error of a stored text that cannot be decoded, with its location.
+
+        Args:
+            key: the key.
+            why: what the codec raised.
+        """
+        return CorruptValue(f'{self._at(key)}: what is stored {why}. Remove the key, or repair it.')
 
     # Inside
 

@@ -6,9 +6,11 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+
+T = TypeVar('T')
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -29,14 +31,19 @@ def loop_in_thread() -> Iterator[Run]:
 
 
 class Turns:
-    """The turns of an event loop: how many there were, and the longest in seconds of work of the loop's own thread.
+    """The turns of an event loop, in seconds of work, so that what other programs do on the processors is not counted.
 
-    What other threads and other programs do on the same processors is not counted.
+    Attributes:
+        count: how many there were.
+        longest: the longest, of work of the loop's own thread.
+        longest_hold: likewise of work of all threads of the process, one of which may have held Python's lock; no more
+            than the turn took.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.longest = 0.0
+        self.longest_hold = 0.0
 
 
 @asynccontextmanager
@@ -47,9 +54,11 @@ async def turns() -> AsyncIterator[Turns]:
 
     async def watch() -> None:
         while not ended:
-            began = time.thread_time()
+            at, began, of_all = time.perf_counter(), time.thread_time(), time.process_time()
             await asyncio.sleep(0)
             seen.longest = max(seen.longest, time.thread_time() - began)
+            hold = min(time.process_time() - of_all, time.perf_counter() - at)
+            seen.longest_hold = max(seen.longest_hold, hold)
             seen.count += 1
 
     watching = asyncio.create_task(watch())
@@ -59,3 +68,22 @@ async def turns() -> AsyncIterator[Turns]:
         ended = True
         await watching
         gc.unfreeze()
+
+
+async def least_hold(ask: Callable[[], Awaitable[T]], enough: float, tries: int = 8) -> tuple[float, T]:
+    """Return for how many seconds the event loop is held at least while something is asked, and the answer.
+
+    On a busy machine the system itself takes long now and then, to give memory for example: it is asked again.
+
+    Args:
+        ask: asks.
+        enough: what is short enough, so that it is not asked again.
+        tries: how often it is asked at most.
+    """
+    holds = []
+    while True:
+        async with turns() as seen:
+            answer = await ask()
+        holds.append(seen.longest_hold)
+        if holds[-1] < enough or len(holds) == tries:
+            return min(holds), answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,34 @@ async def test_an_export_hides_what_the_pages_hide_by_its_key(client: Client) ->
     shown = await (await client.get('/debug/kvs/default/key', params={'key': key})).json()
     assert shown['value'] == '(hidden)'
     assert 'hunter2' not in await (await client.get(EXPORT, params={'student': 'ann'})).text()
+
+
+async def test_an_export_reads_no_value_that_is_too_large_and_says_which_were_not_searched(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(student_export, 'MAX_VALUE_BYTES', 1000)
+    large = {KEY.replace('words', 'long'): 'x' * 1000, 'other': 'ann' * 1000}
+    await KVS().multiset(large)
+    read: list[str] = []
+    read_until = KVS().read_until
+
+    async def noted(deadline: float, keys: Sequence[str]) -> list[bytes | None]:
+        read.extend(keys)
+        return await read_until(deadline, keys)
+
+    monkeypatch.setattr(KVS(), 'read_until', noted)
+    found = await (await client.get(EXPORT, params={'student': 'ann'})).json()
+    assert [(state['store'], state['reducer']) for state in found['states']] == [
+        ('archive', 'export.words'),
+        ('default', 'export.words'),
+    ]
+    assert set(found['not_reached']) == {
+        student_export.STUDY_LOGS,
+        f"Store default: '{KEY.replace('words', 'long')}', whose value of 1,002 bytes is too large.",
+        "Store default: the value of 'other' has 3,002 bytes, too many to be searched.",
+    }
+    assert KEY in read
+    assert not large.keys() & set(read)
 
 
 @pytest.mark.parametrize('student', ['', '   '])

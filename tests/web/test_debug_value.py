@@ -65,6 +65,7 @@ async def test_the_parts_of_a_value_come_some_at_a_time(client: Client) -> None:
     assert (len(last['children']), last['next_start']) == (50, None)
     assert last['children'][0]['children'][0] == {
         'name': 'number',
+        'name_is_cut': False,
         'kind': 'number',
         'size': None,
         'bytes': 3,

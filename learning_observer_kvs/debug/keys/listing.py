@@ -24,7 +24,6 @@ from learning_observer_kvs.debug.search import SCAN_KEYS, Search
 from learning_observer_kvs.debug.views import describe_key, store_of
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import Described, Description
 
 SORTS = ('key', 'bytes', 'written')
@@ -51,7 +50,7 @@ class Viewer(NamedTuple):
     Attributes:
         may_read: whether they may read the value of a key.
         mask: what is not shown of values.
-        in_thread: calls a function in the thread that makes pages.
+        computed: calls a function: with the texts that it is given, and then its arguments.
         has_gone: whether the answer is not waited for any more.
         turns: by the store's name, held while many keys are described or read, so that many viewers take as much of
             the server as one.
@@ -59,7 +58,7 @@ class Viewer(NamedTuple):
 
     may_read: Callable[[str], Awaitable[bool]]
     mask: Mask
-    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+    computed: Callable[..., Awaitable[Any]]
     has_gone: Callable[[], bool]
     turns: Mapping[str, asyncio.Lock]
 
@@ -249,10 +248,13 @@ class KeyLists:
 
     async def _hits(self, needle: Needle, keys: Sequence[str]) -> dict[str, str]:
         """Those of some values that have the text, with the part that has it."""
-        store, mask = self._store, self._viewer.mask
+        viewer = self._viewer
         async with self._turn:
-            texts = [(key, raw) for key, raw in zip(keys, await views.texts_of(store, keys), strict=True) if raw]
-            hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
+            found = zip(keys, await views.texts_of(self._store, keys), strict=True)
+            texts = [(key, raw) for key, raw in found if raw]
+            hits: dict[str, str] = await viewer.computed(
+                [raw for _, raw in texts], within_values.look, viewer.mask, needle, texts
+            )
         return hits
 
     async def _rows(self, found: dict[str, str | None]) -> list[Row]:
@@ -283,11 +285,10 @@ class KeyLists:
         return rows
 
 
-def rows_view(store: Store, mask: Mask, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def rows_view(mask: Mask, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return keys as in JSON. To be called in a thread.
 
     Args:
-        store: the store.
         mask: what is not shown of values.
         rows: the keys.
 
@@ -299,7 +300,7 @@ def rows_view(store: Store, mask: Mask, rows: Sequence[Row]) -> list[dict[str, A
     for row in rows:
         preview, is_masked, note = row.found, False, row.note
         if row.raw is not None:
-            text, is_masked = within_values.shown(store, mask, row.key, row.raw)
+            text, is_masked = within_values.shown(mask, row.key, row.raw)
             preview = None if text is None else within_values.preview(text)
             note = 'is not JSON' if text is None else note
         view.append(

@@ -13,7 +13,6 @@ from learning_observer_kvs.debug.keys.filter import KeyFilter
 from learning_observer_kvs.debug.keys.listing import SORTS, KeyList, KeyLists, Viewer, rows_view
 from learning_observer_kvs.debug.keys.prefixes import DELIMITER, MAX_DELIMITER, Branches, branches
 from learning_observer_kvs.debug.parameters import BadParameters
-from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 
@@ -170,11 +169,10 @@ class KeysPage(NamedTuple):
         count = self.census.count(wanted.filter.reducer, wanted.filter.state)
         return count, None if count is None else self.census.counted
 
-    def view(self, router: KVSRouter, viewer: Viewer) -> dict[str, Any]:
+    def view(self, viewer: Viewer) -> dict[str, Any]:
         """Return the page as in JSON. To be called in a thread.
 
         Args:
-            router: the stores.
             viewer: who looks.
 
         Returns:
@@ -182,7 +180,6 @@ class KeysPage(NamedTuple):
             'values_not_read', 'next_cursor', 'facets', 'prefixes'}``; each key as
             :func:`~learning_observer_kvs.debug.keys.listing.rows_view` returns it.
         """
-        store = store_of(router, self.store)
         total, counted = self.total()
         return {
             'store': self.store,
@@ -193,7 +190,7 @@ class KeysPage(NamedTuple):
             'at': self.wanted.at,
             'total': total,
             'counted': counted,
-            'keys': rows_view(store, viewer.mask, self.found.rows),
+            'keys': rows_view(viewer.mask, self.found.rows),
             'keys_seen': self.found.seen,
             'values_not_read': self.found.unread,
             'next_cursor': self.found.next_cursor,

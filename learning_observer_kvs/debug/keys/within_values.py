@@ -9,10 +9,9 @@ from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.errors import CorruptValue
-from learning_observer_kvs.stores.base import Store
 
 LONGEST_VALUE = 1 << 20
-"""The longest text in bytes that is looked into; decoding one holds up everything else for a few milliseconds."""
+"""The longest text in bytes that is looked into: a search goes through many."""
 
 AROUND = 20
 """How many characters before the text are shown of a value."""
@@ -79,27 +78,25 @@ class Shown(NamedTuple):
     is_masked: bool
 
 
-def shown(store: Store, mask: Mask, key: str, raw: bytes) -> Shown:
+def shown(mask: Mask, key: str, raw: bytes) -> Shown:
     """Return a stored text as the pages show it.
 
     Args:
-        store: the store.
         mask: what is not shown.
         key: the key.
         raw: the stored text.
     """
     try:
-        view = mask.applied_to({'key': key, 'value': store.decode(key, raw)})
+        view = mask.applied_to({'key': key, 'value': json_codec.decode(raw)})
     except CorruptValue:
         return Shown(None, False)
     return Shown(as_json(view['value']).decode('utf-8', 'replace'), view['masked'])
 
 
-def look(store: Store, mask: Mask, needle: Needle, texts: Sequence[tuple[str, bytes]]) -> dict[str, str]:
-    """Return which values have a text, with the part of each that has it. To be called in a thread.
+def look(mask: Mask, needle: Needle, texts: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    """Return which values have a text, with the part of each that has it. To be called in a thread or another process.
 
     Args:
-        store: the store.
         mask: what is not shown.
         needle: the text.
         texts: keys with their stored texts.
@@ -107,7 +104,7 @@ def look(store: Store, mask: Mask, needle: Needle, texts: Sequence[tuple[str, by
     found = {}
     for key, raw in texts:
         if needle.may_be_in(raw):
-            text, _ = shown(store, mask, key, raw)
+            text, _ = shown(mask, key, raw)
             if text is not None and (at := needle.find(text)) >= 0:
                 found[key] = preview(text, at)
     return found

@@ -6,7 +6,9 @@ Each part is masked as it would be inside the whole value, by its own name and b
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 from learning_observer_kvs import json_codec
@@ -34,6 +36,12 @@ TEXT_CHARACTERS = 4000
 
 PIECE_CHARACTERS = 1 << 16
 
+LONGEST_NAME = 2000
+"""How many characters of the name of a field are sent. What has a longer one cannot be asked for by the pages."""
+
+DIGITS = 1 << 14
+"""About how many characters the numbers have that are sent at once: each is turned into text again."""
+
 COUNTED_BYTES = 1 << 20
 """The largest object or list whose items are counted while it is closed."""
 
@@ -48,7 +56,7 @@ class Node:
     Attributes:
         step: its name in its object, or its position in its list; ``None`` for the value itself.
         kind: what it is; of what is masked ``text``.
-        text: its JSON text.
+        text: its JSON text, which stays in the process that takes the value apart.
         is_hidden: whether it is masked.
         size: how many items or characters it has; ``None`` for other kinds, and for what is too large to be counted.
         value: the number, the truth value, or so much of the text as is sent.
@@ -57,6 +65,9 @@ class Node:
         children: the items that are sent; ``None`` where none are.
         mark: how it differs from what it is compared with: ``changed``, ``only`` where that has no such part, or
             nothing.
+        byte_count: how many bytes its JSON text has.
+        name_is_cut: whether ``step`` is the beginning of its name alone, so that nothing inside of it is sent.
+        token: a number, truth value or ``null`` as it is stored.
     """
 
     step: Step | None
@@ -69,14 +80,26 @@ class Node:
     next_start: int | None = None
     children: list[Node] | None = field(default=None)
     mark: str = ''
+    byte_count: int = 0
+    name_is_cut: bool = False
+    token: str = ''
+
+    def __post_init__(self) -> None:
+        self.byte_count = len(self.text)
+        if self.kind in ('number', 'boolean', 'null'):
+            self.token = self.text[:1000].decode('utf-8', 'replace')
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {name: getattr(self, name) for name in self.__slots__} | {'text': b''}
 
     def as_json(self) -> dict[str, Any]:
         """Return what is sent, with the children."""
         return {
             'name': self.step,
+            'name_is_cut': self.name_is_cut,
             'kind': self.kind,
             'size': self.size,
-            'bytes': len(self.text),
+            'bytes': self.byte_count,
             'value': self.value,
             'masked': self.is_hidden,
             'start': self.start,
@@ -100,11 +123,6 @@ class Node:
             if sum(map(len, parts)) > PREVIEW_CHARACTERS:
                 break
         return '' if set(parts) <= {'…'} else ', '.join(parts)[:PREVIEW_CHARACTERS]
-
-    @property
-    def token(self) -> str:
-        """A number or truth value as it is stored."""
-        return self.text[:1000].decode('utf-8', 'replace')
 
 
 def root_of(key: str, text: bytes, mask: Mask) -> Node:
@@ -180,7 +198,7 @@ def open_from(node: Node, mask: Mask, start: int = 0) -> Node:
     rows = ROWS
     while waiting and rows > 0:
         each, depth = waiting.popleft()
-        if each.kind not in CONTAINERS or each.is_hidden or depth >= DEPTH:
+        if each.kind not in CONTAINERS or each.is_hidden or each.name_is_cut or depth >= DEPTH:
             continue
         children = open_items(each, mask, start if each is node else 0)
         rows -= sum(1 + len(child.value) // 100 if child.kind == 'text' else 1 for child in children)
@@ -203,10 +221,19 @@ def open_items(node: Node, mask: Mask, start: int = 0) -> list[Node]:
         CorruptValue: the text is not JSON.
     """
     items = json_codec.items(node.text)
-    found = list(items.items()) if isinstance(items, dict) else list(enumerate(items))
-    node.size, node.start = len(found), start
-    node.next_start = start + CHILDREN if start + CHILDREN < len(found) else None
-    node.children = [_node(step, bytes(item), mask) for step, item in found[start : start + CHILDREN]]
+    node.size, node.start = len(items), start
+    found: Iterable[tuple[Step, Any]] = items.items() if isinstance(items, dict) else enumerate(items)
+    node.children, digits = [], 0
+    for step, item in islice(found, start, start + CHILDREN):
+        child = _node(step, bytes(item), mask)
+        if isinstance(step, str) and len(step) > LONGEST_NAME:
+            child.step, child.name_is_cut = step[:LONGEST_NAME], True
+        node.children.append(child)
+        digits += len(child.text) if child.kind == 'number' else 0
+        if digits > DIGITS:
+            break
+    end = start + len(node.children)
+    node.next_start = end if end < len(items) else None
     return node.children
 
 

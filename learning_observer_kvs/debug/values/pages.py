@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -13,9 +14,12 @@ from learning_observer_kvs.debug.access import is_allowed
 from learning_observer_kvs.debug.answers import File, Page, Parameters, in_time, wants_html
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.streaming import Streaming, Watched
+from learning_observer_kvs.debug.values import computing
 from learning_observer_kvs.debug.values import views as value_views
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.errors import CorruptValue, KVSError
 from learning_observer_kvs.stores.keys import check_key
+
+T = TypeVar('T')
 
 
 class ValuePages(Streaming):
@@ -35,10 +39,24 @@ class ValuePages(Streaming):
 
     async def _value(self, request: web.Request, query: Parameters) -> Page | File:
         found = await self._with_counterpart(request, await self._read(request, query))
+        mask = self._mask
         if not wants_html(request, query):
-            return File('application/json', lambda: value_views.json_body(found, self._mask))
+            shown: tuple[list[bytes], bool] | CorruptValue
+            try:
+                [text] = _texts(found)
+                shown = await self._computed(request, [text], computing.masked_json, found.key, text, mask)
+            except CorruptValue as error:
+                shown = error
+            return File('application/json', lambda: value_views.json_body(found, shown, mask))
         other = await self._other(request, found)
-        return Page('value.html', lambda: value_views.page_view(found, other, self._mask))
+        sides = [found] if other is None else [found, other]
+        stored = [(side.key, side.shown) for side in sides if side.shown is not None]
+        nodes, is_compared = await self._computed(request, [text for _, text in stored], computing.opened, stored, mask)
+        roots = [value_views.too_large(side) or nodes.pop(0) for side in sides]
+        beside = None if other is None else (other, roots[1])
+        return Page(
+            'value.html', lambda: value_views.page_view(found, roots[0], beside, mask), {'is_compared': is_compared}
+        )
 
     async def part(self, request: web.Request) -> web.StreamResponse:
         """Serve a part of a value: the next of its items, or of its characters.
@@ -47,21 +65,29 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/part?key=&path=&start=&beside=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.values.views.part_view` as JSON or HTML, or an error.
+            ``{'store', 'key', 'path', 'node'}`` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._part)
 
     async def _part(self, request: web.Request, query: Parameters) -> Page:
         path, start = paths.path_in(query.get('path', '')), _start_in(query)
-        is_beside = wants_html(request, query) and query.get('beside') == '1'
+        is_html = wants_html(request, query)
         found = await self._read(request, query, path=paths.shown(path)[:200])
-        other = await self._other(request, await self._with_counterpart(request, found)) if is_beside else None
-
-        def view() -> dict[str, Any]:
-            part = value_views.part_view(found, other, path, start, self._mask)
-            return part if wants_html(request, query) else part | {'node': part['node'].as_json()}
-
-        return Page('part.html', view, {'is_compared': other is not None})
+        other = None
+        if is_html and query.get('beside') == '1':
+            other = await self._other(request, await self._with_counterpart(request, found))
+        texts = _texts(found)
+        beside = None
+        if other is not None and other.shown is not None:
+            beside = other.key, other.shown
+            texts.append(other.shown)
+        node = await self._located(found, request, texts, computing.part, (found.key, texts[0]), beside, path, start)
+        view = {'store': found.name, 'key': found.key, 'path': list(path)}
+        return Page(
+            'part.html',
+            lambda: view | {'node': node if is_html else node.as_json()},
+            {'is_compared': other is not None},
+        )
 
     async def matches(self, request: web.Request) -> web.StreamResponse:
         """Serve where a value has a text.
@@ -70,14 +96,17 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/matches?key=&text=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.values.views.matches_view` as JSON or HTML, or an error.
+            ``{'store', 'key', 'text', 'matches', 'is_complete'}`` as JSON or HTML, or an error.
         """
         return await self._answer(request, self._matches)
 
     async def _matches(self, request: web.Request, query: Parameters) -> Page:
         text = parameters.text_in(query, 'text')
         found = await self._read(request, query, text=text)
-        return Page('matches.html', lambda: value_views.matches_view(found, text, self._mask))
+        [stored] = _texts(found)
+        some, is_complete = await self._located(found, request, [stored], computing.matches, (found.key, stored), text)
+        view = {'store': found.name, 'key': found.key, 'text': text, 'matches': some, 'is_complete': is_complete}
+        return Page('matches.html', lambda: view)
 
     async def raw(self, request: web.Request) -> web.StreamResponse:
         """Serve the JSON text of a value, or of a part of it, and nothing else; or the same as a file to save.
@@ -86,7 +115,7 @@ class ValuePages(Streaming):
             request: ``GET /debug/kvs/{store}/raw?key=&path=&download=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.values.views.raw`, or an error.
+            :func:`~learning_observer_kvs.debug.values.computing.raw`, or an error.
         """
         return await self._answer(request, self._raw)
 
@@ -94,7 +123,9 @@ class ValuePages(Streaming):
         path = paths.path_in(query.get('path', ''))
         found = await self._read(request, query, path=paths.shown(path)[:200])
         name = f'{found.key}.json' if query.get('download') == '1' else ''
-        return File('application/json', lambda: value_views.raw(found, path, self._mask), name)
+        [text] = _texts(found)
+        chunks = await self._located(found, request, [text], computing.raw, (found.key, text), path)
+        return File('application/json', lambda: chunks, name)
 
     async def changes(self, request: web.Request) -> web.StreamResponse:
         """Serve a stream of server-sent events that says when a value changes.
@@ -106,6 +137,20 @@ class ValuePages(Streaming):
             The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
         """
         return await self._stream(request, 'read', lambda query: query.get('key', ''), _watched)
+
+    async def _located(
+        self,
+        found: views.Found,
+        request: web.Request,
+        texts: Sequence[bytes],
+        function: Callable[..., T],
+        *arguments: Any,
+    ) -> T:
+        """What is computed of a value and the mask; an error with where the value is stored."""
+        try:
+            return await self._computed(request, texts, function, *arguments, self._mask)
+        except CorruptValue as error:
+            raise value_views.located(found, error) from None
 
     async def _read(self, request: web.Request, query: Parameters, **what: str) -> views.Found:
         """The value that a request is about, authorized and noted for the audit."""
@@ -137,6 +182,13 @@ class ValuePages(Streaming):
             return None  # it has a page of its own, which says why
         self._seen(request, 'value', store=store, key=key)
         return other
+
+
+def _texts(found: views.Found) -> list[bytes]:
+    """The text of a value, in a list; an error if it is too large."""
+    if (error := value_views.too_large(found)) is not None:
+        raise error
+    return [] if found.shown is None else [found.shown]
 
 
 def _start_in(query: Parameters) -> int:

@@ -25,6 +25,12 @@ OTHERWISE = (rb'\u00', rb'\u0130', rb'\u212a', '\u0130'.encode(), '\u212a'.encod
 
 LONGEST = max(map(len, OTHERWISE))
 
+PATH_CHARACTERS = 2000
+"""How many characters the names in the path of a match have together."""
+
+FOUND_CHARACTERS = 200
+"""How many characters are shown of what was found."""
+
 AROUND = 40
 """How many characters are shown on each side of a match."""
 
@@ -33,9 +39,9 @@ class Match(NamedTuple):
     """A part of a value that has the text.
 
     Attributes:
-        path: where it is.
+        path: where it is; of a long path those steps that have ``PATH_CHARACTERS`` together.
         before: what it has before the text, at most ``AROUND`` characters.
-        text: the text, as it stands there.
+        text: the text, as it stands there, at most ``FOUND_CHARACTERS`` of it.
         after: what comes after it.
         in_name: whether it is the name of the field that has the text.
     """
@@ -70,11 +76,21 @@ def matches(root: Node, wanted: str, mask: Mask) -> tuple[list[Match], bool]:
         for part, in_name in ((name, True), (value, False)):
             if part is not None and (at := part.lower().find(wanted.lower())) >= 0:
                 end = at + len(wanted)
-                around = part[max(0, at - AROUND) : at], part[at:end], part[end : end + AROUND]
-                found.append(Match(path, *around, in_name))
+                shown = part[at : min(end, at + FOUND_CHARACTERS)]
+                around = part[max(0, at - AROUND) : at], shown, part[end : end + AROUND]
+                found.append(Match(_beginning(path), *around, in_name))
         if len(found) >= MAX_MATCHES or time.monotonic() > ends:
             return found[:MAX_MATCHES], False
     return found, True
+
+
+def _beginning(path: Path) -> Path:
+    characters = 0
+    for number, step in enumerate(path):
+        characters += len(step) if isinstance(step, str) else 0
+        if characters > PATH_CHARACTERS:
+            return path[:number]
+    return path
 
 
 def _as_stored(wanted: str) -> bytes | None:

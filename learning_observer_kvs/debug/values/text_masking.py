@@ -48,9 +48,15 @@ def masked_part(text: bytes, mask: Mask, depth: int = 0) -> tuple[bytes, bool]:
     Raises:
         CorruptValue: it is not JSON; the message is the rest of a sentence.
     """
+    text = text.strip()
+    if text[:1] not in (b'{', b'['):
+        # One of these is in a text that is itself JSON; most are not, and there may be millions of them.
+        may_be_json = text[:1] == b'"' and (b'{' in text or b'[' in text or b'\\' in text)
+        is_masked = may_be_json and mask.hides_item(None, json_codec.decode(text))
+        return (_REDACTED, True) if is_masked else (text, False)
     if not mask.may_hide(text):
         return text, False
-    if depth > MAX_DEPTH or text.lstrip()[:1] not in (b'{', b'['):
+    if depth > MAX_DEPTH:
         view = mask.applied_to({'key': '', 'value': json_codec.decode(text)})
         return as_json(view['value']), view['masked']
     # It is written anew, also if nothing is masked: of a field that is there twice only the last one counts.

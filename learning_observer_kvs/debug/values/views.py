@@ -2,81 +2,64 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.paths import Path
+from learning_observer_kvs.debug.offload.frames import in_chunks
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.values import nodes
-from learning_observer_kvs.debug.values import search as value_search
-from learning_observer_kvs.debug.values.text_masking import masked_part, masked_text
-from learning_observer_kvs.debug.views import Found, NotFound, describe_key, value_view
+from learning_observer_kvs.debug.values.computing import TooDeep
+from learning_observer_kvs.debug.views import CORRUPT_BYTES, MAX_VALUE_BYTES, Found, describe_key
 from learning_observer_kvs.errors import CorruptValue
 
 
-def json_body(found: Found, mask: Mask) -> bytes:
+def json_body(found: Found, shown: tuple[list[bytes], bool] | CorruptValue, mask: Mask) -> list[bytes]:
     """Return a value for programs, all of it, as JSON: the stored text is put into the answer, and not decoded.
 
     Args:
         found: the value.
+        shown: what :func:`~learning_observer_kvs.debug.values.computing.masked_json` returned or raised.
         mask: what is not shown.
 
     Returns:
-        :func:`~learning_observer_kvs.debug.views.value_view`, masked, with what
-        :func:`~learning_observer_kvs.debug.reducer_facts.reducer_facts` knows of its reducer.
+        In pieces: ``{'store', 'key', 'state', 'reducer', 'fields', 'bytes', 'expires_in', 'written', 'counterpart',
+        'error', 'value', 'masked'}``, with what :func:`~learning_observer_kvs.debug.reducer_facts.reducer_facts` knows
+        of its reducer. Of a value that is not JSON, or too large, ``error`` says so and ``raw`` has the first bytes, if
+        they were read; else ``error`` is ``None``.
     """
     facts = reducer_facts(found.store, describe_key(found.key)['reducer'])
-    text = None
-    if found.shown is not None:
-        with contextlib.suppress(CorruptValue):  # the view says why
-            text, is_masked = masked_text(found.key, found.shown, mask)
-    if text is None:
-        return as_json(mask.applied_to(value_view(found)) | facts)
+    if isinstance(shown, CorruptValue):
+        return in_chunks(as_json(_facts(found) | {'value': None} | failure(found, shown, mask) | facts))
+    text, is_masked = shown
     head, tail = as_json(_facts(found) | {'error': None}), as_json({'masked': is_masked} | facts)
-    return head[:-1] + b',"value":' + text + b',' + tail[1:]
+    return [head[:-1] + b',"value":', *text, b',' + tail[1:]]
 
 
-def page_view(found: Found, other: Found | None, mask: Mask) -> dict[str, Any]:
+def page_view(
+    found: Found, root: nodes.Node | CorruptValue, other: tuple[Found, nodes.Node | CorruptValue] | None, mask: Mask
+) -> dict[str, Any]:
     """Return a value for its page.
 
     Args:
         found: the value.
-        other: the other state of the same reducer, if it is shown beside it.
+        root: the value as a node, or why there is none.
+        other: likewise the other state of the same reducer, if it is shown beside it.
         mask: what is not shown.
 
     Returns:
         As :func:`json_body`, with ``root`` in place of ``value``: the value as a node, or ``None`` where there is an
-        error; and ``other``, the same of the other state, or ``None``; ``is_compared``, whether both are marked.
+        error; and ``other``, the same of the other state, or ``None``.
     """
-    view = _side(found, mask)
-    beside = None if other is None else _side(other, mask)
-    is_compared = beside is not None and _compared(view['root'], beside['root'])
-    return {**view, 'other': beside, 'is_compared': is_compared, **reducer_facts(found.store, view['reducer'])}
+    view = _side(found, root, mask)
+    beside = None if other is None else _side(*other, mask)
+    return {**view, 'other': beside, **reducer_facts(found.store, view['reducer'])}
 
 
-def _compared(one: nodes.Node | None, other: nodes.Node | None) -> bool:
-    return one is not None and other is not None and nodes.compare(one, other)
-
-
-def _side(found: Found, mask: Mask) -> dict[str, Any]:
-    root = None
-    view = {'error': None}
-    if found.shown is not None:
-        try:
-            root = nodes.open_from(nodes.root_of(found.key, found.shown, mask), mask)
-        except CorruptValue:
-            root = None
-    if root is None:
-        view = mask.applied_to(value_view(found))
-    return {
-        **_facts(found),
-        'error': None if root else view['error'] or 'The value nests too deep to be shown.',
-        'raw': view.get('raw', ''),
-        'root': root,
-        'masked': root.has_hidden if root else view['masked'],
-    }
+def _side(found: Found, root: nodes.Node | CorruptValue, mask: Mask) -> dict[str, Any]:
+    if isinstance(root, CorruptValue):
+        return {'raw': '', **_facts(found), 'root': None, **failure(found, root, mask)}
+    return {**_facts(found), 'error': None, 'raw': '', 'root': root, 'masked': root.has_hidden}
 
 
 def _facts(found: Found) -> dict[str, Any]:
@@ -88,79 +71,44 @@ def _facts(found: Found) -> dict[str, Any]:
     }
 
 
-def part_view(found: Found, other: Found | None, path: Path, start: int, mask: Mask) -> dict[str, Any]:
-    """Return a part of a value.
+def failure(found: Found, error: CorruptValue, mask: Mask) -> dict[str, Any]:
+    """Return what is shown in place of a value.
 
     Args:
         found: the value.
-        other: what it is compared with, or ``None``.
-        path: where the part is.
-        start: the first of its items, or characters, that is sent.
+        error: why it is not shown.
         mask: what is not shown.
 
     Returns:
-        ``{'store', 'key', 'path', 'node'}``, the node as it is.
-
-    Raises:
-        NotFound: there is no such part, or it is not shown.
-        CorruptValue: the value is not JSON, or too large to be shown.
+        ``{'error', 'raw', 'masked'}``; without ``raw`` where the value is JSON.
     """
-    node = _part(found, path, mask)
-    nodes.open_from(node, mask, start)
-    if other is not None:
-        with contextlib.suppress(NotFound, CorruptValue):  # it has no such part, which is marked where the two differ
-            nodes.compare(node, nodes.open_from(_part(other, path, mask), mask, start))
-    return {'store': found.name, 'key': found.key, 'path': list(path), 'node': node}
+    view: dict[str, Any] = {'error': str(located(found, error))}
+    if isinstance(error, TooDeep):
+        return view | {'masked': False}
+    first = '' if found.shown is None else found.shown[:CORRUPT_BYTES].decode('utf-8', 'backslashreplace')
+    shown = mask.applied_to({'key': found.key, 'value': None, 'raw': first})
+    return view | {'raw': shown['raw'], 'masked': shown['masked']}
 
 
-def _part(found: Found, path: Path, mask: Mask) -> nodes.Node:
-    if found.shown is None:
-        raise CorruptValue(str(value_view(found)['error']))
-    try:
-        return nodes.node_at(nodes.root_of(found.key, found.shown, mask), path, mask)
-    except CorruptValue:
-        found.store.decode(found.key, found.shown)  # raises the same with the place
-        raise
-
-
-def matches_view(found: Found, text: str, mask: Mask) -> dict[str, Any]:
-    """Return where a value has a text.
+def located(found: Found, error: CorruptValue) -> CorruptValue:
+    """Return why a value is not shown, with where it is stored.
 
     Args:
         found: the value.
-        text: the text.
-        mask: what is not searched.
-
-    Returns:
-        ``{'store', 'key', 'text', 'matches', 'is_complete'}``; each match as
-        :func:`~learning_observer_kvs.debug.values.search.as_json` returns it.
-
-    Raises:
-        CorruptValue: the value is not JSON, or too large to be shown.
+        error: why it is not shown, as it was raised without its location.
     """
-    matches, is_complete = value_search.matches(_part(found, (), mask), text, mask)
-    return {
-        'store': found.name,
-        'key': found.key,
-        'text': text,
-        'matches': [value_search.as_json(match) for match in matches],
-        'is_complete': is_complete,
-    }
+    return error if isinstance(error, TooDeep) or found.shown is None else found.store.corrupt(found.key, error)
 
 
-def raw(found: Found, path: Path, mask: Mask) -> bytes:
-    """Return a value, or a part of it, as JSON text and nothing else.
+def too_large(found: Found) -> CorruptValue | None:
+    """Return why a value is not shown if it is because of its size; else ``None``.
 
     Args:
         found: the value.
-        path: where the part is.
-        mask: what is not shown.
-
-    Raises:
-        NotFound: there is no such part, or it is not shown.
-        CorruptValue: the value is not JSON, or too large to be shown.
     """
-    node = _part(found, path, mask)
-    if node.is_hidden:
-        return as_json(node.value)
-    return masked_part(node.text, mask)[0]
+    if found.shown is not None:
+        return None
+    return CorruptValue(
+        f'The value has {found.description.bytes:,} bytes; the pages show values of up to {MAX_VALUE_BYTES:,}. '
+        '"lo-kvs get" prints it.'
+    )

@@ -35,6 +35,9 @@ MAX_BYTES_ON_LOOP = 512 << 10
 MAX_KEYS_ON_LOOP = 200
 """More keys at once than this are not read on the event loop."""
 
+MAX_CHARACTERS_ON_LOOP = 64 << 10
+"""Nor are keys that have more characters together: SQLite reads long keys whole to compare them."""
+
 
 class SQLiteKVS(ThreadedStore[SQLiteThreads]):
     """A table of one SQLite file, named as the store.
@@ -141,7 +144,8 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         if not connections.has_loop():
             await self._in_thread(_open)  # this may have to make the file
             connections = self._threads.here().connections  # others, if the store was closed meanwhile
-        if len(keys) <= MAX_KEYS_ON_LOOP:
+        characters = len(keys[0]) if len(keys) == 1 else sum(map(len, keys))
+        if len(keys) <= MAX_KEYS_ON_LOOP and characters <= MAX_CHARACTERS_ON_LOOP:
             texts = self._try_on_loop(connections, keys)
             if texts is not None:
                 return texts

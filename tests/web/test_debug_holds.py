@@ -1,0 +1,182 @@
+"""``/debug/kvs``: whatever a viewer asks of a large value, on whatever store, the event loop is not held for 10 ms."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp.plugin import AiohttpServer
+
+from learning_observer_kvs.json_codec import encode
+from learning_observer_kvs.kvs import KVS, PersistentRedisKVS
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.debug_pages import make_app
+from tests.support.loops import least_hold
+from tests.support.redis_fixtures import redis, redis_server
+
+__all__ = ['redis', 'redis_server']
+
+LONGEST = 0.010
+"""Seconds."""
+
+JSON, PAGE = 'application/json', 'text/html'
+
+STORES = ('stub', 'sqlite', 'files', 'redis')
+
+INTERNAL, EXTERNAL = 'Internal,large.words,STUDENT:ann', 'External,large.words,STUDENT:ann'
+
+STATE = encode({'chars': [[number, 'letter "é"\n', number / 7, None] for number in range(225_000)], 'auth': 's3cret'})
+TEXT = encode({'text': 'a letter, ' * 1_000_000, 'chars': [1], 'auth': 's3cret'})
+"""About 10 MB each: many small parts, and a long one."""
+
+SHORTER = encode({'chars': [[number, 'letter "é"\n', number / 7, None] for number in range(20_000)], 'token': 's3cret'})
+"""As large as what a list looks into."""
+
+CLIENT = """
+import http.client, json, sys
+
+connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=60)
+for line in sys.stdin:
+    path, accept = json.loads(line)
+    connection.request('GET', path, headers={'Accept': accept})
+    response = connection.getresponse()
+    body = response.readline() if response.getheader('Content-Type').startswith('text/event') else response.read()
+    print(json.dumps([response.status, len(body), b's3cret' in body]), flush=True)
+    if not response.isclosed():
+        response.close()
+        connection.close()
+"""
+"""Asks for one page after the other. It is another process, so that it does not hold up the one that serves."""
+
+
+class Viewer:
+    """A client in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def get(self, path: str, accept: str) -> tuple[int, int]:
+        """Ask for a page, in which nothing secret is; its status, and its bytes."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([path, accept]).encode() + b'\n')
+        async with asyncio.timeout(60):
+            status, size, is_secret = json.loads(await self._process.stdout.readline())
+        assert not is_secret
+        return status, size
+
+
+@pytest.fixture
+async def server(aiohttp_server: AiohttpServer, tmp_path: Path, redis: RedisConnection) -> TestServer:
+    stores: dict[str, Any] = {
+        'default': {'type': 'stub'},
+        'stub': {'type': 'stub'},
+        'sqlite': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')},
+        'files': {'type': 'filesystem', 'path': str(tmp_path / 'files')},
+    }
+    app = make_app({'kvs': stores, 'config': {'run_mode': 'dev'}})
+    server: TestServer = await aiohttp_server(app)
+    KVS.add_item('redis', PersistentRedisKVS(connection=redis))
+    return server
+
+
+@pytest.fixture
+async def viewer(server: TestServer) -> AsyncIterator[Viewer]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, '-c', CLIENT, str(server.port)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    yield Viewer(process)
+    await process.communicate(b'')
+
+
+ANSWERS = {
+    'value': ('key', {'key': INTERNAL}),
+    'raw': ('raw', {'key': INTERNAL}),
+    'raw, a long text': ('raw', {'key': EXTERNAL}),
+    'download': ('raw', {'key': INTERNAL, 'download': '1'}),
+    'a part, raw': ('raw', {'key': INTERNAL, 'path': '["chars"]'}),
+    'part': ('part', {'key': INTERNAL, 'path': '["chars"]', 'start': '100000'}),
+    'part of a text': ('part', {'key': EXTERNAL, 'path': '["text"]', 'start': '5000000'}),
+    'part beside': ('part', {'key': INTERNAL, 'path': '["chars"]', 'beside': '1'}),
+    'no such part': ('part', {'key': INTERNAL, 'path': '["nothing"]'}),
+    'matches': ('matches', {'key': INTERNAL, 'text': '224999'}),
+    'matches of a text': ('matches', {'key': EXTERNAL, 'text': 'LETTER'}),
+    'class': ('class', {'reducers': 'large.words', 'state': 'internal'}),
+    'class, fields': ('class', {'reducers': 'large.words', 'fields': 'chars,text', 'state': 'internal'}),
+    'keys': ('', {}),
+    'keys by size': ('', {'sort': 'bytes'}),
+    'search inside': ('', {'text': 'zebra', 'inside': 'values'}),
+    'find': ('../stores/find', {'text': 'ann'}),
+    'student': ('../stores/student', {'student': 'ann'}),
+    'reducer': ('reducer', {'reducer': 'large.words'}),
+    'changes': ('changes', {'key': INTERNAL}),
+}
+
+
+@pytest.mark.parametrize('accept', [JSON, PAGE])
+@pytest.mark.parametrize('store', STORES)
+async def test_nothing_that_is_asked_of_values_of_10_mb_holds_the_loop(
+    server: TestServer, viewer: Viewer, store: str, accept: str
+) -> None:
+    too_long = {}
+    await KVS[store].commit_bytes({INTERNAL: STATE, EXTERNAL: TEXT}, {})
+    await KVS[store].commit_bytes({f'Internal,large.others,STUDENT:{number}': SHORTER for number in range(8)}, {})
+    await viewer.get(f'/debug/kvs/{store}/key?' + urlencode({'key': INTERNAL}), accept)  # imports, the helper process
+    for answer, (path, query) in ANSWERS.items():
+        if path in ('raw', 'changes') and accept == PAGE:
+            continue  # it is one and the same
+        url = f'/debug/kvs/{store}/{path}'.rstrip('/').replace(f'{store}/../', '') + '?' + urlencode(query)
+        longest, (status, _) = await least_hold(functools.partial(viewer.get, url, accept), LONGEST)
+        assert (answer, status) == (answer, 404 if answer == 'no such part' else 200)
+        if longest >= LONGEST:
+            too_long[answer] = f'{longest * 1000:.1f} ms'
+    assert too_long == {}
+
+
+NAME = 'n' * 1_000_000
+
+FORMS: dict[str, Any] = {
+    'many closed parts below a long name': {NAME: {f'k{number}': [[n] for n in range(150)] for number in range(120)}},
+    'long names': {f'{number}{NAME[:150_000]}': [1] for number in range(100)},
+    'one long name': {NAME * 15: 1},
+    'many places below a long name': {NAME: ['find me'] * 300},
+    'long texts': ['find me' * 100_000] * 20,
+    'long numbers': [int('9' * 4000)] * 1000,
+}
+
+
+@pytest.mark.parametrize('accept', [JSON, PAGE])
+@pytest.mark.parametrize('form', FORMS)
+async def test_whatever_form_a_value_has_its_pages_are_short_and_do_not_hold_the_loop(
+    server: TestServer, viewer: Viewer, form: str, accept: str
+) -> None:
+    await KVS().set('k', FORMS[form])
+    await viewer.get('/debug/kvs/default/key?key=k', accept)
+    for path in ('part?key=k', 'matches?key=k&text=find+me', 'matches?key=k&text=n', '?', 'key?key=k'):
+        if accept == PAGE or not path.startswith('key'):  # as JSON that is all of the value
+            url = f'/debug/kvs/default/{path}'.replace('/?', '?')
+            longest, (status, size) = await least_hold(functools.partial(viewer.get, url, accept), LONGEST)
+            assert (path, status) == (path, 200)
+            assert size < 1 << 19
+            assert longest < LONGEST
+
+
+@pytest.mark.parametrize(('store', 'accept'), [('stub', PAGE), ('sqlite', JSON), ('files', JSON), ('redis', PAGE)])
+async def test_an_export_of_values_of_10_mb_does_not_hold_the_loop(
+    server: TestServer, viewer: Viewer, store: str, accept: str
+) -> None:
+    shared = b'{"ann": ' + SHORTER + b', "bob": ' + STATE + b'}'
+    await KVS[store].commit_bytes({INTERNAL: SHORTER, EXTERNAL: TEXT, 'roster': shared}, {})
+    path = '/debug/kvs/stores/export?student=ann'
+    longest, (status, size) = await least_hold(lambda: viewer.get(path, accept), LONGEST)
+    assert status == 200
+    assert size > len(TEXT) + 2 * len(SHORTER)
+    assert longest < LONGEST
