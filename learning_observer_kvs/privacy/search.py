@@ -229,6 +229,8 @@ def _fitting(sizes: Sequence[int], most_bytes: int | None) -> int:
 
 async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:
     """What is stored under keys; where that cannot be read, the error."""
+    if not keys:
+        return []
     try:
         return [*await store.read_until(deadline_after(store.retry_timeout), keys)]
     except CorruptValue as error:

@@ -115,7 +115,7 @@ Files.write = Files.read = Database.write = Database.read = lambda *_: threading
 store = KVS_MAP[sys.argv[1]](sys.argv[2])
 async def begin():
     await asyncio.wait([asyncio.ensure_future(store.set('k', 1))], timeout=0.1)
-    await asyncio.wait([asyncio.ensure_future(store.multiget([f'k{number}' for number in range(99)]))], timeout=0.1)
+    await asyncio.wait([asyncio.ensure_future(store.multiget([f'k{number}' for number in range(999)]))], timeout=0.1)
 loop = asyncio.new_event_loop()
 loop.run_until_complete(begin())
 """

@@ -148,6 +148,10 @@ async def test_an_export_reads_no_value_that_is_too_large_and_says_which_were_no
     }
     assert KEY in read
     assert not large.keys() & set(read)
+    await KVS().clear()
+    await KVS().set('other', 'ann' * 1000)
+    found = await (await client.get(EXPORT, params={'student': 'ann'})).json()
+    assert [state['store'] for state in found['states']] == ['archive']
 
 
 @pytest.mark.parametrize('student', ['', '   '])
