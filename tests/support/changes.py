@@ -35,3 +35,9 @@ def change_and_stop(
     directory.before_step = stop
     with pytest.raises(Killed), directory.write_locked():
         directory.change(dict.fromkeys(keys, content))
+
+
+def change(directory: Directory, **contents: bytes | None) -> None:
+    """Change files of a directory by their paths."""
+    with directory.write_locked():
+        directory.change(contents)

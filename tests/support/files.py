@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from learning_observer_kvs.stores.filesystem.staging import SPARE
@@ -33,3 +34,10 @@ def link(path: Path, target: Path) -> None:
     """Make a link as another program may."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(target)
+
+
+def open_files() -> list[str]:
+    """The paths of the files that this process has open; those of removed files end with ``(deleted)``."""
+    with os.scandir('/proc/self/fd') as entries:
+        paths = [entry.path for entry in entries]
+    return [os.readlink(path) for path in paths if os.path.lexists(path)]

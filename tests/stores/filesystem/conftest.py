@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 
 
@@ -14,6 +15,12 @@ from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 def root(tmp_path: Path) -> Path:
     """The directory of the stores, not made yet."""
     return tmp_path / 'store'
+
+
+@pytest.fixture
+def directory(root: Path) -> Directory:
+    """The directory itself, whose lock is waited for in vain for a moment only."""
+    return Directory(str(root), lock_seconds=0.01)
 
 
 @pytest.fixture

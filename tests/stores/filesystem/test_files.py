@@ -18,15 +18,10 @@ from learning_observer_kvs.stores.filesystem.files import MAX_INDENTED, Files
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.write_queue import WriteRequest
-from tests.support.files import plant, spares, tree
+from tests.support.files import open_files, plant, spares, tree
 
 LONG = 'x' * 300
 """A key without a readable name."""
-
-
-@pytest.fixture
-def directory(root: Path) -> Directory:
-    return Directory(str(root), lock_seconds=0.01)
 
 
 @pytest.fixture
@@ -351,8 +346,8 @@ def test_a_lock_that_is_replaced_during_the_first_write_is_noticed(
 
 
 def test_a_store_that_is_closed_has_nothing_open(directory: Directory, root: Path) -> None:
-    before = len(os.listdir('/proc/self/fd'))
+    before = len(open_files())
     files = Files(directory, subdirs=False)
     results(files, request({'a': b'1', 'b': b'1'}))
     files.close()
-    assert len(os.listdir('/proc/self/fd')) == before
+    assert len(open_files()) == before

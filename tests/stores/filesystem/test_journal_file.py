@@ -15,6 +15,7 @@ from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.staging import SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.changes import change_and_stop
+from tests.support.files import open_files, plant
 from tests.support.programs import run
 
 CHANGES = [
@@ -109,19 +110,13 @@ async def test_a_journal_that_is_not_a_file_is_damaged(store: FilesystemKVS, roo
             await call()
 
 
-def open_files() -> list[str]:
-    """The paths of the files that this process has open; those of removed files end with ``(deleted)``."""
-    with os.scandir('/proc/self/fd') as entries:
-        return [os.readlink(entry.path) for entry in entries if entry.is_file()]
-
-
 def test_the_journal_of_a_change_that_is_finished_takes_no_space_any_more(root: Path) -> None:
     directory = Directory(str(root))
     with directory.write_locked():
         directory.change({'a': b'1', 'b': b'1'})
     change_and_stop(root, 'rename')
     with directory.write_locked():
-        assert not [name for name in open_files() if JOURNAL in name]
+        assert not [name for name in open_files() if name.startswith(f'{root}/{JOURNAL}')]
         directory.change({'a': b'2', 'b': b'2'})
     assert (root / JOURNAL).read_bytes() == IDLE
 
@@ -155,3 +150,13 @@ change(b'newer')
 
 def test_a_forked_child_opens_its_own_journal_and_withdraws_what_fails(root: Path) -> None:
     run(FORKED, root)
+
+
+async def test_a_change_that_a_process_of_a_version_before_left_is_finished_where_it_was_left(
+    store: FilesystemKVS, root: Path
+) -> None:
+    await store.multiset({'a': 'old', 'gone': 'old', 'c': 'old'})
+    new = {'a': '"new"', f'{OLD_STAGED}1': '"new"'}
+    plant(root, new | {JOURNAL: f'{{"a": "{OLD_STAGED}0", "gone": null, "c": "{OLD_STAGED}1"}}'})
+    assert await store.multiget(['a', 'gone', 'c']) == ['new', None, 'new']
+    assert not (root / JOURNAL).exists()

@@ -14,7 +14,7 @@ from learning_observer_kvs.private_files import GROUP
 from learning_observer_kvs.stores.filesystem.names import DIGESTS, META_DIR
 from learning_observer_kvs.stores.filesystem.paths import Paths
 from tests.support.disks import UNPRIVILEGED_UID, foreign_directory
-from tests.support.files import link, plant, tree
+from tests.support.files import link, open_files, plant, tree
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def test_a_regular_file_is_opened_and_nothing_else(paths: Paths, root: Path) -> 
     plant(root, {'a': 'x', '_b/c': 'y'})
     os.mkfifo(root / 'pipe')
     (root / 'folder').mkdir()
-    before = len(os.listdir('/proc/self/fd'))
+    before = len(open_files())
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(root / 'socket'))
         for path in ('pipe', 'folder', 'socket', 'none', 'none/none', 'a/below', '_b/c/below/it'):
             assert paths.open(path) is None
-    assert len(os.listdir('/proc/self/fd')) == before
+    assert len(open_files()) == before
     for path in ('a', '_b/c'):
         opened = paths.open(path)
         assert opened is not None

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.private_files import GROUP
+from learning_observer_kvs.stores.filesystem.directory import Directory
 from learning_observer_kvs.stores.filesystem.journal import JOURNAL
 from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
-from tests.support.changes import change_and_stop
+from tests.support.changes import change, change_and_stop
+from tests.support.disks import UNPRIVILEGED_UID, foreign_directory
 from tests.support.files import spares
 from tests.support.users import MEMBER, OWNER, STAFF, User, Users, open_folder
 
@@ -125,6 +127,22 @@ def test_a_journal_that_another_user_keeps_is_replaced_where_the_lock_is_shared(
     (path / JOURNAL).chmod(0o600)
     assert users.act(MEMBER, 'write', path, 'filesystem') == '[None]'
     assert users.act(OWNER, 'write', path, 'filesystem') == '[None]'
+
+
+@pytest.mark.other_users
+def test_a_user_that_may_not_give_the_journal_the_group_of_the_lock_keeps_one_of_its_own() -> None:
+    with foreign_directory() as root:
+        change(Directory(str(root)), a=b'1')
+        for path in (root, *root.rglob('*')):
+            path.chmod(0o777)
+        os.chown(root / META_DIR / 'lock', 0, STAFF)
+        os.seteuid(UNPRIVILEGED_UID)
+        try:
+            change(Directory(str(root)), b=b'2', c=b'2')
+        finally:
+            os.seteuid(0)
+        assert access(root / JOURNAL)[:2] == (0o600, UNPRIVILEGED_UID)
+        assert Directory(str(root)).read_together(['b', 'c']) == [b'2', b'2']
 
 
 @pytest.mark.other_users

@@ -23,6 +23,7 @@ from learning_observer_kvs.stores.filesystem.staging import (
     SPARE,
     Staging,
 )
+from tests.support.files import open_files
 
 NAME = f'{SPARE}0'
 
@@ -113,9 +114,9 @@ def test_a_staged_file_that_may_not_be_used_again_is_replaced_and_stays_as_it_wa
     if why == 'linked':
         os.link(root / NAME, root / 'linked')
     with (root / NAME).open('rb') if why == 'open' else nullcontext() as file:
-        opened = len(os.listdir('/proc/self/fd'))
+        opened = len(open_files())
         staged.write(NAME, b'new', 'k', found)
-        assert len(os.listdir('/proc/self/fd')) == opened
+        assert len(open_files()) == opened
         if file is not None:
             assert file.read() == b'before'
     if 'link' in why:
@@ -156,11 +157,11 @@ def test_a_staged_file_that_cannot_be_written_is_closed(
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    opened = len(os.listdir('/proc/self/fd'))
+    opened = len(open_files())
     monkeypatch.setattr(os, 'write', refuse)
     with pytest.raises(OSError, match='No space'):
         staged.write(NAME, b'new', 'k', plant(root / 'l'))
-    assert len(os.listdir('/proc/self/fd')) == opened
+    assert len(open_files()) == opened
 
 
 # Putting in place
