@@ -220,8 +220,10 @@ async def test_a_server_that_cannot_be_followed_leaves_no_connection_to_the_othe
     server.gate.set()
     with pytest.raises(OSError, match='no socket'):
         await beginning
-    await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
     assert not server.open
+    assert not tasks()
 
 
 @pytest.mark.parametrize('is_begun', [False, True])
