@@ -258,6 +258,30 @@ async def test_after_a_loss_nothing_is_missed_and_another_prefix_is_no_resync_an
     await feed.closed()
 
 
+async def test_another_prefix_is_no_resync_where_nothing_was_lost() -> None:
+    server = Server()
+    tracker = Tracker(server, 10)
+    feed = feed_of(tracker)
+    first = await feed.listen(('a',))
+    await feed.listen(('b',))
+    server.open[0].messages.put_nowait([b'message', b'', [b'p:a1']])
+    assert await next_of(first) == 'a1'
+    await tracker.close()
+
+
+async def test_closing_ends_a_connection_that_is_being_made_again() -> None:
+    server = Server()
+    tracker = Tracker(server, 10)
+    await feed_of(tracker).listen(('a',))
+    server.gate.clear()
+    server.open[0].messages.put_nowait(OSError('cut'))
+    await until(lambda: server.made == 2)
+    async with asyncio.timeout(10):
+        await tracker.close()
+    assert not server.open
+    assert not tasks()
+
+
 @pytest.mark.parametrize('error', [StoreUnavailable('no right'), Overloaded('busy')])
 async def test_a_feed_ends_where_a_server_refuses_it_for_good_and_only_there(
     error: KVSError, caplog: pytest.LogCaptureFixture
