@@ -10,7 +10,7 @@ import pytest
 
 from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource, Listener
-from learning_observer_kvs.stores.redis.invalidations import Invalidations
+from learning_observer_kvs.stores.redis.invalidations import CHANNEL, Invalidations
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges, Tracker
 from tests.support.watched import until
@@ -23,7 +23,8 @@ class Connection:
         self.server = server
         self.name = name
         self.sent: list[tuple[Any, ...]] = []
-        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.waits: list[float | None] = []  # seconds for which a message was waited for
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()  # None where none came in that time
 
     async def connect(self) -> None:
         await self.server.gate.wait()
@@ -32,9 +33,11 @@ class Connection:
 
     async def send_command(self, *command: Any) -> None:
         self.sent.append(command)
-        self.messages.put_nowait([b'subscribe'])
+        if not self.server.is_silent:
+            self.messages.put_nowait([b'subscribe'])
 
     async def read_response(self, **options: Any) -> Any:
+        self.waits.append(options.get('timeout'))
         message = await self.messages.get()
         if isinstance(message, Exception):
             raise message
@@ -51,6 +54,7 @@ class Server:
 
     Attributes:
         is_away, breaks: whether connecting, and disconnecting, is an error.
+        is_silent: whether it does not answer commands.
         error: what an error is to a caller; by default one that may recover.
         gate: connecting waits for it.
         open: the connections that are open.
@@ -65,7 +69,7 @@ class Server:
     def __init__(self, *names: str) -> None:
         self.clustered = bool(names)
         self.names = list(names) or ['']
-        self.is_away = self.breaks = False
+        self.is_away = self.breaks = self.is_silent = False
         self.error: KVSError | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -266,6 +270,25 @@ async def test_another_prefix_is_no_resync_where_nothing_was_lost() -> None:
     await feed.listen(('b',))
     server.open[0].messages.put_nowait([b'message', b'', [b'p:a1']])
     assert await next_of(first) == 'a1'
+    await tracker.close()
+
+
+async def test_a_silent_server_is_asked_whether_it_is_there_and_lost_if_it_does_not_answer() -> None:
+    server = Server()
+    tracker = Tracker(server, 5)
+    listener = await feed_of(tracker).listen(('a',))
+    [connection] = server.open
+    for number in range(2):
+        connection.messages.put_nowait(None)
+        await until(lambda number=number: len(connection.sent) == 4 + number)  # type: ignore[misc]
+    connection.messages.put_nowait([b'message', b'', [b'p:a1']])
+    assert await next_of(listener) == 'a1'
+    assert connection.sent[2:] == [('SUBSCRIBE', CHANNEL)] * 3
+    assert connection.waits[3:] == [5, 20, 5, 20, 5, 5]  # 20 s are the timeouts of the server
+    server.is_silent = True
+    connection.messages.put_nowait(None)
+    connection.messages.put_nowait(None)
+    await until(lambda: connection not in server.open)
     await tracker.close()
 
 
