@@ -44,6 +44,7 @@ class Reader:
     made: list[Reader] = []
 
     def __init__(self, connection: Any, timeout: float | None) -> None:
+        self.connection = connection
         self.timeout = timeout
         self.calls: list[list[str]] = []
         self.waiting = (0, 0)
@@ -81,7 +82,7 @@ async def test_each_node_is_asked_for_its_keys_and_the_answers_are_in_order(made
     assert await readers.read([A1, B1, A2, A1]) == [(0, A1), (1, B1), (0, A2), (0, A1)]
     assert await readers.read([B1]) == [(1, B1)]
     assert [each.calls for each in made] == [[[A1, A2, A1]], [[B1], [B1]]]
-    assert [each.timeout for each in made] == [0.5, 0.5]
+    assert [(each.connection, each.timeout) for each in made] == [(cluster, 0.5)] * 2
     assert cluster.searches == 1
     await readers.close(3)
     assert [each.closed for each in made] == [[3], [3]]
@@ -89,8 +90,8 @@ async def test_each_node_is_asked_for_its_keys_and_the_answers_are_in_order(made
 
 async def test_keys_without_a_node_or_a_slot_have_one_reader(made: list[Reader]) -> None:
     readers = readers_of(Cluster())
-    wanted = [NONE, '\ud800', A1]
-    assert await readers.read(wanted) == [(0, NONE), (0, '\ud800'), (1, A1)]
+    wanted = [NONE, 'x\ud800', A1]
+    assert await readers.read(wanted) == [(0, NONE), (0, 'x\ud800'), (1, A1)]
 
 
 @pytest.mark.parametrize(('bound', 'most'), [('MAX_QUEUED_KEYS', 10), ('MAX_QUEUED_BYTES', 10 * len(A1))])
