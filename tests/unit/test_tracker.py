@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError, ResponseError
 
 from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource, Listener
@@ -29,7 +30,7 @@ class Connection:
     async def connect(self) -> None:
         await self.server.gate.wait()
         if self.server.is_away:
-            raise OSError('away')
+            raise self.server.reason
 
     async def send_command(self, *command: Any) -> None:
         self.sent.append(command)
@@ -55,6 +56,7 @@ class Server:
     Attributes:
         is_away, breaks: whether connecting, and disconnecting, is an error.
         is_silent: whether it does not answer commands.
+        reason: why connecting is an error.
         error: what an error is to a caller; by default one that may recover.
         gate: connecting waits for it.
         open: the connections that are open.
@@ -70,6 +72,7 @@ class Server:
         self.clustered = bool(names)
         self.names = list(names) or ['']
         self.is_away = self.breaks = self.is_silent = False
+        self.reason: Exception = OSError('away')
         self.error: KVSError | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -290,6 +293,38 @@ async def test_a_silent_server_is_asked_whether_it_is_there_and_lost_if_it_does_
     connection.messages.put_nowait(None)
     await until(lambda: connection not in server.open)
     await tracker.close()
+
+
+@pytest.mark.parametrize(
+    ('reason', 'expected', 'retry'),
+    [
+        (
+            ResponseError("unknown subcommand 'TRACKING'"),
+            'CLIENT TRACKING is needed',
+            False,
+        ),
+        (
+            NoPermissionError('User x has no permissions to run it'),
+            'this user needs +client',
+            False,
+        ),
+        (ResponseError('LOADING'), 'Redis cannot be used: LOADING', True),
+        (OSError('syntax error'), 'Redis cannot be used: syntax error', True),
+    ],
+    ids=repr,
+)
+async def test_a_server_that_cannot_announce_changes_says_what_is_needed(
+    reason: Exception, expected: str, retry: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    server.is_away, server.reason = True, reason
+    away = lambda error: StoreUnavailable(f'Redis cannot be used: {error}. Look.', retry=True)  # noqa: E731
+    monkeypatch.setattr(server, 'unavailable', away)
+    with pytest.raises(StoreUnavailable) as raised:
+        await feed_of(Tracker(server, 10)).listen(('a',))
+    assert expected in str(raised.value)
+    assert str(raised.value).startswith(f'Redis cannot be used: {reason}. ')
+    assert raised.value.retry is retry
 
 
 async def test_closing_ends_a_connection_that_is_being_made_again() -> None:
