@@ -259,3 +259,21 @@ async def test_each_of_several_expected_texts_counts_whether_it_is_long_or_short
     await commit(redis, *wrong, right)
     assert outcomes([*wrong, right]) == [False, False, False, True]
     assert await redis.exchange([('GET', 'd')]) == [b'1']
+
+
+async def test_of_a_long_text_that_is_expected_only_the_digest_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([b'11'])
+    long = b'x' * 2000
+    await write_requests(
+        monkeypatch, script, [request({'b': b'1', 'a': b'2'}, {'a': long}), request({'c': b'1'}, {'c': long})]
+    )
+    [[command]] = script.sent
+    assert long not in command
+
+
+async def test_a_pair_that_is_written_on_a_condition_begins_the_ttl_of_a_third_key_anew(redis: RedisConnection) -> None:
+    await redis.exchange([('SET', 'a', '0'), ('SET', 'c', '3', 'PX', 10_000)])
+    await commit(redis, pair := request({'b': b'1', 'a': b'2'}, {'a': b'0'}, 'c'))
+    assert outcomes([pair]) == [True]
+    [ttl_ms] = await redis.exchange([('PTTL', 'c')])
+    assert ttl_ms > 10_000

@@ -11,11 +11,12 @@ import pytest
 from redis import Redis
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.errors import CorruptValue, WriteUnclear
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.cluster_client import Command
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
+from learning_observer_kvs.stores.redis.errors import ReplyLost
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from tests.support.redis_server import RedisServer, until
 
@@ -312,6 +313,26 @@ async def test_a_writer_keeps_its_idempotency_record_however_many_batches_it_wri
     for number in range(12):
         await store.set('k', number)
     assert len(await redis.client().keys('*writer:*')) == 1
+
+
+async def test_a_record_about_a_store_that_is_a_list_is_an_error(store: Store, redis: RedisConnection) -> None:
+    await store.commit_hidden('suppressed', b'{}', None)
+    [record] = await redis.client().keys('*suppressed*')
+    await redis.client().delete(record)
+    await redis.client().lpush(record, 'x')
+    with pytest.raises(CorruptValue, match='holds a list'):
+        await store.read_hidden('suppressed')
+
+
+async def test_a_record_about_a_store_whose_reply_is_lost_is_unclear(
+    store: Store, redis: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(*commands: Any) -> Any:
+        raise ReplyLost('cut')
+
+    monkeypatch.setattr(redis, 'exchange', lose)
+    with pytest.raises(WriteUnclear, match=r'was lost \(cut\)'):
+        await store.commit_hidden('suppressed', b'{}', None)
 
 
 async def test_a_record_about_a_store_does_not_expire_as_its_keys_do(redis: RedisConnection) -> None:

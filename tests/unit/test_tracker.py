@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError, ResponseError
 
 from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource, Listener
-from learning_observer_kvs.stores.redis.invalidations import Invalidations
+from learning_observer_kvs.stores.redis.invalidations import CHANNEL, Invalidations
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges, Tracker
 from tests.support.watched import until
@@ -23,18 +24,21 @@ class Connection:
         self.server = server
         self.name = name
         self.sent: list[tuple[Any, ...]] = []
-        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.waits: list[float | None] = []  # seconds for which a message was waited for
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()  # None where none came in that time
 
     async def connect(self) -> None:
         await self.server.gate.wait()
         if self.server.is_away:
-            raise OSError('away')
+            raise self.server.reason
 
     async def send_command(self, *command: Any) -> None:
         self.sent.append(command)
-        self.messages.put_nowait([b'subscribe'])
+        if not self.server.is_silent:
+            self.messages.put_nowait([b'subscribe'])
 
     async def read_response(self, **options: Any) -> Any:
+        self.waits.append(options.get('timeout'))
         message = await self.messages.get()
         if isinstance(message, Exception):
             raise message
@@ -51,6 +55,8 @@ class Server:
 
     Attributes:
         is_away, breaks: whether connecting, and disconnecting, is an error.
+        is_silent: whether it does not answer commands.
+        reason: why connecting is an error.
         error: what an error is to a caller; by default one that may recover.
         gate: connecting waits for it.
         open: the connections that are open.
@@ -65,7 +71,8 @@ class Server:
     def __init__(self, *names: str) -> None:
         self.clustered = bool(names)
         self.names = list(names) or ['']
-        self.is_away = self.breaks = False
+        self.is_away = self.breaks = self.is_silent = False
+        self.reason: Exception = OSError('away')
         self.error: KVSError | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -220,8 +227,10 @@ async def test_a_server_that_cannot_be_followed_leaves_no_connection_to_the_othe
     server.gate.set()
     with pytest.raises(OSError, match='no socket'):
         await beginning
-    await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
     assert not server.open
+    assert not tasks()
 
 
 @pytest.mark.parametrize('is_begun', [False, True])
@@ -254,6 +263,81 @@ async def test_after_a_loss_nothing_is_missed_and_another_prefix_is_no_resync_an
     feed.leave(first)
     feed.leave(second)
     await feed.closed()
+
+
+async def test_another_prefix_is_no_resync_where_nothing_was_lost() -> None:
+    server = Server()
+    tracker = Tracker(server, 10)
+    feed = feed_of(tracker)
+    first = await feed.listen(('a',))
+    await feed.listen(('b',))
+    server.open[0].messages.put_nowait([b'message', b'', [b'p:a1']])
+    assert await next_of(first) == 'a1'
+    await tracker.close()
+
+
+async def test_a_silent_server_is_asked_whether_it_is_there_and_lost_if_it_does_not_answer() -> None:
+    server = Server()
+    tracker = Tracker(server, 5)
+    listener = await feed_of(tracker).listen(('a',))
+    [connection] = server.open
+    for number in range(2):
+        connection.messages.put_nowait(None)
+        await until(lambda number=number: len(connection.sent) == 4 + number)  # type: ignore[misc]
+    connection.messages.put_nowait([b'message', b'', [b'p:a1']])
+    assert await next_of(listener) == 'a1'
+    assert connection.sent[2:] == [('SUBSCRIBE', CHANNEL)] * 3
+    assert connection.waits[3:] == [5, 20, 5, 20, 5, 5]  # 20 s are the timeouts of the server
+    server.is_silent = True
+    connection.messages.put_nowait(None)
+    connection.messages.put_nowait(None)
+    await until(lambda: connection not in server.open)
+    await tracker.close()
+
+
+@pytest.mark.parametrize(
+    ('reason', 'expected', 'retry'),
+    [
+        (
+            ResponseError("unknown subcommand 'TRACKING'"),
+            'CLIENT TRACKING is needed',
+            False,
+        ),
+        (
+            NoPermissionError('User x has no permissions to run it'),
+            'this user needs +client',
+            False,
+        ),
+        (ResponseError('LOADING'), 'Redis cannot be used: LOADING', True),
+        (OSError('syntax error'), 'Redis cannot be used: syntax error', True),
+    ],
+    ids=repr,
+)
+async def test_a_server_that_cannot_announce_changes_says_what_is_needed(
+    reason: Exception, expected: str, retry: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    server.is_away, server.reason = True, reason
+    away = lambda error: StoreUnavailable(f'Redis cannot be used: {error}. Look.', retry=True)  # noqa: E731
+    monkeypatch.setattr(server, 'unavailable', away)
+    with pytest.raises(StoreUnavailable) as raised:
+        await feed_of(Tracker(server, 10)).listen(('a',))
+    assert expected in str(raised.value)
+    assert str(raised.value).startswith(f'Redis cannot be used: {reason}. ')
+    assert raised.value.retry is retry
+
+
+async def test_closing_ends_a_connection_that_is_being_made_again() -> None:
+    server = Server()
+    tracker = Tracker(server, 10)
+    await feed_of(tracker).listen(('a',))
+    server.gate.clear()
+    server.open[0].messages.put_nowait(OSError('cut'))
+    await until(lambda: server.made == 2)
+    async with asyncio.timeout(10):
+        await tracker.close()
+    assert not server.open
+    assert not tasks()
 
 
 @pytest.mark.parametrize('error', [StoreUnavailable('no right'), Overloaded('busy')])

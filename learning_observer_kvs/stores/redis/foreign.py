@@ -42,7 +42,9 @@ def _by_name(names: Names, prefixes: Sequence[str], redis_keys: Sequence[bytes])
     for redis_key in redis_keys:
         text = decode(redis_key)
         if text is None:
-            return f'{redis_key[:100]!r}, a key that is not text' if not names.prefix else None
+            if names.prefix:
+                continue  # whatever is below it is its own
+            return f'{redis_key[:100]!r}, a key that is not text'
         if META_PREFIX in text and names.key(redis_key) is None:
             prefix = text.partition(META_PREFIX)[0]
             foreign = prefix != names.prefix and prefix not in prefixes  # a store that another configuration has

@@ -50,7 +50,7 @@ class NodeReaders:
         for redis_key in redis_keys:
             try:
                 name = client.owner(slot_of(redis_key)) or _NO_NODE
-            except (TypeError, ValueError):
+            except UnicodeError:
                 name = _NO_NODE
             by_node.setdefault(name, []).append(redis_key)
         self._check_bounds(redis_keys)
