@@ -262,11 +262,11 @@ async def read(router: KVSRouter, censuses: Censuses, store: str, query: Mapping
     lists = KeyLists(router, store, wanted.filter, viewer)
     seconds = STEP_SECONDS if wanted.step is not None else search.SEARCH_SECONDS
     if wanted.sort == 'key':
-        found = await lists.page(wanted.cursor, wanted.limit, seconds)
+        listed = lists.page(wanted.cursor, wanted.limit, seconds)
     else:
-        found = await lists.sorted_by(wanted.sort, wanted.limit, seconds)
-    census, tree = await asyncio.gather(
-        censuses.of(store), branches(router, store, wanted.filter.prefix, wanted.delimiter)
+        listed = lists.sorted_by(wanted.sort, wanted.limit, seconds)
+    found, census, tree = await asyncio.gather(  # at once, so that one listing of many files does for them
+        listed, censuses.of(store), branches(router, store, wanted.filter.prefix, wanted.delimiter)
     )
     return KeysPage(store, wanted, found, census, tree)
 
