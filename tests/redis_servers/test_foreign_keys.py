@@ -128,6 +128,17 @@ async def test_the_pages_of_a_student_and_a_reducer_show_both_and_name_it(router
         assert 'unreadable' in await page.text()
 
 
+async def test_the_page_of_the_other_state_shows_that_and_links_to_it(router: KVSRouter) -> None:
+    app = web.Application()
+    setup(app, authorize=lambda request, action, store, key: True, router=router)
+    async with TestClient(TestServer(app)) as client:
+        for accept in ('text/html', 'application/json'):
+            answer = await client.get('/debug/kvs/default/key', params={'key': GOOD}, headers={'Accept': accept})
+            assert answer.status == 200, await answer.text()
+        assert (await answer.json())['counterpart'] == LIST
+        assert (await client.get('/debug/kvs/default/key', params={'key': LIST})).status == 409
+
+
 async def test_a_find_has_it_as_a_key_of_this_text(router: KVSRouter) -> None:
     app = web.Application()
     setup(app, authorize=lambda request, action, store, key: True, router=router)

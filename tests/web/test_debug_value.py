@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,40 @@ async def test_who_may_read_one_state_only_sees_that_one(
     for address in (VALUE_PAGE, PART, RAW, MATCHES):
         answer = await client.get(address, params={'key': OTHER, 'text': 'two'}, headers=HTML)
         assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ('address', 'accept', 'query', 'described'),
+    [
+        (VALUE_PAGE, HTML, {}, [KEY, OTHER]),
+        (VALUE_PAGE, {}, {}, [KEY, OTHER]),
+        (PART, HTML, {'beside': '1'}, [KEY, OTHER]),
+        (PART, HTML, {}, [KEY]),
+        (MATCHES, HTML, {'text': 'a'}, [KEY]),
+        (RAW, {}, {}, [KEY]),
+    ],
+)
+async def test_a_page_asks_once_what_the_store_knows_of_the_states_that_it_is_about(
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    accept: dict[str, str],
+    query: dict[str, str],
+    described: list[str],
+) -> None:
+    await KVS().multiset({KEY: {'a': 'one'}, OTHER: {'a': 'two'}})
+    asked: list[list[str]] = []
+    store = KVS()
+    describe_all = store.describe_all
+
+    async def noted(keys: Iterable[str]) -> Any:
+        asked.append([*keys])
+        return await describe_all(asked[-1])
+
+    monkeypatch.setattr(store, 'describe_all', noted)
+    answer = await client.get(address, params={'key': KEY, **query}, headers=accept)
+    assert answer.status == 200
+    assert asked == [described]
 
 
 async def test_every_value_and_part_that_is_shown_is_a_line_of_the_audit(

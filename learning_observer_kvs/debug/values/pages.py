@@ -34,7 +34,7 @@ class ValuePages(Streaming):
         return await self._answer(request, self._value)
 
     async def _value(self, request: web.Request, query: Parameters) -> Page | File:
-        found = await self._with_counterpart(request, await self._read(request, query))
+        found = await self._with_counterpart(request, await self._read(request, query, True))
         if not wants_html(request, query):
             return File('application/json', lambda: value_views.json_body(found, self._mask))
         other = await self._other(request, found)
@@ -54,7 +54,7 @@ class ValuePages(Streaming):
     async def _part(self, request: web.Request, query: Parameters) -> Page:
         path, start = paths.path_in(query.get('path', '')), _start_in(query)
         is_beside = wants_html(request, query) and query.get('beside') == '1'
-        found = await self._read(request, query, path=paths.shown(path)[:200])
+        found = await self._read(request, query, is_beside, path=paths.shown(path)[:200])
         other = await self._other(request, await self._with_counterpart(request, found)) if is_beside else None
 
         def view() -> dict[str, Any]:
@@ -107,12 +107,14 @@ class ValuePages(Streaming):
         """
         return await self._stream(request, 'read', lambda query: query.get('key', ''), _watched)
 
-    async def _read(self, request: web.Request, query: Parameters, **what: str) -> views.Found:
+    async def _read(
+        self, request: web.Request, query: Parameters, with_counterpart: bool = False, **what: str
+    ) -> views.Found:
         """The value that a request is about, authorized and noted for the audit."""
         store, key = request.match_info['store'], query.get('key', '')
         await self._authorized(request, 'read', store, key)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await views.read_value(self._router, store, key)
+            found = await views.read_value(self._router, store, key, with_counterpart=with_counterpart)
         self._seen(request, 'value', store=store, key=key, **what)
         return found
 
@@ -127,15 +129,14 @@ class ValuePages(Streaming):
 
     async def _other(self, request: web.Request, found: views.Found) -> views.Found | None:
         """The other state of the same reducer; ``None`` where there is none, or none that can be read."""
-        store, key = found.name, found.counterpart
-        if key is None:
+        if found.counterpart is None:
             return None
         try:
-            async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-                other = await views.read_value(self._router, store, key)
+            async with in_time(f'Store {found.name!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
+                other = await views.read_counterpart(found)
         except (views.NotFound, KVSError, answers.Failure):
             return None  # it has a page of its own, which says why
-        self._seen(request, 'value', store=store, key=key)
+        self._seen(request, 'value', store=found.name, key=other.key)
         return other
 
 
