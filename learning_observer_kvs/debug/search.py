@@ -31,6 +31,8 @@ SCAN_KEYS = 1000
 FIRST_KEYS = 8
 """How many in the first one; then twice as many each time, as long as they are short: a key may have 1 MB."""
 
+LAST_CHARACTER = '\U0010ffff'
+
 NAME_CHARACTERS = 1 << 18
 """How many characters the names of a page have together."""
 
@@ -159,6 +161,15 @@ class Search:
         if self._rest and self._rest[0][0] == name:
             self._cursor = None
         self._rest = [rest for rest in self._rest if rest[0] != name]
+
+
+def after_reducer_of(key: str) -> str:
+    """Return the cursor after all keys of a reducer, in a store that has its keys in order.
+
+    Args:
+        key: one of them.
+    """
+    return ','.join(key.split(',', 2)[:2]) + ',' + LAST_CHARACTER
 
 
 def progress(search: Search, refused: Iterable[str]) -> dict[str, Any]:

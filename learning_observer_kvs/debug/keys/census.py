@@ -7,14 +7,14 @@ for a minute.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
-from learning_observer_kvs.debug.search import NAME_CHARACTERS, SCAN_KEYS, SEARCH_SECONDS, Search, in_slices
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.debug.search import NAME_CHARACTERS, SCAN_KEYS, Search, after_reducer_of, in_slices
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import every_key
 from learning_observer_kvs.stores.base import Store
@@ -43,8 +43,6 @@ MEASURED_KEYS = 500
 """Of how many keys of a reducer the bytes are asked for; of more they are estimated."""
 
 MEASURED_AT_ONCE = 100
-
-LAST_CHARACTER = '\U0010ffff'
 
 
 class Group:
@@ -183,17 +181,12 @@ class Census:
         """Count for some time; how many calls of the store it took, one at least."""
         calls = 0
         async with aclosing(self.search.pages(every_key, seconds)) as pages:
-            async for store, _, keys in pages:
+            async for _, _, keys in pages:
                 calls += 1
-                try:
-                    async with asyncio.timeout(SEARCH_SECONDS):
-                        await self._count(store, keys)
-                except (KVSError, TimeoutError) as error:
-                    self.search.failed[self._name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
-                    break
+                await self.search.ask(self._name, functools.partial(self._count, keys))
         return calls
 
-    async def _count(self, store: Store, keys: Iterable[str]) -> None:
+    async def _count(self, keys: Iterable[str], store: Store) -> None:
         to_measure: list[tuple[str, Group]] = []
         async for key in in_slices(keys):
             group, state = self._group_of(key)
@@ -247,18 +240,15 @@ class Census:
         """Find the reducers of a store that has its keys in order, so that they are listed before they are counted."""
         ends = time.monotonic() + SURVEY_SECONDS
         while not self._is_surveyed:
-            try:
-                async with asyncio.timeout(SEARCH_SECONDS):
-                    keys, cursor = await self._store.scan('', self._surveyed, SURVEY_KEYS)
-            except (KVSError, TimeoutError):
-                return  # the count will say why
+            page = await self.search.ask(self._name, lambda store: store.scan('', self._surveyed, SURVEY_KEYS))
+            if page is None:
+                return
+            keys, cursor = page
             for key in keys:
                 if (parsed := parse_key(key)) is not None:
                     self._group(parsed.source)
             self._is_surveyed = cursor is None or len(self.groups) > MAX_GROUPS
-            if cursor is not None and parse_key(cursor) is not None:
-                cursor = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER
-            self._surveyed = cursor
+            self._surveyed = after_reducer_of(cursor) if cursor is not None and parse_key(cursor) else cursor
             if time.monotonic() > ends:
                 return
 

@@ -8,8 +8,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.debug import views
-from learning_observer_kvs.debug.keys.census import LAST_CHARACTER
-from learning_observer_kvs.debug.search import SEARCH_SECONDS, in_slices
+from learning_observer_kvs.debug.search import LAST_CHARACTER, SEARCH_SECONDS, after_reducer_of, in_slices
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stream_analytics.keys import parse_key
@@ -110,7 +109,7 @@ async def branches(router: KVSRouter, name: str, prefix: str, delimiter: str) ->
         if store.IS_ORDERED:
             after = cursor
             if of_reducers == cursor:
-                after = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER
+                after = after_reducer_of(cursor)
             elif len(in_page) == 1 and in_page.total() == len(keys):
                 [branch] = in_page
                 cut.add(branch)
