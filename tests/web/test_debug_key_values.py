@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug import answering, views
+from learning_observer_kvs.debug.keys import census
 from learning_observer_kvs.debug.keys import listing as key_list
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.kvs import KVS
@@ -46,6 +48,26 @@ async def test_the_values_of_a_page_are_bounded_together(client: Client, monkeyp
     await KVS().multiset({f'k{number:02}': 'x' * 98 for number in range(30)})
     rows = (await page(client))['keys']
     assert [row['preview'] is not None for row in rows] == [True] * 10 + [False] * 20
+
+
+@pytest.mark.parametrize('query', [{}, {'sort': 'bytes'}, {'sort': 'written'}, {'text': 'word', 'inside': 'values'}])
+async def test_each_key_of_a_list_is_described_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+) -> None:
+    await KVS['archive'].multiset({f'k{number:02}': 'a word' for number in range(30)})
+    await page(client, 'archive')  # its keys are counted
+    described: list[str] = []
+    store = KVS['archive']
+    describe_all = store.describe_all
+
+    async def noted(keys: Iterable[str]) -> Any:
+        described.extend(wanted := [*keys])
+        return await describe_all(wanted)
+
+    monkeypatch.setattr(store, 'describe_all', noted)
+    monkeypatch.setattr(census, 'SHOWN_FOR', 1e6)
+    assert len((await page(client, 'archive', **query))['keys']) == 30
+    assert sorted(described) == [f'k{number:02}' for number in range(30)]
 
 
 async def test_a_value_that_one_may_not_read_is_not_in_the_list(client: Client, readable: set[str]) -> None:

@@ -126,6 +126,7 @@ class KeyLists:
         self._viewer = viewer
         self._turn = viewer.turns[name]
         self._unread = 0
+        self._known: dict[str, Described] = {}
 
     async def page(self, cursor: str | None, limit: int, seconds: float) -> KeyList:
         """Return a page in the store's own order.
@@ -184,22 +185,22 @@ class KeyLists:
             StoreUnavailable, Overloaded: the store cannot be used.
         """
         search = Search(self._router, [self._name], self._wanted.begins(self._store), None, first=SCAN_KEYS)
-        best: list[tuple[float, str]] = []
+        best: dict[tuple[float, str], Description] = {}
         async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
             async for store, _, keys in pages:
                 async with self._turn:
                     described = await store.describe_all(keys)
                 for key, known in zip(keys, described, strict=True):
-                    value = getattr(known, sort) if isinstance(known, Description) else None
-                    if value is not None:
-                        best.append((value, key))
-                best = heapq.nlargest(limit, set(best))
+                    if isinstance(known, Description) and (value := getattr(known, sort)) is not None:
+                        best[value, key] = known
+                best = dict(heapq.nlargest(limit, best.items()))
                 if self._viewer.has_gone():
                     break
         self._raise_failure(search)
         while sum(len(key) for _, key in best) > views.KEY_CHARACTERS and len(best) > 1:
-            best.pop()
-        rows = await self._rows(dict.fromkeys(key for _, key in best))
+            best.popitem()
+        self._known = {key: known for (_, key), known in best.items()}
+        rows = await self._rows(dict.fromkeys(self._known))
         return KeyList(rows, search.seen, 0, None, search.next_cursor is None)
 
     def _raise_failure(self, search: Search) -> None:
@@ -226,6 +227,7 @@ class KeyLists:
             for number, key in enumerate(some, start + 1):
                 if key in hits or is_in_key(key):
                     found[key] = hits.get(key)
+                    self._known[key] = described[number - 1]
                 if len(found) >= limit:
                     return number, found
             start += len(some)
@@ -257,9 +259,9 @@ class KeyLists:
 
     async def _rows(self, found: dict[str, str | None]) -> list[Row]:
         """What the store knows of keys, and the texts of those whose beginning is shown."""
-        keys = list(found)
-        described = zip(keys, await self._store.describe_all(keys), strict=True)
-        rows = [Row(key, known, found=found[key]) for key, known in described if known is not None]
+        new = [key for key in found if key not in self._known]
+        self._known |= zip(new, await self._store.describe_all(new) if new else (), strict=True)
+        rows = [Row(key, known, found=part) for key, part in found.items() if (known := self._known[key]) is not None]
         total, ends, to_read = 0, time.monotonic() + AUTHORIZE_SECONDS, []
         for number, row in enumerate(rows):
             if row.found is not None:
