@@ -16,6 +16,7 @@ from learning_observer_kvs.debug.class_pages import ClassPages
 from learning_observer_kvs.debug.keys import facets
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.debug.keys.census import Censuses
+from learning_observer_kvs.debug.keys.prefixes import Trees
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import send
@@ -67,6 +68,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         self._app = app
         super().__init__(router, Templates(self._url))
         self._censuses = Censuses(router)
+        self._trees = Trees(router)
         self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
         app.on_shutdown.append(self._censuses.end)
@@ -152,7 +154,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         await self._authorized(request, 'list', store, None)
         viewer = self._viewer_of(request)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            page = await key_pages.read(self._router, self._censuses, store, query, viewer)
+            page = await key_pages.read(self._router, self._censuses, self._trees, store, query, viewer)
         values = {'values': page.previewed} if page.previewed else {}
         asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
         self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)

@@ -11,7 +11,7 @@ from learning_observer_kvs.debug import parameters, search, views
 from learning_observer_kvs.debug.keys.census import Census, Censuses
 from learning_observer_kvs.debug.keys.filter import KeyFilter
 from learning_observer_kvs.debug.keys.listing import SORTS, KeyList, KeyLists, Viewer, rows_view
-from learning_observer_kvs.debug.keys.prefixes import DELIMITER, MAX_DELIMITER, Branches, branches
+from learning_observer_kvs.debug.keys.prefixes import DELIMITER, MAX_DELIMITER, Branches, Trees
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.views import store_of
 from learning_observer_kvs.errors import CorruptValue
@@ -243,12 +243,15 @@ class KeysPage(NamedTuple):
         return words
 
 
-async def read(router: KVSRouter, censuses: Censuses, store: str, query: Mapping[str, str], viewer: Viewer) -> KeysPage:
+async def read(
+    router: KVSRouter, censuses: Censuses, trees: Trees, store: str, query: Mapping[str, str], viewer: Viewer
+) -> KeysPage:
     """Read the keys that a request asks for.
 
     Args:
         router: the stores.
         censuses: counts them.
+        trees: finds what their keys begin with.
         store: the store's name.
         query: the parameters of the request.
         viewer: who looks.
@@ -266,7 +269,9 @@ async def read(router: KVSRouter, censuses: Censuses, store: str, query: Mapping
     else:
         listed = lists.sorted_by(wanted.sort, wanted.limit, seconds)
     found, census, tree = await asyncio.gather(  # at once, so that one listing of many files does for them
-        listed, censuses.of(store), branches(router, store, wanted.filter.prefix, wanted.delimiter)
+        listed,
+        censuses.of(store),
+        trees.of(store, wanted.filter.prefix, wanted.delimiter, may_be_kept=wanted.step is not None),
     )
     return KeysPage(store, wanted, found, census, tree)
 
