@@ -133,12 +133,12 @@ class Answering:
         async with self._authorizing():
             await self._check(request, action, store, key)
 
-    async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
-        """The stores whose keys a request may list, and those whose keys it may not."""
+    async def _allowed(self, request: web.Request, action: str) -> tuple[list[str], list[str]]:
+        """The stores with which a request may do something, and those with which it may not."""
         async with self._authorizing():
-            await self._check(request, 'list', '', None)
+            await self._check(request, action, '', None)
             names = self._router.names()
-            allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
+            allowed = [name for name in names if await is_allowed(self._authorize, request, action, name, None)]
         return allowed, [name for name in names if name not in allowed]
 
     def _authorizing(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -177,14 +177,18 @@ class Answering:
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""
-        viewer = request.get(VIEWER_KEY)
-        named = {} if viewer is None else {'viewer': str(viewer)}
         for name in ('key', 'prefix'):
             if name in what:
                 what[name] = key_without_content(what['store'], what[name])
         if 'values' in what:
             what['values'] = [key_without_content(what['store'], key) for key in what['values']]
-        audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
+        self._note(request, 'seen', page=page, **what)
+
+    def _note(self, request: web.Request, action: str, **what: Any) -> None:
+        """Note for the audit who does something."""
+        viewer = request.get(VIEWER_KEY)
+        named = {} if viewer is None else {'viewer': str(viewer)}
+        audit.record(action, request.remote or 'unknown', **named, **what)
 
     async def _rendered(self, page: Page | File, as_html: bool) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)

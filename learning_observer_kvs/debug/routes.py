@@ -132,7 +132,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         return await self._answer(request, self._stores)
 
     async def _stores(self, request: web.Request, query: Parameters) -> Page:
-        allowed, refused = await self._listable(request)
+        allowed, refused = await self._allowed(request, 'list')
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             data = await self._overview.view(self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
@@ -173,7 +173,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
 
     async def _find(self, request: web.Request, query: Parameters) -> Page:
         text = parameters.text_in(query, 'text')
-        allowed, refused = await self._listable(request)
+        allowed, refused = await self._allowed(request, 'list')
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await find.find(self._router, allowed, text, query.get('cursor') or None)
         self._seen(request, 'find', text=text, keys=len(found.keys))
@@ -205,7 +205,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         self, field: Literal['student', 'document'], request: web.Request, query: Parameters
     ) -> Page:
         value, limit = parameters.text_in(query, field), parameters.limit_in(query)
-        allowed, refused = await self._listable(request)
+        allowed, refused = await self._allowed(request, 'list')
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await states.states_with(self._router, allowed, field, value, query.get('cursor') or None, limit)
         self._seen(request, field, **{field: value}, keys=found.shown)

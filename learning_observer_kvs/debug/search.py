@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from typing import Any, NamedTuple, TypeVar
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug.parameters import json_in
 from learning_observer_kvs.debug.views import KEY_CHARACTERS, store_of
-from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
+from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Matches
 from learning_observer_kvs.stores.base import Store
@@ -203,11 +204,7 @@ async def in_slices(keys: Iterable[str]) -> AsyncGenerator[str, None]:
 
 
 def _position(cursor: str) -> Position:
-    try:
-        value = json_codec.decode(cursor.encode())
-    except (CorruptValue, UnicodeError):
-        value = None
-    match value:
+    match json_in(cursor):
         case [str(store), int(prefix), None | str() as inner]:
             return Position(store, prefix, inner)
     raise InvalidKey('The cursor is not one of this search. Begin again without it.')

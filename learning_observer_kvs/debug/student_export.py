@@ -8,9 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs import audit
 from learning_observer_kvs.config.redaction import REDACTED
-from learning_observer_kvs.debug.access import VIEWER_KEY, is_allowed
 from learning_observer_kvs.debug.answering import FORBIDDEN, Answering
 from learning_observer_kvs.debug.answers import HTML, Failure, File, Parameters, wants_html
 from learning_observer_kvs.debug.masking import Mask
@@ -47,7 +45,9 @@ class ExportPages(Answering):
         student = text_in(query, 'student')
         if not student.strip():
             raise BadParameters('student is empty; give the student to look for.')
-        allowed, refused = await self._exportable(request)
+        allowed, refused = await self._allowed(request, 'export')
+        if not allowed:
+            raise Failure(403, FORBIDDEN)
         if self._is_exporting:
             raise Failure(503, 'Another export is being made. Try again in a minute.')
         self._is_exporting = True
@@ -62,23 +62,11 @@ class ExportPages(Answering):
             ) from None
         finally:
             self._is_exporting = False
-        viewer = request.get(VIEWER_KEY)
-        named = {} if viewer is None else {'viewer': str(viewer)}
         counts = {'states': len(found.states), 'entries': len(found.entries), 'stores': allowed}
-        audit.record('exported', request.remote or 'unknown', **named, student=student, **counts)
+        self._note(request, 'exported', student=student, **counts)
         if wants_html(request, query):
             return File(HTML, lambda: page(masked(found, self._mask)), f'student-data-{student}.html')
         return File('application/json', lambda: document(masked(found, self._mask)), f'student-data-{student}.json')
-
-    async def _exportable(self, request: web.Request) -> tuple[list[str], list[str]]:
-        """The stores that a request may export from, and those that it may not."""
-        await self._authorized(request, 'export', '', None)
-        async with self._authorizing():
-            names = self._router.names()
-            allowed = [name for name in names if await is_allowed(self._authorize, request, 'export', name, None)]
-        if not allowed:
-            raise Failure(403, FORBIDDEN)
-        return allowed, [name for name in names if name not in allowed]
 
 
 async def made(router: KVSRouter, names: Sequence[str], student: str, refused: Iterable[str]) -> Export:

@@ -20,6 +20,7 @@ from learning_observer_kvs.debug.keys import within_values
 from learning_observer_kvs.debug.keys.filter import KeyFilter, has_text
 from learning_observer_kvs.debug.keys.within_values import Needle
 from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.parameters import json_in
 from learning_observer_kvs.debug.search import SCAN_KEYS, Search
 from learning_observer_kvs.debug.views import describe_key, store_of
 from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
@@ -343,18 +344,14 @@ def _digest(key: str) -> str:
 
 def _cursor(inner: str | None, last: str | None) -> str:
     """A position of a search, as text, with the key after which the list goes on there."""
-    position = [] if inner is None else json_codec.decode(inner.encode())
+    position = [] if inner is None else json_in(inner)
     return json_codec.encode([*position, None if last is None else _digest(last)]).decode()
 
 
 def _position(cursor: str | None) -> tuple[str | None, str | None]:
     if cursor is None:
         return None, None
-    try:
-        value = json_codec.decode(cursor.encode())
-    except (CorruptValue, UnicodeError):
-        value = None
-    match value:
+    match json_in(cursor):
         case [str() as name, int() as prefix, None | str() as inner, None | str() as passed]:
             return json_codec.encode([name, prefix, inner]).decode(), passed
     raise InvalidKey('The cursor is not one of this list. Begin again without it.')

@@ -14,7 +14,6 @@ from learning_observer_kvs.debug.keys.listing import SORTS, KeyList, KeyLists, V
 from learning_observer_kvs.debug.keys.prefixes import DELIMITER, MAX_DELIMITER, Branches, Trees
 from learning_observer_kvs.debug.parameters import BadParameters
 from learning_observer_kvs.debug.views import store_of
-from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 
 STEP_SECONDS = 0.4
@@ -314,10 +313,7 @@ def _step_in(query: Mapping[str, str]) -> tuple[int, str | None, int] | None:
 def _list_in(query: Mapping[str, str], name: str) -> list[Any]:
     if not (text := query.get(name)):
         return []
-    try:
-        value = json_codec.decode(text.encode())
-    except (CorruptValue, UnicodeError):
-        value = None
+    value = parameters.json_in(text)
     if not isinstance(value, list):
         raise BadParameters(f'{name} cannot be read; leave it out.')
     return value
