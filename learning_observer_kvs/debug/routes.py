@@ -129,10 +129,9 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.overview.Overview.view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._stores)
+        return await self._answer(request, 'list', self._stores)
 
-    async def _stores(self, request: web.Request, query: Parameters) -> Page:
-        allowed, refused = await self._allowed(request, 'list')
+    async def _stores(self, request: web.Request, query: Parameters, allowed: list[str], refused: list[str]) -> Page:
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             data = await self._overview.view(self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
@@ -147,11 +146,10 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :meth:`~learning_observer_kvs.debug.keys.pages.KeysPage.view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._keys)
+        return await self._answer(request, 'list', self._keys)
 
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
-        await self._authorized(request, 'list', store, None)
         viewer = self._viewer_of(request)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             page = await key_pages.read(self._router, self._censuses, self._trees, store, query, viewer)
@@ -169,11 +167,10 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.find.find_view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._find)
+        return await self._answer(request, 'list', self._find)
 
-    async def _find(self, request: web.Request, query: Parameters) -> Page:
+    async def _find(self, request: web.Request, query: Parameters, allowed: list[str], refused: list[str]) -> Page:
         text = parameters.text_in(query, 'text')
-        allowed, refused = await self._allowed(request, 'list')
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await find.find(self._router, allowed, text, query.get('cursor') or None)
         self._seen(request, 'find', text=text, keys=len(found.keys))
@@ -188,7 +185,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.states.student_view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, functools.partial(self._states_with, 'student'))
+        return await self._answer(request, 'list', functools.partial(self._states_with, 'student'))
 
     async def document(self, request: web.Request) -> web.StreamResponse:
         """Serve what all stores have of a document.
@@ -199,13 +196,17 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.states.document_view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, functools.partial(self._states_with, 'document'))
+        return await self._answer(request, 'list', functools.partial(self._states_with, 'document'))
 
     async def _states_with(
-        self, field: Literal['student', 'document'], request: web.Request, query: Parameters
+        self,
+        field: Literal['student', 'document'],
+        request: web.Request,
+        query: Parameters,
+        allowed: list[str],
+        refused: list[str],
     ) -> Page:
         value, limit = parameters.text_in(query, field), parameters.limit_in(query)
-        allowed, refused = await self._allowed(request, 'list')
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await states.states_with(self._router, allowed, field, value, query.get('cursor') or None, limit)
         self._seen(request, field, **{field: value}, keys=found.shown)
@@ -221,7 +222,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.states.reducer_view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._reducer)
+        return await self._answer(request, 'list', self._reducer)
 
     async def _reducer(self, request: web.Request, query: Parameters) -> Page:
         store, name, limit = (
@@ -229,7 +230,6 @@ class Pages(ValuePages, ClassPages, ExportPages):
             parameters.text_in(query, 'reducer'),
             parameters.limit_in(query),
         )
-        await self._authorized(request, 'list', store, None)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await states.states_by(self._router, store, name, query.get('cursor') or None, limit)
         if found.search.failed:
@@ -249,11 +249,10 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.keys.facets.facets_view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._reducers)
+        return await self._answer(request, 'list', self._reducers)
 
     async def _reducers(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
-        await self._authorized(request, 'list', store, None)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
             found = await facets.facets(self._router, store, query.get('cursor') or None)
         if found.search.failed:

@@ -39,13 +39,12 @@ class ExportPages(Answering):
         Returns:
             What :mod:`~learning_observer_kvs.privacy.exporting` makes, or an error.
         """
-        return await self._answer(request, self._export)
+        return await self._answer(request, 'export', self._export)
 
-    async def _export(self, request: web.Request, query: Parameters) -> File:
+    async def _export(self, request: web.Request, query: Parameters, allowed: list[str], refused: list[str]) -> File:
         student = text_in(query, 'student')
         if not student.strip():
             raise BadParameters('student is empty; give the student to look for.')
-        allowed, refused = await self._allowed(request, 'export')
         if not allowed:
             raise Failure(403, FORBIDDEN)
         if self._is_exporting:
