@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -17,15 +17,7 @@ from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy import event_files
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
-
-FIRST_CHUNK = 16
-"""How many values are read at first; then as many as have ``CHUNK_BYTES``."""
-
-CHUNK_BYTES = 1 << 20
-"""Bytes of text that are in memory at once, unless a single value has more."""
-
-MAX_CHUNK = 1000
+from learning_observer_kvs.stores.reads import in_chunks, texts_or_errors
 
 LARGE = 1 << 16
 """From how many bytes on a value is judged in a thread, so that the event loop goes on with other work."""
@@ -84,16 +76,11 @@ async def _in_store(
     name: str, store: Store, ids: Ids, aliases: Found, on_missed: Missed, progress: Callable[[int], None]
 ) -> AsyncIterator[Place]:
     await store.flush()  # what this process keeps is searched, too
-    chunk, unreadable = FIRST_CHUNK, 0
+    unreadable = 0
     async with aclosing(store.pages()) as pages:
         async for page in pages:
-            keys = list(dict.fromkeys(page))
-            while keys:
-                some, keys = keys[:chunk], keys[chunk:]
-                texts = await _texts(store, some)
-                size = sum(len(text) for text in texts if isinstance(text, bytes))
-                chunk = max(1, min(2 * chunk, MAX_CHUNK, chunk * CHUNK_BYTES // (size + 1)))
-                for key, text in zip(some, texts, strict=True):
+            async for keys in in_chunks(store, list(dict.fromkeys(page))):
+                for key, text in zip(keys, await texts_or_errors(store, keys), strict=True):
                     judged = functools.partial(_parts, name, store, key, text, ids, aliases)
                     is_large = isinstance(text, bytes) and len(text) > LARGE
                     if parts := await asyncio.to_thread(judged) if is_large else judged():
@@ -102,7 +89,7 @@ async def _in_store(
                         unreadable += 1
                         if unreadable <= MAX_MESSAGES:
                             on_missed(str(text))
-                progress(len(some))
+                progress(len(keys))
                 await asyncio.sleep(0)
     if unreadable > MAX_MESSAGES:
         on_missed(f'{unreadable - MAX_MESSAGES:,} more keys of store {name!r} ({store.location()}) cannot be read.')
@@ -119,14 +106,6 @@ def _in_file(path: Path, ids: Ids, aliases: Found, on_missed: Missed) -> Place |
     if (why := event_files.not_searched(path)) is not None:
         on_missed(why)
     return event_files.find(path, ids, aliases)
-
-
-async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:
-    """What is stored under keys; where that cannot be read, the error."""
-    try:
-        return [*await store.read_until(deadline_after(store.retry_timeout), keys)]
-    except CorruptValue as error:
-        return [error] if len(keys) == 1 else [text for key in keys for text in await _texts(store, [key])]
 
 
 def _parts(

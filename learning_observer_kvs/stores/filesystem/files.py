@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 
 from learning_observer_kvs import json_codec
@@ -28,6 +28,7 @@ from learning_observer_kvs.stores.filesystem.names import (
 from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 _HINTS = {
@@ -114,25 +115,23 @@ class Files:
             contents = [directory.read_one(paths[0])] if len(paths) == 1 else directory.read_together(paths)
         return [self._text(*found) for found in zip(keys, paths, contents, strict=True)]
 
-    def describe(self, key: str) -> tuple[int, float] | None:
-        """Return what is known of a key.
+    def describe(self, keys: Sequence[str]) -> list[Description | None]:
+        """Return what is known of keys.
 
         Args:
-            key: the key.
+            keys: the keys.
 
         Returns:
-            The bytes of its file and when it was last written (Unix time); ``None`` if it is missing.
+            The bytes of the file of each, and when it was last written; ``None`` where it is missing.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
         with self._in_place():
-            if self._directory.is_journal_pending():
-                with self._directory.read_locked():
-                    found = self._directory.stat(self._path(key))
-            else:
-                found = self._directory.stat(self._path(key))
-        return None if found is None else (found.st_size, found.st_mtime)
+            is_pending = self._directory.is_journal_pending()
+            with self._directory.read_locked() if is_pending else nullcontext():
+                found = [self._directory.stat(self._path(key)) for key in keys]
+        return [None if file is None else Description(file.st_size, written=file.st_mtime) for file in found]
 
     def probe(self) -> None:
         """Try to write into the directory, or to make it, and leave nothing.

@@ -192,5 +192,4 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
 
     async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
         threads = self._threads.here()
-        described = await threads.readers.run(lambda: [threads.files.describe(key) for key in keys])
-        return [None if found is None else Description(found[0], written=found[1]) for found in described]
+        return await threads.readers.run(threads.files.describe, keys)
