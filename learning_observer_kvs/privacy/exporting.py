@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from learning_observer_kvs import audit, json_codec
 from learning_observer_kvs import erasure_rules as rules
-from learning_observer_kvs import json_codec
 from learning_observer_kvs.arguments import several
 from learning_observer_kvs.erasure_rules import Part
 from learning_observer_kvs.errors import CorruptValue, DumpFileError
@@ -97,7 +97,7 @@ async def export(
     Raises:
         StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
     """
-    made = datetime.now(UTC).isoformat(timespec='seconds')
+    made = audit.iso_time(time.time())
     found = Export(ids.given[0], list(ids.given[1:]), made, not_reached=several(not_reached, 'not_reached'))
     aliases: set[str] = set()
     seen: set[str] = set()
@@ -139,8 +139,8 @@ async def _add(found: Export, store: Store, place: Place, ids: Ids, most_bytes: 
             parts = await asyncio.to_thread(rules.parts_of_value, ids, name, key, value)
     except CorruptValue as error:
         value = f'It cannot be read: {error}'
-    time = described.written if isinstance(described, Description) else None
-    written = None if time is None else _iso(time)
+    at = described.written if isinstance(described, Description) else None
+    written = None if at is None else audit.iso_time(at)
     parsed = parse_key(state_key(key))
     if parsed is not None and place.whole == 'state':
         state = 'replayed events' if key != state_key(key) else parsed.state_type.name.lower()
@@ -181,7 +181,3 @@ def document(found: Export) -> bytes:
         found: the data.
     """
     return json_codec.indented(json_codec.encode(found.as_json()))
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')

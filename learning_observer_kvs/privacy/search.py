@@ -103,9 +103,7 @@ def _in_file(path: Path, ids: Ids, aliases: Found, on_missed: Missed) -> Place |
     if path.is_symlink():  # among the files of a store
         on_missed(event_files.not_followed(str(path)))
         return None
-    if (why := event_files.not_searched(path)) is not None:
-        on_missed(why)
-    return event_files.find(path, ids, aliases)
+    return event_files.find(path, ids, aliases, on_missed)
 
 
 def _parts(
