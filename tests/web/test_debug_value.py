@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,20 @@ async def test_a_text_is_found_in_names_and_values_in_small_and_capital_letters(
         ['items', 249, 'number']
     ]
     assert (await client.get(MATCHES, params={'key': KEY})).status == 400
+
+
+async def test_what_stands_around_a_match_begins_and_ends_with_a_word(client: Client) -> None:
+    words = ' '.join(f'word{number:03}' for number in range(50))
+    await KVS().multiset({KEY: {'essay': words, 'one': f'{"x" * 100}025{"y" * 100}'}})
+    essay, one = (await got(client, MATCHES, text='025'))['matches']
+    assert (essay['before'], essay['after']) == (
+        '…word021 word022 word023 word024 word',
+        ' word026 word027 word028 word029 word030…',
+    )
+    assert (one['before'], one['after']) == ('…' + 'x' * 40, 'y' * 40 + '…')
+    rows = (await got(client, '/debug/kvs/default', text='word025', inside='values'))['keys']
+    assert rows[0]['preview'].startswith('…word023 word024 word025 word026')
+    assert re.search(r' word[0-9]{3}…$', rows[0]['preview'])
 
 
 async def test_a_search_of_a_value_is_bounded_and_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.paths import Path, Step
+from learning_observer_kvs.debug.units import after, before
 from learning_observer_kvs.debug.values.nodes import Node
 
 MAX_MATCHES = 200
@@ -34,9 +35,9 @@ class Match(NamedTuple):
 
     Attributes:
         path: where it is.
-        before: what it has before the text, at most ``AROUND`` characters.
+        before: what it has before the text, at most ``AROUND`` characters, and an ellipsis where there is more.
         text: the text, as it stands there.
-        after: what comes after it.
+        after: what comes after it, likewise.
         in_name: whether it is the name of the field that has the text.
     """
 
@@ -70,7 +71,7 @@ def matches(root: Node, wanted: str, mask: Mask) -> tuple[list[Match], bool]:
         for part, in_name in ((name, True), (value, False)):
             if part is not None and (at := part.lower().find(wanted.lower())) >= 0:
                 end = at + len(wanted)
-                around = part[max(0, at - AROUND) : at], part[at:end], part[end : end + AROUND]
+                around = before(part, at, AROUND), part[at:end], after(part, end, AROUND)
                 found.append(Match(path, *around, in_name))
         if len(found) >= MAX_MATCHES or time.monotonic() > ends:
             return found[:MAX_MATCHES], False
