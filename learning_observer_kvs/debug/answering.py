@@ -30,7 +30,7 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
-from learning_observer_kvs.debug.keys.listing import AUTHORIZE_SECONDS, Viewer
+from learning_observer_kvs.debug.keys.rows import AUTHORIZE_SECONDS, Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import Templates, as_json
 from learning_observer_kvs.debug.sending import Viewers, send

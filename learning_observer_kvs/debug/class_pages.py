@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, class_table, parameters, views
+from learning_observer_kvs.debug import answers, class_table, class_view, parameters, views
 from learning_observer_kvs.debug.access import is_allowed
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, in_time, wants_html
 from learning_observer_kvs.debug.class_table import Chosen
@@ -24,7 +24,7 @@ class ClassPages(Streaming):
             request: ``GET /debug/kvs/{store}/class?reducers=&fields=&state=&limit=&cursor=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.class_table.class_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.class_view.class_view` as JSON or HTML, or an error.
         """
         return await self._answer(request, 'list', self._class)
 
@@ -41,10 +41,10 @@ class ClassPages(Streaming):
         self._seen(request, 'class', store=store, reducers=chosen.reducers, keys=list(table.texts))
 
         def view() -> dict[str, Any]:
-            data = class_table.class_view(store, table, self._mask)
+            data = class_view.class_view(store, table, self._mask)
             if wants_html(request, query):
-                return data | {'columns': class_table.columns(data)}
-            return class_table.as_json(data)
+                return data | {'columns': class_view.columns(data)}
+            return class_view.as_json(data)
 
         return Page('class.html', view)
 

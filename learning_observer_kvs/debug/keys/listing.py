@@ -6,86 +6,33 @@ last key that was looked at. Where that key is gone meanwhile, the keys of that 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug import views
 from learning_observer_kvs.debug.keys import within_values
 from learning_observer_kvs.debug.keys.filter import KeyFilter, has_text
+from learning_observer_kvs.debug.keys.rows import AUTHORIZE_SECONDS, Row, Viewer, rows_of
 from learning_observer_kvs.debug.keys.within_values import Needle
-from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.parameters import json_in
 from learning_observer_kvs.debug.search import SCAN_KEYS, Search
-from learning_observer_kvs.debug.views import describe_key, store_of
-from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
+from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.errors import InvalidKey, KVSError, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
-from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.types import Described, Description
 
 SORTS = ('key', 'bytes', 'written')
 """What a list is sorted by: the store's own order, the largest first, the latest first."""
 
-PREVIEWED_BYTES = 8 << 10
-"""The longest text whose beginning a list shows."""
-
-PREVIEWED_IN_ALL = 1 << 20
-"""How many bytes are read for the previews of a page."""
-
-AUTHORIZE_SECONDS = 1.0
-"""How long a page asks which values one may read, of the last ones that it reads; the others are not shown."""
-
 READ_AT_ONCE = 500
 """How many values are read in one call to be looked into, with ``BYTES_AT_ONCE`` at most."""
 
 BYTES_AT_ONCE = 1 << 20
-
-
-class Viewer(NamedTuple):
-    """Who looks, and how.
-
-    Attributes:
-        may_read: whether they may read the value of a key.
-        mask: what is not shown of values.
-        in_thread: calls a function in the thread that makes pages.
-        has_gone: whether the answer is not waited for any more.
-        turns: by the store's name, held while many keys are described or read, so that many viewers take as much of
-            the server as one.
-    """
-
-    may_read: Callable[[str], Awaitable[bool]]
-    mask: Mask
-    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
-    has_gone: Callable[[], bool]
-    turns: Mapping[str, asyncio.Lock]
-
-
-class Row(NamedTuple):
-    """A key of a list.
-
-    Attributes:
-        key: the key.
-        known: what the store knows of it.
-        raw: its stored text, where a part of it is shown.
-        found: the part of its value in which a text was found.
-        note: why no part of the value is shown, where that is so.
-    """
-
-    key: str
-    known: Description | CorruptValue
-    raw: bytes | None = None
-    found: str | None = None
-    note: str | None = None
-
-    @property
-    def has_preview(self) -> bool:
-        """Whether a part of its value is shown."""
-        return self.raw is not None or self.found is not None
 
 
 class KeyList(NamedTuple):
@@ -171,7 +118,9 @@ class KeyLists:
         self._raise_failure(search)
         if following is None and search.next_cursor is not None:
             following = _cursor(search.next_cursor, None)
-        return KeyList(await self._rows(found), search.seen - again, self._unread, following)
+        return KeyList(
+            await rows_of(self._store, self._viewer, found, self._known), search.seen - again, self._unread, following
+        )
 
     async def sorted_by(self, sort: str, limit: int, seconds: float) -> KeyList:
         """Return the keys with the most bytes, or those that were written last.
@@ -201,7 +150,7 @@ class KeyLists:
         while sum(len(key) for _, key in best) > views.KEY_CHARACTERS and len(best) > 1:
             best.popitem()
         self._known = {key: known for (_, key), known in best.items()}
-        rows = await self._rows(dict.fromkeys(self._known))
+        rows = await rows_of(self._store, self._viewer, dict.fromkeys(self._known), self._known)
         return KeyList(rows, search.seen, 0, None, search.next_cursor is None)
 
     def _raise_failure(self, search: Search) -> None:
@@ -257,64 +206,6 @@ class KeyLists:
             texts = [(key, raw) for key, raw in zip(keys, await views.texts_of(store, keys), strict=True) if raw]
             hits: dict[str, str] = await self._viewer.in_thread(lambda: within_values.look(store, mask, needle, texts))
         return hits
-
-    async def _rows(self, found: dict[str, str | None]) -> list[Row]:
-        """What the store knows of keys, and the texts of those whose beginning is shown."""
-        new = [key for key in found if key not in self._known]
-        self._known |= zip(new, await self._store.describe_all(new) if new else (), strict=True)
-        rows = [Row(key, known, found=part) for key, part in found.items() if (known := self._known[key]) is not None]
-        total, ends, to_read = 0, time.monotonic() + AUTHORIZE_SECONDS, []
-        for number, row in enumerate(rows):
-            if row.found is not None:
-                continue
-            if isinstance(row.known, CorruptValue):
-                rows[number] = row._replace(note='is not text')
-                continue
-            size = row.known.bytes
-            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL:
-                rows[number] = row._replace(note='too long for a list')
-            elif time.monotonic() > ends:
-                rows[number] = row._replace(note='authorize takes too long')
-            elif not await self._viewer.may_read(row.key):
-                rows[number] = row._replace(note='may not be read')
-            else:
-                total += size
-                to_read.append(number)
-        texts = await views.texts_of(self._store, [rows[number].key for number in to_read])
-        for number, raw in zip(to_read, texts, strict=True):
-            rows[number] = rows[number]._replace(raw=raw)
-        return rows
-
-
-def rows_view(store: Store, mask: Mask, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return keys as in JSON. To be called in a thread.
-
-    Args:
-        store: the store.
-        mask: what is not shown of values.
-        rows: the keys.
-
-    Returns:
-        For each what :func:`~learning_observer_kvs.debug.views.describe_key` returns, with ``bytes``, ``written``,
-        ``expires_in``, ``preview``, ``masked``, ``note``.
-    """
-    view = []
-    for row in rows:
-        preview, is_masked, note = row.found, False, row.note
-        if row.raw is not None:
-            text, is_masked = within_values.shown(store, mask, row.key, row.raw)
-            preview = None if text is None else within_values.preview(text)
-            note = 'is not JSON' if text is None else note
-        view.append(
-            {
-                **describe_key(row.key),
-                **{name: getattr(row.known, name, None) for name in ('bytes', 'written', 'expires_in')},
-                'preview': preview,
-                'masked': is_masked,
-                'note': note,
-            }
-        )
-    return view
 
 
 def _end_of_group(described: Sequence[Described], start: int) -> int:
