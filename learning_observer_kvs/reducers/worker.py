@@ -105,7 +105,7 @@ class ReducerWorker(BatchWorker):
         try:
             batch = self._open(key)
             if batch is None or self._commits_wait:
-                event.deadline = self._until(deadline, call)
+                event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
             if batch is None:
                 batch = await self._read(key, event.deadline)
             if (rest := self._reduce(key, batch, event)) is not None:

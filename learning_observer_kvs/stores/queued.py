@@ -47,12 +47,16 @@ class QueuedStore(Store):
         return WriteQueue(
             self._write_batch,
             self.location,
-            self.MAX_REQUESTS,
+            self._max_requests,
             self.MAX_BYTES,
             counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
             announce=self._announce_batch,
             listeners=self.listeners,
         )
+
+    def _max_requests(self) -> int:
+        """Return how many requests the next batch of the running event loop has at most."""
+        return self.MAX_REQUESTS
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

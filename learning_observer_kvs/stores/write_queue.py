@@ -186,7 +186,7 @@ class WriteQueue(RequestQueue):
         write_batch: begins to carry out a batch, and calls back (in this event loop) when each of its requests has a
             result or an error.
         location: returns where things are written, for messages.
-        max_requests: how many requests a batch has at most.
+        max_requests: returns how many requests the next batch has at most.
         max_bytes: how many bytes a batch writes at most; a single request may write more.
         now: the clock, in seconds.
         counts: where what is written is counted.
@@ -198,7 +198,7 @@ class WriteQueue(RequestQueue):
         self,
         write_batch: Callable[[WriteBatch, OnBatchDone], None],
         location: Callable[[], str],
-        max_requests: int,
+        max_requests: Callable[[], int],
         max_bytes: int,
         now: Callable[[], float] = monotonic,
         counts: WriteCounts | None = None,
@@ -227,16 +227,15 @@ class WriteQueue(RequestQueue):
 
     def add(self, request: WriteRequest) -> None:
         """Have a request carried out; see :meth:`RequestQueue.add`."""
-        waiting = self._waiting
-        if waiting or self._failed:
-            queued = len(waiting) + len(self._failed)
-            if queued >= MAX_QUEUED or self._bytes + request.size > MAX_QUEUED_BYTES:
-                raise overloaded(queued, self._bytes, self._location())
+        waiting, size = self._waiting, self._bytes + request.size
+        queued = len(waiting) + len(self._failed)
+        if queued and (queued >= MAX_QUEUED or size > MAX_QUEUED_BYTES):
+            raise overloaded(queued, self._bytes, self._location())
         if self._away is not None and request.deadline <= self._now():
             raise StoreUnavailable(str(self._away), retry=True)
         waiting.append(request)
-        self._bytes += request.size
-        if self._in_flight is None and not self._scheduled:
+        self._bytes = size
+        if not self._scheduled and self._in_flight is None:
             self._scheduled = True
             self._loop.call_soon(self._send)
 
@@ -276,13 +275,7 @@ class WriteQueue(RequestQueue):
         self._scheduled = False
         if self._in_flight is not None or self._is_held or not self._waiting:
             return
-        waiting = self._waiting
-        batch = [waiting.popleft()]
-        size = batch[0].size
-        while waiting and len(batch) < self._max_requests and size + waiting[0].size <= self._max_bytes:
-            request = waiting.popleft()
-            size += request.size
-            batch.append(request)
+        batch, size = self._take()
         self._bytes -= size
         self._in_flight = batch
         self._sent_at = self._now()
@@ -298,6 +291,24 @@ class WriteQueue(RequestQueue):
             for request in batch:
                 request.error = error
             self._loop.call_soon(self._batch_done, batch)
+
+    def _take(self) -> tuple[list[WriteRequest], int]:
+        """Take the next batch out of those that wait, and return it with its bytes."""
+        waiting, most = self._waiting, self._max_requests()
+        if self._bytes <= self._max_bytes and not self._failed:  # the sizes do not bound it
+            if len(waiting) <= most:
+                batch = list(waiting)
+                waiting.clear()
+                return batch, self._bytes
+            batch = [waiting.popleft() for _ in range(most)]
+            return batch, sum([request.size for request in batch])
+        batch = [waiting.popleft()]
+        size = batch[0].size
+        while waiting and len(batch) < most and size + waiting[0].size <= self._max_bytes:
+            request = waiting.popleft()
+            size += request.size
+            batch.append(request)
+        return batch, size
 
     def _batch_done(self, batch: WriteBatch) -> None:
         if self._in_flight is not batch:

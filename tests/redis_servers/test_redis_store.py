@@ -317,3 +317,25 @@ async def test_idempotency_records_are_not_listed_and_have_a_ttl(
         hidden = client.keys('*')
         assert all(client.pttl(name) > 0 for name in hidden)
     assert await store.keys() == []
+
+
+async def test_while_a_read_is_waited_for_batches_are_smaller(
+    store: PersistentRedisKVS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PersistentRedisKVS, 'MAX_REQUESTS', 8)
+    monkeypatch.setattr(PersistentRedisKVS, 'MAX_REQUESTS_BESIDE_READS', 2)
+    answer: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
+
+    async def batches_of_eight_writes() -> int:
+        before = store.metrics()['write_batches']
+        await asyncio.gather(*(store.set(f'k{number}', number) for number in range(8)))
+        return int(store.metrics()['write_batches'] - before)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, 'read_bytes', lambda keys: answer)
+        read = asyncio.ensure_future(store['k'])
+        await asyncio.sleep(0)
+        assert await batches_of_eight_writes() == 4
+        answer.set_result([b'1'])
+        assert await read == 1
+    assert await batches_of_eight_writes() == 1

@@ -28,7 +28,7 @@ class ScriptedBackend:
         asyncio.get_running_loop().call_later = self._call_later  # type: ignore[method-assign, assignment]
         self.counts = WriteCounts()
         self.queue = WriteQueue(
-            self._begin, lambda: 'a test', max_requests, max_bytes, lambda: self.now, counts=self.counts
+            self._begin, lambda: 'a test', lambda: max_requests, max_bytes, lambda: self.now, counts=self.counts
         )
         self.outcomes: dict[str, Outcome] = {}
 

@@ -45,6 +45,9 @@ class RedisKVS(QueuedStore):
     MAX_REQUESTS = 128  # other clients of the server wait while the script works them off
     MAX_BYTES = 1 << 20
 
+    MAX_REQUESTS_BESIDE_READS = 32
+    """How many requests a batch has at most while a caller waits for a read, which comes after that batch."""
+
     def __init__(
         self,
         expiry: float | None,
@@ -161,6 +164,11 @@ class RedisKVS(QueuedStore):
         if isinstance(reply, Exception):
             raise self.connection.unavailable(reply)
         return bool(reply == 1)
+
+    def _max_requests(self) -> int:
+        overlay = self.overlays.peek()
+        is_read = overlay is not None and overlay.urgent_reads
+        return self.MAX_REQUESTS_BESIDE_READS if is_read else self.MAX_REQUESTS
 
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._writers.here().write_batch(batch, on_batch_done)

@@ -51,6 +51,10 @@ from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, Wr
 MAX_COMPARED = 1 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its SHA-1 is."""
 
+# The codes of an event's commit: its internal state is compared and set, and the external one set too.
+_BOTH = EQUAL_TEXT + SET + ANYTHING + SET
+_BOTH_ALIKE = EQUAL_TEXT + SET + ANYTHING + SET_AGAIN
+
 _UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
 
 
@@ -174,6 +178,8 @@ class RedisWriter:
         arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
         all_codes = b''
         for request in batch:
+            if self._add_event(request, keys, arguments):
+                continue
             writes, refresh = request.writes, request.refresh
             codes = bytearray()  # adding to bytes takes a minute for a million keys
             codes_position = len(arguments)
@@ -207,6 +213,26 @@ class RedisWriter:
         keys[0] = len(keys) - 1
         arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments
+
+    def _add_event(self, request: WriteRequest, keys: list[Any], arguments: list[Any]) -> bool:
+        """Add a request of the kind that nearly every event leads to; a shortcut.
+
+        Returns:
+            Whether it is of that kind; otherwise nothing was added.
+        """
+        expected, writes = request.expected, request.writes
+        if len(writes) != 2 or len(expected) != 1 or request.refresh:
+            return False
+        [(key, before)] = expected.items()
+        [(other, its_text), (last, text)] = writes.items()
+        if last != key or text is None or its_text is None or before is None or len(before) > MAX_COMPARED:
+            return False
+        keys += (self._names.redis_key(key), self._names.redis_key(other))
+        if its_text is text:
+            arguments += (_BOTH_ALIKE, before, text)
+        else:
+            arguments += (_BOTH, before, text, its_text)
+        return True
 
     @staticmethod
     def _action(text: bytes | None, new_texts: list[bytes]) -> bytes:

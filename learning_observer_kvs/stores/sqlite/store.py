@@ -29,10 +29,10 @@ from learning_observer_kvs.stores.types import CommonOptions, Description
 
 T = TypeVar('T')
 
-MAX_BYTES_ON_LOOP = 256 << 10
+MAX_BYTES_ON_LOOP = 512 << 10
 """More bytes than this are not read on the event loop."""
 
-MAX_KEYS_ON_LOOP = 50
+MAX_KEYS_ON_LOOP = 200
 """More keys at once than this are not read on the event loop."""
 
 
