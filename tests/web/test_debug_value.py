@@ -254,7 +254,14 @@ def test_a_part_is_masked_as_it_is_in_the_whole_value() -> None:
 async def test_a_text_is_found_in_names_and_values_in_small_and_capital_letters(client: Client) -> None:
     found = await got(client, MATCHES, text='LINE')
     assert found['matches'] == [
-        {'path': ['text'], 'before': 'First ', 'text': 'line', 'after': '\nSecond <b>line</b>', 'in_name': False}
+        {
+            'path': ['text'],
+            'before': 'First ',
+            'text': 'line',
+            'after': '\nSecond <b>line</b>',
+            'times': 2,
+            'in_name': False,
+        }
     ]
     assert found['is_complete']
     [match] = (await got(client, MATCHES, text='wor'))['matches'][:1]

@@ -38,6 +38,7 @@ class Match(NamedTuple):
         before: what it has before the text, at most ``AROUND`` characters, and an ellipsis where there is more.
         text: the text, as it stands there.
         after: what comes after it, likewise.
+        times: how often the part has the text.
         in_name: whether it is the name of the field that has the text.
     """
 
@@ -45,6 +46,7 @@ class Match(NamedTuple):
     before: str
     text: str
     after: str
+    times: int
     in_name: bool
 
 
@@ -69,10 +71,10 @@ def matches(root: Node, wanted: str, mask: Mask) -> tuple[list[Match], bool]:
     as_stored = _as_stored(wanted)
     for path, name, value in _scalars(root.text, mask, as_stored):
         for part, in_name in ((name, True), (value, False)):
-            if part is not None and (at := part.lower().find(wanted.lower())) >= 0:
+            if part is not None and (at := (lower := part.lower()).find(wanted.lower())) >= 0:
                 end = at + len(wanted)
                 around = before(part, at, AROUND), part[at:end], after(part, end, AROUND)
-                found.append(Match(path, *around, in_name))
+                found.append(Match(path, *around, lower.count(wanted.lower()), in_name))
         if len(found) >= MAX_MATCHES or time.monotonic() > ends:
             return found[:MAX_MATCHES], False
     return found, True
