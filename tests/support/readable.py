@@ -8,7 +8,7 @@ from playwright.async_api import Page
 
 AXE = (files('axe_playwright_python') / 'axe.min.js').read_text(encoding='utf-8')
 
-VIOLATIONS = """async () => (await axe.run({ resultTypes: ['violations'] })).violations
+VIOLATIONS = """async () => (await axe.run({ resultTypes: ['violations'], preload: false })).violations
   .map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(' ').slice(0, 400)}`)"""
 
 TEXTS = """({ isWhole, isPaper }) => {
