@@ -88,6 +88,7 @@ function addStudent(row) {
   $('.face', card).textContent = student.initials;
   $('.open', card).textContent = student.id;
   $('.open', card).addEventListener('click', () => read(student));
+  $('.text', card).addEventListener('scroll', (event) => edges(event.target));
   students.set(student.id, student);
   return student;
 }
@@ -125,6 +126,7 @@ function draw(student) {
     const caret = write(box, document);
     box.scrollTop = Math.max(0, caret.offsetTop - box.clientHeight * 0.66);
     student.drawn = document;
+    edges(box);
   }
   if (reader.student === student) {
     refreshReader();

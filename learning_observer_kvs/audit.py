@@ -36,6 +36,15 @@ def record(action: str, who: str, **what: Any) -> None:
         log.info('%s', json.dumps(line, ensure_ascii=True))
 
 
+def iso_time(seconds: float) -> str:
+    """Return a time in ISO 8601, in UTC and whole seconds, as receipts and exports have it.
+
+    Args:
+        seconds: since 1970.
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')
+
+
 def user() -> str:
     """Return the name of the user who runs this process; with ``sudo``, of the one who called it."""
     try:

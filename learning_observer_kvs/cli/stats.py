@@ -14,6 +14,7 @@ from learning_observer_kvs.cli.command import Command, config_option, json_optio
 from learning_observer_kvs.cli.common import Stores, counted, echo_json, place, printable, progress, where, with_stores
 from learning_observer_kvs.errors import CorruptValue, EventFileError
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.reads import each_once
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
 STATES = ('internal', 'external')
@@ -73,13 +74,9 @@ def command(config: tuple[str, ...], name: str, as_json: bool) -> None:
     async def act(stores: Stores) -> Store:
         nonlocal looked_at
         store = await stores.existing(name)
-        seen: set[str] = set()
         with progress('Counting', total=None, unit='keys') as advance:
-            async with aclosing(store.pages()) as pages:
+            async with aclosing(each_once(store, store.pages())) as pages:
                 async for page in pages:
-                    if store.SCAN_REPEATS:
-                        page = [key for key in dict.fromkeys(page) if key not in seen]
-                        seen.update(page)
                     for key, description in zip(page, await store.describe_all(page), strict=True):
                         if isinstance(description, CorruptValue):
                             unreadable.add(description)

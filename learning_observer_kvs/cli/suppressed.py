@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import click
 
@@ -51,7 +50,7 @@ def command(student: str | None, hashes: tuple[str, ...], lift: bool, config: tu
     count = sum(map(len, found.values()))
     if as_json:
         entries = [
-            {'store': name, 'hash': entry.hash, 'erased': _iso(entry.erased)}
+            {'store': name, 'hash': entry.hash, 'erased': audit.iso_time(entry.erased)}
             for name, listed in found.items()
             for entry in listed
         ]
@@ -59,11 +58,7 @@ def command(student: str | None, hashes: tuple[str, ...], lift: bool, config: tu
     else:
         for name, listed in found.items():
             for entry in listed:
-                click.echo(f'{entry.hash}  {_iso(entry.erased)}  {printable(name)}')
+                click.echo(f'{entry.hash}  {audit.iso_time(entry.erased)}  {printable(name)}')
         click.echo(f'{counted(count, "entry", "entries")}{" lifted" if lift else ""}.', err=True)
     if not count and (student is not None or hashes):
         sys.exit(1)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')

@@ -31,7 +31,7 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
-from learning_observer_kvs.debug.keys.listing import AUTHORIZE_SECONDS, Viewer
+from learning_observer_kvs.debug.keys.rows import AUTHORIZE_SECONDS, Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.offload.process import Offload
 from learning_observer_kvs.debug.rendering import Templates, as_json
@@ -49,6 +49,11 @@ MAX_VIEWERS = 8
 
 MAX_VIEWERS_OF_ONE_CLIENT = 4
 
+MAX_AUTHORIZING = 64
+"""How many requests ``authorize`` is asked about at once, before they count as pages: it may ask another server."""
+
+MAX_AUTHORIZING_OF_ONE_CLIENT = 16
+
 MAX_LARGE_BODIES = 8
 """How many requests with large bodies are read at once, and wait for their pages; these are counted apart from the
 pages, because a body comes as slowly as its client likes."""
@@ -65,7 +70,8 @@ FORBIDDEN = (
 
 BUSY = 'Too many pages are being read. Retry in a few seconds.'
 
-Handler = Callable[[web.Request, Parameters], Awaitable[Page | File]]
+Handler = Callable[..., Awaitable[Page | File]]
+"""Makes a page of a request and its parameters; one of all stores also of those that it may be about and the others."""
 
 
 class Answering:
@@ -80,6 +86,7 @@ class Answering:
         self._router = router
         self._templates = templates
         self._viewers = Viewers(MAX_VIEWERS, MAX_VIEWERS_OF_ONE_CLIENT)
+        self._to_authorize = Viewers(MAX_AUTHORIZING, MAX_AUTHORIZING_OF_ONE_CLIENT)
         self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
         self._offload = Offload(self._thread)
@@ -95,7 +102,8 @@ class Answering:
         if path := option_in(settings, 'privacy', 'audit'):
             self._audit.enter_context(audit.kept_in(absolute(path)))
 
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, action: str, handler: Handler) -> web.StreamResponse:
+        """Answer a request with the page of a handler, if the request may do an action."""
         query: Parameters | None = None
         headers: dict[str, str] | None = None
         client = request.remote or ''
@@ -113,9 +121,10 @@ class Answering:
                         if len(location) <= parameters.MAX_URL:
                             headers = {**headers_of(HTML), 'Location': location}
                             return await send(request, [], status=303, headers=headers)
+                    permitted = await self._permitted(request, action, query)
                     async with in_time(BUSY):
                         await admitted.enter_async_context(self._viewers.admit(client))
-                page = await handler(request, query)
+                page = await handler(request, query, *permitted)
                 status, body = 200, await self._rendered(page, wants_html(request, query))
                 headers = page.headers() if isinstance(page, File) else None
                 del page  # and with it the value, of which the body has all that is sent
@@ -134,24 +143,23 @@ class Answering:
                 headers['Retry-After'] = '1'
             return await send(request, body, status=status, headers=headers)
 
-    async def _authorized(self, request: web.Request, action: str, store: str, key: str | None) -> None:
-        async with self._authorizing():
-            await self._check(request, action, store, key)
+    async def _permitted(self, request: web.Request, action: str, query: Parameters) -> tuple[list[str], ...]:
+        """Check that a request may do something with its store, or its key.
 
-    async def _listable(self, request: web.Request) -> tuple[list[str], list[str]]:
-        """The stores whose keys a request may list, and those whose keys it may not."""
-        async with self._authorizing():
-            await self._check(request, 'list', '', None)
+        If it is about all stores, those with which it may do that are returned, and the others.
+        """
+        store, key = request.match_info.get('store', ''), query.get('key', '') if action == 'read' else None
+        async with self._authorizing(), self._to_authorize.admit(request.remote or ''):
+            if not await is_allowed(self._authorize, request, action, store, key):
+                raise Failure(403, FORBIDDEN)
+            if store:
+                return ()
             names = self._router.names()
-            allowed = [name for name in names if await is_allowed(self._authorize, request, 'list', name, None)]
+            allowed = [name for name in names if await is_allowed(self._authorize, request, action, name, None)]
         return allowed, [name for name in names if name not in allowed]
 
     def _authorizing(self) -> contextlib.AbstractAsyncContextManager[None]:
         return in_time(f'authorize did not answer within {answers.PAGE_SECONDS:g} s.')
-
-    async def _check(self, request: web.Request, action: str, store: str, key: str | None) -> None:
-        if not await is_allowed(self._authorize, request, action, store, key):
-            raise Failure(403, FORBIDDEN)
 
     def _viewer_of(self, request: web.Request) -> Viewer:
         """Who looks at a list, and which values they may read."""
@@ -188,14 +196,18 @@ class Answering:
 
     def _seen(self, request: web.Request, page: str, **what: Any) -> None:
         """Note who is shown what, for the audit."""
-        viewer = request.get(VIEWER_KEY)
-        named = {} if viewer is None else {'viewer': str(viewer)}
         for name in ('key', 'prefix'):
             if name in what:
                 what[name] = key_without_content(what['store'], what[name])
         if 'values' in what:
             what['values'] = [key_without_content(what['store'], key) for key in what['values']]
-        audit.record('seen', request.remote or 'unknown', **named, page=page, **what)
+        self._note(request, 'seen', page=page, **what)
+
+    def _note(self, request: web.Request, action: str, **what: Any) -> None:
+        """Note for the audit who does something."""
+        viewer = request.get(VIEWER_KEY)
+        named = {} if viewer is None else {'viewer': str(viewer)}
+        audit.record(action, request.remote or 'unknown', **named, **what)
 
     async def _rendered(self, page: Page | File, as_html: bool) -> list[bytes]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)

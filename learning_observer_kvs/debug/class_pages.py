@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, class_table, parameters, views
+from learning_observer_kvs.debug import answers, class_table, class_view, parameters, views
 from learning_observer_kvs.debug.access import is_allowed
 from learning_observer_kvs.debug.answers import Failure, Page, Parameters, in_time, wants_html
 from learning_observer_kvs.debug.class_table import Chosen
@@ -24,13 +24,12 @@ class ClassPages(Streaming):
             request: ``GET /debug/kvs/{store}/class?reducers=&fields=&state=&limit=&cursor=``.
 
         Returns:
-            :func:`~learning_observer_kvs.debug.class_table.class_view` as JSON or HTML, or an error.
+            :func:`~learning_observer_kvs.debug.class_view.class_view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._class)
+        return await self._answer(request, 'list', self._class)
 
     async def _class(self, request: web.Request, query: Parameters) -> Page:
         store, chosen, limit = request.match_info['store'], Chosen.of(query), parameters.limit_in(query)
-        await self._authorized(request, 'list', store, None)
         slow = f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'
         async with in_time(slow):
             table = await class_table.find_rows(self._router, store, chosen, query.get('cursor') or None, limit)
@@ -41,13 +40,13 @@ class ClassPages(Streaming):
             await class_table.read_states(views.store_of(self._router, store), table, allowed)
         self._seen(request, 'class', store=store, reducers=chosen.reducers, keys=list(table.texts))
         texts = table.texts
-        values = await self._computed(request, texts.values(), class_table.values_of, texts, chosen.fields, self._mask)
+        values = await self._computed(request, texts.values(), class_view.values_of, texts, chosen.fields, self._mask)
 
         def view() -> dict[str, Any]:
-            data = class_table.class_view(store, table, values)
+            data = class_view.class_view(store, table, values)
             if wants_html(request, query):
-                return data | {'columns': class_table.columns(data)}
-            return class_table.as_json(data)
+                return data | {'columns': class_view.columns(data)}
+            return class_view.as_json(data)
 
         return Page('class.html', view)
 
@@ -64,7 +63,7 @@ class ClassPages(Streaming):
         Returns:
             The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
         """
-        return await self._stream(request, 'list', lambda query: None, _watched)
+        return await self._stream(request, 'list', _watched)
 
 
 def _watched(query: Parameters) -> Watched:

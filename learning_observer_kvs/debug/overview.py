@@ -122,15 +122,16 @@ def _counts(census: Census, writes: dict[str, Any] | None) -> dict[str, Any]:
     known = {'written': max(written, default=None), 'writes': writes}
     if census.error is not None:
         return {**UNKNOWN, **known, 'error': census.error}
-    groups = {name: group for name, group in census.groups.items() if name}
+    found = census.groups
+    reducers = sorted((name, group) for name, group in found.by_reducer.items() if name)
     return {
-        'keys': census.keys,
+        'keys': found.keys,
         'counted': census.counted,
-        'bytes': census.bytes,
-        'measured': 'exactly' if census.is_measured else 'about',
-        'reducers': [{'name': name, **group.view(), 'bytes': group.bytes} for name, group in sorted(groups.items())],
-        'further_reducers': census.further.view(),
-        'other_keys': census.groups[''].keys,
+        'bytes': found.bytes,
+        'measured': 'exactly' if found.is_measured else 'about',
+        'reducers': [{'name': name, **group.view(), 'bytes': group.bytes} for name, group in reducers],
+        'further_reducers': found.further.view(),
+        'other_keys': found.by_reducer[''].keys,
         **known,
         'error': None,
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
@@ -112,10 +113,7 @@ def _in_body(body: bytes | bytearray) -> dict[str, str]:
 
 def _is_short_list(text: str) -> bool:
     """Whether a long text is a list of few items: those who use it decode it in the event loop."""
-    try:
-        value = json_codec.decode(text.encode())
-    except CorruptValue:
-        return False
+    value = json_in(text)
     return (
         isinstance(value, list)
         and len(value) <= MAX_ITEMS
@@ -162,6 +160,21 @@ def text_in(query: Mapping[str, str], name: str) -> str:
     if not (text := query.get(name, '')):
         raise BadParameters(f'{name} is empty; give the {name} to look for.')
     return text
+
+
+def json_in(text: str) -> Any:
+    """Return the JSON value of a parameter.
+
+    Args:
+        text: the parameter.
+
+    Returns:
+        The value; ``None`` if it is not JSON.
+    """
+    try:
+        return json_codec.decode(text.encode())
+    except (CorruptValue, UnicodeError):
+        return None
 
 
 def query_of(values: Mapping[str, str]) -> str:

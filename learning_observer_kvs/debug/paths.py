@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.debug.parameters import BadParameters
-from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.debug.parameters import BadParameters, json_in
 
 Step = str | int
 Path = tuple[Step, ...]
@@ -66,10 +65,7 @@ def path_in(text: str) -> Path:
     Raises:
         BadParameters: it is something else.
     """
-    try:
-        steps = json_codec.decode(text.encode()) if text else []
-    except (CorruptValue, UnicodeError):
-        steps = None
+    steps = json_in(text) if text else []
     if (
         not isinstance(steps, list)
         or len(steps) > MAX_STEPS

@@ -1,23 +1,23 @@
-"""The routes of ``/debug/kvs`` and their handlers: each serves a view, as JSON or HTML by the same URL."""
+"""The routes of ``/debug/kvs``, each of which serves a view as JSON or HTML; and the handlers of stores and keys."""
 
 from __future__ import annotations
 
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs.debug import answers, find, overview, parameters, states
+from learning_observer_kvs.debug import answers, overview, parameters
 from learning_observer_kvs.debug.access import Authorize
-from learning_observer_kvs.debug.answers import Failure, Page, Parameters, Resource, headers_of, in_time, static_file
+from learning_observer_kvs.debug.answers import Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.class_pages import ClassPages
-from learning_observer_kvs.debug.keys import facets
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.debug.keys.census import Censuses
-from learning_observer_kvs.debug.reducer_facts import reducer_facts
+from learning_observer_kvs.debug.keys.prefixes import Trees
 from learning_observer_kvs.debug.rendering import Templates, as_json
+from learning_observer_kvs.debug.search_pages import SearchPages
 from learning_observer_kvs.debug.sending import send
 from learning_observer_kvs.debug.student_export import ExportPages
 from learning_observer_kvs.debug.values.pages import ValuePages
@@ -49,7 +49,7 @@ SHOWING_AND_POST = (*SHOWING, 'POST')
 """Of pages whose parameters may be too long for a URL."""
 
 
-class Pages(ValuePages, ClassPages, ExportPages):
+class Pages(SearchPages, ValuePages, ClassPages, ExportPages):
     """The routes and their handlers. Until :meth:`open` every request to them is answered with 404.
 
     Args:
@@ -67,6 +67,7 @@ class Pages(ValuePages, ClassPages, ExportPages):
         self._app = app
         super().__init__(router, Templates(self._url))
         self._censuses = Censuses(router)
+        self._trees = Trees(router)
         self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
         app.on_shutdown.append(self._censuses.end)
@@ -128,10 +129,9 @@ class Pages(ValuePages, ClassPages, ExportPages):
         Returns:
             :func:`~learning_observer_kvs.debug.overview.Overview.view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._stores)
+        return await self._answer(request, 'list', self._stores)
 
-    async def _stores(self, request: web.Request, query: Parameters) -> Page:
-        allowed, refused = await self._listable(request)
+    async def _stores(self, request: web.Request, query: Parameters, allowed: list[str], refused: list[str]) -> Page:
         async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
             data = await self._overview.view(self._templates.server, allowed, refused)
         return Page('stores.html', lambda: data)
@@ -141,124 +141,22 @@ class Pages(ValuePages, ClassPages, ExportPages):
 
         Args:
             request: ``GET /debug/kvs/{store}``, with the parameters of
-                :class:`~learning_observer_kvs.debug.keys.pages.Wanted`.
+                :class:`~learning_observer_kvs.debug.keys.wanted.Wanted`.
 
         Returns:
             :meth:`~learning_observer_kvs.debug.keys.pages.KeysPage.view` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._keys)
+        return await self._answer(request, 'list', self._keys)
 
     async def _keys(self, request: web.Request, query: Parameters) -> Page:
         store = request.match_info['store']
-        await self._authorized(request, 'list', store, None)
         viewer = self._viewer_of(request)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            page = await key_pages.read(self._router, self._censuses, store, query, viewer)
+            page = await key_pages.read(self._router, self._censuses, self._trees, store, query, viewer)
         values = {'values': page.previewed} if page.previewed else {}
         asked = page.wanted.filter.query() | {'prefix': page.wanted.filter.prefix}
         self._seen(request, 'keys', store=store, **asked, keys=len(page.found.rows), **values)
         return Page('keys.html', lambda: page.view(viewer), page.links())
-
-    async def find(self, request: web.Request) -> web.StreamResponse:
-        """Serve what has a text in its name: students, documents, reducers and keys of all stores.
-
-        Args:
-            request: ``GET /debug/kvs/stores/find?text=&cursor=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.find.find_view` as JSON or HTML, or an error.
-        """
-        return await self._answer(request, self._find)
-
-    async def _find(self, request: web.Request, query: Parameters) -> Page:
-        text = parameters.text_in(query, 'text')
-        allowed, refused = await self._listable(request)
-        async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await find.find(self._router, allowed, text, query.get('cursor') or None)
-        self._seen(request, 'find', text=text, keys=len(found.keys))
-        return Page('find.html', lambda: find.find_view(found, refused))
-
-    async def student(self, request: web.Request) -> web.StreamResponse:
-        """Serve what all stores have of a student.
-
-        Args:
-            request: ``GET /debug/kvs/stores/student?student=&cursor=&limit=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.states.student_view` as JSON or HTML, or an error.
-        """
-        return await self._answer(request, functools.partial(self._states_with, 'student'))
-
-    async def document(self, request: web.Request) -> web.StreamResponse:
-        """Serve what all stores have of a document.
-
-        Args:
-            request: ``GET /debug/kvs/stores/document?document=&cursor=&limit=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.states.document_view` as JSON or HTML, or an error.
-        """
-        return await self._answer(request, functools.partial(self._states_with, 'document'))
-
-    async def _states_with(
-        self, field: Literal['student', 'document'], request: web.Request, query: Parameters
-    ) -> Page:
-        value, limit = parameters.text_in(query, field), parameters.limit_in(query)
-        allowed, refused = await self._listable(request)
-        async with in_time(f'The stores did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await states.states_with(self._router, allowed, field, value, query.get('cursor') or None, limit)
-        self._seen(request, field, **{field: value}, keys=found.shown)
-        view = states.student_view if field == 'student' else states.document_view
-        return Page('states.html', lambda: view(value, found, refused), {'field': field, 'value': value})
-
-    async def reducer(self, request: web.Request) -> web.StreamResponse:
-        """Serve the states of a reducer in one store.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/reducer?reducer=&cursor=&limit=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.states.reducer_view` as JSON or HTML, or an error.
-        """
-        return await self._answer(request, self._reducer)
-
-    async def _reducer(self, request: web.Request, query: Parameters) -> Page:
-        store, name, limit = (
-            request.match_info['store'],
-            parameters.text_in(query, 'reducer'),
-            parameters.limit_in(query),
-        )
-        await self._authorized(request, 'list', store, None)
-        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await states.states_by(self._router, store, name, query.get('cursor') or None, limit)
-        if found.search.failed:
-            raise Failure(503, found.search.failed[store])
-        self._seen(request, 'reducer', store=store, reducer=name, keys=found.shown)
-        facts = reducer_facts(self._router[store], name)
-        return Page(
-            'states.html', lambda: states.reducer_view(store, name, facts, found), {'field': 'reducer', 'value': name}
-        )
-
-    async def reducers(self, request: web.Request) -> web.StreamResponse:
-        """Serve the reducers of a store, with the counts of their states.
-
-        Args:
-            request: ``GET /debug/kvs/{store}/reducers?cursor=``.
-
-        Returns:
-            :func:`~learning_observer_kvs.debug.keys.facets.facets_view` as JSON or HTML, or an error.
-        """
-        return await self._answer(request, self._reducers)
-
-    async def _reducers(self, request: web.Request, query: Parameters) -> Page:
-        store = request.match_info['store']
-        await self._authorized(request, 'list', store, None)
-        async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await facets.facets(self._router, store, query.get('cursor') or None)
-        if found.search.failed:
-            raise Failure(503, found.search.failed[store])
-        self._seen(request, 'reducers', store=store)
-        return Page('reducers.html', lambda: facets.facets_view(found))
 
     async def static(self, name: str, request: web.Request) -> web.StreamResponse:
         """Serve a file that pages load, which has no data in it, to any client.

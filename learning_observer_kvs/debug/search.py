@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from typing import Any, NamedTuple, TypeVar
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug.parameters import json_in
 from learning_observer_kvs.debug.views import KEY_CHARACTERS, store_of
-from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError
+from learning_observer_kvs.errors import InvalidKey, KVSError
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import Matches
 from learning_observer_kvs.stores.base import Store
@@ -30,6 +31,8 @@ SCAN_KEYS = 1000
 
 FIRST_KEYS = 2
 """How many in the first one; then twice as many each time, as long as they are short: a key may have 1 MB."""
+
+LAST_CHARACTER = '\U0010ffff'
 
 NAME_CHARACTERS = 1 << 18
 """How many characters the names of a page have together."""
@@ -161,6 +164,15 @@ class Search:
         self._rest = [rest for rest in self._rest if rest[0] != name]
 
 
+def after_reducer_of(key: str) -> str:
+    """Return the cursor after all keys of a reducer, in a store that has its keys in order.
+
+    Args:
+        key: one of them.
+    """
+    return ','.join(key.split(',', 2)[:2]) + ',' + LAST_CHARACTER
+
+
 def progress(search: Search, refused: Iterable[str]) -> dict[str, Any]:
     """Return how much was searched, and what was not.
 
@@ -192,11 +204,7 @@ async def in_slices(keys: Iterable[str]) -> AsyncGenerator[str, None]:
 
 
 def _position(cursor: str) -> Position:
-    try:
-        value = json_codec.decode(cursor.encode())
-    except (CorruptValue, UnicodeError):
-        value = None
-    match value:
+    match json_in(cursor):
         case [str(store), int(prefix), None | str() as inner]:
             return Position(store, prefix, inner)
     raise InvalidKey('The cursor is not one of this search. Begin again without it.')

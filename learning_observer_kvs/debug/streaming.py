@@ -31,20 +31,15 @@ class Streaming(Answering):
         self._streams = Streams()
 
     async def _stream(
-        self,
-        request: web.Request,
-        action: str,
-        key: Callable[[Parameters], str | None],
-        watched: Callable[..., Watched],
+        self, request: web.Request, action: str, watched: Callable[[Parameters], Watched]
     ) -> web.StreamResponse:
-        """Serve a stream, authorized as an action on the key of a query."""
+        """Serve a stream, if the request may do an action."""
         try:
             query = parameters.in_url(request)
-            store = request.match_info['store']
-            await self._authorized(request, action, store, key(query))
+            await self._permitted(request, action, query)
             prefixes, is_meant = watched(query)
-            headers = headers_of('text/event-stream')
-            return await self._streams.serve(request, views.store_of(self._router, store), prefixes, is_meant, headers)
+            store, headers = views.store_of(self._router, request.match_info['store']), headers_of('text/event-stream')
+            return await self._streams.serve(request, store, prefixes, is_meant, headers)
         except web.HTTPException:
             raise
         except Exception as error:

@@ -9,9 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from learning_observer_kvs import audit
 from learning_observer_kvs.config.redaction import REDACTED
-from learning_observer_kvs.debug.access import VIEWER_KEY, is_allowed
 from learning_observer_kvs.debug.answering import FORBIDDEN, Answering
 from learning_observer_kvs.debug.answers import HTML, Failure, File, Parameters, wants_html
 from learning_observer_kvs.debug.masking import Mask
@@ -44,13 +42,14 @@ class ExportPages(Answering):
         Returns:
             What :mod:`~learning_observer_kvs.privacy.exporting` makes, or an error.
         """
-        return await self._answer(request, self._export)
+        return await self._answer(request, 'export', self._export)
 
-    async def _export(self, request: web.Request, query: Parameters) -> File:
+    async def _export(self, request: web.Request, query: Parameters, allowed: list[str], refused: list[str]) -> File:
         student = text_in(query, 'student')
         if not student.strip():
             raise BadParameters('student is empty; give the student to look for.')
-        allowed, refused = await self._exportable(request)
+        if not allowed:
+            raise Failure(403, FORBIDDEN)
         if self._is_exporting:
             raise Failure(503, 'Another export is being made. Try again in a minute.')
         self._is_exporting = True
@@ -74,21 +73,9 @@ class ExportPages(Answering):
             ) from None
         finally:
             self._is_exporting = False
-        viewer = request.get(VIEWER_KEY)
-        named = {} if viewer is None else {'viewer': str(viewer)}
-        audit.record('exported', request.remote or 'unknown', **named, student=student, **counts, stores=allowed)
+        self._note(request, 'exported', student=student, **counts, stores=allowed)
         content_type, ending = (HTML, 'html') if wants_html(request, query) else ('application/json', 'json')
         return File(content_type, lambda: chunks, f'student-data-{student}.{ending}')
-
-    async def _exportable(self, request: web.Request) -> tuple[list[str], list[str]]:
-        """The stores that a request may export from, and those that it may not."""
-        await self._authorized(request, 'export', '', None)
-        async with self._authorizing():
-            names = self._router.names()
-            allowed = [name for name in names if await is_allowed(self._authorize, request, 'export', name, None)]
-        if not allowed:
-            raise Failure(403, FORBIDDEN)
-        return allowed, [name for name in names if name not in allowed]
 
 
 async def made(

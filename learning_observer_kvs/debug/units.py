@@ -11,6 +11,12 @@ from typing import Any
 MAX_STEPS = 20
 """How many steps of a path of prefixes are shown."""
 
+_WORD = re.compile(r'(?<![^\s",:{}\[\]])[^\s",:{}\[\]]')
+"""Where a word begins, also in JSON."""
+
+_GAP = re.compile(r'(?<=\S)\s')
+"""Where one ends."""
+
 UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
 
 
@@ -68,6 +74,42 @@ def iso(at: float) -> str:
         at: seconds since 1970.
     """
     return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
+
+
+def before(text: str, at: int, most: int) -> str:
+    """Return what a text has before a position, from the beginning of a word, with an ellipsis where there is more.
+
+    Args:
+        text: the text.
+        at: the position.
+        most: how many characters are wanted; where no word begins in the first half of them, it is cut within one.
+
+    >>> before('The zebra sleeps.', 10, 7), before('The zebra', 4, 20), before('x' * 30, 20, 4)
+    ('…zebra ', 'The ', '…xxxx')
+    """
+    start = max(0, at - most)
+    if start == 0:
+        return text[:at]
+    begins = _WORD.search(text, start, start + most // 2 + 1)
+    return '…' + text[begins.start() if begins else start : at]
+
+
+def after(text: str, at: int, most: int) -> str:
+    """Return what a text has after a position, up to the end of a word likewise.
+
+    Args:
+        text: the text.
+        at: the position.
+        most: how many characters are wanted; where no word ends in the second half of them, it is cut within one.
+
+    >>> after('The zebra sleeps.', 3, 9), after('The zebra', 3, 20), after('x' * 30, 3, 4)
+    (' zebra…', ' zebra', 'xxxx…')
+    """
+    end = at + most
+    if end >= len(text):
+        return text[at:]
+    gaps = [gap.start() for gap in _GAP.finditer(text, at + most // 2, end + 1)]
+    return text[at : gaps[-1] if gaps else end] + '…'
 
 
 def split_at(text: str, needle: str) -> list[tuple[str, bool]]:

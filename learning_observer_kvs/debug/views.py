@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.types import Described, Description
 from learning_observer_kvs.stream_analytics.fields import KeyStateType
 from learning_observer_kvs.stream_analytics.keys import both_state_keys, parse_key
 
@@ -57,16 +58,18 @@ class Found(NamedTuple):
         name: the store's name.
         key: the key.
         description: what the store knows of it.
-        counterpart: the key of the same reducer's other state, if it exists, else ``None``.
         text: the stored text; ``None`` where it is larger than ``MAX_VALUE_BYTES``.
+        counterpart: the key of the same reducer's other state, if it was asked for and exists, else ``None``.
+        of_counterpart: what the store knows of that.
     """
 
     store: Store
     name: str
     key: str
     description: Description
-    counterpart: str | None
     text: bytes | None
+    counterpart: str | None = None
+    of_counterpart: Described = None
 
     @property
     def shown(self) -> bytes | None:
@@ -74,13 +77,14 @@ class Found(NamedTuple):
         return self.text if self.text is not None and len(self.text) <= MAX_VALUE_BYTES else None
 
 
-async def read_value(router: KVSRouter, name: str, key: str) -> Found:
+async def read_value(router: KVSRouter, name: str, key: str, *, with_counterpart: bool = False) -> Found:
     """Read one value.
 
     Args:
         router: the stores.
         name: the store's name.
         key: the key.
+        with_counterpart: whether to ask for the other state of the same reducer.
 
     Returns:
         The value, not decoded.
@@ -92,20 +96,39 @@ async def read_value(router: KVSRouter, name: str, key: str) -> Found:
         StoreUnavailable, Overloaded: the store cannot be used.
     """
     store = store_of(router, name)
-    missing = NotFound(f'There is no such key in store {name!r}. It may have expired or been removed.')
-    description = await store.describe(key)
-    if description is None:
-        raise missing
-    counterpart = counterpart_of(key)
-    if counterpart is not None and await store.describe(counterpart) is None:
-        counterpart = None
+    other = counterpart_of(key) if with_counterpart else None
+    described, *beside = await store.describe_all([key] if other is None else [key, other])
+    found = await _read(store, name, key, described)
+    return found._replace(counterpart=other, of_counterpart=beside[0]) if beside and beside[0] else found
+
+
+async def read_counterpart(found: Found) -> Found:
+    """Read the other state of the same reducer.
+
+    Args:
+        found: a value with a counterpart.
+
+    Returns:
+        The other value, not decoded.
+
+    Raises:
+        NotFound: it is gone.
+        CorruptValue, StoreUnavailable, Overloaded: as for :func:`read_value`.
+    """
+    other = await _read(found.store, found.name, str(found.counterpart), found.of_counterpart)
+    return other._replace(counterpart=found.key)
+
+
+async def _read(store: Store, name: str, key: str, described: Described) -> Found:
+    if isinstance(described, CorruptValue):
+        raise described
     text = None
-    if description.bytes <= MAX_VALUE_BYTES:
+    if described is not None and described.bytes <= MAX_VALUE_BYTES:
         [text] = await texts_of(store, [key])
-        if text is None:
-            raise missing
-        description = description._replace(bytes=len(text))
-    return Found(store, name, key, description, counterpart, text)
+        described = None if text is None else described._replace(bytes=len(text))
+    if described is None:
+        raise NotFound(f'There is no such key in store {name!r}. It may have expired or been removed.')
+    return Found(store, name, key, described, text)
 
 
 async def texts_of(store: Store, keys: Sequence[str]) -> list[bytes | None]:

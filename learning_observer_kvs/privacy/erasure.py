@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from learning_observer_kvs import audit
 from learning_observer_kvs import erasure_rules as rules
 from learning_observer_kvs.arguments import several
 from learning_observer_kvs.errors import StoreUnavailable, Undecided, UnknownStudent
@@ -212,7 +212,7 @@ async def erase(
         raise UnknownStudent(f'Nothing names {ids.given[0]!r}.')
     if undecided := [place for place in found.undecided if place.name not in left and _is_searched(place, keep_logs)]:
         raise Undecided(undecided)
-    receipt = Receipt(ids.given[0], list(ids.given[1:]), who, _iso(clock()), kept_logs=keep_logs)
+    receipt = Receipt(ids.given[0], list(ids.given[1:]), who, audit.iso_time(clock()), kept_logs=keep_logs)
     receipt.not_reached = [*missed, *found.not_reached]
     await _suppress(stores, ids, clock())
     for number in range(MAX_SEARCHES):
@@ -230,7 +230,7 @@ async def erase(
             await store.scrub()
         except StoreUnavailable as error:
             receipt.remaining.append(str(error))
-    receipt.finished = _iso(clock())
+    receipt.finished = audit.iso_time(clock())
     return receipt
 
 
@@ -331,7 +331,3 @@ def _count_of(place: Place, rule: str) -> Count:
 
 def _is_searched(place: Place, keep_logs: bool) -> bool:
     return place.store is not None or not keep_logs
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec='seconds')

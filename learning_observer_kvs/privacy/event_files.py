@@ -16,7 +16,6 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
@@ -113,13 +112,19 @@ def kind_of(path: Path) -> Kind:
     return 'error file' if path.match(error_file.PATTERN) else 'other'
 
 
-def find(path: Path, ids: Ids, aliases: Callable[[Iterable[str]], None] = lambda found: None) -> Place | None:
+def find(
+    path: Path,
+    ids: Ids,
+    aliases: Callable[[Iterable[str]], None] = lambda found: None,
+    on_missed: Callable[[str], None] = lambda text: None,
+) -> Place | None:
     """Find the events of a student in a file, and whatever else of it names the student.
 
     Args:
         path: the file.
         ids: the student's.
         aliases: called with what events of the student call the student besides.
+        on_missed: called with a sentence where nothing in the file can be found.
 
     Returns:
         The place; ``None`` if nothing in it names the student.
@@ -131,10 +136,10 @@ def find(path: Path, ids: Ids, aliases: Callable[[Iterable[str]], None] = lambda
     is_alone = True
     kind = kind_of(path)
     if kind == 'error file':
-        if (rule := _rule_of_error_file(path, ids)) != ABSENT:
+        if (rule := _rule_of_error_file(path, ids, on_missed)) != ABSENT:
             return Place(str(path), (Part((), rule),))
     else:
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in enumerate(_lines(path, on_missed), 1):
             rule = rule_of_line(line, kind, ids)
             if rule != ABSENT:
                 parts.append(Part((number,), rule))
@@ -146,25 +151,6 @@ def find(path: Path, ids: Ids, aliases: Callable[[Iterable[str]], None] = lambda
     if _names(path.name, ids) and not (parts and is_alone):
         parts.insert(0, Part((), None))
     return Place(str(path), tuple(parts)) if parts else None
-
-
-def not_searched(path: Path) -> str | None:
-    """Return why nothing in a file can be found.
-
-    Args:
-        path: the file.
-
-    Returns:
-        A sentence; ``None`` if it can be searched.
-
-    Raises:
-        EventFileError: it cannot be read.
-    """
-    start = next(_chunks(path, 8), b'')
-    for beginning, name in _UNREADABLE.items():
-        if start.startswith(beginning):
-            return f'{path} is compressed ({name}): unpack it, and search that.'
-    return None
 
 
 def events_of(path: Path, ids: Ids) -> Iterator[Any]:
@@ -307,8 +293,8 @@ def _parsed(line: bytes, kind: Kind) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _rule_of_error_file(path: Path, ids: Ids) -> Judgement:
-    text = b''.join(_lines(path))
+def _rule_of_error_file(path: Path, ids: Ids, on_missed: Callable[[str], None] = lambda text: None) -> Judgement:
+    text = b''.join(_lines(path, on_missed))
     if not ids.may_be_in(text):
         return ABSENT
     try:
@@ -320,19 +306,15 @@ def _rule_of_error_file(path: Path, ids: Ids) -> Judgement:
     return None if next(ids.in_value(event), None) is not None or _written_in(text, ids) else ABSENT
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _lines(path: Path, on_missed: Callable[[str], None] = lambda text: None) -> Iterator[bytes]:
     """The lines of a file, unpacked if it is compressed by gzip, whatever its name is."""
-    return _parts(path, lambda file: gzip.open(file) if file.peek(2)[:2] == _GZIP else file)
-
-
-def _chunks(path: Path, size: int) -> Iterator[bytes]:
-    return _parts(path, lambda file: iter(functools.partial(file.read, size), b''))
-
-
-def _parts(path: Path, parts_of: Callable[[BufferedReader], Iterable[bytes]]) -> Iterator[bytes]:
     try:
         with open(path, 'rb', opener=_no_link) as file:
-            yield from parts_of(file)
+            start = file.peek(8)
+            for beginning, name in _UNREADABLE.items():
+                if start.startswith(beginning):
+                    on_missed(f'{path} is compressed ({name}): unpack it, and search that.')
+            yield from gzip.GzipFile(fileobj=file) if start.startswith(_GZIP) else file
     except FileNotFoundError:
         return
     except (OSError, EOFError, zlib.error) as error:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learning_observer_kvs import audit, json_codec
 from learning_observer_kvs import erasure_rules as rules
-from learning_observer_kvs import json_codec
 from learning_observer_kvs.arguments import several
 from learning_observer_kvs.erasure_rules import Part, Rule
 from learning_observer_kvs.errors import CorruptValue, DumpFileError
@@ -168,7 +168,7 @@ async def collect(
     Raises:
         StoreUnavailable, Overloaded, EventFileError: something cannot be searched.
     """
-    made = datetime.now(UTC).isoformat(timespec='seconds')
+    made = audit.iso_time(time.time())
     found = Collected(ids, made, not_reached=several(not_reached, 'not_reached'))
     aliases: set[str] = set()
     seen: set[str] = set()
@@ -210,8 +210,8 @@ async def _add(found: Collected, store: Store, place: Place, most_bytes: int | N
             return
     except CorruptValue as why:
         error = str(why)
-    time = described.written if isinstance(described, Description) else None
-    written = None if time is None else datetime.fromtimestamp(time, UTC).isoformat(timespec='seconds')
+    at = described.written if isinstance(described, Description) else None
+    written = None if at is None else audit.iso_time(at)
     found.pieces.append(Piece(name, key, text or b'', error, written, place.whole))
 
 

@@ -19,9 +19,9 @@ from learning_observer_kvs.identifiers import Ids
 from learning_observer_kvs.privacy import event_files
 from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pacing import TIME_SLICE
+from learning_observer_kvs.stores.reads import texts_or_errors
 from learning_observer_kvs.stores.types import Description
 
 FIRST_CHUNK = 16
@@ -134,11 +134,16 @@ async def _in_store(
             keys = list(dict.fromkeys(page))
             while keys:
                 some = keys[:chunk]
-                sizes = [] if most_bytes is None else await _sizes(store, some)
-                some = some[: _fitting(sizes, most_bytes)] if sizes else some
+                sizes = await _sizes(store, some)
+                some = some[: _fitting(sizes, most_bytes)]
                 keys = keys[len(some) :]
-                large = {key: size for key, size in zip(some, sizes, strict=False) if size > (most_bytes or 0)}
-                texts = await _texts(store, [key for key in some if key not in large])
+                large = {
+                    key: size
+                    for key, size in zip(some, sizes, strict=False)
+                    if most_bytes is not None and size > most_bytes
+                }
+                to_read = [key for key in some if key not in large]
+                texts = await texts_or_errors(store, to_read) if to_read else []
                 size = sum(len(text) for text in texts if isinstance(text, bytes))
                 chunk = max(1, min(2 * chunk, MAX_CHUNK, chunk * CHUNK_BYTES // (size + 1)))
                 for key in some:
@@ -196,8 +201,8 @@ def _searched(path: Path, ids: Ids) -> tuple[Place | None, set[str], list[str]]:
     """The place in a file, what else the student is called there, and what is not searched."""
     if path.is_symlink():  # among the files of a store
         return None, set(), [event_files.not_followed(str(path))]
-    why, others = event_files.not_searched(path), set[str]()
-    return event_files.find(path, ids, others.update), others, [] if why is None else [why]
+    others, missed = set[str](), list[str]()
+    return event_files.find(path, ids, others.update, missed.append), others, missed
 
 
 async def _pages(store: Store) -> AsyncGenerator[list[str], None]:
@@ -225,16 +230,6 @@ def _fitting(sizes: Sequence[int], most_bytes: int | None) -> int:
         if total > CHUNK_BYTES and number:
             return number
     return len(sizes)
-
-
-async def _texts(store: Store, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:
-    """What is stored under keys; where that cannot be read, the error."""
-    if not keys:
-        return []
-    try:
-        return [*await store.read_until(deadline_after(store.retry_timeout), keys)]
-    except CorruptValue as error:
-        return [error] if len(keys) == 1 else [text for key in keys for text in await _texts(store, [key])]
 
 
 def _judged(

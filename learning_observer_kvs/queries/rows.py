@@ -14,6 +14,7 @@ from learning_observer_kvs import json_codec
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.queries.kept import Kept
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.reads import each_once
 from learning_observer_kvs.stores.types import MISSING, Description
 from learning_observer_kvs.stream_analytics.fields import KeyField
 from learning_observer_kvs.stream_analytics.keys import ReducerKey, parse_key
@@ -53,11 +54,7 @@ async def entries(store: Store, what: Kept) -> AsyncGenerator[tuple[str, JSON], 
 
 
 async def _chunks(store: Store, what: Kept) -> AsyncGenerator[list[tuple[str, JSON]], None]:
-    seen: set[str] = set()
-    async for page in what.pages(store):
-        if store.SCAN_REPEATS:
-            page = [key for key in page if key not in seen]
-            seen.update(page)
+    async for page in each_once(store, what.pages(store)):
         for start in range(0, len(page), READ_AT_ONCE):
             keys = page[start : start + READ_AT_ONCE]
             values = await store.multiget(keys, missing=MISSING)

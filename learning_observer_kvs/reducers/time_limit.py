@@ -37,11 +37,13 @@ async def run_within(seconds: float, reducing: Awaitable[Any], key: str) -> Any:
     task = asyncio.ensure_future(reducing)
     try:
         await asyncio.wait([task], timeout=seconds)
-        if task.done():
-            return task.result()
-    finally:
+    except asyncio.CancelledError:
         if not task.done():
             await _end(task, key)
+        raise
+    if task.done():
+        return task.result()
+    await _end(task, key)
     raise ReducerError(
         f'The reducer of {display_key(key)} did not return within {seconds:g} s (reducer_timeout) and was cancelled; '
         'the event has changed neither state.'

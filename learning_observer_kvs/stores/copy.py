@@ -17,8 +17,8 @@ from learning_observer_kvs.identifiers import student_of
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.stores import dump, suppression
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.reads import texts_or_errors
 from learning_observer_kvs.stores.redis.store import RedisKVS
 from learning_observer_kvs.stores.types import MISSING
 
@@ -254,7 +254,7 @@ async def _texts(store: Store, keys: list[str], report: CopyReport | None = None
     A value that is not JSON is reported and left out; without a report it is an empty text, which equals no other.
     """
     found: dict[str, bytes] = {}
-    for key, text in zip(keys, await _stored(store, keys), strict=True):
+    for key, text in zip(keys, await texts_or_errors(store, keys), strict=True):
         try:
             if isinstance(text, CorruptValue):
                 raise text
@@ -267,14 +267,6 @@ async def _texts(store: Store, keys: list[str], report: CopyReport | None = None
                 report.failed += 1
                 report.add_message(str(error))
     return found
-
-
-async def _stored(store: Store, keys: list[str]) -> list[bytes | CorruptValue | None]:
-    """What is stored under each key, or the error of reading it."""
-    try:
-        return [*await store.read_until(deadline_after(store.retry_timeout), keys)] if keys else []
-    except CorruptValue as error:
-        return [error] if len(keys) == 1 else [text for key in keys for text in await _stored(store, [key])]
 
 
 async def _write(target: Store, wanted: Mapping[str, bytes], overwrite: bool, report: CopyReport) -> None:

@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, BinaryIO
 
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable
@@ -20,10 +21,10 @@ from learning_observer_kvs.stores.pacing import TIME_SLICE
 from learning_observer_kvs.stores.types import Described, Description, Page
 
 FIRST_CHUNK = 16
-"""How many values ``dump`` reads at first; then as many as have ``CHUNK_BYTES``."""
+"""How many values ``dump`` reads at first; then as many as have ``CHUNK_BYTES``, as those before them were."""
 
 CHUNK_BYTES = 1 << 20
-"""Bytes of text that ``dump`` holds at once, unless a single value has more."""
+"""Bytes of text that what reads many values has in memory at once, unless a single value has more."""
 
 YEARS_1_TO_9999 = (-62_135_596_800, 253_402_300_800)
 """The times that can be written as a date, in seconds since the epoch; the second one is not among them."""
@@ -265,11 +266,7 @@ class ReadCalls(HiddenRecords):
 
     async def _entries(self, prefix: str) -> AsyncIterator[tuple[str, JSON]]:
         chunk, slice_ends = FIRST_CHUNK, time.monotonic() + TIME_SLICE
-        seen: set[str] = set()
-        async for page in self.pages(prefix):
-            if self.SCAN_REPEATS:
-                page = [key for key in dict.fromkeys(page) if key not in seen]
-                seen.update(page)
+        async for page in each_once(self, self.pages(prefix)):
             while page:
                 some, page = page[:chunk], page[chunk:]
                 texts = await self._read_newest(some, is_urgent=False)  # of a whole dump
@@ -293,6 +290,65 @@ class ReadCalls(HiddenRecords):
                     yield key, self.decode(key, text)
             else:
                 yield key, value
+
+
+async def each_once(store: ReadCalls, pages: AsyncGenerator[list[str], None]) -> AsyncGenerator[list[str], None]:
+    """Leave out of pages of keys what came before. Where the backend may repeat keys, all of them are in memory.
+
+    Args:
+        store: the store.
+        pages: of its keys; closed at the end.
+
+    Yields:
+        The pages, without what came before.
+    """
+    seen: set[str] = set()
+    async with aclosing(pages):
+        async for page in pages:
+            if store.SCAN_REPEATS:
+                page = [key for key in dict.fromkeys(page) if key not in seen]
+                seen.update(page)
+            yield page
+
+
+async def in_chunks(store: ReadCalls, keys: Sequence[str]) -> AsyncGenerator[Sequence[str], None]:
+    """Split keys so that the values of each part have ``CHUNK_BYTES`` together, unless a single one has more.
+
+    Args:
+        store: the store, which is asked for the sizes.
+        keys: the keys.
+
+    Yields:
+        The parts, in order.
+    """
+    described = await store.describe_all(keys)
+    start = size = 0
+    for end, found in enumerate(described):
+        size += found.bytes if isinstance(found, Description) else 0
+        if size > CHUNK_BYTES and end > start:
+            yield keys[start:end]
+            start, size = end, found.bytes if isinstance(found, Description) else 0
+    if keys:
+        yield keys[start:]
+
+
+async def texts_or_errors(store: ReadCalls, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:
+    """Read keys of which some may not hold a text.
+
+    Args:
+        store: the store.
+        keys: the keys.
+
+    Returns:
+        The stored text of each, ``None`` where there is none; where it cannot be read, the error.
+
+    Raises:
+        StoreUnavailable, Overloaded: the backend does not answer, or has too much to do.
+    """
+    try:
+        return [*await store.read_until(deadline_after(store.retry_timeout), keys)]
+    except CorruptValue as error:
+        return [error] if len(keys) == 1 else [text for key in keys for text in await texts_or_errors(store, [key])]
 
 
 def _check_limit(limit: int) -> None:

@@ -72,7 +72,8 @@ class CallsContract:
         await store.multiset({'a': 1, 'b': 2})
         assert await store.multiget(['b', 'missing', 'a', 'b']) == [2, None, 1, 2]
         assert await store.multiget(keys=iter(['a'])) == [1]
-        assert await store.multiget([]) == []
+        assert await store.multiget([]) == await store.read_bytes([]) == []
+        assert await store.read_until(time.monotonic(), []) == []
 
     async def test_multiget_distinguishes_a_missing_key_from_a_stored_null(self, store: Store) -> None:
         await store.multiset({'a': 1, 'null': None})

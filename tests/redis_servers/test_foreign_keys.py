@@ -20,6 +20,7 @@ from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.plugin import setup
 from learning_observer_kvs.privacy import retention
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 from learning_observer_kvs.stores.types import Description
 from tests.support.redis_server import RedisServer
 
@@ -126,6 +127,31 @@ async def test_the_pages_of_a_student_and_a_reducer_show_both_and_name_it(router
         assert found['not_searched'] == []
         page = await client.get(f'/debug/kvs/{path}', headers={'Accept': 'text/html'})
         assert 'unreadable' in await page.text()
+
+
+async def test_the_page_of_the_other_state_shows_that_and_links_to_it(router: KVSRouter) -> None:
+    app = web.Application()
+    setup(app, authorize=lambda request, action, store, key: True, router=router)
+    async with TestClient(TestServer(app)) as client:
+        for accept in ('text/html', 'application/json'):
+            answer = await client.get('/debug/kvs/default/key', params={'key': GOOD}, headers={'Accept': accept})
+            assert answer.status == 200, await answer.text()
+        assert (await answer.json())['counterpart'] == LIST
+        assert (await client.get('/debug/kvs/default/key', params={'key': LIST})).status == 409
+
+
+async def test_a_redis_key_that_is_longer_than_any_key_is_not_a_key(router: KVSRouter, direct: Redis) -> None:
+    longest = 'x' * MAX_KEY_BYTES
+    direct.mset({longest: '1', longest + 'x': '1'})
+    assert sorted(await router().keys('x')) == [longest]
+    app = web.Application()
+    setup(app, authorize=lambda request, action, store, key: True, router=router)
+    async with TestClient(TestServer(app)) as client:
+        [shown] = (await (await client.get('/debug/kvs')).json())['stores']
+        assert (shown['keys'], shown['error']) == (4, None)
+        for path in ('default', 'default/reducers', 'stores/student?student=bob'):
+            answer = await client.get(f'/debug/kvs/{path}')
+            assert answer.status == 200, (await answer.text())[:300]
 
 
 async def test_a_find_has_it_as_a_key_of_this_text(router: KVSRouter) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -20,6 +22,45 @@ def cancel_tasks_of(store: Store) -> set[asyncio.Task[None]]:
     for task in tasks:
         task.cancel()
     return tasks
+
+
+LEFT_OPEN = """
+import asyncio, gc, socket, sys, weakref
+from learning_observer_kvs.reducers.time_limit import run_within
+from learning_observer_kvs.stores.redis.connection import RedisConnection
+
+class State:
+    pass
+
+async def reduce(state):
+    await asyncio.Event().wait()
+
+async def begin(work):
+    global task
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0.2)
+
+server = socket.create_server(('127.0.0.1', 0))
+state = State()
+seen = weakref.ref(state)
+connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.getsockname()[1]})
+loop = asyncio.new_event_loop()
+loop.run_until_complete(begin(
+    run_within(60, reduce(state), 'k') if sys.argv[1] == 'reducer' else connection.exchange([['PING']])
+))
+loop.close()
+del state, task, connection
+gc.collect()
+assert seen() is None
+"""
+
+
+@pytest.mark.parametrize('what', ['reducer', 'command'])
+def test_a_loop_that_is_closed_with_tasks_under_way_is_told_so_once_and_keeps_nothing(what: str) -> None:
+    ended = subprocess.run([sys.executable, '-c', LEFT_OPEN, what], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert 'Task was destroyed but it is pending' in ended.stderr  # asyncio says what is the matter
+    assert 'Exception ignored' not in ended.stderr
 
 
 async def test_queues_that_are_not_served_any_more_fail_their_events(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ AXE = (files('axe_playwright_python') / 'axe.min.js').read_text(encoding='utf-8'
 VIOLATIONS = """async () => (await axe.run({ resultTypes: ['violations'], preload: false })).violations
   .map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(' ').slice(0, 400)}`)"""
 
-TEXTS = """() => {
+TEXTS = """({ isWhole, isPaper }) => {
   const faults = [], shown = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
@@ -23,10 +23,10 @@ TEXTS = """() => {
     let isCut = false;
     for (let each = element; each !== document.body; each = each.parentElement) {
       const style = getComputedStyle(each);
-      if (style.clipPath !== 'none' || style.position === 'fixed') boxes = [];
+      if (style.clipPath !== 'none' || (!isWhole && /fixed|sticky/.test(style.position))) boxes = [];
       if (style.overflowX === 'visible') continue;
       const frame = each.getBoundingClientRect();
-      const scrolls = /auto|scroll/.test(style.overflowX + style.overflowY);
+      const scrolls = !isPaper && /auto|scroll/.test(style.overflowX + style.overflowY);
       boxes = boxes.flatMap((box) => {
         const [left, right] = [Math.max(box.left, frame.left), Math.min(box.right, frame.right)];
         const [top, bottom] = [Math.max(box.top, frame.top), Math.min(box.bottom, frame.bottom)];
@@ -35,7 +35,8 @@ TEXTS = """() => {
       });
     }
     const words = text.data.trim().slice(0, 60);
-    const whole = element.closest('[title], a[href], button, summary, tr:has(a.open), .card:has(button.open)');
+    const selector = "[title], a[href], button, summary, tr:has(a.open), .card:has(button.open)";
+    const whole = !isPaper && element.closest(selector);
     if (isCut && !whole) faults.push(`cut: ${words}`);
     boxes.forEach((box) => shown.push({ text, words, box }));
   }
@@ -54,7 +55,8 @@ TEXTS = """() => {
 }"""
 """Texts that are cut where nothing leads to the whole of them, or that cover one another; a page that is too wide.
 
-What is cut on purpose has a title, or is in something that opens the whole."""
+What is cut on purpose has a title, or is in something that opens the whole; on paper nothing is cut. Where the window
+shows the whole page, what stays in it while one scrolls covers nothing either."""
 
 FOCUSED = """() => {
   const element = document.activeElement;
@@ -70,7 +72,21 @@ async def faults_of(page: Page) -> list[str]:
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE)
     await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
-    return [*await page.evaluate(VIOLATIONS), *await page.evaluate(TEXTS)]
+    return [*await page.evaluate(VIOLATIONS), *await page.evaluate(TEXTS, {'isWhole': False, 'isPaper': False})]
+
+
+async def hidden_in_whole(page: Page, *, on_paper: bool) -> list[str]:
+    """Return which texts are cut or covered where all of a page is seen at once; none where all is well.
+
+    Args:
+        page: the page; its window becomes as high as the page.
+        on_paper: whether it is printed; else it is a picture of the page.
+    """
+    await page.emulate_media(media='print' if on_paper else 'screen')
+    height = await page.evaluate('document.documentElement.scrollHeight')
+    await page.set_viewport_size({'width': 1000, 'height': height})
+    found: list[str] = await page.evaluate(TEXTS, {'isWhole': True, 'isPaper': on_paper})
+    return found
 
 
 async def hidden_focus(page: Page, presses: int) -> list[str]:

@@ -102,6 +102,8 @@ async def take(folder: Path) -> None:
                 await page.goto(addresses[shot.page])
                 await shot.prepare(page, server)
                 await page.evaluate(NEUTRAL, names)
+                height = await page.evaluate('document.documentElement.scrollHeight')
+                await page.set_viewport_size({'width': shot.width, 'height': max(height, shot.height)})
                 (folder / f'{name}.png').write_bytes(smaller(await page.screenshot(full_page=True)))
                 await page.close()
                 if shot.prepare is _class_writes:

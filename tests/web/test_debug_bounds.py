@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug.keys import census
+from learning_observer_kvs.debug.keys import groups
 from learning_observer_kvs.kvs import KVS
 from tests.support.debug_pages import make_app
 from tests.support.loops import turns
@@ -71,7 +71,7 @@ async def test_a_page_is_bounded_however_many_and_long_the_names_of_reducers_and
 async def test_keys_of_reducers_without_a_count_of_their_own_are_counted_together(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(census, 'MAX_GROUPS', 2)
+    monkeypatch.setattr(groups, 'MAX_GROUPS', 2)
     states = ('Internal', 'External')
     keys = [f'{state},m.r{n},STUDENT:{who}' for n in range(4) for who in 'ab' for state in states]
     await KVS().commit_bytes(dict.fromkeys([*keys, 'other'], b'1'), {})

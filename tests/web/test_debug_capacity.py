@@ -108,6 +108,28 @@ async def test_a_large_body_counts_until_its_page_is_made(aiohttp_client: Aiohtt
         assert answer.status == 200
 
 
+async def test_requests_that_wait_for_authorize_leave_the_capacity_to_others(aiohttp_client: AiohttpClient) -> None:
+    asked = 0
+
+    async def authorize(request: web.Request, action: str, store: str, key: str | None) -> bool:
+        nonlocal asked
+        if key == 'slow':
+            asked += 1
+            await asyncio.Event().wait()
+        return True
+
+    client = await started(aiohttp_client, authorize)
+    most = answering.MAX_AUTHORIZING_OF_ONE_CLIENT
+    async with AsyncExitStack() as connections:
+        for address in OTHERS * (most + 5):
+            _, writer = await asyncio.open_connection('127.0.0.1', client.port, local_addr=(address, 0))
+            connections.callback(writer.close)
+            writer.write(f'GET {PATH}?key=slow HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode())
+        await until(lambda: asked >= answering.MAX_VIEWERS)
+        await assert_served(client)
+        assert asked == len(OTHERS) * most  # authorize is not asked about more at once
+
+
 async def test_one_client_cannot_take_all_places_in_the_queue() -> None:
     viewers = sending.Viewers(2, 2)
 

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient
 from playwright.async_api import Page, expect
 from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.debug import class_table
+from learning_observer_kvs.debug import class_table, class_view
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stream_analytics.fields import EventField, KeyField, Scope
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
@@ -121,7 +121,7 @@ async def test_cells_are_masked_and_short(client: Client) -> None:
             assert 's3cret' not in text
     assert shown(await got(client, reducers='table.time', fields='auth.token'))[0][2] == {'auth.token': '(hidden)'}
     cell = (await got(client, reducers='table.text', fields='text'))['rows'][1]['cells'][0]['values']['text']
-    assert (cell['size'], len(cell['value'])) == (5000, class_table.SHOWN_CHARACTERS)
+    assert (cell['size'], len(cell['value'])) == (5000, class_view.SHOWN_CHARACTERS)
 
 
 async def test_each_cell_is_authorized_and_noted(

@@ -17,7 +17,7 @@ from learning_observer_kvs.kvs import PersistentRedisKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.browser import faultless_page, press_and_load
 from tests.support.debug_value import KEY, OTHER, VALUE
-from tests.support.readable import faults_of, hidden_focus
+from tests.support.readable import faults_of, hidden_focus, hidden_in_whole
 from tests.support.school import STUDENT, Page, fill, make_school, pages
 
 WIDTHS = (390, 1280, 1600)
@@ -81,6 +81,24 @@ async def test_axe_finds_nothing_and_no_text_is_cut_or_covered(
             assert await faults_of(page) == [], (shown.name, width)
         if scheme == 'light':
             assert await hidden_focus(page, presses=12) == [], shown.name
+
+
+@pytest.mark.timeout(300)
+async def test_no_text_is_cut_or_covered_in_a_picture_of_the_page_or_on_paper(
+    server: TestServer, page: browser.Page
+) -> None:
+    await page.emulate_media(reduced_motion='reduce')
+    for shown in [*await pages(server.app[KVS_KEY]), *DIFFICULT_PAGES]:
+        for on_paper in (False, True):
+            await page.set_viewport_size({'width': 1000, 'height': 600})
+            await page.goto(shown.url(server.make_url('/')))
+            await expect(page.get_by_role('heading', level=1)).to_be_visible()
+            if shown.name == 'two states that differ':
+                await page.get_by_label('Find in this value').fill('number')
+                await expect(page.locator('#found li').first).to_be_visible()
+                await page.locator('.row').first.hover()
+            assert await hidden_in_whole(page, on_paper=on_paper) == [], (shown.name, on_paper)
+        await page.emulate_media(media='screen')
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])

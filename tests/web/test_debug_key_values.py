@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug import answering, views
+from learning_observer_kvs.debug.keys import census
 from learning_observer_kvs.debug.keys import listing as key_list
 from learning_observer_kvs.debug.keys import pages as key_pages
+from learning_observer_kvs.debug.keys import rows as key_rows
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app
@@ -26,7 +29,7 @@ async def test_a_row_shows_the_beginning_of_its_value_masked_and_bounded(client:
             'a': {'text': 'x' * 5000, 'token': 'secret'},
             'b': {'token': 'secret', 'n': 1},
             'google_stored_auth:c': {'n': 'secret'},
-            'd': 'y' * (key_list.PREVIEWED_BYTES + 1),
+            'd': 'y' * (key_rows.PREVIEWED_BYTES + 1),
         }
     )
     rows = {row['key']: row for row in (await page(client, 'archive'))['keys']}
@@ -36,16 +39,36 @@ async def test_a_row_shows_the_beginning_of_its_value_masked_and_bounded(client:
     assert rows['google_stored_auth:c']['preview'] == '"(hidden)"'
     assert [rows[key]['masked'] for key in rows] == [True, True, False, True]
     assert (rows['d']['preview'], rows['d']['note']) == (None, 'too long for a list')
-    assert rows['d']['bytes'] == key_list.PREVIEWED_BYTES + 3
+    assert rows['d']['bytes'] == key_rows.PREVIEWED_BYTES + 3
     assert rows['a']['written'] > 0
     assert 'secret' not in await page_of(client, '/debug/kvs/archive')
 
 
 async def test_the_values_of_a_page_are_bounded_together(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_list, 'PREVIEWED_IN_ALL', 1000)
+    monkeypatch.setattr(key_rows, 'PREVIEWED_IN_ALL', 1000)
     await KVS().multiset({f'k{number:02}': 'x' * 98 for number in range(30)})
     rows = (await page(client))['keys']
     assert [row['preview'] is not None for row in rows] == [True] * 10 + [False] * 20
+
+
+@pytest.mark.parametrize('query', [{}, {'sort': 'bytes'}, {'sort': 'written'}, {'text': 'word', 'inside': 'values'}])
+async def test_each_key_of_a_list_is_described_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+) -> None:
+    await KVS['archive'].multiset({f'k{number:02}': 'a word' for number in range(30)})
+    await page(client, 'archive')  # its keys are counted
+    described: list[str] = []
+    store = KVS['archive']
+    describe_all = store.describe_all
+
+    async def noted(keys: Iterable[str]) -> Any:
+        described.extend(wanted := [*keys])
+        return await describe_all(wanted)
+
+    monkeypatch.setattr(store, 'describe_all', noted)
+    monkeypatch.setattr(census, 'SHOWN_FOR', 1e6)
+    assert len((await page(client, 'archive', **query))['keys']) == 30
+    assert sorted(described) == [f'k{number:02}' for number in range(30)]
 
 
 async def test_a_value_that_one_may_not_read_is_not_in_the_list(client: Client, readable: set[str]) -> None:
@@ -192,7 +215,7 @@ async def test_a_script_that_asks_for_the_rest_of_a_page_gets_the_links_of_the_p
 
 async def test_a_search_ends_when_its_reader_has_gone(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     await KVS().multiset({f'k{number}': 'hay' for number in range(5000)})
-    monkeypatch.setattr(key_list.Viewer, 'has_gone', property(lambda self: lambda: True))
+    monkeypatch.setattr(key_rows.Viewer, 'has_gone', property(lambda self: lambda: True))
     found = await page(client, text='needle', inside='values')
     assert found['next_cursor'] is not None
     assert found['keys_seen'] < 5000

@@ -209,6 +209,32 @@ async def test_the_facets_have_the_counts_of_the_whole_store(client: Client, sto
 # Prefixes
 
 
+async def test_the_tree_is_found_anew_for_each_page_and_not_while_one_types(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    branches = prefixes.branches
+
+    async def counted(router: Any, name: str, prefix: str, delimiter: str) -> prefixes.Branches:
+        found.append(prefix)
+        return await branches(router, name, prefix, delimiter)
+
+    monkeypatch.setattr(prefixes, 'branches', counted)
+    await KVS().multiset({'user:1': 1, 'user:2': 1})
+    for text in ('', 'u', 'us', 'use'):
+        shown = await page(client, text=text, **({'step': '[0,null,100]'} if text else {}))
+        assert shown['prefixes']['branches'] == [{'prefix': 'user:', 'keys': 2, 'counted': 'exactly'}]
+    assert found == ['']
+    await KVS().set('user:3', 1)
+    assert (await page(client))['prefixes']['branches'][0]['keys'] == 3
+    await page(client, prefix='user:', step='[0,null,100]')
+    assert found == ['', '', 'user:']
+    for number in range(prefixes.MAX_KEPT):
+        await page(client, prefix=f'{number}')
+    await page(client, prefix='user:', step='[0,null,100]')
+    assert found[-1] == 'user:'
+
+
 @pytest.mark.parametrize('store', STORES)
 async def test_prefixes_are_a_tree_whose_delimiter_one_chooses(client: Client, store: str) -> None:
     await KVS[store].multiset(KEYS | {'a/b:c': 1, 'a/d': 2})

@@ -104,8 +104,8 @@ async def test_every_reducer_is_listed_before_its_keys_are_counted(
         await KVS[store].multiset(many)
         begun = Census(KVS, store)
         await begun.advance(0.0)
-        assert sorted(begun.groups) == ['', 'm.a', 'm.b', 'm.c']
-        assert (begun.keys, begun.counted) == (2000, 'at least')
+        assert sorted(begun.groups.by_reducer) == ['', 'm.a', 'm.b', 'm.c']
+        assert (begun.groups.keys, begun.counted) == (2000, 'at least')
 
 
 async def test_counting_takes_a_twentieth_of_the_time_at_most(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,14 +100,15 @@ async def test_what_was_asked_for_before_is_given_up_when_one_types_on(
     waiting, gone = asyncio.Event(), asyncio.Event()
     read = key_pages.read
 
-    async def slow(router: Any, censuses: Any, store: str, query: Any, viewer: Any) -> Any:
+    async def slow(*arguments: Any) -> Any:
+        *_, query, viewer = arguments
         if query.get('text') == 'slow':
             waiting.set()
             try:
                 await until(viewer.has_gone)
             finally:  # or the server cancels the handler
                 gone.set()
-        return await read(router, censuses, store, query, viewer)
+        return await read(*arguments)
 
     monkeypatch.setattr(key_pages, 'read', slow)
     await page.goto(str(client.make_url('/debug/kvs/default')))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.values import nodes
-from learning_observer_kvs.debug.values import search as value_search
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
 from tests.support.debug_pages import make_app
@@ -247,32 +247,6 @@ def test_a_part_is_masked_as_it_is_in_the_whole_value() -> None:
     walk(whole, ())
 
 
-# Found in the value
-
-
-async def test_a_text_is_found_in_names_and_values_in_small_and_capital_letters(client: Client) -> None:
-    found = await got(client, MATCHES, text='LINE')
-    assert found['matches'] == [
-        {'path': ['text'], 'before': 'First ', 'text': 'line', 'after': '\nSecond <b>line</b>', 'in_name': False}
-    ]
-    assert found['is_complete']
-    [match] = (await got(client, MATCHES, text='wor'))['matches'][:1]
-    assert (match['path'], match['in_name']) == (['words'], True)
-    assert [match['path'] for match in (await got(client, MATCHES, text='249'))['matches']] == [
-        ['items', 249, 'number']
-    ]
-    assert (await client.get(MATCHES, params={'key': KEY})).status == 400
-
-
-async def test_a_search_of_a_value_is_bounded_and_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = await got(client, MATCHES, text='number')
-    assert (len(found['matches']), found['is_complete']) == (value_search.MAX_MATCHES, False)
-    monkeypatch.setattr(value_search, 'SEARCH_SECONDS', 0.0)
-    assert not (await got(client, MATCHES, text='zzz'))['is_complete']
-    text = await (await client.get(MATCHES, params={'key': KEY, 'text': 'zzz'}, headers=HTML)).text()
-    assert 'not all of the value was searched' in text
-
-
 # The whole, raw or saved
 
 
@@ -360,6 +334,40 @@ async def test_who_may_read_one_state_only_sees_that_one(
     for address in (VALUE_PAGE, PART, RAW, MATCHES):
         answer = await client.get(address, params={'key': OTHER, 'text': 'two'}, headers=HTML)
         assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ('address', 'accept', 'query', 'described'),
+    [
+        (VALUE_PAGE, HTML, {}, [KEY, OTHER]),
+        (VALUE_PAGE, {}, {}, [KEY, OTHER]),
+        (PART, HTML, {'beside': '1'}, [KEY, OTHER]),
+        (PART, HTML, {}, [KEY]),
+        (MATCHES, HTML, {'text': 'a'}, [KEY]),
+        (RAW, {}, {}, [KEY]),
+    ],
+)
+async def test_a_page_asks_once_what_the_store_knows_of_the_states_that_it_is_about(
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    accept: dict[str, str],
+    query: dict[str, str],
+    described: list[str],
+) -> None:
+    await KVS().multiset({KEY: {'a': 'one'}, OTHER: {'a': 'two'}})
+    asked: list[list[str]] = []
+    store = KVS()
+    describe_all = store.describe_all
+
+    async def noted(keys: Iterable[str]) -> Any:
+        asked.append([*keys])
+        return await describe_all(asked[-1])
+
+    monkeypatch.setattr(store, 'describe_all', noted)
+    answer = await client.get(address, params={'key': KEY, **query}, headers=accept)
+    assert answer.status == 200
+    assert asked == [described]
 
 
 async def test_every_value_and_part_that_is_shown_is_a_line_of_the_audit(

@@ -91,10 +91,10 @@ async def test_everything_is_collapsed_and_expanded_at_once(page: Page) -> None:
 
 
 async def test_the_time_to_live_counts_down(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def describe(store: Any, key: str) -> Description:
-        return Description(100, expires_in=500.0)
+    async def describe_all(store: Any, keys: list[str]) -> list[Description]:
+        return [Description(100, expires_in=500.0) for _ in keys]
 
-    monkeypatch.setattr(SQLiteKVS, 'describe', describe)
+    monkeypatch.setattr(SQLiteKVS, 'describe_all', describe_all)
     await page.reload()
     left = page.locator('[data-expires-in]')
     begin = float((await left.inner_text()).removesuffix(' s'))

@@ -7,14 +7,14 @@ for a minute.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
-from learning_observer_kvs.debug.search import NAME_CHARACTERS, SCAN_KEYS, SEARCH_SECONDS, Search, in_slices
-from learning_observer_kvs.errors import KVSError
+from learning_observer_kvs.debug.keys.groups import Group, Groups
+from learning_observer_kvs.debug.search import SCAN_KEYS, Search, after_reducer_of, in_slices
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import every_key
 from learning_observer_kvs.stores.base import Store
@@ -33,48 +33,10 @@ SURVEY_KEYS = 20
 SHOWN_FOR = 20
 """For how many times as long as it took a count is shown."""
 
-MAX_GROUPS = 500
-"""How many reducers have a count of their own; the keys of further ones are counted together."""
-
-MAX_FIELDS = 100
-"""How many fields of scopes have a count."""
-
 MEASURED_KEYS = 500
 """Of how many keys of a reducer the bytes are asked for; of more they are estimated."""
 
 MEASURED_AT_ONCE = 100
-
-LAST_CHARACTER = '\U0010ffff'
-
-
-class Group:
-    """The keys of a reducer, or those that are not of a reducer.
-
-    Attributes:
-        states: how many there are, by state: ``Internal``, ``External``; ``''`` for keys that are not of a reducer.
-        measured: of how many of them the bytes are known.
-        measured_bytes: how many bytes those have.
-    """
-
-    __slots__ = ('measured', 'measured_bytes', 'states')
-
-    def __init__(self) -> None:
-        self.states: Counter[str] = Counter()
-        self.measured = self.measured_bytes = 0
-
-    @property
-    def keys(self) -> int:
-        """How many keys there are."""
-        return self.states.total()
-
-    def view(self) -> dict[str, int]:
-        """Return how many there are as ``{'internal', 'external'}``."""
-        return {'internal': self.states['Internal'], 'external': self.states['External']}
-
-    @property
-    def bytes(self) -> int | None:
-        """How many bytes they have, estimated where not all were measured; ``None`` where none was."""
-        return round(self.measured_bytes * self.keys / self.measured) if self.measured else None
 
 
 class Census:
@@ -85,9 +47,7 @@ class Census:
         name: the store's name.
 
     Attributes:
-        groups: the keys by reducer; under ``''`` those that are not of a reducer.
-        further: the keys of reducers that have no count of their own, because there are too many.
-        fields: how many keys have each field of a scope; of too many the first ones.
+        groups: the keys that were counted.
         written: when the latest of the measured keys was written; ``None`` where the store does not know.
         at: when the count was last worked on, in seconds since 1970.
         seconds: how long it took.
@@ -97,13 +57,9 @@ class Census:
     def __init__(self, router: KVSRouter, name: str) -> None:
         self._name = name
         self._store = router[name]
-        self._shapes: dict[tuple[str, ...], tuple[Group, str]] = {}
         self._is_surveyed = not self._store.IS_ORDERED
         self._surveyed: str | None = None
-        self._characters = 0
-        self.groups: dict[str, Group] = {'': Group()}
-        self.further = Group()
-        self.fields: Counter[str] = Counter()
+        self.groups = Groups()
         self.written: float | None = None
         self.at = time.time()
         self.seconds = 0.0
@@ -125,44 +81,11 @@ class Census:
         return next(iter(self.search.failed.values()), None)
 
     @property
-    def keys(self) -> int:
-        """How many keys were counted."""
-        return sum(group.keys for group in self._all())
-
-    def _all(self) -> list[Group]:
-        return [*self.groups.values(), self.further]
-
-    @property
     def counted(self) -> str:
         """How: ``exactly``, ``about``, ``at least``."""
         if not self.is_complete:
             return 'at least'
         return 'about' if self._store.SCAN_REPEATS else 'exactly'
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether the bytes of all keys that were counted are known, and not estimated."""
-        return all(group.measured == group.keys for group in self._all())
-
-    @property
-    def bytes(self) -> int | None:
-        """How many bytes the keys have that were counted; ``None`` where that is not known of some reducer's."""
-        found = [group.bytes for group in self._all() if group.keys]
-        return None if None in found else sum(each for each in found if each is not None)
-
-    def count(self, reducer: str, state: str) -> int | None:
-        """Return how many keys of a reducer were counted, or of a state; ``None`` where it has no count of its own.
-
-        Args:
-            reducer: the reducer's name in keys; ``''`` for all keys.
-            state: ``Internal``, ``External``, ``Other`` for keys that are not of a reducer's state; ``''`` for all.
-        """
-        if state == 'Other':
-            return 0 if reducer else self.groups[''].keys
-        if reducer and reducer not in self.groups and self.further.keys:
-            return None
-        groups = [self.groups.get(reducer, Group())] if reducer else self._all()
-        return sum(group.states[state] if state else group.keys for group in groups)
 
     async def advance(self, seconds: float) -> None:
         """Count on.
@@ -183,21 +106,15 @@ class Census:
         """Count for some time; how many calls of the store it took, one at least."""
         calls = 0
         async with aclosing(self.search.pages(every_key, seconds)) as pages:
-            async for store, _, keys in pages:
+            async for _, _, keys in pages:
                 calls += 1
-                try:
-                    async with asyncio.timeout(SEARCH_SECONDS):
-                        await self._count(store, keys)
-                except (KVSError, TimeoutError) as error:
-                    self.search.failed[self._name] = str(error) or f'It did not answer within {SEARCH_SECONDS:g} s.'
-                    break
+                await self.search.ask(self._name, functools.partial(self._count, keys))
         return calls
 
-    async def _count(self, store: Store, keys: Iterable[str]) -> None:
+    async def _count(self, keys: Iterable[str], store: Store) -> None:
         to_measure: list[tuple[str, Group]] = []
         async for key in in_slices(keys):
-            group, state = self._group_of(key)
-            group.states[state] += 1
+            group = self.groups.add(key)
             if group.measured < MEASURED_KEYS:
                 group.measured += 1
                 to_measure.append((key, group))
@@ -212,53 +129,19 @@ class Census:
                 if found.written is not None and found.written > (self.written or 0):
                     self.written = found.written
 
-    def _group_of(self, key: str) -> tuple[Group, str]:
-        """The group of a key, and its state. What keys of a reducer have in common is found out once."""
-        parts = key.split(',', 20)
-        shape = (*parts[:2], *(part.partition(':')[0] for part in parts[2:]))
-        if (found := self._shapes.get(shape)) is None:
-            parsed = parse_key(key)
-            if parsed is None:
-                return self.groups[''], ''  # there are as many shapes as such keys
-            found = self._group(parsed.source), parsed.state_type.name.capitalize()
-            if len(self._shapes) < 10 * MAX_GROUPS and found[0] is not self.further:
-                self._shapes[shape] = found
-        for field in shape[2:]:
-            if field in self.fields or (len(self.fields) < MAX_FIELDS and self._may_list(field)):
-                self.fields[field] += 1
-        return found
-
-    def _group(self, reducer: str) -> Group:
-        """The group of a reducer: its own, as long as there are few."""
-        if reducer not in self.groups:
-            if len(self.groups) > MAX_GROUPS or not self._may_list(reducer):
-                return self.further
-            self.groups[reducer] = Group()
-        return self.groups[reducer]
-
-    def _may_list(self, name: str) -> bool:
-        """Take a name into the list of counts, unless the names would be too long together."""
-        if self._characters + len(name) > NAME_CHARACTERS:
-            return False
-        self._characters += len(name)
-        return True
-
     async def _survey(self) -> None:
         """Find the reducers of a store that has its keys in order, so that they are listed before they are counted."""
         ends = time.monotonic() + SURVEY_SECONDS
         while not self._is_surveyed:
-            try:
-                async with asyncio.timeout(SEARCH_SECONDS):
-                    keys, cursor = await self._store.scan('', self._surveyed, SURVEY_KEYS)
-            except (KVSError, TimeoutError):
-                return  # the count will say why
+            page = await self.search.ask(self._name, lambda store: store.scan('', self._surveyed, SURVEY_KEYS))
+            if page is None:
+                return
+            keys, cursor = page
             for key in keys:
                 if (parsed := parse_key(key)) is not None:
-                    self._group(parsed.source)
-            self._is_surveyed = cursor is None or len(self.groups) > MAX_GROUPS
-            if cursor is not None and parse_key(cursor) is not None:
-                cursor = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER
-            self._surveyed = cursor
+                    self.groups.of(parsed.source)
+            self._is_surveyed = cursor is None or self.groups.is_full
+            self._surveyed = after_reducer_of(cursor) if cursor is not None and parse_key(cursor) else cursor
             if time.monotonic() > ends:
                 return
 

@@ -6,84 +6,33 @@ last key that was looked at. Where that key is gone meanwhile, the keys of that 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug import views
 from learning_observer_kvs.debug.keys import within_values
 from learning_observer_kvs.debug.keys.filter import KeyFilter, has_text
+from learning_observer_kvs.debug.keys.rows import AUTHORIZE_SECONDS, Row, Viewer, rows_of
 from learning_observer_kvs.debug.keys.within_values import Needle
-from learning_observer_kvs.debug.masking import Mask
+from learning_observer_kvs.debug.parameters import json_in
 from learning_observer_kvs.debug.search import SCAN_KEYS, Search
-from learning_observer_kvs.debug.views import describe_key, store_of
-from learning_observer_kvs.errors import CorruptValue, InvalidKey, KVSError, StoreUnavailable
+from learning_observer_kvs.debug.views import store_of
+from learning_observer_kvs.errors import InvalidKey, KVSError, StoreUnavailable
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.stores.types import Described, Description
 
 SORTS = ('key', 'bytes', 'written')
 """What a list is sorted by: the store's own order, the largest first, the latest first."""
 
-PREVIEWED_BYTES = 8 << 10
-"""The longest text whose beginning a list shows."""
-
-PREVIEWED_IN_ALL = 1 << 20
-"""How many bytes are read for the previews of a page."""
-
-AUTHORIZE_SECONDS = 1.0
-"""How long a page asks which values one may read, of the last ones that it reads; the others are not shown."""
-
 READ_AT_ONCE = 500
 """How many values are read in one call to be looked into, with ``BYTES_AT_ONCE`` at most."""
 
 BYTES_AT_ONCE = 1 << 20
-
-
-class Viewer(NamedTuple):
-    """Who looks, and how.
-
-    Attributes:
-        may_read: whether they may read the value of a key.
-        mask: what is not shown of values.
-        computed: calls a function: with the texts that it is given, and then its arguments.
-        has_gone: whether the answer is not waited for any more.
-        turns: by the store's name, held while many keys are described or read, so that many viewers take as much of
-            the server as one.
-    """
-
-    may_read: Callable[[str], Awaitable[bool]]
-    mask: Mask
-    computed: Callable[..., Awaitable[Any]]
-    has_gone: Callable[[], bool]
-    turns: Mapping[str, asyncio.Lock]
-
-
-class Row(NamedTuple):
-    """A key of a list.
-
-    Attributes:
-        key: the key.
-        known: what the store knows of it.
-        raw: its stored text, where a part of it is shown.
-        found: the part of its value in which a text was found.
-        note: why no part of the value is shown, where that is so.
-    """
-
-    key: str
-    known: Description | CorruptValue
-    raw: bytes | None = None
-    found: str | None = None
-    note: str | None = None
-
-    @property
-    def has_preview(self) -> bool:
-        """Whether a part of its value is shown."""
-        return self.raw is not None or self.found is not None
 
 
 class KeyList(NamedTuple):
@@ -125,6 +74,7 @@ class KeyLists:
         self._viewer = viewer
         self._turn = viewer.turns[name]
         self._unread = 0
+        self._known: dict[str, Described] = {}
 
     async def page(self, cursor: str | None, limit: int, seconds: float) -> KeyList:
         """Return a page in the store's own order.
@@ -168,7 +118,9 @@ class KeyLists:
         self._raise_failure(search)
         if following is None and search.next_cursor is not None:
             following = _cursor(search.next_cursor, None)
-        return KeyList(await self._rows(found), search.seen - again, self._unread, following)
+        return KeyList(
+            await rows_of(self._store, self._viewer, found, self._known), search.seen - again, self._unread, following
+        )
 
     async def sorted_by(self, sort: str, limit: int, seconds: float) -> KeyList:
         """Return the keys with the most bytes, or those that were written last.
@@ -183,22 +135,22 @@ class KeyLists:
             StoreUnavailable, Overloaded: the store cannot be used.
         """
         search = Search(self._router, [self._name], self._wanted.begins(self._store), None, first=SCAN_KEYS)
-        best: list[tuple[float, str]] = []
+        best: dict[tuple[float, str], Description] = {}
         async with aclosing(search.pages(self._wanted.matches(), seconds)) as pages:
             async for store, _, keys in pages:
                 async with self._turn:
                     described = await store.describe_all(keys)
                 for key, known in zip(keys, described, strict=True):
-                    value = getattr(known, sort) if isinstance(known, Description) else None
-                    if value is not None:
-                        best.append((value, key))
-                best = heapq.nlargest(limit, set(best))
+                    if isinstance(known, Description) and (value := getattr(known, sort)) is not None:
+                        best[value, key] = known
+                best = dict(heapq.nlargest(limit, best.items()))
                 if self._viewer.has_gone():
                     break
         self._raise_failure(search)
         while sum(len(key) for _, key in best) > views.KEY_CHARACTERS and len(best) > 1:
-            best.pop()
-        rows = await self._rows(dict.fromkeys(key for _, key in best))
+            best.popitem()
+        self._known = {key: known for (_, key), known in best.items()}
+        rows = await rows_of(self._store, self._viewer, dict.fromkeys(self._known), self._known)
         return KeyList(rows, search.seen, 0, None, search.next_cursor is None)
 
     def _raise_failure(self, search: Search) -> None:
@@ -225,6 +177,7 @@ class KeyLists:
             for number, key in enumerate(some, start + 1):
                 if key in hits or is_in_key(key):
                     found[key] = hits.get(key)
+                    self._known[key] = described[number - 1]
                 if len(found) >= limit:
                     return number, found
             start += len(some)
@@ -257,63 +210,6 @@ class KeyLists:
             )
         return hits
 
-    async def _rows(self, found: dict[str, str | None]) -> list[Row]:
-        """What the store knows of keys, and the texts of those whose beginning is shown."""
-        keys = list(found)
-        described = zip(keys, await self._store.describe_all(keys), strict=True)
-        rows = [Row(key, known, found=found[key]) for key, known in described if known is not None]
-        total, ends, to_read = 0, time.monotonic() + AUTHORIZE_SECONDS, []
-        for number, row in enumerate(rows):
-            if row.found is not None:
-                continue
-            if isinstance(row.known, CorruptValue):
-                rows[number] = row._replace(note='is not text')
-                continue
-            size = row.known.bytes
-            if size > PREVIEWED_BYTES or total + size > PREVIEWED_IN_ALL:
-                rows[number] = row._replace(note='too long for a list')
-            elif time.monotonic() > ends:
-                rows[number] = row._replace(note='authorize takes too long')
-            elif not await self._viewer.may_read(row.key):
-                rows[number] = row._replace(note='may not be read')
-            else:
-                total += size
-                to_read.append(number)
-        texts = await views.texts_of(self._store, [rows[number].key for number in to_read])
-        for number, raw in zip(to_read, texts, strict=True):
-            rows[number] = rows[number]._replace(raw=raw)
-        return rows
-
-
-def rows_view(mask: Mask, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return keys as in JSON. To be called in a thread.
-
-    Args:
-        mask: what is not shown of values.
-        rows: the keys.
-
-    Returns:
-        For each what :func:`~learning_observer_kvs.debug.views.describe_key` returns, with ``bytes``, ``written``,
-        ``expires_in``, ``preview``, ``masked``, ``note``.
-    """
-    view = []
-    for row in rows:
-        preview, is_masked, note = row.found, False, row.note
-        if row.raw is not None:
-            text, is_masked = within_values.shown(mask, row.key, row.raw)
-            preview = None if text is None else within_values.preview(text)
-            note = 'is not JSON' if text is None else note
-        view.append(
-            {
-                **describe_key(row.key),
-                **{name: getattr(row.known, name, None) for name in ('bytes', 'written', 'expires_in')},
-                'preview': preview,
-                'masked': is_masked,
-                'note': note,
-            }
-        )
-    return view
-
 
 def _end_of_group(described: Sequence[Described], start: int) -> int:
     """Up to where values are read in one call."""
@@ -342,18 +238,14 @@ def _digest(key: str) -> str:
 
 def _cursor(inner: str | None, last: str | None) -> str:
     """A position of a search, as text, with the key after which the list goes on there."""
-    position = [] if inner is None else json_codec.decode(inner.encode())
+    position = [] if inner is None else json_in(inner)
     return json_codec.encode([*position, None if last is None else _digest(last)]).decode()
 
 
 def _position(cursor: str | None) -> tuple[str | None, str | None]:
     if cursor is None:
         return None, None
-    try:
-        value = json_codec.decode(cursor.encode())
-    except (CorruptValue, UnicodeError):
-        value = None
-    match value:
+    match json_in(cursor):
         case [str() as name, int() as prefix, None | str() as inner, None | str() as passed]:
             return json_codec.encode([name, prefix, inner]).decode(), passed
     raise InvalidKey('The cursor is not one of this list. Begin again without it.')

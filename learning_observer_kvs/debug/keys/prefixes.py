@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from learning_observer_kvs.debug import views
-from learning_observer_kvs.debug.keys.census import LAST_CHARACTER
-from learning_observer_kvs.debug.search import SEARCH_SECONDS, in_slices
+from learning_observer_kvs.debug.search import LAST_CHARACTER, SEARCH_SECONDS, after_reducer_of, in_slices
 from learning_observer_kvs.errors import KVSError
 from learning_observer_kvs.kvs import KVSRouter
+from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stream_analytics.keys import parse_key
 
 TREE_SECONDS = 0.04
@@ -19,6 +20,12 @@ TREE_SECONDS = 0.04
 
 TREE_KEYS = 500
 """How many keys are looked at in one call of a store."""
+
+KEPT_SECONDS = 10.0
+"""For how long a tree is shown while one types, which does not change it."""
+
+MAX_KEPT = 20
+"""How many trees of a store are kept for that."""
 
 MAX_BRANCHES = 200
 
@@ -63,6 +70,40 @@ class Branches(NamedTuple):
             'here': self.here,
             'counted': 'exactly' if self.is_complete and not self.cut else 'at least',
         }
+
+
+class Trees:
+    """The trees of the stores of a router, kept while viewers type.
+
+    Args:
+        router: the stores.
+    """
+
+    def __init__(self, router: KVSRouter) -> None:
+        self._router = router
+        self._kept: WeakKeyDictionary[Store, dict[tuple[str, str], tuple[float, Branches]]] = WeakKeyDictionary()
+
+    async def of(self, name: str, prefix: str, delimiter: str, *, may_be_kept: bool) -> Branches:
+        """Return how keys go on after a prefix, see :func:`branches`.
+
+        Args:
+            name: the store's name.
+            prefix: what the keys begin with.
+            delimiter: what ends a prefix.
+            may_be_kept: whether what was found ``KEPT_SECONDS`` ago will do.
+
+        Raises:
+            NotFound, InvalidKey: as :func:`branches` does.
+        """
+        kept = self._kept.setdefault(views.store_of(self._router, name), {})
+        at, found = kept.get((prefix, delimiter), (0.0, None))
+        if found is None or not may_be_kept or time.monotonic() - at > KEPT_SECONDS:
+            found = await branches(self._router, name, prefix, delimiter)
+            kept.pop((prefix, delimiter), None)
+            kept[prefix, delimiter] = time.monotonic(), found
+            if len(kept) > MAX_KEPT:
+                del kept[next(iter(kept))]
+        return found
 
 
 async def branches(router: KVSRouter, name: str, prefix: str, delimiter: str) -> Branches:
@@ -110,7 +151,7 @@ async def branches(router: KVSRouter, name: str, prefix: str, delimiter: str) ->
         if store.IS_ORDERED:
             after = cursor
             if of_reducers == cursor:
-                after = ','.join(cursor.split(',', 2)[:2]) + ',' + LAST_CHARACTER
+                after = after_reducer_of(cursor)
             elif len(in_page) == 1 and in_page.total() == len(keys):
                 [branch] = in_page
                 cut.add(branch)

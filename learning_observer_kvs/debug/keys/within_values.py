@@ -8,6 +8,7 @@ from typing import NamedTuple
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.rendering import as_json
+from learning_observer_kvs.debug.units import after, before
 from learning_observer_kvs.errors import CorruptValue
 
 LONGEST_VALUE = 1 << 20
@@ -61,9 +62,7 @@ def preview(text: str, at: int = 0) -> str:
         text: the text.
         at: what is to be seen.
     """
-    start = max(0, at - AROUND)
-    part = text[start : start + PREVIEW_CHARACTERS]
-    return ('…' if start else '') + part + ('…' if start + PREVIEW_CHARACTERS < len(text) else '')
+    return before(text, at, AROUND) + after(text, at, PREVIEW_CHARACTERS - min(at, AROUND))
 
 
 class Shown(NamedTuple):

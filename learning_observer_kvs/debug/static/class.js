@@ -25,5 +25,5 @@ follow(document.getElementById('live'), async (say, isPaused) => {
     const row = [...after.querySelectorAll('tr')].find((each) => each.dataset.row === at[0]);
     row?.cells[at[1]]?.querySelector('a, button')?.focus();
   }
-  say(`Changed at ${new Date().toLocaleTimeString()}: ${lit.length} ${lit.length === 1 ? 'cell' : 'cells'}`);
+  say(`Changed at ${new Date().toLocaleTimeString('en-GB')}: ${lit.length} ${lit.length === 1 ? 'cell' : 'cells'}`);
 });

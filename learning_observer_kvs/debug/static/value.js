@@ -111,7 +111,7 @@ const versions = new Versions($('#versions'));
 async function readAgain(say, isPaused) {
   const link = Object.assign(document.createElement('a'), { href: location.href });
   const [status, page] = await pageOf(link);
-  const at = new Date().toLocaleTimeString();
+  const at = new Date().toLocaleTimeString('en-GB');
   if (isPaused()) return;
   if (status === 404) {
     $('#value').classList.add('gone');

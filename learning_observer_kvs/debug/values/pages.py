@@ -35,10 +35,10 @@ class ValuePages(Streaming):
             :func:`~learning_observer_kvs.debug.values.views.json_body` as JSON, or
             :func:`~learning_observer_kvs.debug.values.views.page_view` as HTML, or an error.
         """
-        return await self._answer(request, self._value)
+        return await self._answer(request, 'read', self._value)
 
     async def _value(self, request: web.Request, query: Parameters) -> Page | File:
-        found = await self._with_counterpart(request, await self._read(request, query))
+        found = await self._with_counterpart(request, await self._read(request, query, True))
         mask = self._mask
         if not wants_html(request, query):
             shown: tuple[list[bytes], bool] | CorruptValue
@@ -67,15 +67,14 @@ class ValuePages(Streaming):
         Returns:
             ``{'store', 'key', 'path', 'node'}`` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._part)
+        return await self._answer(request, 'read', self._part)
 
     async def _part(self, request: web.Request, query: Parameters) -> Page:
         path, start = paths.path_in(query.get('path', '')), _start_in(query)
         is_html = wants_html(request, query)
-        found = await self._read(request, query, path=paths.shown(path)[:200])
-        other = None
-        if is_html and query.get('beside') == '1':
-            other = await self._other(request, await self._with_counterpart(request, found))
+        is_beside = is_html and query.get('beside') == '1'
+        found = await self._read(request, query, is_beside, path=paths.shown(path)[:200])
+        other = await self._other(request, await self._with_counterpart(request, found)) if is_beside else None
         texts = _texts(found)
         beside = None
         if other is not None and other.shown is not None:
@@ -98,7 +97,7 @@ class ValuePages(Streaming):
         Returns:
             ``{'store', 'key', 'text', 'matches', 'is_complete'}`` as JSON or HTML, or an error.
         """
-        return await self._answer(request, self._matches)
+        return await self._answer(request, 'read', self._matches)
 
     async def _matches(self, request: web.Request, query: Parameters) -> Page:
         text = parameters.text_in(query, 'text')
@@ -117,7 +116,7 @@ class ValuePages(Streaming):
         Returns:
             :func:`~learning_observer_kvs.debug.values.computing.raw`, or an error.
         """
-        return await self._answer(request, self._raw)
+        return await self._answer(request, 'read', self._raw)
 
     async def _raw(self, request: web.Request, query: Parameters) -> File:
         path = paths.path_in(query.get('path', ''))
@@ -136,7 +135,7 @@ class ValuePages(Streaming):
         Returns:
             The stream, see :class:`~learning_observer_kvs.debug.live.Streams`; or an error as JSON.
         """
-        return await self._stream(request, 'read', lambda query: query.get('key', ''), _watched)
+        return await self._stream(request, 'read', _watched)
 
     async def _located(
         self,
@@ -152,12 +151,13 @@ class ValuePages(Streaming):
         except CorruptValue as error:
             raise value_views.located(found, error) from None
 
-    async def _read(self, request: web.Request, query: Parameters, **what: str) -> views.Found:
-        """The value that a request is about, authorized and noted for the audit."""
+    async def _read(
+        self, request: web.Request, query: Parameters, with_counterpart: bool = False, **what: str
+    ) -> views.Found:
+        """The value that a request is about, noted for the audit."""
         store, key = request.match_info['store'], query.get('key', '')
-        await self._authorized(request, 'read', store, key)
         async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-            found = await views.read_value(self._router, store, key)
+            found = await views.read_value(self._router, store, key, with_counterpart=with_counterpart)
         self._seen(request, 'value', store=store, key=key, **what)
         return found
 
@@ -172,15 +172,14 @@ class ValuePages(Streaming):
 
     async def _other(self, request: web.Request, found: views.Found) -> views.Found | None:
         """The other state of the same reducer; ``None`` where there is none, or none that can be read."""
-        store, key = found.name, found.counterpart
-        if key is None:
+        if found.counterpart is None:
             return None
         try:
-            async with in_time(f'Store {store!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
-                other = await views.read_value(self._router, store, key)
+            async with in_time(f'Store {found.name!r} did not answer within {answers.PAGE_SECONDS:g} s.'):
+                other = await views.read_counterpart(found)
         except (views.NotFound, KVSError, answers.Failure):
             return None  # it has a page of its own, which says why
-        self._seen(request, 'value', store=store, key=key)
+        self._seen(request, 'value', store=found.name, key=other.key)
         return other
 
 

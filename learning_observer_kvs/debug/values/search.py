@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.paths import Path, Step
+from learning_observer_kvs.debug.units import after, before
 from learning_observer_kvs.debug.values.nodes import Node
 
 MAX_MATCHES = 200
@@ -40,9 +41,10 @@ class Match(NamedTuple):
 
     Attributes:
         path: where it is; of a long path those steps that have ``PATH_CHARACTERS`` together.
-        before: what it has before the text, at most ``AROUND`` characters.
+        before: what it has before the text, at most ``AROUND`` characters, and an ellipsis where there is more.
         text: the text, as it stands there, at most ``FOUND_CHARACTERS`` of it.
-        after: what comes after it.
+        after: what comes after it, likewise.
+        times: how often the part has the text.
         in_name: whether it is the name of the field that has the text.
     """
 
@@ -50,6 +52,7 @@ class Match(NamedTuple):
     before: str
     text: str
     after: str
+    times: int
     in_name: bool
 
 
@@ -74,11 +77,11 @@ def matches(root: Node, wanted: str, mask: Mask) -> tuple[list[Match], bool]:
     as_stored = _as_stored(wanted)
     for path, name, value in _scalars(root.text, mask, as_stored):
         for part, in_name in ((name, True), (value, False)):
-            if part is not None and (at := part.lower().find(wanted.lower())) >= 0:
+            if part is not None and (at := (lower := part.lower()).find(wanted.lower())) >= 0:
                 end = at + len(wanted)
                 shown = part[at : min(end, at + FOUND_CHARACTERS)]
-                around = part[max(0, at - AROUND) : at], shown, part[end : end + AROUND]
-                found.append(Match(_beginning(path), *around, in_name))
+                around = before(part, at, AROUND), shown, after(part, end, AROUND)
+                found.append(Match(_beginning(path), *around, lower.count(wanted.lower()), in_name))
         if len(found) >= MAX_MATCHES or time.monotonic() > ends:
             return found[:MAX_MATCHES], False
     return found, True

@@ -6,17 +6,15 @@ Everything here blocks, and runs in threads.
 from __future__ import annotations
 
 import errno
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 
 from learning_observer_kvs import json_codec
-from learning_observer_kvs.config.paths import text_of
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.stores.filesystem.directory import Directory
-from learning_observer_kvs.stores.filesystem.listing import ListingCache
+from learning_observer_kvs.stores.filesystem.listing import ListingCache, is_current, list_files, paths_in
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import (
     DIGESTS,
@@ -30,6 +28,7 @@ from learning_observer_kvs.stores.filesystem.names import (
 from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
+from learning_observer_kvs.stores.types import Description
 from learning_observer_kvs.stores.write_queue import WriteRequest
 
 _HINTS = {
@@ -76,16 +75,19 @@ class Files:
     Args:
         directory: where they are.
         subdirs: whether slashes in keys become subdirectories.
-        clock: returns seconds that only grow.
     """
 
-    def __init__(self, directory: Directory, subdirs: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, directory: Directory, subdirs: bool) -> None:
         self._directory = directory
         self._subdirs = subdirs
         self._known_names: FileNames | None = None
         self._recent: dict[bytes, bytes] = {}  # indented texts by text, used under the lock
         self._recent_bytes = 0
-        self._listings = ListingCache(self._list_paths, clock)
+        self._listings = ListingCache(
+            lambda: list_files(directory, subdirs, time.monotonic),
+            lambda listing: is_current(listing, directory),
+            time.monotonic,
+        )
         # What replaces the hidden folder inside replaces the lock.
         self._pinned = PinnedFiles(directory.root, directory.lock.path)
 
@@ -113,25 +115,23 @@ class Files:
             contents = [directory.read_one(paths[0])] if len(paths) == 1 else directory.read_together(paths)
         return [self._text(*found) for found in zip(keys, paths, contents, strict=True)]
 
-    def describe(self, key: str) -> tuple[int, float] | None:
-        """Return what is known of a key.
+    def describe(self, keys: Sequence[str]) -> list[Description | None]:
+        """Return what is known of keys.
 
         Args:
-            key: the key.
+            keys: the keys.
 
         Returns:
-            The bytes of its file and when it was last written (Unix time); ``None`` if it is missing.
+            The bytes of the file of each, and when it was last written; ``None`` where it is missing.
 
         Raises:
             StoreUnavailable: the directory cannot be used.
         """
         with self._in_place():
-            if self._directory.is_journal_pending():
-                with self._directory.read_locked():
-                    found = self._directory.stat(self._path(key))
-            else:
-                found = self._directory.stat(self._path(key))
-        return None if found is None else (found.st_size, found.st_mtime)
+            is_pending = self._directory.is_journal_pending()
+            with self._directory.read_locked() if is_pending else nullcontext():
+                found = [self._directory.stat(self._path(key)) for key in keys]
+        return [None if file is None else Description(file.st_size, written=file.st_mtime) for file in found]
 
     def probe(self) -> None:
         """Try to write into the directory, or to make it, and leave nothing.
@@ -188,13 +188,14 @@ class Files:
             self._pinned.check()  # if that is why, it says so
             raise
 
-    def scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+    def scan(self, prefix: str, cursor: str | None, limit: int, asked: float) -> tuple[list[str], str | None]:
         """Return a page of keys in the order of their paths.
 
         Args:
             prefix: what the keys begin with.
             cursor: of the page before; ``None`` for the first page.
             limit: how many files to look at; some may not be keys with the prefix.
+            asked: when it was asked for, in seconds of ``time.monotonic``.
 
         Returns:
             The keys, and the cursor of the next page; ``None`` at the end.
@@ -203,7 +204,10 @@ class Files:
             StoreUnavailable: the directory cannot be used.
         """
         with self._in_place():
-            paths, following = self._listings.page(prefix, cursor, limit)
+            beginnings = self._names().path_prefixes(prefix)
+            if beginnings != ('',):
+                beginnings = (*beginnings, DIGESTS)
+            paths, following = self._listings.page(beginnings, cursor, limit, asked)
             names = self._names()
             keys = [self._key(names, path) for path in paths]
         return [key for key in keys if key is not None and key.startswith(prefix)], following
@@ -392,34 +396,10 @@ class Files:
         key = None if line is None else wrapped_key(line)
         return key if key is not None and names.path_of(key) == path else None
 
-    def _list_paths(self, prefix: str) -> list[str]:
-        """List the paths of all files that may be keys with a prefix, as of one moment, in any order."""
-        beginnings = (*self._names().path_prefixes(prefix), DIGESTS)
-        # Locked, because some file systems leave a name out of a listing when its file is replaced meanwhile.
-        with self._directory.read_locked():
-            return [path for path in self._paths() if path.startswith(beginnings)]
-
     def _all_paths(self) -> list[str]:
         names = self._names()
-        return [path for path in self._paths() if is_digest(path) or names.key_of(path) is not None]
-
-    def _paths(self) -> Iterator[str]:
-        directories = ['', f'{DIGESTS}/']
-        while directories:
-            above = directories.pop()
-            try:
-                entries = os.scandir(self._directory.absolute(above))
-            except FileNotFoundError:
-                continue
-            with entries:
-                for entry in entries:
-                    name = text_of(entry.name)
-                    if name.startswith('.'):
-                        continue
-                    if entry.is_file(follow_symlinks=False):
-                        yield above + name
-                    elif self._subdirs and name[0] == '_' and above[:1] != '.' and entry.is_dir(follow_symlinks=False):
-                        directories.append(f'{above}{name}/')
+        paths = paths_in(self._directory, self._subdirs, {})
+        return [path for path in paths if is_digest(path) or names.key_of(path) is not None]
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from asyncio import get_running_loop
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -187,9 +188,8 @@ class FilesystemKVS(ThreadedStore[FilesystemThreads]):
 
     async def _scan(self, prefix: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         threads = self._threads.here()
-        return await threads.scanner.run(threads.files.scan, prefix, cursor, limit)
+        return await threads.scanner.run(threads.files.scan, prefix, cursor, limit, time.monotonic())
 
     async def _describe(self, keys: Sequence[str]) -> list[Description | None]:
         threads = self._threads.here()
-        described = await threads.readers.run(lambda: [threads.files.describe(key) for key in keys])
-        return [None if found is None else Description(found[0], written=found[1]) for found in described]
+        return await threads.readers.run(threads.files.describe, keys)

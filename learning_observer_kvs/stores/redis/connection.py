@@ -169,10 +169,8 @@ class RedisConnection:
             replies = await self.cluster_client().exchange(commands, timeout)
         else:
             connection = PinnedConnection(self)
-            try:
-                replies = await connection.exchange(commands, timeout)
-            finally:
-                await connection.close()
+            replies = await connection.exchange(commands, timeout)  # where it raises it has given the connection back
+            await connection.close()
         for reply in replies:
             if isinstance(reply, Exception) and is_loss(reply):
                 raise lost(reply)
@@ -335,9 +333,11 @@ class PinnedConnection:
                 await connection.send_packed_command(packed, check_health=False)
                 for _ in commands:
                     try:
-                        replies.append(await connection.read_response())
+                        replies.append(await connection.read_response(disconnect_on_error=False))
                     except redis_py.exceptions.ResponseError as error:
                         replies.append(error)
+        except GeneratorExit:  # the event loop was closed meanwhile: nothing can be awaited
+            raise
         except BaseException as error:
             await self.drop()
             if not isinstance(error, Exception):

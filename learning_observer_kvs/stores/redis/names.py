@@ -15,6 +15,7 @@ import functools
 import hashlib
 import re
 
+from learning_observer_kvs.stores.keys import MAX_KEY_BYTES
 from learning_observer_kvs.stores.redis import redis_py
 
 META_PREFIX = '\x00lo-kvs:'
@@ -44,6 +45,16 @@ def decode(redis_key: bytes) -> str | None:
         return redis_key.decode()
     except UnicodeDecodeError:
         return None
+
+
+def is_longer_than_any(key: str, redis_key: bytes) -> bool:
+    """Return whether another program wrote a Redis key, because no store accepts such a long key.
+
+    Args:
+        key: what would be the key.
+        redis_key: the Redis key.
+    """
+    return len(redis_key) > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES
 
 
 def escape_glob(text: str) -> str:
@@ -83,16 +94,18 @@ class Names:
             redis_key: as the server gives it.
 
         Returns:
-            The key; ``None`` if it is not one of this store, or is hidden, also by a store whose prefix begins with
-            this one's.
+            The key; ``None`` if it is not one of this store, or longer than any, or is hidden, also by a store whose
+            prefix begins with this one's.
         """
         text = decode(redis_key)
         if text is None or not text.startswith(self.prefix) or len(text) == len(self.prefix):
             return None
         key = text[len(self.prefix) :]
         if META_PREFIX in key:
-            return key.replace(_ESCAPED, META_PREFIX) if key.count(META_PREFIX) == key.count(_ESCAPED) else None
-        return key
+            if key.count(META_PREFIX) != key.count(_ESCAPED):
+                return None
+            key = key.replace(_ESCAPED, META_PREFIX)
+        return None if is_longer_than_any(key, redis_key) else key
 
     def scan_pattern(self, prefix: str) -> str:
         """Return a pattern of ``SCAN`` that matches the Redis keys of some keys, and perhaps some others.
@@ -153,14 +166,14 @@ class ClusterNames(Names):
             redis_key: as the server gives it.
 
         Returns:
-            The key; ``None`` if it is not one of this store, or was not written in a cluster.
+            The key; ``None`` if it is not one of this store, or longer than any, or was not written in a cluster.
         """
         text = decode(redis_key)
         start = _TAG_DIGITS + 3 + len(self.prefix)
         if text is None or len(text) <= start:
             return None
         key = text[start:]
-        return key if text == self.redis_key(key) else None
+        return key if text == self.redis_key(key) and not is_longer_than_any(key, redis_key) else None
 
     def scan_pattern(self, prefix: str) -> str:
         """Return a pattern of ``SCAN`` that matches the Redis keys of some keys, and perhaps some others.

@@ -140,6 +140,8 @@ class SQLiteKVS(ThreadedStore[SQLiteThreads]):
         Raises:
             StoreUnavailable: the file cannot be used.
         """
+        if not keys:
+            return []
         connections = self._threads.here().connections
         if not connections.has_loop():
             await self._in_thread(_open)  # this may have to make the file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def test_what_is_written_after_everything_was_removed_stays(files: Files, root: 
     assert results(
         files, request({'b': b'1'}), request({}, clear=True), request({'c': b'1'}), request({}, {'a': None})
     ) == [True, True, True, True]
-    assert files.scan('', None, 9) == (['c'], None)
+    assert files.scan('', None, 9, time.monotonic()) == (['c'], None)
     assert tree(root) == {'c': b'1\n', 'foreign file': b'x'}
 
 
@@ -249,7 +250,7 @@ def test_what_is_left_of_earlier_contents_is_removed(files: Files, root: Path) -
 
 def test_a_page_is_not_filled_with_keys_of_other_prefixes(files: Files) -> None:
     results(files, request({f'{letter}{number}': b'1' for letter in 'abc' for number in range(9)}))
-    assert files.scan('b', None, 5) == (['b0', 'b1', 'b2', 'b3', 'b4'], 'b4')
+    assert files.scan('b', None, 5, time.monotonic()) == (['b0', 'b1', 'b2', 'b3', 'b4'], 'b4')
 
 
 def test_a_key_that_is_removed_while_it_is_listed_is_left_out(
@@ -257,7 +258,7 @@ def test_a_key_that_is_removed_while_it_is_listed_is_left_out(
 ) -> None:
     results(files, request({LONG: b'1', 'k': b'1'}))
     monkeypatch.setattr(directory, 'read_first_line', lambda path: None)
-    assert files.scan('', None, 9) == (['k'], None)
+    assert files.scan('', None, 9, time.monotonic()) == (['k'], None)
 
 
 # Directories that were replaced
@@ -268,7 +269,7 @@ CALLS: dict[str, Callable[[Files], object]] = {
     'read several': lambda files: files.read(['a', 'b']),
     'describe': lambda files: files.describe('a'),
     'probe': Files.probe,
-    'scan': lambda files: files.scan('', None, 9),
+    'scan': lambda files: files.scan('', None, 9, time.monotonic()),
     'unrecognized': lambda files: files.unrecognized(9),
     'is unchanged': lambda files: files.is_unchanged(b''),
     'scrub': Files.scrub,
