@@ -24,7 +24,7 @@ from learning_observer_kvs.problems import Problem
 from learning_observer_kvs.stores.announcing import Announcer
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.key_locks import KeyLocks
-from learning_observer_kvs.stores.keys import display_key
+from learning_observer_kvs.stores.keys import at, corrupt
 from learning_observer_kvs.stores.outage import Outage
 from learning_observer_kvs.stores.overlay import Overlay, PlainOverlay
 from learning_observer_kvs.stores.pacing import MAX_TRIES, pause
@@ -388,16 +388,7 @@ class Backend(Announcer):
         try:
             return json_codec.decode(text)
         except CorruptValue as error:
-            raise self.corrupt(key, error) from None
-
-    def corrupt(self, key: str, why: CorruptValue) -> CorruptValue:
-        """Return the error of a stored text that cannot be decoded, with its location.
-
-        Args:
-            key: the key.
-            why: what the codec raised.
-        """
-        return CorruptValue(f'{self._at(key)}: what is stored {why}. Remove the key, or repair it.')
+            raise corrupt(key, self.name, self.location(), error) from None
 
     # Inside
 
@@ -450,7 +441,7 @@ class Backend(Announcer):
         return Conflict(f'{self._at(key)}: others kept writing it; gave up after {MAX_TRIES} tries.')
 
     def _at(self, key: str) -> str:
-        return f'{display_key(key)} in store {self.name!r} ({self.location()})'
+        return at(key, self.name, self.location())
 
 
 def _task_done(on_done: OnDone, task: asyncio.Task[bool]) -> None:

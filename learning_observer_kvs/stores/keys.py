@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from learning_observer_kvs.errors import InvalidKey
+from learning_observer_kvs.errors import CorruptValue, InvalidKey
 
 MAX_KEY_BYTES = 1 << 20
 """The longest key in bytes of UTF-8; memoization keys hold whole essays."""
@@ -98,3 +98,26 @@ def display_key(key: str) -> str:
         The key in quotes; of one with over 200 characters the first 150 and their number.
     """
     return repr(key) if len(key) <= 200 else f'{key[:150]!r}… ({len(key):,} characters)'
+
+
+def at(key: str, name: str, location: str) -> str:
+    """Return a key with where it is, as messages show it.
+
+    Args:
+        key: the key.
+        name: the name of the store.
+        location: where that is.
+    """
+    return f'{display_key(key)} in store {name!r} ({location})'
+
+
+def corrupt(key: str, name: str, location: str, why: CorruptValue) -> CorruptValue:
+    """Return the error of a stored text that cannot be decoded, with where it is.
+
+    Args:
+        key: the key.
+        name: the name of the store.
+        location: where that is.
+        why: what the codec raised.
+    """
+    return CorruptValue(f'{at(key, name, location)}: what is stored {why}. Remove the key, or repair it.')

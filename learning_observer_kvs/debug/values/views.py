@@ -12,6 +12,7 @@ from learning_observer_kvs.debug.values import nodes
 from learning_observer_kvs.debug.values.computing import TooDeep
 from learning_observer_kvs.debug.views import CORRUPT_BYTES, MAX_VALUE_BYTES, Found, describe_key
 from learning_observer_kvs.errors import CorruptValue
+from learning_observer_kvs.stores.keys import corrupt
 
 
 def json_body(found: Found, shown: tuple[list[bytes], bool] | CorruptValue, mask: Mask) -> list[bytes]:
@@ -97,7 +98,9 @@ def located(found: Found, error: CorruptValue) -> CorruptValue:
         found: the value.
         error: why it is not shown, as it was raised without its location.
     """
-    return error if isinstance(error, TooDeep) or found.shown is None else found.store.corrupt(found.key, error)
+    if isinstance(error, TooDeep) or found.shown is None:
+        return error
+    return corrupt(found.key, found.store.name, found.store.location(), error)
 
 
 def too_large(found: Found) -> CorruptValue | None:
