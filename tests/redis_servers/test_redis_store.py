@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError
 
 from learning_observer_kvs import redis_connection
 from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
@@ -340,10 +340,10 @@ async def test_a_record_about_a_store_that_the_server_refuses_is_an_error(
     store: Store, redis: RedisConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*commands: Any) -> Any:
-        return [ResponseError('OOM command not allowed')]
+        return [NoPermissionError('NOPERM no right')]
 
     monkeypatch.setattr(redis, 'exchange', refuse)
-    with pytest.raises(StoreUnavailable, match='OOM command not allowed'):
+    with pytest.raises(StoreUnavailable, match='NOPERM no right'):
         await store.commit_hidden('suppressed', b'{}', None)
 
 
