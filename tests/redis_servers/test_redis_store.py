@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
 from learning_observer_kvs import redis_connection
-from learning_observer_kvs.errors import CorruptValue, WriteUnclear
+from learning_observer_kvs.errors import CorruptValue, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.redis.cluster_client import Command
@@ -332,6 +333,17 @@ async def test_a_record_about_a_store_whose_reply_is_lost_is_unclear(
 
     monkeypatch.setattr(redis, 'exchange', lose)
     with pytest.raises(WriteUnclear, match=r'was lost \(cut\)'):
+        await store.commit_hidden('suppressed', b'{}', None)
+
+
+async def test_a_record_about_a_store_that_the_server_refuses_is_an_error(
+    store: Store, redis: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*commands: Any) -> Any:
+        return [NoPermissionError('NOPERM no right')]
+
+    monkeypatch.setattr(redis, 'exchange', refuse)
+    with pytest.raises(StoreUnavailable, match='NOPERM no right'):
         await store.commit_hidden('suppressed', b'{}', None)
 
 
