@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 log = logging.getLogger('learning_observer_kvs')
 

@@ -17,7 +17,8 @@ from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.deadline import deadline_after
 from learning_observer_kvs.stores.types import CommonOptions, OnDone, Outcome, Submit
 from learning_observer_kvs.stores.write_counts import WriteCounts
-from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteQueue
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 
 
 class QueuedStore(Store):

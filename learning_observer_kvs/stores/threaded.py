@@ -17,7 +17,8 @@ from learning_observer_kvs.stores.polled import ChangeLog, PolledChanges
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.threads import StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone
+from learning_observer_kvs.stores.write_request import WriteBatch
 
 ThreadsT = TypeVar('ThreadsT', bound=StoreThreads)
 

@@ -21,7 +21,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.base import CLOSE_TIMEOUT
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 
 log = logging.getLogger('learning_observer_kvs')
 

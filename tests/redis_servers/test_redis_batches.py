@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.redis.names import ClusterNames, Names
 from learning_observer_kvs.stores.redis.scripts import NO_RECORD
 from learning_observer_kvs.stores.redis.scripts import Script as LuaScript
 from learning_observer_kvs.stores.redis.writer import RedisWriter
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.redis_servers.test_redis_writer import (
     LOST,
     NO_CONNECTION,

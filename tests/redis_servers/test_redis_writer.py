@@ -20,7 +20,7 @@ from learning_observer_kvs.stores.redis.connection import PinnedConnection, Redi
 from learning_observer_kvs.stores.redis.errors import refusal
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names, slot_of
 from learning_observer_kvs.stores.redis.writer import RedisWriter
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 Replies = list[Any] | KVSError
 """What one exchange gives: a reply for each command, or an error that nothing was sent."""

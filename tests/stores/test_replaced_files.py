@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.support.files import link
 from tests.support.reducing import reduce_anything
 

@@ -11,7 +11,7 @@ import pytest
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores import threads as threads_module
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
-from learning_observer_kvs.stores.write_queue import WriteBatch, WriteRequest
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 
 LOCATION = 'the disk'
 

@@ -10,7 +10,8 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.types import Outcome
 from learning_observer_kvs.stores.write_counts import WriteCounts
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteQueue
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 
 
 class ScriptedBackend:

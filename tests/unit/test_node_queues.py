@@ -13,7 +13,8 @@ from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores import write_queue
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names, slot_of
 from learning_observer_kvs.stores.redis.node_queues import NodeQueues
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteQueue
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 from tests.support.watched import until
 
 NAMES = ClusterNames('')

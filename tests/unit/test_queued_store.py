@@ -11,7 +11,8 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.queued import QueuedStore
 from learning_observer_kvs.stores.types import Outcome
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone
+from learning_observer_kvs.stores.write_request import WriteBatch
 
 
 class Scripted(QueuedStore):

@@ -9,7 +9,8 @@ import pytest
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores import write_queue
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 from tests.support.scripted_backend import ScriptedBackend
 
 

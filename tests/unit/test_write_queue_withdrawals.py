@@ -10,7 +10,7 @@ from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores import write_queue
 from learning_observer_kvs.stores.deadline import ONE_TRY
 from learning_observer_kvs.stores.types import Outcome
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.support.scripted_backend import ScriptedBackend
 
 

@@ -29,7 +29,7 @@ from learning_observer_kvs.stores.filesystem.unrecognized import unrecognized
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
 from learning_observer_kvs.stores.types import Description
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 _HINTS = {
     errno.ENOSPC: 'Free some space on the disk.',

@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 MAX_FILES = 8
 MAX_BYTES = 32 << 10

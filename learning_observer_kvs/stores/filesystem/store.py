@@ -23,7 +23,8 @@ from learning_observer_kvs.stores.polled import ChangeLog
 from learning_observer_kvs.stores.threaded import ThreadedStore
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
 from learning_observer_kvs.stores.types import CommonOptions, Description
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone
+from learning_observer_kvs.stores.write_request import WriteBatch
 
 
 class FilesystemThreads(StoreThreads):

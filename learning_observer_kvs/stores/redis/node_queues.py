@@ -19,7 +19,8 @@ from learning_observer_kvs.stores.redis.cluster_client import ClusterClient
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.names import ClusterNames, Names, slot_of
 from learning_observer_kvs.stores.redis.tick_client import TickClient
-from learning_observer_kvs.stores.write_queue import RequestQueue, WriteQueue, WriteRequest
+from learning_observer_kvs.stores.write_queue import RequestQueue, WriteQueue
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 _NO_NODE = ''
 """In place of a node's name: for requests that fail before they are sent, and slots that no node is known to have."""

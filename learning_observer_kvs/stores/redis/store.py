@@ -29,7 +29,8 @@ from learning_observer_kvs.stores.redis.scripts import HIDDEN, run
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges
 from learning_observer_kvs.stores.redis.writer import RedisWriter
 from learning_observer_kvs.stores.types import CommonOptions, Described, Description
-from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue, WriteBatch
+from learning_observer_kvs.stores.write_queue import OnBatchDone, RequestQueue
+from learning_observer_kvs.stores.write_request import WriteBatch
 
 
 class RedisKVS(QueuedStore):

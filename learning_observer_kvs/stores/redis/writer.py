@@ -46,7 +46,8 @@ from learning_observer_kvs.stores.redis.scripts import (
     Exchange,
     run,
 )
-from learning_observer_kvs.stores.write_queue import OnBatchDone, WriteBatch, WriteRequest
+from learning_observer_kvs.stores.write_queue import OnBatchDone
+from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
 
 MAX_COMPARED = 1 << 10
 """Up to how many bytes an expected text is sent to be compared; of a longer one its SHA-1 is."""

@@ -11,7 +11,7 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.pinned_files import PinnedFiles, mark_replaced
 from learning_observer_kvs.stores.sqlite.database import Database, LogState
 from learning_observer_kvs.stores.threads import ReaderThreads, StoreThreads
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 
 class Connections:

@@ -19,7 +19,7 @@ from learning_observer_kvs.stores.sqlite.errors import of_sqlite, of_system, unu
 from learning_observer_kvs.stores.sqlite.file import APPLICATION_ID, DatabaseFile, enable_wal
 from learning_observer_kvs.stores.sqlite.hidden import HiddenTable
 from learning_observer_kvs.stores.sqlite.statements import Statements, quoted
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 BUSY_MS = 1_000
 """Milliseconds that one try waits for another process's transaction; the call tries again until its deadline."""

@@ -18,7 +18,7 @@ from learning_observer_kvs.stores.filesystem.directory import ChangeStep, Direct
 from learning_observer_kvs.stores.filesystem.files import MAX_INDENTED, Files
 from learning_observer_kvs.stores.filesystem.lock import LockHeld
 from learning_observer_kvs.stores.filesystem.names import META_DIR
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.support.files import open_files, plant, spares, tree
 
 LONG = 'x' * 300

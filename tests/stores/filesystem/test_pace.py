@@ -26,7 +26,7 @@ from learning_observer_kvs.stores.filesystem.pace import (
     Pace,
 )
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.support.changes import change_and_stop
 
 

@@ -16,7 +16,7 @@ from learning_observer_kvs.stores.sqlite import database
 from learning_observer_kvs.stores.sqlite.connections import Connections
 from learning_observer_kvs.stores.sqlite.database import BUSY_MS, Database
 from learning_observer_kvs.stores.sqlite.store import MAX_KEYS_ON_LOOP, SQLiteKVS
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.support.killed_writer import check, killer
 from tests.support.programs import run
 from tests.support.sqlite import sql

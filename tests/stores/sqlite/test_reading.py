@@ -14,7 +14,7 @@ import pytest
 
 from learning_observer_kvs.stores.sqlite.database import WAL_BYTES, Database, prefix_end
 from learning_observer_kvs.stores.sqlite.store import MAX_BYTES_ON_LOOP, MAX_KEYS_ON_LOOP, SQLiteKVS
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 from tests.support.sqlite import sql
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from learning_observer_kvs.stores.sqlite.statements import ROWS, Statements
-from learning_observer_kvs.stores.write_queue import WriteRequest
+from learning_observer_kvs.stores.write_request import WriteRequest
 
 Texts = Mapping[str, bytes | None]
 
