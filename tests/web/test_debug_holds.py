@@ -29,7 +29,10 @@ LONGEST = 0.010
 
 JSON, PAGE = 'application/json', 'text/html'
 
-STORES = ('stub', 'sqlite', 'files', 'redis')
+LONG = pytest.mark.long
+
+STORES = (pytest.param('stub', marks=LONG), 'sqlite', pytest.param('files', marks=LONG), 'redis')
+"""What is computed of a value is the same for all; they differ in how it is read."""
 
 INTERNAL, EXTERNAL = 'Internal,large.words,STUDENT:ann', 'External,large.words,STUDENT:ann'
 
@@ -169,7 +172,15 @@ async def test_whatever_form_a_value_has_its_pages_are_short_and_do_not_hold_the
             assert longest < LONGEST
 
 
-@pytest.mark.parametrize(('store', 'accept'), [('stub', PAGE), ('sqlite', JSON), ('files', JSON), ('redis', PAGE)])
+@pytest.mark.parametrize(
+    ('store', 'accept'),
+    [
+        pytest.param('stub', PAGE, marks=LONG),
+        ('sqlite', JSON),
+        pytest.param('files', JSON, marks=LONG),
+        ('redis', PAGE),
+    ],
+)
 async def test_an_export_of_values_of_10_mb_does_not_hold_the_loop(
     server: TestServer, viewer: Viewer, store: str, accept: str
 ) -> None:
