@@ -34,8 +34,9 @@ def states_of(first: int) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(('kind', 'keys'), [('redis', 1_000_000), ('filesystem', 100_000)])
 async def test_the_first_pages_come_at_once(
-    aiohttp_client: AiohttpClient, tmp_path: Path, kind: str, keys: int
+    aiohttp_client: AiohttpClient, tmp_path: Path, kind: str, keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(listing, 'SETTLED_SECONDS', 0.1)  # the folder counts as one that has been at rest
     with RedisServer() as server:
         store = {'type': kind} if kind == 'redis' else {'type': kind, 'path': str(tmp_path / 'files')}
         connection = {'redis_host': '127.0.0.1', 'redis_port': server.port}
