@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,16 +21,12 @@ from learning_observer_kvs.privacy.places import Place
 from learning_observer_kvs.stores.base import Store
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.pacing import TIME_SLICE
-from learning_observer_kvs.stores.reads import texts_or_errors
-from learning_observer_kvs.stores.types import Description
+from learning_observer_kvs.stores.reads import in_chunks, texts_or_errors
 
-FIRST_CHUNK = 16
-"""How many values are read at first; then as many as have ``CHUNK_BYTES``."""
+FIRST_KEYS = 16
+"""How many keys are looked at together at first; then as many as have ``KEY_CHARACTERS``."""
 
-CHUNK_BYTES = 1 << 20
-"""Bytes of text that are in memory at once, unless a single value has more."""
-
-MAX_CHUNK = 1000
+MAX_KEYS = 1000
 
 KEY_CHARACTERS = 1 << 18
 """How many characters the keys have that are looked at together, unless a single one has more."""
@@ -121,7 +117,7 @@ async def _in_store(
     compute: Compute,
 ) -> AsyncIterator[Place]:
     await store.flush()  # what this process keeps is searched, too
-    chunk, missed, slice_ends = FIRST_CHUNK, 0, time.monotonic() + TIME_SLICE
+    missed, slice_ends = 0, time.monotonic() + TIME_SLICE
 
     def miss(text: str) -> None:
         nonlocal missed
@@ -131,23 +127,12 @@ async def _in_store(
 
     async with aclosing(_pages(store)) as pages:
         async for page in pages:
-            keys = list(dict.fromkeys(page))
-            while keys:
-                some = keys[:chunk]
-                sizes = await _sizes(store, some)
-                some = some[: _fitting(sizes, most_bytes)]
-                keys = keys[len(some) :]
-                large = {
-                    key: size
-                    for key, size in zip(some, sizes, strict=False)
-                    if most_bytes is not None and size > most_bytes
-                }
-                to_read = [key for key in some if key not in large]
-                texts = await texts_or_errors(store, to_read) if to_read else []
-                size = sum(len(text) for text in texts if isinstance(text, bytes))
-                chunk = max(1, min(2 * chunk, MAX_CHUNK, chunk * CHUNK_BYTES // (size + 1)))
-                for key in some:
-                    text = None if key in large else texts.pop(0)
+            async for sizes in in_chunks(store, list(dict.fromkeys(page)), most_bytes):
+                large = {key for key, size in sizes.items() if most_bytes is not None and size > most_bytes}
+                to_read = [key for key in sizes if key not in large]
+                texts = iter(await texts_or_errors(store, to_read) if to_read else [])
+                for key, bytes_of_value in sizes.items():
+                    text = None if key in large else next(texts)
                     of_text = len(text) if isinstance(text, bytes) else 0
                     if len(key) + of_text > LARGE:
                         judged = await compute(len(key) + of_text, _judged, name, key, text, key in large, ids)
@@ -159,15 +144,15 @@ async def _in_store(
                         yield Place(store.location(), tuple(parts), name, key)
                     elif key in large:
                         miss(
-                            f'Store {name}: the value of {display_key(key)} has {large[key]:,} bytes, too many to be '
-                            'searched.'
+                            f'Store {name}: the value of {display_key(key)} has {bytes_of_value:,} bytes, too many '
+                            'to be searched.'
                         )
                     elif isinstance(text, CorruptValue):
                         miss(str(text))
                     if time.monotonic() > slice_ends:
                         await asyncio.sleep(0)
                         slice_ends = time.monotonic() + TIME_SLICE
-                progress(len(some))
+                progress(len(sizes))
     if missed > MAX_MESSAGES:
         on_missed(f'{missed - MAX_MESSAGES:,} more keys of store {name!r} ({store.location()}) cannot be read.')
     for path in await store.unrecognized(MAX_UNRECOGNIZED):
@@ -207,29 +192,13 @@ def _searched(path: Path, ids: Ids) -> tuple[Place | None, set[str], list[str]]:
 
 async def _pages(store: Store) -> AsyncGenerator[list[str], None]:
     """The keys of a store, fewer at a time where they are long: that of a memoized result has a whole essay."""
-    cursor, count = None, FIRST_CHUNK
+    cursor, count = None, FIRST_KEYS
     while True:
         keys, cursor = await store.scan('', cursor, count)
         yield keys
         if cursor is None:
             return
-        count = max(1, min(2 * count, MAX_CHUNK, count * KEY_CHARACTERS // (sum(map(len, keys)) + 1)))
-
-
-async def _sizes(store: Store, keys: Sequence[str]) -> list[int]:
-    described = await store.describe_all(keys)
-    return [found.bytes if isinstance(found, Description) else 0 for found in described]
-
-
-def _fitting(sizes: Sequence[int], most_bytes: int | None) -> int:
-    """How many values are read together, of those that are read."""
-    total = 0
-    for number, size in enumerate(sizes):
-        if most_bytes is None or size <= most_bytes:
-            total += size
-        if total > CHUNK_BYTES and number:
-            return number
-    return len(sizes)
+        count = max(1, min(2 * count, MAX_KEYS, count * KEY_CHARACTERS // (sum(map(len, keys)) + 1)))
 
 
 def _judged(

@@ -311,25 +311,31 @@ async def each_once(store: ReadCalls, pages: AsyncGenerator[list[str], None]) ->
             yield page
 
 
-async def in_chunks(store: ReadCalls, keys: Sequence[str]) -> AsyncGenerator[Sequence[str], None]:
+async def in_chunks(
+    store: ReadCalls, keys: Sequence[str], most_bytes: int | None = None
+) -> AsyncGenerator[dict[str, int], None]:
     """Split keys so that the values of each part have ``CHUNK_BYTES`` together, unless a single one has more.
 
     Args:
         store: the store, which is asked for the sizes.
-        keys: the keys.
+        keys: the keys, each once.
+        most_bytes: the largest value that the caller reads; larger ones do not count.
 
     Yields:
-        The parts, in order.
+        The parts, in order: for each key the bytes of its value.
     """
-    described = await store.describe_all(keys)
-    start = size = 0
-    for end, found in enumerate(described):
-        size += found.bytes if isinstance(found, Description) else 0
-        if size > CHUNK_BYTES and end > start:
-            yield keys[start:end]
-            start, size = end, found.bytes if isinstance(found, Description) else 0
-    if keys:
-        yield keys[start:]
+    part: dict[str, int] = {}
+    total = 0
+    for key, found in zip(keys, await store.describe_all(keys), strict=True):
+        size = found.bytes if isinstance(found, Description) else 0
+        is_read = most_bytes is None or size <= most_bytes
+        if part and is_read and total + size > CHUNK_BYTES:
+            yield part
+            part, total = {}, 0
+        part[key] = size
+        total += size if is_read else 0
+    if part:
+        yield part
 
 
 async def texts_or_errors(store: ReadCalls, keys: Sequence[str]) -> list[bytes | CorruptValue | None]:
