@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug.masking import Mask
@@ -17,9 +15,7 @@ from learning_observer_kvs.debug.values import nodes
 from learning_observer_kvs.kvs import KVS
 from learning_observer_kvs.stream_analytics.helpers import kvs_pipeline
 from tests.support.debug_pages import make_app
-from tests.support.debug_value import KEY, OTHER, VALUE
-
-Client = TestClient[web.Request, web.Application]
+from tests.support.debug_value import KEY, OTHER, VALUE, Client, got
 
 PART, MATCHES, RAW, VALUE_PAGE = (f'/debug/kvs/default/{name}' for name in ('part', 'matches', 'raw', 'key'))
 
@@ -42,12 +38,6 @@ async def client(aiohttp_client: AiohttpClient, tmp_path: Path, refused: set[str
     client: Client = await aiohttp_client(make_app(settings, lambda request, action, store, key: key not in refused))
     await KVS().set(KEY, VALUE)
     return client
-
-
-async def got(client: Client, address: str, **query: Any) -> Any:
-    answer = await client.get(address, params={'key': KEY, **query})
-    assert answer.status == 200, await answer.text()
-    return await answer.json()
 
 
 def at(*steps: str | int) -> str:

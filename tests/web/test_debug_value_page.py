@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
 from playwright.async_api import Page, expect
-from pytest_aiohttp.plugin import AiohttpClient
 
-from learning_observer_kvs.kvs import KVS, SQLiteKVS
+from learning_observer_kvs.kvs import SQLiteKVS
 from learning_observer_kvs.stores.types import Description
 from tests.support.browser import chromium, faultless_page
-from tests.support.debug_pages import make_app
-from tests.support.debug_value import KEY, VALUE
+from tests.support.debug_value import KEY, VALUE, Client, client
 
-Client = TestClient[web.Request, web.Application]
+__all__ = ['client']
 
 VALUE_PAGE = '/debug/kvs/default/key'
-
-
-@pytest.fixture
-async def client(aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
-    stores = {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
-    client: Client = await aiohttp_client(make_app({'kvs': stores, 'config': {'run_mode': 'dev'}}))
-    await KVS().set(KEY, VALUE)
-    return client
 
 
 @pytest.fixture

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
-from pytest_aiohttp.plugin import AiohttpClient
 
 from learning_observer_kvs.debug.values import search as value_search
 from learning_observer_kvs.kvs import KVS
-from tests.support.debug_pages import make_app
-from tests.support.debug_value import KEY, VALUE
+from tests.support.debug_value import KEY, Client, client, got
 
-Client = TestClient[web.Request, web.Application]
+__all__ = ['client']
 
 MATCHES = '/debug/kvs/default/matches'
 
 HTML = {'Accept': 'text/html'}
-
-
-@pytest.fixture
-async def client(aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
-    stores = {'default': {'type': 'sqlite', 'path': str(tmp_path / 'a.sqlite3')}}
-    client: Client = await aiohttp_client(make_app({'kvs': stores, 'config': {'run_mode': 'dev'}}))
-    await KVS().set(KEY, VALUE)
-    return client
-
-
-async def got(client: Client, address: str, **query: Any) -> Any:
-    answer = await client.get(address, params={'key': KEY, **query})
-    assert answer.status == 200, await answer.text()
-    return await answer.json()
 
 
 async def test_a_text_is_found_in_names_and_values_in_small_and_capital_letters(client: Client) -> None:
