@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from learning_observer_kvs.stores.filesystem.staging import SPARE
 
@@ -41,3 +44,16 @@ def open_files() -> list[str]:
     with os.scandir('/proc/self/fd') as entries:
         paths = [entry.path for entry in entries]
     return [os.readlink(path) for path in paths if os.path.lexists(path)]
+
+
+def opened_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what is opened from now on: the paths, in a list that grows."""
+    opened = []
+    open_file = os.open
+
+    def noting_open(path: str, *arguments: Any) -> int:
+        opened.append(path)
+        return open_file(path, *arguments)
+
+    monkeypatch.setattr(os, 'open', noting_open)
+    return opened

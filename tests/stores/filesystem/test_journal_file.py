@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from learning_observer_kvs.stores.filesystem.names import META_DIR
 from learning_observer_kvs.stores.filesystem.staging import SPARE
 from learning_observer_kvs.stores.filesystem.store import FilesystemKVS
 from tests.support.changes import change_and_stop
-from tests.support.files import open_files, plant
+from tests.support.files import open_files, opened_paths, plant
 from tests.support.programs import run
 
 CHANGES = [
@@ -48,14 +47,7 @@ def test_a_journal_gives_back_what_was_decided_and_is_idle_afterwards(journal: J
 def test_a_journal_is_opened_once_and_no_change_opens_it_anew(
     journal: Journal, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = []
-    open_file = os.open
-
-    def noting_open(path: str, *arguments: Any) -> int:
-        opened.append(path)
-        return open_file(path, *arguments)
-
-    monkeypatch.setattr(os, 'open', noting_open)
+    opened = opened_paths(monkeypatch)
     for _ in range(3):
         journal.append(CHANGES)
         journal.finish()

@@ -7,12 +7,12 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from learning_observer_kvs.stores.filesystem.lock import DirectoryLock, LockHeld
 from tests.support.disks import foreign_directory, read_only
+from tests.support.files import opened_paths
 
 
 @pytest.fixture
@@ -103,14 +103,7 @@ def test_a_lock_file_is_kept_open_and_no_call_opens_it_anew(path: str, monkeypat
     assert not one.is_open()
     with one.held(create=True):
         one.count_change()
-    opened = []
-    open_file = os.open
-
-    def noting_open(path: str, *arguments: Any) -> int:
-        opened.append(path)
-        return open_file(path, *arguments)
-
-    monkeypatch.setattr(os, 'open', noting_open)
+    opened = opened_paths(monkeypatch)
     for create in (True, False):
         with one.held(create=create):
             one.count_change()
