@@ -26,6 +26,8 @@ HINTS: list[tuple[str, dict[str, Any], str]] = [
     (PASSWORD, {'redis_url': 'redis://:x%0A@h'}, 'remove it from redis_connection.redis_url.'),
     (PASSWORD, {}, 'Set redis_connection.redis_password'),
     ('a cluster cannot be connected', {}, 'Is it running there?'),
+    ('no node of the cluster has slot 16099', {'redis_cluster': True}, 'start those that are missing'),
+    ('CLUSTERDOWN Hash slot not served', {'redis_cluster': True}, 'start those that are missing'),
 ]
 
 

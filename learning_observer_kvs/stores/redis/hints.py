@@ -178,6 +178,7 @@ _HINTS: dict[str, _Hint] = {
     'CLUSTERDOWN': _NODES_MISSING,
     'Hash slot not served': _NODES_MISSING,
     'not covered by the cluster': _NODES_MISSING,
+    'no node of the cluster has slot': _NODES_MISSING,
     'cluster is down': _NODES_MISSING,
     'cluster support disabled': _NOT_A_CLUSTER,
     'Cluster mode is not enabled': _NOT_A_CLUSTER,
