@@ -105,8 +105,8 @@ async def test_a_read_that_waits_does_not_open_again_what_is_closed() -> None:
         server.pause()
         reading = asyncio.create_task(store['a'])
         await asyncio.wait([reading], timeout=0.5)
-        server.resume()
         await store.close()
         with pytest.raises(StoreUnavailable, match='closed meanwhile'):
-            await reading
+            await asyncio.wait_for(reading, 10)
+        server.resume()  # not before: it might answer the try that is under way
         await connection.close()
