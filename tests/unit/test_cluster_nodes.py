@@ -14,19 +14,9 @@ from redis.crc import key_slot
 from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.redis.cluster_client import ClusterClient, NodePermits, apart
 from learning_observer_kvs.stores.redis.errors import ReplyLost, unavailable
+from tests.support.answers import NEVER, answer
 
 BROKEN = exceptions.ConnectionError('Connection closed by server.')
-NEVER = object()
-"""In the place of an answer: none comes."""
-
-
-async def answer(found: Any) -> Any:
-    """Give or raise what is written down."""
-    if found is NEVER:
-        await asyncio.get_running_loop().create_future()
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
 class Node:

@@ -12,23 +12,12 @@ from redis import exceptions
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores.redis import failover
 from learning_observer_kvs.stores.redis.failover import MAX_PAUSE, MIN_PAUSE, POLL, QUIET, MasterWatch
-
-NEVER = object()
-"""In the place of an answer: none comes."""
+from tests.support.answers import NEVER, answer
 
 A, B = ('a', 1), ('b', 2)
 REFUSED = exceptions.ConnectionError('Error 111 connecting to s:1. Connection refused.')
 NO_PASSWORD = exceptions.AuthenticationError('Authentication required.')
 NO_RIGHTS = exceptions.NoPermissionError('this user has no permissions to access one of the channels')
-
-
-async def answer(found: Any) -> Any:
-    """Give or raise what is written down."""
-    if found is NEVER:
-        await asyncio.get_running_loop().create_future()
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
 class Sentinel:

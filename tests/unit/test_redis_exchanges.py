@@ -12,9 +12,7 @@ from redis import exceptions
 from learning_observer_kvs.errors import InvalidKey, Overloaded, StoreUnavailable
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost
-
-NEVER = object()
-"""In the place of a reply: none comes."""
+from tests.support.answers import NEVER, answer
 
 BROKEN = exceptions.ConnectionError('Connection closed by server.')
 LOADING = exceptions.BusyLoadingError('Redis is loading the dataset in memory')
@@ -47,12 +45,7 @@ class Link:
 
     async def read_response(self, disconnect_on_error: bool) -> Any:
         assert not disconnect_on_error
-        reply = self.replies.pop(0)
-        if reply is NEVER:
-            await asyncio.get_running_loop().create_future()
-        if isinstance(reply, BaseException):
-            raise reply
-        return reply
+        return await answer(self.replies.pop(0))
 
     async def disconnect(self, nowait: bool) -> None:
         assert nowait
@@ -67,12 +60,7 @@ class Pool:
         self.connection_kwargs = {'host': 'h', 'port': 1}
 
     async def get_connection(self) -> Any:
-        link = self.links.pop(0)
-        if link is NEVER:
-            await asyncio.get_running_loop().create_future()
-        if isinstance(link, Exception):
-            raise link
-        return link
+        return await answer(self.links.pop(0))
 
     async def release(self, link: Link) -> None:
         link.happened.append('release')
