@@ -17,6 +17,10 @@ from tests.support.answers import NEVER, answer
 A, B = ('a', 1), ('b', 2)
 REFUSED = exceptions.ConnectionError('Error 111 connecting to s:1. Connection refused.')
 NO_PASSWORD = exceptions.AuthenticationError('Authentication required.')
+WRONG_PASSWORD = exceptions.AuthenticationError('invalid username-password pair')
+NO_PASSWORD_SET = exceptions.AuthenticationError(
+    'AUTH <password> called without any password configured for the default user.'
+)
 NO_RIGHTS = exceptions.NoPermissionError('this user has no permissions to access one of the channels')
 
 
@@ -175,6 +179,21 @@ async def test_of_several_sentinels_the_first_answer_is_enough_and_the_others_ar
         ('master', exceptions.ResponseError('No such master with that name'), 'know no service of that name', False),
         ('master', None, 'know no service of that name', False),
         ('failure', NO_PASSWORD, 'want a password', False),
+        ('failure', exceptions.ResponseError('NOAUTH HELLO must be called'), 'want a password. Set', False),
+        ('failure', exceptions.ResponseError('WRONGPASS invalid'), 'refuse the password. Set', False),
+        (
+            'failure',
+            WRONG_PASSWORD,
+            'refuse the password. Set',
+            False,
+        ),
+        (
+            'failure',
+            NO_PASSWORD_SET,
+            'one was given. Take redis_connection.redis_s',
+            False,
+        ),
+        ('state', exceptions.ResponseError("unknown command 'SENTINEL'"), 'is not a Sentinel. Name the ports', False),
         ('state', exceptions.NoPermissionError('NOPERM this user has no permissions'), 'refuse what their user', False),
     ],
 )

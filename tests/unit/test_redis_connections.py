@@ -99,8 +99,9 @@ async def test_a_client_is_made_once_and_anew_after_other_settings() -> None:
     connection.configure({'redis_host': 'h'})
     assert connection.client() is first
     connection.configure({'redis_host': 'g'})
-    assert connection.client() is not first
-    assert connection.client().connection_pool.connection_kwargs['host'] == 'g'
+    assert (second := connection.client()) is not first
+    assert connection.client() is second
+    assert second.connection_pool.connection_kwargs['host'] == 'g'
     connection.configure({'redis_host': 'c', 'redis_cluster': True})
     assert isinstance(connection.client(), RedisCluster)
     await connection.close()
