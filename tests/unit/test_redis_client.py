@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from redis.asyncio import Connection, Redis, Sentinel, SSLConnection, UnixDomain
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 
 from learning_observer_kvs.stores.redis import client as clients
+from learning_observer_kvs.stores.redis import redis_py
 from learning_observer_kvs.stores.redis.client import (
     MasterConnection,
     MasterTLSConnection,
@@ -150,6 +152,14 @@ async def test_a_client_of_a_cluster_has_the_address_the_login_and_the_bounds_of
     [node] = cluster_of({'redis_host': 'h', **TLS}).startup_nodes
     assert node.connection_class is SSLConnection
     assert node.connection_kwargs['ssl_ca_certs'] == 'ca'
+
+
+def test_redis_py_is_imported_once_and_only_the_modules_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(redis_py), 'crc', raising=False)
+    assert redis_py.crc is importlib.import_module('redis.crc')
+    assert 'crc' in vars(redis_py)
+    with pytest.raises(AttributeError, match='has no attribute'):
+        redis_py.client  # noqa: B018
 
 
 # Connections of a pool
