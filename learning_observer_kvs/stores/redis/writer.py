@@ -117,8 +117,7 @@ class RedisWriter:
             ask: calls :meth:`write_batch`, or does not.
         """
         to_ask = [ask]
-        task = self._spawn(self._write_asked(to_ask))
-        task.add_done_callback(lambda _: to_ask and to_ask.pop()())  # if it was cancelled before its first step
+        self._spawn(self._write_asked(to_ask), to_ask)
 
     async def close(self) -> None:
         """Give the connection back. What is still under way is given up: its requests are unclear."""
@@ -129,11 +128,15 @@ class RedisWriter:
             await asyncio.wait(tasks)
         await self._pinned.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None], to_ask: list[Callable[[], None]] | None = None) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        task.add_done_callback(functools.partial(self._ended, to_ask))
+
+    def _ended(self, to_ask: list[Callable[[], None]] | None, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if to_ask:  # the task was cancelled before its first step
+            to_ask.pop()()
 
     async def _write_asked(self, to_ask: list[Callable[[], None]]) -> None:
         await self._write_given(self._asked(to_ask.pop()))
@@ -255,7 +258,8 @@ class RedisWriter:
             arguments += new_texts
             all_codes += of_request
         keys[0] = len(keys) - 1
-        arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
+        if all_codes:
+            arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
         return keys + arguments
 
     def _add_event(self, request: WriteRequest, keys: list[Any], arguments: list[Any]) -> bool:
@@ -309,7 +313,9 @@ class RedisWriter:
         """
         exchange = self._exchange_within(timeout)
         replies = await self._exchange_batches(exchange, waiting, calls)
-        if without_record := [slot for slot, reply in replies.items() if reply == NO_RECORD and slot not in losses]:
+        if NO_RECORD in replies.values() and (
+            without_record := [slot for slot, reply in replies.items() if reply == NO_RECORD and slot not in losses]
+        ):
             for slot in without_record:
                 del self._records[slot], calls[slot]
             again: dict[int, list[Any]] = {}
@@ -321,14 +327,14 @@ class RedisWriter:
         self, exchange: Exchange, waiting: Mapping[int, WriteBatch], calls: dict[int, list[Any]]
     ) -> dict[int, Any]:
         """Lay down the records that are missing, add the calls that are missing, and send them all."""
-        new = [slot for slot in waiting if slot not in calls]
         replies: dict[int, Any] = {}
-        if missing := {slot: self._a_key_of(waiting[slot]) for slot in new if slot not in self._records}:
-            failed = await self._records.lay_down(exchange, self._names, missing)
+        if missing := waiting.keys() - calls.keys() - self._records.keys():
+            keys = {slot: self._a_key_of(waiting[slot]) for slot in missing}
+            failed = await self._records.lay_down(exchange, self._names, keys)
             replies = {slot: self._connection.unavailable(error) for slot, error in failed.items()}
-        for slot in new:
-            if slot not in replies:
-                calls[slot] = self._call(slot, waiting[slot])
+        for slot, batch in waiting.items():
+            if slot not in calls and slot not in replies:
+                calls[slot] = self._call(slot, batch)
         if calls:
             try:
                 answers = await run(exchange, COMMIT, list(calls.values()))
@@ -467,7 +473,7 @@ class RedisWriter:
 
     def _exchange_within(self, timeout: float | None) -> Exchange:
         connection = self._connection.cluster_client() if self._clustered else self._pinned
-        return lambda commands: connection.exchange(commands, timeout)
+        return functools.partial(connection.exchange, timeout=timeout)
 
     def _given_up(self) -> WriteUnclear:
         return WriteUnclear(
