@@ -22,11 +22,13 @@ from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing import StoreContract
 from learning_observer_kvs.testing.calls import CallsContract
+from learning_observer_kvs.testing.changes import ChangesContract
 from learning_observer_kvs.testing.contents import ContentsContract
 from learning_observer_kvs.testing.reducers import ReducersContract
 from learning_observer_kvs.testing.writes import WritesContract
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
+from tests.support.redis_server import RedisServer
 
 
 async def write_raw_file(store: Store, key: str, text: bytes) -> None:
@@ -74,8 +76,24 @@ class TestEphemeralRedis(RedisContract):
             yield store
 
 
-class TestRedisByOtherRoads(StoreContract):
-    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel', 'valkey'])
+class TestValkey(RedisContract):
+    @pytest.fixture
+    async def store(self, valkey_server: RedisServer) -> AsyncIterator[Store]:
+        connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': valkey_server.port})
+        await connection.client().flushall()
+        async with PersistentRedisKVS(connection=connection) as store:
+            yield store
+        await connection.close()
+
+
+class TestRedisByOtherRoads(CallsContract, WritesContract, ReducersContract, ChangesContract):
+    # Of values and keys one by one, what the way to the server could change is whether they come back.
+    test_every_kind_of_value_at_once_comes_back_in_one_read = (
+        ContentsContract.test_every_kind_of_value_at_once_comes_back_in_one_read
+    )
+    test_hostile_keys_never_collide = ContentsContract.test_hostile_keys_never_collide
+
+    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel'])
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         settings: dict[str, Any] = {}
         match request.param:
@@ -89,8 +107,6 @@ class TestRedisByOtherRoads(StoreContract):
             case 'sentinel':
                 addresses = request.getfixturevalue('sentinels').addresses()
                 settings = {'redis_sentinels': addresses, 'redis_service_name': SERVICE}
-            case 'valkey':
-                settings = {'redis_host': '127.0.0.1', 'redis_port': request.getfixturevalue('valkey_server').port}
         connection = RedisConnection(settings)
         await connection.client().flushall()
         async with PersistentRedisKVS(connection=connection) as store:
