@@ -38,7 +38,7 @@ async def reduce(state):
 async def begin(work):
     global task, client
     task = asyncio.ensure_future(work)
-    if sys.argv[1] == 'command':  # until it waits for its reply; CPython crashes if a task whose future is done is collected
+    if sys.argv[1] == 'command':  # until it waits for its reply; a task whose future is done crashes CPython
         client, _ = await loop.sock_accept(server)
         while b'PING' not in await loop.sock_recv(client, 1000):
             pass
