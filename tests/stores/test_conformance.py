@@ -22,10 +22,10 @@ from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.stores.types import MISSING
 from learning_observer_kvs.testing import StoreContract
 from learning_observer_kvs.testing.calls import CallsContract
-from learning_observer_kvs.testing.changes import ChangesContract
 from learning_observer_kvs.testing.contents import ContentsContract
 from learning_observer_kvs.testing.reducers import ReducersContract
 from learning_observer_kvs.testing.writes import WritesContract
+from tests.support.brief_contract import BriefContract
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
 from tests.support.redis_server import RedisServer
@@ -86,13 +86,7 @@ class TestValkey(RedisContract):
         await connection.close()
 
 
-class TestRedisByOtherRoads(CallsContract, WritesContract, ReducersContract, ChangesContract):
-    # Of values and keys one by one, what the way to the server could change is whether they come back.
-    test_every_kind_of_value_at_once_comes_back_in_one_read = (
-        ContentsContract.test_every_kind_of_value_at_once_comes_back_in_one_read
-    )
-    test_hostile_keys_never_collide = ContentsContract.test_hostile_keys_never_collide
-
+class TestRedisByOtherRoads(BriefContract):
     @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel'])
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         settings: dict[str, Any] = {}
@@ -136,7 +130,7 @@ class Spread(PersistentRedisKVS):
             await self.set(key, value)
 
 
-class TestCluster(StoreContract):
+class TestCluster(BriefContract):
     # Several keys at once are promised for those of one slot only; see test_redis_cluster.
     test_readers_never_see_half_of_a_multiset = None  # type: ignore[assignment]
     test_what_is_moved_between_keys_is_never_doubled_or_lost = None  # type: ignore[assignment]

@@ -34,6 +34,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import EphemeralRedisKVS, PersistentRedisKVS
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from tests.support.checks import parse
+from tests.support.redis_server import free_port
 from tests.support.users import open_folder
 
 
@@ -60,10 +61,7 @@ async def ids(configuration: Settings) -> list[str]:
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()
 
 
 @pytest.fixture
