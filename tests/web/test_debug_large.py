@@ -143,7 +143,7 @@ def memory() -> int:
 async def test_clients_that_never_read_hold_few_answers_in_memory(
     server: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, 'PAGE_SECONDS', 2.0)
+    monkeypatch.setattr(answers, 'PAGE_SECONDS', 6.0)
     value = ['x' * 100] * 100_000
     await KVS().set('k', value)
     path = '/debug/kvs/default/key?key=k'
@@ -165,7 +165,7 @@ def first_line(client: socket.socket) -> bytes:
 async def test_clients_that_never_read_are_dropped_and_others_are_served(
     server: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, 'SEND_SECONDS', 1.0)
+    monkeypatch.setattr(sending, 'SEND_SECONDS', 4.0)
     monkeypatch.setattr(sending, 'SLOWEST', 1000 * MB)
     monkeypatch.setattr(answers, 'PAGE_SECONDS', 60.0)
     await KVS().set('k', 'x' * (12 * MB))
