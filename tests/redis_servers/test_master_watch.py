@@ -260,7 +260,7 @@ async def test_a_closed_watch_has_no_task_and_no_connection_and_starts_none() ->
 async def test_closing_ends_at_once_at_whatever_moment_it_comes() -> None:
     async with ScriptedSentinel(A) as sentinel:
         for steps in range(60):
-            async with asyncio.timeout(5), watching(sentinel.port) as watched:
+            async with asyncio.timeout(12), watching(sentinel.port) as watched:
                 using = asyncio.create_task(watched.port())
                 for _ in range(steps):
                     await asyncio.sleep(0)

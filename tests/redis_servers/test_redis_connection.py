@@ -232,7 +232,7 @@ async def test_an_exchange_without_an_answer_ends_in_time(
 ) -> None:
     connection = RedisConnection({**LOCAL, 'redis_port': redis_server.port, 'redis_timeout': by_settings})
     pinned = PinnedConnection(connection)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         [reply] = await pinned.exchange([WAIT], of_the_exchange)
     assert isinstance(reply, ReplyLost)
     await pinned.close()

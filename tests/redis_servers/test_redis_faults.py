@@ -235,7 +235,7 @@ async def test_closing_ends_though_a_flush_gets_no_reply(
     happened = proxy.inject(Fault.DROP_REPLY, b'"mark"', pause=True)
     flush = asyncio.ensure_future(store.flush())
     await happened.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await store.close()
         with pytest.raises(WriteUnclear, match='closed'):
             await flush

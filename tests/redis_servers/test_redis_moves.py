@@ -110,6 +110,6 @@ async def test_an_aborted_connection_is_opened_again_before_anything_is_sent_on_
 async def test_a_read_on_a_connection_to_the_master_ends_in_the_time_that_redis_py_gives_it(moving: Moving) -> None:
     pool = moving.connection.client().connection_pool
     connection = await pool.get_connection()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         assert await connection.read_response(timeout=0.01) is None  # as a subscription polls
     await pool.release(connection)

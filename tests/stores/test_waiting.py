@@ -180,7 +180,7 @@ async def test_closing_ends_the_wait(made: tuple[Store, Away], monkeypatch: pyte
     store, away = made
     with away():
         calls = await waiting(store.set('b', 1), event(store, 'k', 1))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(12):
             await store.close()
             outcomes = await calls
     assert [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [True] * 2
