@@ -200,7 +200,7 @@ async def test_a_write_that_cannot_be_sent_fails_alone_and_the_queue_goes_on(sto
 
 
 async def test_after_a_fail_over_the_store_finds_the_new_master_and_no_event_is_counted_twice() -> None:
-    with RedisNodes() as nodes, nodes.replica_of(nodes.nodes[0]):
+    with RedisNodes(tolerated=2) as nodes, nodes.replica_of(nodes.nodes[0]):
         connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
         # However busy this machine is.
         async with PersistentRedisKVS(connection=connection, retry_timeout=60) as store:
