@@ -18,8 +18,8 @@ class RedisNodes:
     """A context manager: starts three nodes, makes them a cluster, and stops them.
 
     Args:
-        tolerated: seconds for which the nodes do without an answer of one before they take it to be gone; by default for
-            longer than a busy machine lets one wait, or a test has one stand still.
+        tolerated: seconds for which the nodes do without an answer of one before they take it to be gone; by default
+            for longer than a busy machine lets one wait, or a test has one stand still.
     """
 
     def __init__(self, tolerated: float = 120) -> None:
