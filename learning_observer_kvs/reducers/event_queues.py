@@ -90,6 +90,21 @@ class QueuedEvents(dict[str, int]):
         self[key] = queued + 1
         return queue
 
+    def take_next(self, key: str) -> EventQueue | None:
+        """Take the events that are next in line for a key.
+
+        Args:
+            key: the key, which is held.
+
+        Returns:
+            Their queue; ``None`` if something else is next.
+        """
+        queue = self._locks.next_waiter(key)
+        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
+            return None
+        self._locks.withdraw([key], queue)
+        return queue
+
     def put_first(self, key: str, events: Sequence[Event], queue: EventQueue | None = None) -> EventQueue:
         """Let events wait before all others of their key.
 

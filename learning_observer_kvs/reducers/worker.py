@@ -97,8 +97,9 @@ class ReducerWorker(BatchWorker):
             if not self._slices & NOT_MEASURED:
                 event.call = tally.time_call(call)
         elif now > server.slice_ends:
-            event.deadline = self._until(deadline, call)
-            self._on_ready(key, self._queued.put_first(key, [event]))
+            event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
+            self._busy += 1
+            server.add(key, event)
             return await event.wait(self._loop)
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
@@ -179,7 +180,7 @@ class ReducerWorker(BatchWorker):
     def metrics(self) -> dict[str, int]:
         """Return what this worker has in hand: numbers by name."""
         return {
-            'queued_events': sum(list(self._queued.values())),  # another thread may ask
+            'queued_events': self._waiting(),  # another thread may ask
             'cached_keys': len(self._cache),
             'cached_bytes': self._cache.bytes,
         }

@@ -191,6 +191,18 @@ class KeyLocks:
         queue = (self._parked_lines if self.is_barred() else self._waiting).get(key)
         return queue[-1] if queue else None
 
+    def next_waiter(self, key: str) -> Waiter | None:
+        """Return the waiter that gets a key when it is released.
+
+        Args:
+            key: the key.
+
+        Returns:
+            The first waiter; ``None`` if there is none.
+        """
+        queue = self._waiting.get(key)
+        return queue[0] if queue else None
+
     def withdraw(self, keys: Iterable[str], waiter: Waiter) -> None:
         """Take a waiter out of every line that it stands in.
 

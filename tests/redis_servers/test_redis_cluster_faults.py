@@ -172,7 +172,7 @@ async def test_calls_for_a_slot_that_no_node_has_say_so_and_go_through_once_one_
             calls: list[asyncio.Future[Any]] = [asyncio.ensure_future(call) for call in (hasty.set('k', 1), hasty['k'])]
             for error in await asyncio.gather(*calls, return_exceptions=True):
                 assert isinstance(error, StoreUnavailable)
-                # A node with its old map says that it does not serve the slot, and the client that no node does.
+                # The node says the one while the client has its old map, and the client the other.
                 assert f'no node of the cluster has slot {slot}' in str(error) or 'Hash slot not served' in str(error)
                 assert 'Some slots have no node' in str(error)
             write = asyncio.ensure_future(store.set('k', 1))

@@ -12,10 +12,11 @@ that slot: the record moves with its slot, and the batch may be sent again to an
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from hiredis import pack_command
@@ -92,6 +93,8 @@ class RedisWriter:
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_asking = False
+        self._given: tuple[WriteBatch, OnBatchDone] | None = None
 
     def write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         """Begin to write a batch; only one at a time, or in a cluster one for each slot.
@@ -100,9 +103,22 @@ class RedisWriter:
             batch: the requests; each gets a result or an error.
             on_batch_done: called with the batch when they all have.
         """
-        task = self._loop.create_task(self._write(batch, on_batch_done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._is_asking and self._given is None:
+            self._given = batch, on_batch_done
+        else:
+            self._spawn(self._write_given((batch, on_batch_done)))
+
+    def ask_soon(self, ask: Callable[[], None]) -> None:
+        """Call something in the next tick, in the task that then writes the batch which that may give.
+
+        A task of its own for the batch would begin a tick later.
+
+        Args:
+            ask: calls :meth:`write_batch`, or does not.
+        """
+        to_ask = [ask]
+        task = self._spawn(self._write_asked(to_ask))
+        task.add_done_callback(lambda _: to_ask and to_ask.pop()())  # if it was cancelled before its first step
 
     async def close(self) -> None:
         """Give the connection back. What is still under way is given up: its requests are unclear."""
@@ -113,7 +129,36 @@ class RedisWriter:
             await asyncio.wait(tasks)
         await self._pinned.close()
 
-    async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _write_asked(self, to_ask: list[Callable[[], None]]) -> None:
+        await self._write_given(self._asked(to_ask.pop()))
+
+    async def _write_given(self, given: tuple[WriteBatch, OnBatchDone] | None) -> None:
+        """Write a batch, then the one that its end gives, and so on."""
+        while given is not None:
+            batch, on_batch_done = given
+            try:
+                await self._write(batch)
+            except BaseException:
+                on_batch_done(batch)
+                raise
+            given = self._asked(functools.partial(on_batch_done, batch))
+
+    def _asked(self, ask: Callable[[], None]) -> tuple[WriteBatch, OnBatchDone] | None:
+        """Call something, and return the batch that it gives."""
+        self._is_asking = True
+        try:
+            ask()
+        finally:
+            given, self._given, self._is_asking = self._given, None, False
+        return given
+
+    async def _write(self, batch: WriteBatch) -> None:
         waiting: dict[int, list[WriteRequest]] = {0: list(batch)}
         try:
             if self._clustered:
@@ -126,8 +171,6 @@ class RedisWriter:
             for part in waiting.values():
                 self._settle(part, self._given_up())
             raise
-        finally:
-            on_batch_done(batch)
 
     def _by_slot(self, batch: WriteBatch) -> dict[int, list[WriteRequest]]:
         """Return the requests of each slot; those that have none, or more than one, get their outcome here."""
