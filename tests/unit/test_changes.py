@@ -155,7 +155,7 @@ async def listening_to(log: ScriptedLog) -> tuple[ChangeFeed, Listener]:
 
 
 async def next_of(listener: Listener) -> str | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await listener.wait()
     return listener.take()
 
