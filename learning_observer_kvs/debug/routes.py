@@ -65,6 +65,7 @@ class Pages(SearchPages, ValuePages, ClassPages, ExportPages):
 
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
+        self._path = functools.lru_cache(1000)(self._path_of)  # a page has hundreds of links
         super().__init__(router, Templates(self._url))
         self._censuses = Censuses(router)
         self._trees = Trees(router)
@@ -213,7 +214,10 @@ class Pages(SearchPages, ValuePages, ClassPages, ExportPages):
 
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:
         """The URL of a route, wherever the application is mounted."""
-        resource = self._app.router[name]
-        url = resource.url_for() if store is None else resource.url_for(store=store)
         text = parameters.query_of({key: str(value) for key, value in query.items() if value is not None})
-        return f'{url}?{text}' if text else str(url)
+        url = self._path(name, store)
+        return f'{url}?{text}' if text else url
+
+    def _path_of(self, name: str, store: str | None) -> str:
+        resource = self._app.router[name]
+        return str(resource.url_for() if store is None else resource.url_for(store=store))

@@ -71,6 +71,11 @@ class Census:
         return self.search.next_cursor is None and not self.search.failed
 
     @property
+    def has_only_states(self) -> bool:
+        """Whether all keys were counted, and all are of reducers."""
+        return self.is_complete and self.groups.count('', 'Other') == 0
+
+    @property
     def is_ordered(self) -> bool:
         """Whether the store gives its keys in order."""
         return self._store.IS_ORDERED

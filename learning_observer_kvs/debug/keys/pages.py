@@ -148,11 +148,16 @@ async def read(
         listed = lists.page(wanted.cursor, wanted.limit, seconds)
     else:
         listed = lists.sorted_by(wanted.sort, wanted.limit, seconds)
-    found, census, tree = await asyncio.gather(  # at once, so that one listing of many files does for them
-        listed,
-        censuses.of(store),
-        trees.of(store, wanted.filter.prefix, wanted.delimiter, may_be_kept=wanted.step is not None),
-    )
+
+    async def counted() -> tuple[Census, Branches]:
+        census = await censuses.of(store)
+        if census.has_only_states:
+            return census, Branches.none(wanted.delimiter)
+        kept = wanted.step is not None
+        return census, await trees.of(store, wanted.filter.prefix, wanted.delimiter, may_be_kept=kept)
+
+    # At once, so that one listing of many files does for them.
+    found, (census, tree) = await asyncio.gather(listed, counted())
     return KeysPage(store, wanted, found, census, tree)
 
 
