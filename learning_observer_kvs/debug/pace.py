@@ -25,8 +25,8 @@ BURST_SECONDS = 1.0
 MAX_WAIT = 0.3
 """For how many seconds work waits at most after what was done before it, however long that took."""
 
-BUSY = 0.25
-"""From which part of the time on that the loop works for others it is busy."""
+BUSY = 0.15
+"""From which part of the time on that the loop works for others it is busy; on a crowded machine that is less."""
 
 LOOK_SECONDS = 0.05
 """Over how many seconds that is measured at least."""
@@ -124,10 +124,10 @@ class Pace:
 
     async def turn(self) -> None:
         """Wait until work is due: behind all that waits already; not at all while the loop is not busy."""
-        if not self._is_busy():
+        if not self.is_busy():
             return
         async with self._line:
-            while self._is_busy() and (seconds := self._share.wait(self._now())):
+            while self.is_busy() and (seconds := self._share.wait(self._now())):
                 await self._sleep(seconds)
 
     @coroutine
@@ -196,7 +196,8 @@ class Pace:
         if self._load is not None:
             self._load.note_page(seconds)
 
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Return whether the event loop has much to do besides pages. To be called in it."""
         if self._load is None:
             self._load = Load(self._now(), self._worked())  # here, because it is the thread of the loop that counts
         return self._load.is_busy(self._now(), self._worked())

@@ -157,7 +157,7 @@ async def read(
         return census, await trees.of(store, wanted.filter.prefix, wanted.delimiter, may_be_kept=kept)
 
     # At once, so that one listing of many files does for them.
-    found, (census, tree) = await asyncio.gather(listed, counted())
+    found, (census, tree) = await asyncio.gather(viewer.paced(listed), viewer.paced(counted()))
     return KeysPage(store, wanted, found, census, tree)
 
 

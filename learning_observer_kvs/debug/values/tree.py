@@ -6,7 +6,7 @@ from markupsafe import Markup, escape
 
 from learning_observer_kvs.debug import paths, units
 from learning_observer_kvs.debug.markup import Links, cut, step_text
-from learning_observer_kvs.debug.paths import Place
+from learning_observer_kvs.debug.paths import Place, Step
 from learning_observer_kvs.debug.values.nodes import CONTAINERS, Node
 
 MAX_EXPANDED = 20
@@ -67,8 +67,8 @@ class Trees:
         for child in node.children:
             assert child.step is not None
             marks = f' class="{child.mark}"' if child.mark else ''
-            head = _mark(child) + _name(child)
-            parts.append(f'<li data-step="{escape(step_text(child.step))}"{marks}>\n')
+            head = _mark(child) + _name(child.step)
+            parts.append(f'<li data-step="{_step(child.step)}"{marks}>\n')
             if child.children:
                 parts.append(
                     f'<details{is_open}><summary class="row">{head} <span class="size">{size_of(child)}</span> '
@@ -97,7 +97,7 @@ class Trees:
         if node.kind in CONTAINERS:
             return f'<span class="size v">{size_of(node)}</span>'
         if node.kind != 'text':
-            return f'<span class="v {node.kind}">{escape(node.token)}</span>'
+            return f'<span class="v {node.kind}">{_escaped(node.token)}</span>'
         has_lines = '\n' in node.value
         text = (
             f'<span class="v text{" lines" if has_lines else ""}"{TABBED if has_lines else ""} '
@@ -122,10 +122,20 @@ def _mark(node: Node) -> str:
     return f'<span class="mark">{"only here" if node.mark == "only" else "differs"}</span>'
 
 
-def _name(node: Node) -> str:
-    if type(node.step) is int:
-        return f'<span class="name position">{node.step}</span>'
-    return f'<span class="name">{escape(cut(str(node.step), LONGEST_SHOWN))}</span>'
+def _escaped(text: str) -> str:
+    return text if text.isalnum() else escape(text)
+
+
+def _step(step: Step) -> str:
+    if type(step) is str and step.isalnum() and step.isascii():
+        return f'&#34;{step}&#34;'
+    return escape(step_text(step))
+
+
+def _name(step: Step) -> str:
+    if type(step) is int:
+        return f'<span class="name position">{step}</span>'
+    return f'<span class="name">{_escaped(cut(str(step), LONGEST_SHOWN))}</span>'
 
 
 def _rest(node: Node, what: str) -> str:
