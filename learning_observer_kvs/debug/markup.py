@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from learning_observer_kvs.debug import units
-from learning_observer_kvs.debug.parameters import MAX_URL, query_of
+from learning_observer_kvs.debug.parameters import MAX_URL, fits_url, query_of
+
+PIECE = 1 << 15
+"""How many characters of a long text are escaped in one call."""
 
 
 def cut(text: str, most: int) -> str:
@@ -50,7 +53,22 @@ def percent_encoded(value: object) -> str:
     Args:
         value: the value.
     """
-    return query_of({'': str(value)})[1:]
+    return ''.join(query_of({'': piece})[1:] for piece in _pieces(str(value)))
+
+
+def whole(text: str) -> Markup:
+    """Return a long text as HTML.
+
+    Args:
+        text: the text.
+    """
+    return Markup(''.join(map(escape, _pieces(text))))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces, because other threads wait for each call."""
+    for start in range(0, len(text), PIECE):
+        yield text[start : start + PIECE]
 
 
 class Links:
@@ -86,17 +104,17 @@ class Links:
             title: its title, if it has one.
             is_current: whether it is the current item of a list.
         """
-        address = self._url(name, store, **query)
+        given = {field: str(value) for field, value in query.items() if value is not None}
+        address = self._url(name, store, **given) if fits_url(given) else None
         rest = f' title="{escape(title)}"' if title else ''
         if is_current:
             rest += ' aria-current="true"'
-        if len(address) <= MAX_URL:
+        if address is not None and len(address) <= MAX_URL:
             kind = f'class="{css_class}" ' if css_class else ''
             return Markup(f'<a {kind}href="{escape(address)}"{rest}>{escape(text)}</a>')
         fields = ''.join(
             f'<input type="hidden" name="{escape(field)}" value="{percent_encoded(value)}">'
-            for field, value in query.items()
-            if value is not None
+            for field, value in given.items()
         )
         return Markup(
             f'<form class="link" method="post" enctype="text/plain" action="{escape(self._url(name, store))}">{fields}'

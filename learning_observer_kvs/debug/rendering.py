@@ -51,6 +51,7 @@ class Templates:
         templates.filters['path_shown'] = paths.shown
         templates.filters['step_text'] = markup.step_text
         templates.filters['cut'] = markup.cut
+        templates.filters['whole'] = markup.whole
         templates.filters['by_document'] = by_document
         templates.filters['by_keys'] = by_keys
         templates.filters |= units.FILTERS

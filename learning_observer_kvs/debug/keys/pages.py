@@ -105,7 +105,9 @@ class KeysPage(NamedTuple):
 
     def _most_links(self) -> int:
         """How many links to pages with this filter each list has: a filter may be as long as a key."""
-        return views.KEY_CHARACTERS // (1 + len(parameters.query_of(self.wanted.filter.query())))
+        query = self.wanted.filter.query()
+        size = len(parameters.query_of(query)) if parameters.fits_url(query) else 3 * len(''.join(query.values()))
+        return views.KEY_CHARACTERS // (1 + size)
 
     def _words(self) -> list[str]:
         """How the keys are sorted, and how far the search for them went."""
