@@ -12,7 +12,7 @@ import pytest
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores import change_feed, memory, polled
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, Listener
+from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, Listener, Listeners
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.stores.polled import PolledChanges
 from learning_observer_kvs.testing.changes import following, nothing_left
@@ -150,7 +150,7 @@ class ScriptedLog:
 
 
 async def listening_to(log: ScriptedLog) -> tuple[ChangeFeed, Listener]:
-    feed = ChangeFeed({}, lambda feed: PolledChanges(feed, log, lambda begin: begin()))
+    feed = ChangeFeed(Listeners(), lambda feed: PolledChanges(feed, log, lambda begin: begin()))
     return feed, await feed.listen(('',))
 
 
@@ -196,7 +196,7 @@ async def test_a_log_that_cannot_be_read_any_more_ends_the_iterators_with_its_er
 async def test_a_log_that_cannot_be_begun_is_an_error_at_once_and_may_be_begun_later() -> None:
     log = ScriptedLog()
     log.begun = [StoreUnavailable('read-only')]
-    feed = ChangeFeed({}, lambda feed: PolledChanges(feed, log, lambda begin: begin()))
+    feed = ChangeFeed(Listeners(), lambda feed: PolledChanges(feed, log, lambda begin: begin()))
     with pytest.raises(StoreUnavailable, match='read-only'):
         await feed.listen(('',))
     await feed.closed()
