@@ -81,7 +81,7 @@ async def test_what_uses_a_store_while_it_is_closed_waits_for_a_server_that_refu
 async def test_closing_has_one_timeout_for_the_events_and_for_the_writes_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 2.0)
+    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 3.0)
     with RedisServer() as server:
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.port})
         store = PersistentRedisKVS(connection=connection, retry_timeout=60)
@@ -91,8 +91,8 @@ async def test_closing_has_one_timeout_for_the_events_and_for_the_writes_under_w
         await asyncio.sleep(0)
         began = time.monotonic()
         await store.close()
-        assert time.monotonic() - began < 3.5
-        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 2)
+        assert time.monotonic() - began < 5.9  # with a timeout each it would be 6
+        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
         assert all(isinstance(outcome, Exception) for outcome in outcomes)
         server.resume()
         await connection.close()
@@ -109,5 +109,5 @@ async def test_a_read_that_waits_does_not_open_again_what_is_closed() -> None:
         server.resume()
         await store.close()
         with pytest.raises(StoreUnavailable, match='closed meanwhile'):
-            await asyncio.wait_for(reading, 10)
+            await asyncio.wait_for(reading, 12)
         await connection.close()

@@ -16,7 +16,7 @@ import pytest
 from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.stores import change_feed, memory
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, InProcess, Listener
+from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, InProcess, Listener, Listeners
 from learning_observer_kvs.stores.changes import Changes
 from learning_observer_kvs.stores.memory import InMemoryKVS
 from learning_observer_kvs.testing.changes import following, nothing_left
@@ -155,6 +155,34 @@ async def test_an_iterator_of_another_process_gets_nothing(listener: Listener, m
     assert listener.take_all() == []
 
 
+async def test_keys_are_announced_as_soon_as_an_iterator_of_any_loop_is_interested_in_them(
+    listener: Listener,
+) -> None:
+    listeners, other = Listeners(), Listener(('a', 'b'))
+    assert listeners.prefixes == ()
+    listeners.add(other)
+    assert sorted(listeners.prefixes) == ['a', 'b']
+    listeners.add(listener)
+    assert sorted(listeners.prefixes) == ['', 'a', 'b']
+    for _ in range(2):
+        listeners.remove(listener)
+        assert (sorted(listeners.prefixes), [*listeners]) == (['a', 'b'], [other])
+
+
+async def test_an_iterator_that_is_not_interested_in_what_was_written_is_not_asked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store.changes('a') as changes:
+        [listener] = store.listeners
+        asked: list[Any] = []
+        monkeypatch.setattr(listener, 'announce_from_anywhere', asked.append)
+        await store.multiset(dict.fromkeys(['b1', 'a1', 'c1'], 1))
+        await store.set('b2', 1)
+        store.announce(list(map(str, range(MAX_KEYS + 1))))
+        assert asked == [['a1'], None]
+        await changes.aclose()
+
+
 async def test_an_iterator_begins_when_it_is_first_iterated_over(store: Store) -> None:
     changes = store.changes()
     waiting = asyncio.ensure_future(anext(changes))
@@ -205,7 +233,7 @@ class SlowSource(InProcess):
 
 async def test_an_iterator_that_is_closed_while_it_begins_leaves_nothing_behind() -> None:
     source = SlowSource()
-    listeners: dict[Listener, None] = {}
+    listeners = Listeners()
     feed = ChangeFeed(listeners, lambda feed: source)
     changes = Changes(lambda: feed, read_nothing, ('',))
     entering = asyncio.ensure_future(changes.__aenter__())
@@ -219,7 +247,7 @@ async def test_an_iterator_that_is_closed_while_it_begins_leaves_nothing_behind(
 
 async def test_a_beginning_that_is_cancelled_leaves_nothing_behind() -> None:
     source = SlowSource()
-    listeners: dict[Listener, None] = {}
+    listeners = Listeners()
     feed = ChangeFeed(listeners, lambda feed: source)
     entering = asyncio.ensure_future(feed.listen(('',)))
     await asyncio.sleep(0)
@@ -233,7 +261,7 @@ async def test_a_beginning_that_is_cancelled_leaves_nothing_behind() -> None:
 async def test_a_source_is_closed_when_the_last_of_its_iterators_leaves() -> None:
     source = SlowSource()
     source.is_there.set()
-    feed = ChangeFeed({}, lambda feed: source)
+    feed = ChangeFeed(Listeners(), lambda feed: source)
     first, last = await feed.listen(('a',)), await feed.listen(('b',))
     feed.leave(first)
     await feed.closed()
@@ -244,7 +272,7 @@ async def test_a_source_is_closed_when_the_last_of_its_iterators_leaves() -> Non
 
 
 async def test_the_task_that_closed_a_source_is_not_kept() -> None:
-    feed = ChangeFeed({}, lambda feed: InProcess())
+    feed = ChangeFeed(Listeners(), lambda feed: InProcess())
     feed.leave(await feed.listen(('',)))
     [closing] = [weakref.ref(task) for task in asyncio.all_tasks() if task.get_name() == 'kvs changes: close']
     await feed.closed()
@@ -257,7 +285,7 @@ async def test_the_task_that_closed_a_source_is_not_kept() -> None:
 async def test_an_iterator_that_ends_with_an_error_has_closed_everything_when_it_is_raised() -> None:
     source = SlowSource()
     source.is_there.set()
-    feed = ChangeFeed({}, lambda feed: source)
+    feed = ChangeFeed(Listeners(), lambda feed: source)
     async with Changes(lambda: feed, read_nothing, ('',)) as changes:
         feed.end(StoreUnavailable('replaced'))
         with pytest.raises(StoreUnavailable, match='replaced'):
@@ -278,7 +306,7 @@ async def test_an_iterator_that_ends_while_it_is_waited_for_ends_the_loop(store:
     await asyncio.sleep(0)
     await changes.aclose()
     with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(asyncio.shield(waiting), 10)
+        await asyncio.wait_for(asyncio.shield(waiting), 12)
 
 
 def test_a_loop_that_ended_with_an_iterator_open_hinders_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

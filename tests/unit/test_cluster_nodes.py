@@ -198,7 +198,7 @@ async def test_info_is_asked_of_each_master_and_one_that_refuses_says_nothing() 
 
 async def test_info_of_a_node_whose_connections_are_all_busy_is_not_waited_for_forever() -> None:
     cluster = Cluster(Node('a:1'), size=0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         with pytest.raises(Overloaded):
             await cluster.client(0.01).info()
 
@@ -237,7 +237,7 @@ async def test_a_cursor_of_a_node_that_is_gone_begins_anew() -> None:
 async def test_after_a_page_that_does_not_come_the_map_is_read_again(instead: Any, of_the_map: Any) -> None:
     cluster = Cluster(Node('a:1', [instead]))
     cluster.map_answer = of_the_map
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         with pytest.raises(StoreUnavailable, match='the cluster cannot be used') as raised:
             await cluster.client(0.01).scan(None)
     assert raised.value.__suppress_context__
@@ -247,7 +247,7 @@ async def test_after_a_page_that_does_not_come_the_map_is_read_again(instead: An
 
 async def test_a_page_of_a_node_whose_connections_are_all_busy_is_not_waited_for_forever() -> None:
     cluster = Cluster(Node('a:1'), size=0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         with pytest.raises(Overloaded):
             await cluster.client(0.01).scan(None)
 
@@ -256,7 +256,7 @@ async def test_a_map_that_cannot_be_read_again_is_kept() -> None:
     cluster = Cluster(Node('a:1'))
     for instead in (BROKEN, NEVER):
         cluster.map_answer = instead
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(12):
             assert [*await cluster.client(0.01).masters(refresh=True)] == ['a:1']
 
 
@@ -304,7 +304,7 @@ async def test_a_node_that_does_not_answer_is_waited_for_no_longer_than_allowed(
     node = Node('a:1', [NEVER])
     cluster = Cluster(node).has(a=node)
     cluster.map_answer = of_the_map
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         [reply] = await cluster.client(by_settings).exchange(get('a'), of_the_exchange)
     assert isinstance(reply, ReplyLost)
     assert cluster.is_idle()
@@ -368,7 +368,7 @@ async def test_a_redirection_to_a_node_whose_connections_are_all_busy_is_not_fol
     one, other = Node('a:1', [moved('b:2')]), Node('b:2')
     cluster = Cluster(one, other).has(a=one)
     await cluster.permits['b:2'].acquire()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         [reply] = await cluster.client().exchange(get('a'), 0.01)
     assert isinstance(reply, Overloaded)
     assert cluster.busy_while_redirected == set()
@@ -378,7 +378,7 @@ async def test_where_a_redirection_leads_is_waited_for_no_longer_than_allowed() 
     one = Node('a:1', [moved('b:2')])
     cluster = Cluster(one).has(a=one)
     cluster.redirected = NEVER
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         [reply] = await cluster.client().exchange(get('a'), 0.01)
     assert isinstance(reply, ReplyLost)
     assert not isinstance(reply, KVSError)

@@ -274,7 +274,7 @@ async def test_a_sentinel_that_accepts_no_connection_to_follow_it_is_tried_again
 ) -> None:
     sentinel = Sentinel()
     sentinel.connecting = NEVER
-    async with asyncio.timeout(10), Watched(sentinel, timeout=0.01) as watch:
+    async with asyncio.timeout(12), Watched(sentinel, timeout=0.01) as watch:
         await watch.master()
         while sentinel.happened != ['connect', 'connect']:
             await settled()
@@ -308,7 +308,7 @@ async def test_a_watch_that_begins_while_a_replica_is_promoted_waits_for_a_bound
     monkeypatch.setattr(failover, 'HOLD', 0.01)
     sentinel = Sentinel()
     sentinel.state = (0, state)
-    async with asyncio.timeout(10), Watched(sentinel) as watch:
+    async with asyncio.timeout(12), Watched(sentinel) as watch:
         assert await watch.master() == A
         assert watch.is_master(A)
 

@@ -9,7 +9,7 @@ import pytest
 
 from learning_observer_kvs.errors import Overloaded, StoreUnavailable
 from learning_observer_kvs.stores import polled
-from learning_observer_kvs.stores.change_feed import ChangeFeed, Listener
+from learning_observer_kvs.stores.change_feed import ChangeFeed, Listener, Listeners
 from learning_observer_kvs.stores.polled import PolledChanges
 
 NEVER = 3600.0
@@ -93,11 +93,11 @@ async def log() -> Log:
 
 @pytest.fixture
 async def feed(log: Log) -> ChangeFeed:
-    return ChangeFeed({}, lambda feed: PolledChanges(feed, log, lambda begin: begin()))
+    return ChangeFeed(Listeners(), lambda feed: PolledChanges(feed, log, lambda begin: begin()))
 
 
 async def next_of(listener: Listener) -> str | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await listener.wait()
     return listener.take()
 
@@ -139,7 +139,7 @@ async def test_it_is_logged_once_that_a_log_cannot_be_read_for_long(
         for number in seconds:
             clock.now = began + number
             log.replies.put_nowait(Overloaded(f'{number}'))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(12):
                 pauses.append(await clock.pauses.get())
 
     await fail(0, 9)
@@ -161,13 +161,27 @@ async def test_what_this_process_has_written_is_looked_for_at_once_and_once(log:
     listener = await feed.listen(('',))
     await settled()
     assert log.steps == ['begin']
+    log.replies.put_nowait(())
+    feed.look()
+    await settled()
+    assert log.steps == ['begin', 'read']
     log.replies.put_nowait(['k'])
     feed.look()
     assert await next_of(listener) == 'k'
+    await left(feed, listener)
+    feed.look()
+
+
+@pytest.mark.usefixtures('asked')
+async def test_so_soon_after_something_was_found_the_log_is_not_looked_at_again(log: Log, feed: ChangeFeed) -> None:
+    listener = await feed.listen(('',))
+    log.replies.put_nowait(['k'])
+    feed.look()
+    assert await next_of(listener) == 'k'
+    feed.look()
     await settled()
     assert log.steps == ['begin', 'read']
     await left(feed, listener)
-    feed.look()
 
 
 @pytest.mark.usefixtures('quick')
@@ -243,7 +257,7 @@ async def test_an_iterator_that_leaves_while_the_log_is_begun_leaves_nothing_beh
 @pytest.mark.usefixtures('quick')
 async def test_a_log_is_ended_when_it_is_looked_at_no_more(log: Log, feed: ChangeFeed) -> None:
     listener = await feed.listen(('',))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await log.is_read.wait()
     await left(feed, listener)
     assert log.steps == ['begin', 'read', 'read given up', 'end']

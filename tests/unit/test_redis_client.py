@@ -174,7 +174,7 @@ class Slow(Connection):
 
 async def test_a_connection_that_is_not_ready_in_time_is_an_error_that_says_how_long() -> None:
     pool: Any = Pool(within=0.01, connection_class=Slow, timeout=5)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         with pytest.raises(TimeoutError, match=r'It accepts connections, but did not answer within 0\.01 s') as raised:
             await pool.get_connection()
     assert raised.value.__suppress_context__

@@ -60,6 +60,8 @@ def test_a_client_that_was_handed_in_to_the_base_is_used_unless_the_settings_dif
 def test_timeouts_are_those_of_the_settings() -> None:
     connection = RedisConnection({'redis_timeout': '7', 'redis_connect_timeout': '3'})
     assert (connection.timeout, connection.connect_timeout) == (7.0, 3.0)
+    connection.configure({'redis_timeout': 8})
+    assert [connection.timeout, connection.timeout] == [8.0, 8.0]
 
 
 @pytest.mark.parametrize('is_cluster', [False, True])

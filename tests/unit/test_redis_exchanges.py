@@ -10,7 +10,8 @@ import pytest
 from redis import exceptions
 
 from learning_observer_kvs.errors import InvalidKey, Overloaded, StoreUnavailable
-from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
+from learning_observer_kvs.stores.redis import connection as module
+from learning_observer_kvs.stores.redis.connection import RESTED, PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ALL_BUSY, ReplyLost
 from tests.support.answers import NEVER, answer
 
@@ -111,6 +112,21 @@ async def test_a_connection_with_something_to_read_is_given_back_for_another() -
     assert (first.happened, second.happened) == (['release'], [])
 
 
+async def test_the_end_of_a_connection_that_has_rested_is_noticed_before_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, 'monotonic', lambda: now)
+    first, second = Link(b'a', b'b'), Link(b'c')
+    pinned = PinnedConnection(over(Pool(first, second)))
+    await pinned.exchange([('PING', 'a')])
+    asyncio.get_running_loop().call_soon(setattr, first, 'is_unread', True)
+    assert await pinned.exchange([('PING', 'b')]) == [b'b']  # so soon after a reply the event loop is not waited for
+    now += 2 * RESTED
+    assert await pinned.exchange([('PING', 'c')]) == [b'c']
+    assert first.happened == ['release']
+
+
 async def test_a_connection_of_other_settings_is_given_back_to_its_own_pool() -> None:
     first, second = Link(b'a'), Link(b'b')
     owner = over(Pool(first))
@@ -132,7 +148,7 @@ async def test_a_connection_of_other_settings_is_given_back_to_its_own_pool() ->
 )
 async def test_where_no_connection_is_to_be_had_nothing_is_sent(refused: Any, kind: Any, words: str) -> None:
     pinned = PinnedConnection(over(Pool(refused)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         with pytest.raises(kind, match=words) as raised:
             await pinned.exchange([('PING',)], 0.01)
     assert raised.value.__suppress_context__
@@ -160,7 +176,7 @@ async def test_a_refusal_that_redis_py_takes_for_a_break_is_a_reply_and_the_rest
 @pytest.mark.parametrize(('by_settings', 'of_the_exchange'), [(0.01, None), (1000, 0.01)])
 async def test_replies_are_waited_for_no_longer_than_allowed(by_settings: float, of_the_exchange: float | None) -> None:
     link = Link(NEVER)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         [reply] = await PinnedConnection(over(Pool(link), redis_timeout=by_settings)).exchange(
             [('PING',)], of_the_exchange
         )
@@ -202,7 +218,7 @@ async def test_an_exchange_gives_its_connection_back_and_a_lost_reply_is_an_erro
     assert link.happened == ['release']
     with pytest.raises(ReplyLost, match='Connection closed by server'):
         await connection.exchange(PINGS)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         with pytest.raises(ReplyLost, match='no answer came in time'):
             await over(Pool(Link(NEVER))).exchange(PINGS, 0.01)
 
