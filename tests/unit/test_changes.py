@@ -77,6 +77,13 @@ async def test_a_resync_is_given_once_and_stands_for_every_key_that_came_with_it
     assert listener.take_all() == ['d' * 60]
 
 
+async def test_an_iterator_gets_the_keys_with_its_prefixes_whatever_others_are_interested_in(store: Store) -> None:
+    async with store.changes('a') as one, store.changes(['b', 'c']) as other:
+        await store.multiset(dict.fromkeys(['a1', 'b1', 'c1', 'd1'], 1))
+        assert [change.key for change in await one.together()] == ['a1']
+        assert [change.key for change in await other.together()] == ['b1', 'c1']
+
+
 async def test_a_key_that_changes_again_takes_no_more_space(listener: Listener) -> None:
     listener.announce(['a' * 60])
     listener.announce(['a' * 60])
