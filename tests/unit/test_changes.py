@@ -249,7 +249,7 @@ async def test_an_iterator_that_is_closed_while_it_begins_leaves_nothing_behind(
     source.is_there.set()
     await entering
     await feed.closed()
-    assert (listeners, feed.prefixes(), source.is_closed) == ({}, set(), True)
+    assert (listeners, listeners.prefixes, feed.prefixes(), source.is_closed) == ({}, (), set(), True)
 
 
 async def test_a_beginning_that_is_cancelled_leaves_nothing_behind() -> None:
@@ -262,7 +262,7 @@ async def test_a_beginning_that_is_cancelled_leaves_nothing_behind() -> None:
     entering.cancel()
     await asyncio.wait([entering])
     await feed.closed()
-    assert (listeners, feed.prefixes(), source.is_closed) == ({}, set(), True)
+    assert (listeners, listeners.prefixes, feed.prefixes(), source.is_closed) == ({}, (), set(), True)
 
 
 async def test_a_source_is_closed_when_the_last_of_its_iterators_leaves() -> None:
