@@ -102,6 +102,7 @@ class Sentinel:
         self.happened.append('disconnect')
 
     async def release(self, connection: Any) -> None:
+        assert connection is self
         self.happened.append('release')
 
 
@@ -220,6 +221,7 @@ async def test_a_master_that_was_known_stays_in_use_unless_the_sentinels_say_wha
         sentinel.failure = sentinel.connecting = REFUSED
         sentinel.events.put_nowait(REFUSED)
         await settled()
+        assert sentinel.happened[3:] == ['disconnect', 'release']
         assert await watch.master() == A
         sentinel.failure = NO_PASSWORD
         with pytest.raises(StoreUnavailable, match='want a password'):
