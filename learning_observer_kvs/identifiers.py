@@ -99,7 +99,7 @@ def unescape(text: str) -> str:
     Args:
         text: the value in the key, with ``\2c`` for a comma, ``\5c`` for a backslash, and lone surrogates as numbers.
     """
-    return _KEY_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return _KEY_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text) if '\\' in text else text
 
 
 def digest_of_long(written: str) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,10 +31,12 @@ from learning_observer_kvs.debug.answers import (
     status_of,
     wants_html,
 )
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.keys.rows import AUTHORIZE_SECONDS, Viewer
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.offload.process import Offload
-from learning_observer_kvs.debug.rendering import Templates, as_json
+from learning_observer_kvs.debug.pace import Pace
+from learning_observer_kvs.debug.rendering import Templates
 from learning_observer_kvs.debug.sending import Viewers, send
 from learning_observer_kvs.erasure_rules import key_without_content
 from learning_observer_kvs.kvs import KVSRouter
@@ -70,7 +72,7 @@ FORBIDDEN = (
 
 BUSY = 'Too many pages are being read. Retry in a few seconds.'
 
-Handler = Callable[..., Awaitable[Page | File]]
+Handler = Callable[..., Coroutine[Any, Any, Page | File]]
 """Makes a page of a request and its parameters; one of all stores also of those that it may be about and the others."""
 
 
@@ -89,7 +91,8 @@ class Answering:
         self._to_authorize = Viewers(MAX_AUTHORIZING, MAX_AUTHORIZING_OF_ONE_CLIENT)
         self._large_bodies = Viewers(MAX_LARGE_BODIES, MAX_LARGE_BODIES_OF_ONE_CLIENT)
         self._thread = ThreadPoolExecutor(1, 'kvs-debug')  # one decoded value in memory at a time
-        self._offload = Offload(self._thread)
+        self._pace = Pace(self._thread)
+        self._offload = Offload(self._pace)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._authorize: Authorize | None = None
         self._audit = contextlib.ExitStack()
@@ -124,7 +127,9 @@ class Answering:
                     permitted = await self._permitted(request, action, query)
                     async with in_time(BUSY):
                         await admitted.enter_async_context(self._viewers.admit(client))
-                page = await handler(request, query, *permitted)
+                work = handler(request, query, *permitted)
+                # An export is made for one person at a time, within a minute.
+                page = await (work if action == 'export' else self._pace.run(work))
                 status, body = 200, await self._rendered(page, wants_html(request, query))
                 headers = page.headers() if isinstance(page, File) else None
                 del page  # and with it the value, of which the body has all that is sent
@@ -184,7 +189,7 @@ class Answering:
                 return False
 
         computed = functools.partial(self._computed, request)
-        return Viewer(may_read, self._mask, computed, lambda: request.transport is None, self._turns)
+        return Viewer(may_read, self._mask, computed, self._pace.run, lambda: request.transport is None, self._turns)
 
     async def _computed(
         self, request: web.Request, texts: Iterable[bytes], function: Callable[..., T], *arguments: Any
@@ -210,7 +215,7 @@ class Answering:
         audit.record(action, request.remote or 'unknown', **named, **what)
 
     async def _rendered(self, page: Page | File, as_html: bool) -> list[bytes]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, page, as_html)
+        return await self._pace.in_thread(self._render, page, as_html)
 
     def _render(self, page: Page | File, as_html: bool) -> list[bytes]:
         if isinstance(page, File):

@@ -68,7 +68,7 @@ class File(NamedTuple):
 
     def headers(self) -> dict[str, str]:
         """Return the headers of the answer; of the name only what every system takes in a file's name."""
-        saved = re.sub(r'[^A-Za-z0-9._-]+', '_', self.name)[:100]
+        saved = re.sub(r'[^A-Za-z0-9._-]+', '_', self.name[:1000])[:100]
         return headers_of(self.content_type) | (
             {'Content-Disposition': f'attachment; filename="{saved}"'} if saved else {}
         )

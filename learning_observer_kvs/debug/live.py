@@ -32,6 +32,9 @@ STREAM_SECONDS = 300.0
 PAUSE_SECONDS = 0.2
 """How long after an event the next one is sent at the earliest; what changes meanwhile is one event."""
 
+BUSY_PAUSE_SECONDS = 0.5
+"""The same while the event loop is busy: each event has the page read the value again."""
+
 LOOK_SECONDS = 2.0
 """How often a stream looks whether its reader has gone, while nothing changes."""
 
@@ -43,9 +46,14 @@ SEND_SECONDS = 5.0
 
 
 class Streams:
-    """The streams that are open."""
+    """The streams that are open.
 
-    def __init__(self) -> None:
+    Args:
+        is_busy: whether the event loop has much to do besides pages.
+    """
+
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        self._is_busy = is_busy
         self._open: dict[asyncio.Timeout, str] = {}
         self._has_ended = False
 
@@ -133,7 +141,7 @@ class Streams:
                 if not has_changed:
                     continue
                 await _send(response, b'event: changed\ndata:\n\n')
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(BUSY_PAUSE_SECONDS if self._is_busy() else PAUSE_SECONDS)
             beat = time.monotonic()
 
 

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from aiohttp import web
 
@@ -26,6 +26,12 @@ MAX_BODY = 8 << 20
 
 SMALL_BODY = 1 << 16
 """The longest body in bytes that is read whenever it comes: a connection buffers as much."""
+
+DECODED_AT_ONCE = 1 << 16
+"""How many bytes of a long parameter are percent-decoded in one call."""
+
+MAX_FIELDS = 100
+"""How many parameters a request has at most."""
 
 LISTS = ('cursor', 'back', 'step', 'path')
 """The parameters that are lists as JSON; all others are texts, none longer than a key."""
@@ -101,14 +107,40 @@ async def read(request: web.Request, before_large: Callable[[], Awaitable[object
 
 
 def _in_body(body: bytes | bytearray) -> dict[str, str]:
-    text = body.replace(b'\r\n', b'&').strip(b'&').decode('utf-8', 'surrogateescape')
-    values = _parsed(text, 'body')
+    values = _fields(bytes(body.replace(b'\r\n', b'&')))
     for name, value in values.items():
         if name not in LISTS and len(value) > MAX_KEY_BYTES:
             raise BadParameters(f'{name} is longer than {MAX_KEY_BYTES:,} characters; no key is. Give a shorter one.')
         if name in LISTS and len(value) > SMALL_BODY and not _is_short_list(value):
             raise BadParameters(f'{name} is not a JSON list of at most {MAX_ITEMS} texts and numbers.')
     return values
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """The fields of a body, as :func:`_parsed` returns those of a URL; a long one in pieces: threads wait for each."""
+    body = body.strip(b'&')
+    if body.count(b'&') >= MAX_FIELDS:
+        raise BadParameters('The body has too many parameters.')
+    values: dict[str, str] = {}
+    try:
+        for field in filter(None, body.split(b'&')):
+            name, _, value = field.partition(b'=')
+            values.setdefault(_decoded(name), _decoded(value))
+    except UnicodeError:
+        raise BadParameters('The body is not UTF-8. Percent-encode each parameter as UTF-8.') from None
+    return values
+
+
+def _decoded(text: bytes) -> str:
+    text = text.replace(b'+', b' ')
+    pieces, start = [], 0
+    while start < len(text):
+        end = start + DECODED_AT_ONCE
+        if (last := text.rfind(b'%', end - 2, end)) >= 0:
+            end = last  # what it begins is not cut
+        pieces.append(unquote_to_bytes(text[start:end]))
+        start = end
+    return b''.join(pieces).decode()
 
 
 def _is_short_list(text: str) -> bool:
@@ -191,7 +223,7 @@ def query_of(values: Mapping[str, str]) -> str:
 
 def _parsed(query: str, where: str) -> dict[str, str]:
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors='strict', max_num_fields=100)
+        pairs = parse_qsl(query, keep_blank_values=True, errors='strict', max_num_fields=MAX_FIELDS)
         ''.join(value for _, value in pairs).encode()
     except UnicodeError:
         raise BadParameters(f'The {where} is not UTF-8. Percent-encode each parameter as UTF-8.') from None

@@ -1,35 +1,16 @@
-"""The text of the pages: the data of a view as JSON or as HTML. It is made in a thread, because values may be large."""
+"""The data of a view as HTML. It is made in a thread, because values may be large."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from learning_observer_kvs import json_codec
 from learning_observer_kvs.debug import parameters, paths, units
-from learning_observer_kvs.errors import InvalidValue
 
 if TYPE_CHECKING:
     import jinja2
-
-
-def as_json(data: Any) -> bytes:
-    """Return the data of a view, or any JSON value, as JSON.
-
-    Args:
-        data: the data.
-
-    Returns:
-        The text in UTF-8; what Python's ``json`` writes and JSON does not know (``NaN``) is written likewise.
-    """
-    try:
-        return json_codec.encode(data)
-    except InvalidValue:  # NaN, or deeper than this package writes; another program may have stored that
-        # A lone surrogate has no UTF-8; it is shown as JSON escapes it.
-        return json.dumps(data, ensure_ascii=False).encode('utf-8', 'backslashreplace')
 
 
 class Templates:
@@ -50,19 +31,27 @@ class Templates:
     def _templates(self) -> jinja2.Environment:
         import jinja2  # slow to import, and not needed by servers without these pages
 
+        from learning_observer_kvs.debug import markup
+        from learning_observer_kvs.debug.keys import row_markup
+        from learning_observer_kvs.debug.values import tree
+
         templates = jinja2.Environment(
             loader=jinja2.PackageLoader('learning_observer_kvs.debug'),
             autoescape=True,
+            auto_reload=False,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        templates.globals |= {'url': self._url, 'percent_encoded': _percent_encoded, 'MAX_URL': parameters.MAX_URL}
-        templates.globals['part_of'] = paths.Place
+        link = markup.Links(self._url)
+        templates.globals |= {'url': self._url, 'link': link, 'percent_encoded': markup.percent_encoded}
+        templates.globals |= {'MAX_URL': parameters.MAX_URL, 'part_of': paths.Place, 'size_of': tree.size_of}
+        templates.globals |= {'tree': tree.Trees(link), 'key_rows': row_markup.KeyRows(link)}
         templates.filters['path_text'] = paths.path_text
         templates.filters['path_shown'] = paths.shown
-        templates.filters['step_text'] = lambda step: json.dumps(step)
-        templates.filters['cut'] = cut
+        templates.filters['step_text'] = markup.step_text
+        templates.filters['cut'] = markup.cut
+        templates.filters['whole'] = markup.whole
         templates.filters['by_document'] = by_document
         templates.filters['by_keys'] = by_keys
         templates.filters |= units.FILTERS
@@ -83,16 +72,6 @@ class Templates:
             .render({'server': self.server, **data})
             .encode('utf-8', 'backslashreplace')
         )
-
-
-def cut(text: str, most: int) -> str:
-    """Return the beginning of a text, with the length of the whole if it is longer.
-
-    Args:
-        text: any text.
-        most: how many characters are shown.
-    """
-    return text if len(text) <= most else f'{text[:most]}… ({len(text):,} characters)'
 
 
 def by_document(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,7 +98,3 @@ def by_keys(reducers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     counted = [{**reducer, 'all': reducer['internal'] + reducer['external']} for reducer in reducers]
     return sorted(counted, key=lambda reducer: -reducer['all'])
-
-
-def _percent_encoded(value: object) -> str:
-    return parameters.query_of({'': str(value)})[1:]

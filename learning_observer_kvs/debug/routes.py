@@ -13,14 +13,15 @@ from learning_observer_kvs.debug import answers, overview, parameters
 from learning_observer_kvs.debug.access import Authorize
 from learning_observer_kvs.debug.answers import Page, Parameters, Resource, headers_of, in_time, static_file
 from learning_observer_kvs.debug.class_pages import ClassPages
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.keys import pages as key_pages
 from learning_observer_kvs.debug.keys.census import Censuses
 from learning_observer_kvs.debug.keys.prefixes import Trees
-from learning_observer_kvs.debug.rendering import Templates, as_json
+from learning_observer_kvs.debug.rendering import Templates
 from learning_observer_kvs.debug.search_pages import SearchPages
 from learning_observer_kvs.debug.sending import send
 from learning_observer_kvs.debug.student_export import ExportPages
-from learning_observer_kvs.debug.values.pages import ValuePages
+from learning_observer_kvs.debug.value_pages import ValuePages
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.settings import Settings, run_mode
 
@@ -65,8 +66,9 @@ class Pages(SearchPages, ValuePages, ClassPages, ExportPages):
 
     def __init__(self, app: web.Application, router: KVSRouter) -> None:
         self._app = app
+        self._path = functools.lru_cache(1000)(self._path_of)  # a page has hundreds of links
         super().__init__(router, Templates(self._url))
-        self._censuses = Censuses(router)
+        self._censuses = Censuses(router, self._pace)
         self._trees = Trees(router)
         self._overview = overview.Overview(router, self._censuses)
         app.on_shutdown.append(self._streams.end)
@@ -213,7 +215,10 @@ class Pages(SearchPages, ValuePages, ClassPages, ExportPages):
 
     def _url(self, name: str, store: str | None = None, **query: Any) -> str:
         """The URL of a route, wherever the application is mounted."""
-        resource = self._app.router[name]
-        url = resource.url_for() if store is None else resource.url_for(store=store)
         text = parameters.query_of({key: str(value) for key, value in query.items() if value is not None})
-        return f'{url}?{text}' if text else str(url)
+        url = self._path(name, store)
+        return f'{url}?{text}' if text else url
+
+    def _path_of(self, name: str, store: str | None) -> str:
+        resource = self._app.router[name]
+        return str(resource.url_for() if store is None else resource.url_for(store=store))

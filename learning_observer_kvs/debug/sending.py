@@ -48,23 +48,38 @@ class Viewers:
         Raises:
             Overloaded: too many wait already.
         """
-        while not self._may_enter(client):
-            if not self._may_wait(client):
-                raise Overloaded('Too many pages wait to be read. Retry in a few seconds.')
-            left = asyncio.get_running_loop().create_future()
-            self._waiting[left] = client
-            try:
-                await left
-            finally:
-                del self._waiting[left]
-        self._admitted[client] += 1
+        if self._may_enter(client):
+            self._admitted[client] += 1
+        else:
+            await self._wait(client)
         try:
             yield
         finally:
-            self._admitted -= Counter([client])
-            for left in self._waiting:
-                if not left.done():
-                    left.set_result(None)
+            self._leave(client)
+
+    async def _wait(self, client: str) -> None:
+        """Wait until a request before this one was answered, and has left its capacity to it."""
+        if not self._may_wait(client):
+            raise Overloaded('Too many pages wait to be read. Retry in a few seconds.')
+        admitted = asyncio.get_running_loop().create_future()
+        self._waiting[admitted] = client
+        try:
+            await admitted
+        except asyncio.CancelledError:
+            if self._waiting.pop(admitted, None) is None:  # it was admitted before it was cancelled
+                self._leave(client)
+            raise
+
+    def _leave(self, client: str) -> None:
+        """Leave the capacity to those that wait, in order; no other is woken: hundreds may wait."""
+        self._admitted -= Counter([client])
+        for admitted, other in list(self._waiting.items()):
+            if self._admitted.total() >= self._most:
+                break
+            if not admitted.done() and self._may_enter(other):
+                del self._waiting[admitted]
+                self._admitted[other] += 1
+                admitted.set_result(None)
 
     def _may_wait(self, client: str) -> bool:
         waiting = self._waiting.values()

@@ -9,8 +9,9 @@ from aiohttp import web
 from learning_observer_kvs.debug import parameters, views
 from learning_observer_kvs.debug.answering import Answering, noted
 from learning_observer_kvs.debug.answers import Parameters, headers_of
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.live import Streams
-from learning_observer_kvs.debug.rendering import Templates, as_json
+from learning_observer_kvs.debug.rendering import Templates
 from learning_observer_kvs.debug.sending import send
 from learning_observer_kvs.kvs import KVSRouter
 
@@ -28,7 +29,7 @@ class Streaming(Answering):
 
     def __init__(self, router: KVSRouter, templates: Templates) -> None:
         super().__init__(router, templates)
-        self._streams = Streams()
+        self._streams = Streams(self._pace.is_busy)
 
     async def _stream(
         self, request: web.Request, action: str, watched: Callable[[Parameters], Watched]

@@ -172,6 +172,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     'iso': iso,
     'thousands': '{:,}'.format,
     'short_names': short_names,
-    'split_at': split_at,
     'prefixes_above': prefixes_above,
 }

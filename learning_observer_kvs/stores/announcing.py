@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.per_loop import PerLoop
-from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, ChangeSource, InProcess, Listener
+from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, ChangeSource, InProcess, Listeners
 from learning_observer_kvs.stores.changes import Changes
 from learning_observer_kvs.stores.keys import check_prefix
 
@@ -20,7 +20,7 @@ class Announcer(ABC):
     """
 
     def __init__(self) -> None:
-        self.listeners: dict[Listener, None] = {}
+        self.listeners = Listeners()
         self._feeds: PerLoop[ChangeFeed] = PerLoop(lambda: ChangeFeed(self.listeners, self._open_source))
 
     @abstractmethod
@@ -57,7 +57,12 @@ class Announcer(ABC):
         Args:
             keys: the keys.
         """
-        some = list(keys) if len(keys) <= MAX_KEYS else None
+        some = None
+        if len(keys) <= MAX_KEYS:
+            prefixes = self.listeners.prefixes
+            some = [key for key in keys if key.startswith(prefixes)]
+            if not some:
+                return  # as nearly always, where a page follows one key
         for listener in list(self.listeners):
             listener.announce_from_anywhere(some)
 

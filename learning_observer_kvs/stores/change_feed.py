@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
@@ -163,6 +164,42 @@ class Listener:
         self._news.set()
 
 
+class Listeners(dict[Listener, None]):
+    """The listeners of one store in all event loops.
+
+    Attributes:
+        prefixes: what the keys begin with that one of them is interested in; each write asks that first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefixes: tuple[str, ...] = ()
+        self._changing = threading.Lock()
+
+    def add(self, listener: Listener) -> None:
+        """Add a listener.
+
+        Args:
+            listener: one that is not among them.
+        """
+        with self._changing:
+            self[listener] = None
+            self._note_prefixes()
+
+    def remove(self, listener: Listener) -> None:
+        """Take a listener away, if it is among them.
+
+        Args:
+            listener: any.
+        """
+        with self._changing:
+            self.pop(listener, None)
+            self._note_prefixes()
+
+    def _note_prefixes(self) -> None:
+        self.prefixes = tuple({prefix for listener in self for prefix in listener.prefixes})
+
+
 class ChangeFeed:
     """The listeners of one store in one event loop, and the source that they share.
 
@@ -171,7 +208,7 @@ class ChangeFeed:
         open_source: makes the source, when the first listener comes; it is closed when the last one leaves.
     """
 
-    def __init__(self, listeners: dict[Listener, None], open_source: Callable[[ChangeFeed], ChangeSource]) -> None:
+    def __init__(self, listeners: Listeners, open_source: Callable[[ChangeFeed], ChangeSource]) -> None:
         self.loop = asyncio.get_running_loop()
         self._all = listeners
         self._here: dict[Listener, None] = {}
@@ -193,7 +230,8 @@ class ChangeFeed:
             StoreUnavailable: the changes cannot be seen.
         """
         listener = Listener(prefixes)
-        self._here[listener] = self._all[listener] = None
+        self._here[listener] = None
+        self._all.add(listener)
         if self._source is None:
             self._source = self._open_source(self)
         try:
@@ -209,7 +247,7 @@ class ChangeFeed:
         Args:
             listener: one of this feed.
         """
-        self._all.pop(listener, None)
+        self._all.remove(listener)
         self._here.pop(listener, None)
         if not self._here and self._source is not None:
             source, self._source = self._source, None

@@ -1,7 +1,8 @@
 """The changes of a store whose backend keeps a log of them while an iterator is open.
 
 The log is looked at every ``INTERVAL`` seconds, so that much later other processes learn of a change; what this process
-has written is looked for at once.
+has written is looked for at once, and so much later where something was found just before: each look costs a class that
+writes all the time as much as many events.
 """
 
 from __future__ import annotations
@@ -124,3 +125,4 @@ class PolledChanges:
                 self._feed.resync()
             elif keys:
                 self._feed.announce(keys)
+                await asyncio.sleep(INTERVAL)

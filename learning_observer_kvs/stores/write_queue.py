@@ -239,7 +239,10 @@ class WriteQueue(RequestQueue):
         self._in_flight = None
         ended_at = self._now()
         self._counts.seconds += ended_at - self._sent_at
-        failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
+        failed: list[WriteRequest] = []
+        for request in batch:
+            if request.error is not None and _may_recover(request.error):
+                failed.append(request)  # noqa: PERF401  (a list that is nearly always empty)
         if failed:
             batch = self._put_back(batch, failed)
         else:

@@ -183,13 +183,16 @@ def parse_key(key: str) -> ReducerKey | None:
     Returns:
         The parts, or ``None`` if it is not a reducer key.
     """
-    first, *rest = key.split(',')
-    if first not in _STATE_TYPES or not rest or not rest[0]:
+    first, _, rest = key.partition(',')
+    source, has_fields, rest = rest.partition(',')
+    if first not in _STATE_TYPES or not source:
         return None
+    if has_fields and ':' not in rest.partition(',')[0]:
+        return None  # before all of it is split: it may be text of 1 MB
     fields = {}
-    for part in rest[1:]:
+    for part in rest.split(',') if has_fields else ():
         name, colon, value = part.partition(':')
         if not colon:
             return None
         fields[name] = unescape(value)
-    return ReducerKey(_STATE_TYPES[first], unescape(rest[0]), fields)
+    return ReducerKey(_STATE_TYPES[first], unescape(source), fields)

@@ -16,6 +16,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.proxy import Fault, Proxy
 from tests.support.redis_server import RedisServer
+from tests.support.watched import until
 
 ROUNDS = 20
 
@@ -104,9 +105,9 @@ async def test_a_read_that_waits_does_not_open_again_what_is_closed() -> None:
         await store.set('a', 1)
         server.pause()
         reading = asyncio.create_task(store['a'])
-        await asyncio.wait([reading], timeout=0.5)
+        await until(lambda: store._outages.here()._pause is not None)  # while a try is under way it may be answered
         server.resume()
         await store.close()
         with pytest.raises(StoreUnavailable, match='closed meanwhile'):
-            await reading
+            await asyncio.wait_for(reading, 10)
         await connection.close()

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from learning_observer_kvs.errors import KVSError, Overloaded, StoreUnavailable
-from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource, Listener
+from learning_observer_kvs.stores.change_feed import ChangeFeed, ChangeSource, Listener, Listeners
 from learning_observer_kvs.stores.redis.invalidations import CHANNEL, Invalidations
 from learning_observer_kvs.stores.redis.names import Names
 from learning_observer_kvs.stores.redis.tracker import TrackedChanges, Tracker
@@ -102,7 +102,7 @@ def feed_of(tracker: Tracker) -> ChangeFeed:
     def source(feed: ChangeFeed) -> ChangeSource:
         return TrackedChanges(feed, tracker, Names('p:'), lambda cover: cover())
 
-    return ChangeFeed({}, source)
+    return ChangeFeed(Listeners(), source)
 
 
 async def next_of(listener: Listener) -> str | None:
@@ -193,7 +193,7 @@ async def test_a_feed_that_leaves_while_it_begins_leaves_no_connection() -> None
 async def test_a_server_of_which_everything_is_followed_is_asked_for_no_prefix() -> None:
     server = Server()
     tracker = Tracker(server, 10)
-    feed = ChangeFeed({}, lambda feed: TrackedChanges(feed, tracker, Names(''), lambda cover: cover()))
+    feed = ChangeFeed(Listeners(), lambda feed: TrackedChanges(feed, tracker, Names(''), lambda cover: cover()))
     await feed.listen(('',))
     [connection] = server.open
     assert connection.sent[1][-1] == 'BCAST'

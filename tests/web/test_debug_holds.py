@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import itertools
-import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from learning_observer_kvs.kvs import KVS, PersistentRedisKVS
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.debug_pages import make_app
 from tests.support.loops import least_hold
+from tests.support.other_viewer import Viewer, other_viewer
 from tests.support.redis_fixtures import redis, redis_server
 
 __all__ = ['redis', 'redis_server']
@@ -55,40 +53,6 @@ def texts() -> dict[str, bytes]:
     }
 
 
-CLIENT = """
-import http.client, json, sys
-
-connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=60)
-for line in sys.stdin:
-    path, accept = json.loads(line)
-    connection.request('GET', path, headers={'Accept': accept})
-    response = connection.getresponse()
-    body = response.readline() if response.getheader('Content-Type').startswith('text/event') else response.read()
-    print(json.dumps([response.status, len(body), b's3cret' in body]), flush=True)
-    if not response.isclosed():
-        response.close()
-        connection.close()
-"""
-"""Asks for one page after the other. It is another process, so that it does not hold up the one that serves."""
-
-
-class Viewer:
-    """A client in a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def get(self, path: str, accept: str) -> tuple[int, int]:
-        """Ask for a page, in which nothing secret is; its status, and its bytes."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([path, accept]).encode() + b'\n')
-        async with asyncio.timeout(60):
-            status, size, is_secret = json.loads(await self._process.stdout.readline())
-        assert not is_secret
-        return status, size
-
-
 @pytest.fixture
 async def server(aiohttp_server: AiohttpServer, tmp_path: Path, redis: RedisConnection) -> TestServer:
     stores: dict[str, Any] = {
@@ -105,11 +69,8 @@ async def server(aiohttp_server: AiohttpServer, tmp_path: Path, redis: RedisConn
 
 @pytest.fixture
 async def viewer(server: TestServer) -> AsyncIterator[Viewer]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, '-c', CLIENT, str(server.port)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    yield Viewer(process)
-    await process.communicate(b'')
+    async with other_viewer(server.port) as viewer:
+        yield viewer
 
 
 ANSWERS = {

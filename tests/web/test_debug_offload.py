@@ -22,6 +22,7 @@ from learning_observer_kvs.debug.answers import Failure
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.offload import child, frames, process
 from learning_observer_kvs.debug.offload.process import Offload
+from learning_observer_kvs.debug.pace import Pace
 from learning_observer_kvs.debug.values import computing
 from learning_observer_kvs.errors import CorruptValue
 from learning_observer_kvs.json_codec import encode
@@ -39,7 +40,7 @@ KEY = {'key': 'k'}
 @pytest.fixture
 async def offload() -> AsyncIterator[Offload]:
     with ThreadPoolExecutor(1) as thread:
-        offload = Offload(thread)
+        offload = Offload(Pace(thread))
         yield offload
         await offload.end(web.Application())
 

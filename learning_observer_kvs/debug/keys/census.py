@@ -14,6 +14,7 @@ from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
 from learning_observer_kvs.debug.keys.groups import Group, Groups
+from learning_observer_kvs.debug.pace import Pace
 from learning_observer_kvs.debug.search import SCAN_KEYS, Search, after_reducer_of, in_slices
 from learning_observer_kvs.kvs import KVSRouter
 from learning_observer_kvs.queries.kept import every_key
@@ -69,6 +70,11 @@ class Census:
     def is_complete(self) -> bool:
         """Whether all keys were counted."""
         return self.search.next_cursor is None and not self.search.failed
+
+    @property
+    def has_only_states(self) -> bool:
+        """Whether all keys were counted, and all are of reducers."""
+        return self.is_complete and self.groups.count('', 'Other') == 0
 
     @property
     def is_ordered(self) -> bool:
@@ -151,13 +157,15 @@ class Censuses:
 
     Args:
         router: the stores.
+        pace: the pace of the pages.
     """
 
-    def __init__(self, router: KVSRouter) -> None:
+    def __init__(self, router: KVSRouter, pace: Pace) -> None:
         self._router = router
+        self._pace = pace
         self._complete: WeakKeyDictionary[Store, Census] = WeakKeyDictionary()
         self._begun: WeakKeyDictionary[Store, Census] = WeakKeyDictionary()
-        self._running: dict[Store, asyncio.Task[None]] = {}
+        self._running: dict[Store, asyncio.Future[None]] = {}
 
     async def of(self, name: str) -> Census:
         """Return the count of a store, at most as old as ``SHOWN_FOR`` times as long as it took.
@@ -189,7 +197,7 @@ class Censuses:
         """Count on; what several pages ask for at the same time is done once."""
         task = self._running.get(store)
         if task is None:
-            task = self._running[store] = asyncio.create_task(census.advance(COUNT_SECONDS))
+            task = self._running[store] = asyncio.ensure_future(self._pace.run(census.advance(COUNT_SECONDS)))
             task.add_done_callback(lambda done: self._running.pop(store, None))
         await asyncio.shield(task)
 

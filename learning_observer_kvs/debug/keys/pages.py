@@ -105,7 +105,9 @@ class KeysPage(NamedTuple):
 
     def _most_links(self) -> int:
         """How many links to pages with this filter each list has: a filter may be as long as a key."""
-        return views.KEY_CHARACTERS // (1 + len(parameters.query_of(self.wanted.filter.query())))
+        query = self.wanted.filter.query()
+        size = len(parameters.query_of(query)) if parameters.fits_url(query) else 3 * len(''.join(query.values()))
+        return views.KEY_CHARACTERS // (1 + size)
 
     def _words(self) -> list[str]:
         """How the keys are sorted, and how far the search for them went."""
@@ -148,11 +150,16 @@ async def read(
         listed = lists.page(wanted.cursor, wanted.limit, seconds)
     else:
         listed = lists.sorted_by(wanted.sort, wanted.limit, seconds)
-    found, census, tree = await asyncio.gather(  # at once, so that one listing of many files does for them
-        listed,
-        censuses.of(store),
-        trees.of(store, wanted.filter.prefix, wanted.delimiter, may_be_kept=wanted.step is not None),
-    )
+
+    async def counted() -> tuple[Census, Branches]:
+        census = await censuses.of(store)
+        if census.has_only_states:
+            return census, Branches.none(wanted.delimiter)
+        kept = wanted.step is not None
+        return census, await trees.of(store, wanted.filter.prefix, wanted.delimiter, may_be_kept=kept)
+
+    # At once, so that one listing of many files does for them.
+    found, (census, tree) = await asyncio.gather(viewer.paced(listed), viewer.paced(counted()))
     return KeysPage(store, wanted, found, census, tree)
 
 

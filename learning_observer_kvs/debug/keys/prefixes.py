@@ -55,6 +55,15 @@ class Branches(NamedTuple):
     cut: set[str]
     is_complete: bool
 
+    @classmethod
+    def none(cls, delimiter: str) -> Branches:
+        """Return those of a store that has only keys of reducers.
+
+        Args:
+            delimiter: what ends a prefix.
+        """
+        return cls(delimiter, Counter(), 0, set(), True)
+
     def view(self) -> dict[str, Any]:
         """Return it as ``{'delimiter', 'branches': [{'prefix', 'keys', 'counted'}, …], 'here', 'counted'}``."""
         return {

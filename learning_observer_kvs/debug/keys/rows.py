@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from learning_observer_kvs.debug import views
@@ -32,6 +32,7 @@ class Viewer(NamedTuple):
         may_read: whether they may read the value of a key.
         mask: what is not shown of values.
         computed: calls a function: with the texts that it is given, and then its arguments.
+        paced: runs what goes on in a task of its own at the pace of pages.
         has_gone: whether the answer is not waited for any more.
         turns: by the store's name, held while many keys are described or read, so that many viewers take as much of
             the server as one.
@@ -40,6 +41,7 @@ class Viewer(NamedTuple):
     may_read: Callable[[str], Awaitable[bool]]
     mask: Mask
     computed: Callable[..., Awaitable[Any]]
+    paced: Callable[[Coroutine[Any, Any, Any]], Generator[Any, Any, Any]]
     has_gone: Callable[[], bool]
     turns: Mapping[str, asyncio.Lock]
 

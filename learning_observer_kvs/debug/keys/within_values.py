@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.units import after, before
 from learning_observer_kvs.errors import CorruptValue
 

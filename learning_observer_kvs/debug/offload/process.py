@@ -14,7 +14,6 @@ import pickle
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -22,6 +21,7 @@ from aiohttp import web
 from learning_observer_kvs.debug import answers
 from learning_observer_kvs.debug.answers import Failure
 from learning_observer_kvs.debug.offload.frames import CHUNK, COUNT, bytes_of_sizes, packed, sizes_of, unpacked
+from learning_observer_kvs.debug.pace import Pace
 
 T = TypeVar('T')
 
@@ -58,11 +58,11 @@ class Offload:
     """Calls functions without holding up the event loop.
 
     Args:
-        thread: where those with small texts are called.
+        pace: the pace of the pages; those with small texts are called in its thread.
     """
 
-    def __init__(self, thread: Executor) -> None:
-        self._thread = thread
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
         self._turn = asyncio.Lock()
         self._process: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -94,7 +94,7 @@ class Offload:
         """
         sizes = list(sizes)
         if max(sizes, default=0) <= LARGE and sum(sizes) <= LARGE_IN_ALL:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+            return await self._pace.in_thread(function, *arguments)
         async with self._in_turn():
             if self._has_ended:
                 raise Failure(503, STOPS)
@@ -151,14 +151,13 @@ class Offload:
 
     async def _exchange(self, message: Any) -> Any:
         """What the process answers; whatever else happens, it is ended, because it may answer this later."""
-        loop = asyncio.get_running_loop()
         try:
             process = self._process = self._process or await _started()
             if self._has_ended:
                 raise Failure(503, STOPS)
             assert process.stdin is not None
             assert process.stdout is not None
-            for part in await loop.run_in_executor(self._thread, packed, message):
+            for part in await self._pace.in_thread(packed, message):
                 rest = memoryview(part)
                 while rest:
                     process.stdin.write(rest[:CHUNK])

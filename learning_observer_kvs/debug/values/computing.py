@@ -9,10 +9,10 @@ import contextlib
 from typing import Any
 
 from learning_observer_kvs import json_codec
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.offload.frames import in_chunks
 from learning_observer_kvs.debug.paths import Path
-from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.values import nodes
 from learning_observer_kvs.debug.values import search as value_search
 from learning_observer_kvs.debug.values.text_masking import masked_part, masked_text

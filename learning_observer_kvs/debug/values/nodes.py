@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.config.redaction import REDACTED
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.paths import Path, Step, shown
-from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.views import NotFound
 
 Kind = Literal['object', 'list', 'text', 'number', 'boolean', 'null']

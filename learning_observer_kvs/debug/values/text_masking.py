@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from learning_observer_kvs import json_codec
 from learning_observer_kvs.config.redaction import REDACTED
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.masking import Mask
-from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.values.nodes import plain
 
 MAX_DEPTH = 16

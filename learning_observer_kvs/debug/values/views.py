@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from learning_observer_kvs.debug.json_text import as_json
 from learning_observer_kvs.debug.masking import Mask
 from learning_observer_kvs.debug.offload.frames import in_chunks
 from learning_observer_kvs.debug.reducer_facts import reducer_facts
-from learning_observer_kvs.debug.rendering import as_json
 from learning_observer_kvs.debug.values import nodes
 from learning_observer_kvs.debug.values.computing import TooDeep
 from learning_observer_kvs.debug.views import CORRUPT_BYTES, MAX_VALUE_BYTES, Found, describe_key

@@ -52,6 +52,7 @@ class RedisConnection:
         self._permits = PerLoop(lambda: NodePermits(redis_options.value(self.settings, 'redis_max_connections')))
         self._trackers = PerLoop(lambda: Tracker(self, invalidations.QUIET))
         self._handed_in: Redis | RedisCluster | None = None
+        self._timeout: tuple[dict[str, Any], float] | None = None  # by settings, since each exchange asks for it
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Change the settings in place. What is under way goes on with those it began with.
@@ -97,7 +98,10 @@ class RedisConnection:
     @property
     def timeout(self) -> float:
         """Seconds to wait for the replies of an exchange."""
-        return float(redis_options.value(self.settings, 'redis_timeout'))
+        settings, known = self.settings, self._timeout
+        if known is None or known[0] is not settings:
+            known = self._timeout = settings, float(redis_options.value(settings, 'redis_timeout'))
+        return known[1]
 
     @property
     def connect_timeout(self) -> float:
@@ -322,7 +326,7 @@ class PinnedConnection:
             UnicodeError, TypeError: a command cannot be put into bytes; nothing was sent.
         """
         # One deadline for all, and hiredis to pack: both are several times faster than what redis-py does itself.
-        packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+        packed = list(map(pack_command, map(tuple, commands)))  # type: ignore[arg-type]
         pool = self._owner.client().connection_pool
         if self._taken is not None:
             if monotonic() - self._used_at > RESTED:
