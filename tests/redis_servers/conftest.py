@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from learning_observer_kvs.stores.redis.connection import RedisConnection
+from tests.support.checks import patient_checks
 from tests.support.proxy import Proxy
 from tests.support.redis_fixtures import guarded, redis, redis_nodes, redis_server, sentinels, tls
 from tests.support.redis_nodes import RedisNodes, settings_of
 from tests.support.redis_server import RedisServer
 
-__all__ = ['guarded', 'redis', 'redis_nodes', 'redis_server', 'sentinels', 'tls']
+__all__ = ['guarded', 'patient_checks', 'redis', 'redis_nodes', 'redis_server', 'sentinels', 'tls']
 
 
 @pytest.fixture

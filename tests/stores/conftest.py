@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
+from tests.support.checks import patient_checks
 from tests.support.redis_fixtures import guarded, redis, redis_nodes, redis_server, sentinels, tls, valkey_server
 
-__all__ = ['guarded', 'redis', 'redis_nodes', 'redis_server', 'sentinels', 'tls', 'valkey_server']
+__all__ = [
+    'guarded',
+    'patient_checks',
+    'redis',
+    'redis_nodes',
+    'redis_server',
+    'sentinels',
+    'tls',
+    'valkey_server',
+]
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from learning_observer_kvs.checks import static
+import pytest
+
+from learning_observer_kvs.checks import live, static
 from learning_observer_kvs.config.rows import Configuration
 from learning_observer_kvs.kvs import KVS_MAP, reserved_names
 from learning_observer_kvs.problems import Problem
@@ -31,3 +33,9 @@ def check_store(options: Any) -> list[Problem]:
 def ids(problems: Sequence[Problem]) -> list[str]:
     """The ids of problems, in order."""
     return [problem.id for problem in problems]
+
+
+@pytest.fixture(autouse=True)
+def patient_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health checks have a minute where a test gives them no limit, however busy the machine is."""
+    monkeypatch.setattr(live.check_stores, '__defaults__', (60.0,))
