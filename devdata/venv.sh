@@ -5,10 +5,13 @@ fail() { echo "$0: $*" >&2; exit 1; }
 # install_package NAME…: install packages of the system, if this user may.
 install_package() {
     command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ] || return 1
-    echo "Installing $1 ..."
-    apt-get install -y -q "$@" >/dev/null 2>&1 || {
-        apt-get update -q >/dev/null 2>&1 && apt-get install -y -q "$@" >/dev/null 2>&1
-    }
+    (
+        flock 9 2>/dev/null || true  # one at a time, also of those that run in the background
+        echo "Installing $1 ..."
+        apt-get install -y -q "$@" >/dev/null 2>&1 || {
+            apt-get update -q >/dev/null 2>&1 && apt-get install -y -q "$@" >/dev/null 2>&1
+        }
+    ) 9<setup.cfg
 }
 
 # pip_install …: prints errors only.
@@ -40,7 +43,9 @@ make_venv() {
                 { install_package python3-venv && "$python" -m venv --clear .venv; } ||
                 fail 'the virtual environment could not be made; install the package python3-venv.'
         fi
-        pip_install --editable ".${extra:+[$extra]}" || fail 'the packages could not be installed.'
+        # What is installed is compiled afterwards, by all processors.
+        pip_install --no-compile --editable ".${extra:+[$extra]}" || fail 'the packages could not be installed.'
+        .venv/bin/python -W ignore -m compileall -qq -j 0 .venv/lib >/dev/null || true
         echo "$wanted" > .venv/.made
         echo "$wanted" > "$made"
     fi

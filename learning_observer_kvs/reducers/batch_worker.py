@@ -58,7 +58,7 @@ class BatchWorker(PlainOverlay):
         self._queued = QueuedEvents(self._locks, self._on_ready)
         self._busy = 0
         self._slices = -1  # that began with an event, or a pass; the first is timed
-        self._server = QueueServer[EventQueue | Pass](
+        self._server = QueueServer[EventQueue | Event | Pass](
             self._serve, self._abandon, self._locks.watch, lambda: self.urgent_reads
         )
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -72,13 +72,41 @@ class BatchWorker(PlainOverlay):
         self._busy += 1
         self._server.add(key, queue)
 
-    def _serve(self, key: str, queue: EventQueue | Pass) -> Coroutine[Any, Any, None]:
-        """Reduce events that wait, and commit once."""
-        if isinstance(queue, Pass):
-            return self._serve_pass(queue)
+    def _serve(self, key: str, ready: EventQueue | Event | Pass) -> Coroutine[Any, Any, None] | None:
+        """Reduce what is ready, and commit once; return what is left to be awaited."""
+        if isinstance(ready, Event):
+            return self._serve_event(key, ready)
+        if isinstance(ready, Pass):
+            return self._serve_pass(ready)
+        return self._serve_queue(key, ready)
+
+    def _serve_queue(self, key: str, queue: EventQueue) -> Coroutine[Any, Any, None]:
         events, rest = queue.take(MAX_BATCH)
         self._queued.note_dequeued(key, len(events))
         return self._process_batch(key, events, rest)
+
+    def _serve_event(self, key: str, event: Event) -> Coroutine[Any, Any, None] | None:
+        """Reduce an event that waited for a slice of time, with those that came behind it meanwhile."""
+        if key in self._queued and (queue := self._queued.take_next(key)) is not None:
+            return self._serve_queue(key, self._queued.put_first(key, [event], queue))
+        if event.is_withdrawn():
+            self._next(key, None)
+            return None
+        batch = self._open(key)
+        if batch is None:
+            return self._process_batch(key, [event], None)
+        context = event.context_of_reducer()
+        try:
+            rest = context.run(self._reduce, key, batch, event)
+        except BaseException as error:  # the event loop ends
+            self._cannot_reduce(key, [event], None, error)
+            raise
+        if rest is not None or (task := asyncio.current_task()) is None or task.cancelling():
+            self._server.hand_over()
+            return self._finish(key, batch, event, context, rest)
+        batch.events.append(event)
+        self._commit(key, batch, None)
+        return None
 
     async def _process_batch(self, key: str, events: list[Event], rest: EventQueue | None, attempt: int = 0) -> None:
         """Reduce events and commit once; ``attempt`` counts how often other processes wrote in between."""
@@ -92,6 +120,8 @@ class BatchWorker(PlainOverlay):
             task = asyncio.current_task()
             assert task is not None
             for event in events:
+                if batch.events and self._server.is_slice_over():
+                    await asyncio.sleep(0)
                 if not event.is_withdrawn():
                     context = event.context_of_reducer()
                     rest_of_it = context.run(self._reduce, key, batch, event)
@@ -101,8 +131,6 @@ class BatchWorker(PlainOverlay):
                     if task.cancelling():
                         await shed_cancellation(task)
                     batch.events.append(event)
-                if self._server.is_slice_over():
-                    await asyncio.sleep(0)
         except BaseException as error:
             self._cannot_reduce(key, events, rest, error)
             if not isinstance(error, Exception):  # the event loop ends
@@ -113,15 +141,18 @@ class BatchWorker(PlainOverlay):
         else:  # all were withdrawn
             self._next(key, rest)
 
-    def _abandon(self, key: str, queue: EventQueue | Pass, error: BaseException) -> None:
+    def _abandon(self, key: str, ready: EventQueue | Event | Pass, error: BaseException) -> None:
         """The event loop ends: no caller is left to wait forever."""
-        if isinstance(queue, Pass):
-            queue.fail(error)
+        if isinstance(ready, Pass):
+            ready.fail(error)
             self._end_pass()
             return
-        for event in queue.events:
-            event.resolve(error)
-        self._queued.note_dequeued(key, len(queue.events))
+        if isinstance(ready, Event):
+            ready.resolve(error)
+        else:
+            for event in ready.events:
+                event.resolve(error)
+            self._queued.note_dequeued(key, len(ready.events))
         self._next(key, None)
 
     def _cannot_reduce(self, key: str, events: list[Event], rest: EventQueue | None, error: BaseException) -> None:
@@ -291,10 +322,10 @@ class BatchWorker(PlainOverlay):
             return
         locks.held[key] = RESERVED
         batch = self._open(key)
-        if batch is None:
-            self._on_ready(key, self._queued.put_first(key, [event]))
-            return
         self._busy += 1
+        if batch is None:
+            self._server.add(key, event)
+            return
         before = CURRENT.get()
         try:
             rest = self._reduce(key, batch, event)
@@ -310,13 +341,14 @@ class BatchWorker(PlainOverlay):
             self._server.spawn(self._finish(key, batch, event, context, rest), f'kvs reducer {display_key(key)}')
 
     async def _finish(
-        self, key: str, batch: Batch, event: JoinedEvent, context: Context, rest: Coroutine[Any, Any, None]
+        self, key: str, batch: Batch, event: Event, context: Context, rest: Coroutine[Any, Any, None] | None
     ) -> None:
         """Run the rest of a reducer that waits for something, and commit."""
         task = asyncio.current_task()
         assert task is not None
         try:
-            await run_in(context, rest)
+            if rest is not None:
+                await run_in(context, rest)
             if task.cancelling():
                 await shed_cancellation(task)
         except BaseException as error:  # the event loop ends
@@ -395,6 +427,10 @@ class BatchWorker(PlainOverlay):
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.wait([self._idle])  # others may wait for it, too
+
+    def _waiting(self) -> int:
+        """How many events wait for their turn."""
+        return sum(list(self._queued.values())) + sum(isinstance(ready, Event) for ready in self._server.ready())
 
     def _unsaved(self) -> int:
         """How many events are under way."""

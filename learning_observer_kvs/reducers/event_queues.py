@@ -9,7 +9,7 @@ from learning_observer_kvs.errors import Overloaded
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, may_wait_on
 from learning_observer_kvs.reducers.serving import EventQueue
-from learning_observer_kvs.stores.key_locks import Holder, KeyLocks, Wait, current_holder, waits_for_itself
+from learning_observer_kvs.stores.key_locks import CURRENT, Holder, KeyLocks, Wait, current_holder, waits_for_itself
 from learning_observer_kvs.stores.keys import display_key
 
 MAX_QUEUED_EVENTS = 10_000
@@ -46,12 +46,13 @@ class QueuedEvents(dict[str, int]):
             ReducerError: the caller would wait for itself.
             Overloaded: too many wait for the key.
         """
-        locks, holder = self._locks, current_holder()
-        if holder is not None and locks.depends_on_caller([key]):
+        if CURRENT.get() is None or (holder := current_holder()) is None:
+            self.put(key, event)
+            return event.wait(self._loop)  # cancelled, it withdraws the event unless its turn has come
+        if self._locks.depends_on_caller([key]):
             raise waits_for_itself([key])
         queue = self.put(key, event)
-        future = event.wait(self._loop)  # cancelled, it withdraws the event unless its turn has come
-        return future if holder is None else self._wait_inside(holder, (locks, key, queue), future)
+        return self._wait_inside(holder, (self._locks, key, queue), event.wait(self._loop))
 
     async def _wait_inside(self, holder: Holder, wait: Wait, future: asyncio.Future[JSON]) -> JSON:
         """Wait inside a reducer or an update, which what it waits for must not depend on."""
@@ -88,6 +89,21 @@ class QueuedEvents(dict[str, int]):
             self._locks.request([key], queue)  # which takes nothing: the key is held, or the caller is barred
         queue.events.append(event)
         self[key] = queued + 1
+        return queue
+
+    def take_next(self, key: str) -> EventQueue | None:
+        """Take the events that are next in line for a key.
+
+        Args:
+            key: the key, which is held.
+
+        Returns:
+            Their queue; ``None`` if something else is next.
+        """
+        queue = self._locks.next_waiter(key)
+        if not isinstance(queue, EventQueue) or queue.on_ready != self._on_ready:
+            return None
+        self._locks.withdraw([key], queue)
         return queue
 
     def put_first(self, key: str, events: Sequence[Event], queue: EventQueue | None = None) -> EventQueue:

@@ -1,8 +1,8 @@
-"""Queues of events, and the task that serves those that are ready.
+"""Queues of events, and the task that serves what is ready.
 
-One task serves one queue after the other. Most reducers never wait, so they need no task of their own; where one waits,
-the task stays with it, and another task goes on with the other queues. Reducing is done in slices of time, so that the
-event loop has its turn.
+One task serves one after the other. Most reducers never wait, so they need no task of their own; where one waits, the
+task stays with it, and another task goes on with the others. Reducing is done in slices of time, so that the event loop
+has its turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from learning_observer_kvs.reducers.batch import Event
 from learning_observer_kvs.stores.hold_watch import HoldWatch
 from learning_observer_kvs.stores.pacing import TIME_SLICE, URGENT_SLICE
 
-QueueT = TypeVar('QueueT')
+ReadyT = TypeVar('ReadyT')
 
 
 class EventQueue:
@@ -60,12 +60,12 @@ class EventQueue:
         return ()
 
 
-class QueueServer(Generic[QueueT]):
-    """Serves queues in one event loop, first come, first served.
+class QueueServer(Generic[ReadyT]):
+    """Serves what holds its key in one event loop, first come, first served: queues of events, or single events.
 
     Args:
-        serve: serves a queue, whose key is held for it.
-        abandon: called with a queue that will not be served, because the event loop ends, and the error.
+        serve: serves what is ready, and returns what is left to be awaited.
+        abandon: called with what will not be served, because the event loop ends, and the error.
         watch: what is to run while keys are held.
         is_urgent: tells whether reads are under way that a caller waits for.
 
@@ -75,8 +75,8 @@ class QueueServer(Generic[QueueT]):
 
     def __init__(
         self,
-        serve: Callable[[str, QueueT], Awaitable[None]],
-        abandon: Callable[[str, QueueT, BaseException], None],
+        serve: Callable[[str, ReadyT], Awaitable[None] | None],
+        abandon: Callable[[str, ReadyT, BaseException], None],
         watch: HoldWatch,
         is_urgent: Callable[[], object] = lambda: False,
     ) -> None:
@@ -85,24 +85,28 @@ class QueueServer(Generic[QueueT]):
         self._abandon = abandon
         self._watch = watch
         self._loop = asyncio.get_running_loop()
-        self._ready: deque[tuple[str, QueueT]] = deque()
+        self._ready: deque[tuple[str, ReadyT]] = deque()
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.slice_ends: float | None = None
 
-    def add(self, key: str, queue: QueueT) -> None:
-        """Have a queue served soon.
+    def add(self, key: str, ready: ReadyT) -> None:
+        """Have something served soon.
 
         Args:
             key: its key, which is held for it.
-            queue: the events.
+            ready: a queue of events, or what else is served.
         """
-        self._ready.append((key, queue))
+        self._ready.append((key, ready))
         if self._serving is None:
             self._serving = self._start_serving()
 
+    def ready(self) -> list[ReadyT]:
+        """Return what is to be served. It may be called from another thread."""
+        return [ready for _, ready in list(self._ready)]
+
     def hand_over(self) -> None:
-        """Let another task serve the other queues: the running one is about to wait for something."""
+        """Let another task serve the others: the running one is about to wait for something."""
         if self._serving is asyncio.current_task():
             self._serving = self._start_serving() if self._ready else None
 
@@ -143,21 +147,21 @@ class QueueServer(Generic[QueueT]):
         return task
 
     def _serving_ended(self, task: asyncio.Task[None]) -> None:
-        """Abandon the queues if the task was cancelled before its first step, which it has noticed no more itself."""
+        """Abandon what is ready if the task was cancelled before its first step, which it cannot notice itself."""
         if self._serving is task:
             while self._ready:
                 self._abandon(*self._ready.popleft(), asyncio.CancelledError())
             self._serving = None
 
     async def _serve_ready(self) -> None:
-        """Serve queues until none is ready, or another task has taken over."""
+        """Serve until nothing is ready, or another task has taken over."""
         this = asyncio.current_task()
         try:
             while self._serving is this and self._ready:
                 if self.is_slice_over():
                     await asyncio.sleep(0)
-                else:
-                    await self._serve(*self._ready.popleft())
+                elif (left := self._serve(*self._ready.popleft())) is not None:
+                    await left
         except BaseException as error:
             while self._serving is this and self._ready:
                 self._abandon(*self._ready.popleft(), error)

@@ -83,11 +83,12 @@ class ReducerWorker(BatchWorker):
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
         if self._is_full:
-            deadline = self._until(deadline, call)  # it counts from here
+            if deadline is None:
+                deadline = deadline_of(call, self._store.retry_timeout)  # it counts from here
             await self._wait_for_capacity()
         locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait, tally)
         if key in locks.held or (locks.barrier is not None and locks.is_barred()):
-            event.deadline = self._until(deadline, call)
+            event.deadline = deadline_of(call, self._store.retry_timeout) if deadline is None else deadline
             return await self._queued.wait(key, event)
         locks.held[key] = RESERVED
         server, now = self._server, monotonic()
@@ -97,8 +98,9 @@ class ReducerWorker(BatchWorker):
             if not self._slices & NOT_MEASURED:
                 event.call = tally.time_call(call)
         elif now > server.slice_ends:
-            event.deadline = self._until(deadline, call)
-            self._on_ready(key, self._queued.put_first(key, [event]))
+            event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
+            self._busy += 1
+            server.add(key, event)
             return await event.wait(self._loop)
         self._busy += 1
         # Nothing is before it: it runs in its caller's own task.
@@ -165,10 +167,6 @@ class ReducerWorker(BatchWorker):
             await joined.done  # cancelled in here, it withdraws the events whose turn has not come
         return joined.outcomes()
 
-    def _until(self, deadline: float | None, call: ReducerCall) -> float:
-        """Return a deadline as the time of the monotonic clock."""
-        return deadline_of(call, self._store.retry_timeout) if deadline is None else deadline
-
     def _text_of(self, run: Run, result: JSON | BaseException) -> bytes | BaseException:
         if isinstance(result, BaseException):
             return result
@@ -179,7 +177,7 @@ class ReducerWorker(BatchWorker):
     def metrics(self) -> dict[str, int]:
         """Return what this worker has in hand: numbers by name."""
         return {
-            'queued_events': sum(list(self._queued.values())),  # another thread may ask
+            'queued_events': self._waiting(),  # another thread may ask
             'cached_keys': len(self._cache),
             'cached_bytes': self._cache.bytes,
         }

@@ -167,7 +167,7 @@ class WriteBehindWorker(ReducerWorker):
                 pending.is_discarded = True
 
     def _unsaved(self) -> int:
-        return self._pending.events + sum(self._queued.values())
+        return self._pending.events + self._waiting()
 
     async def _drain(self) -> None:
         await super()._drain()

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from learning_observer_kvs.errors import Overloaded, ReducerError
@@ -171,7 +170,8 @@ class KeyLocks:
         lines = self._parked_lines if is_barred else self._waiting
         for key in keys:
             if key in lines and len(lines[key]) >= MAX_WAITERS:
-                raise _overloaded(len(lines[key]), display_key(key) if key else 'the whole store')
+                waiters, wanted = len(lines[key]), display_key(key) if key else 'the whole store'
+                raise Overloaded(f'{waiters:,} callers wait for {wanted} already; this one was rejected. Retry later.')
         if not is_barred:
             return self._take_or_wait(keys, waiter)
         self._parked[waiter] = keys
@@ -188,8 +188,20 @@ class KeyLocks:
         Returns:
             The last waiter; ``None`` if there is none.
         """
-        queue = (self._parked_lines if self.is_barred() else self._waiting).get(key)
+        lines = self._waiting if self.barrier is None or not self.is_barred() else self._parked_lines
+        queue = lines.get(key)
         return queue[-1] if queue else None
+
+    def next_waiter(self, key: str) -> Waiter | None:
+        """Return the waiter that gets a key when it is released.
+
+        Args:
+            key: the key.
+
+        Returns:
+            The first waiter; ``None`` if there is none.
+        """
+        return self._waiting[key][0] if key in self._waiting else None
 
     def withdraw(self, keys: Iterable[str], waiter: Waiter) -> None:
         """Take a waiter out of every line that it stands in.
@@ -330,9 +342,7 @@ class Hold:
             await self._acquire(wanted)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._release()
 
     @contextmanager
@@ -438,7 +448,3 @@ def waits_for_itself(keys: Iterable[str]) -> ReducerError:
         f'{wanted} is held by the reducer or update that asks for it, or by one that waits for that: it would wait for '
         'its own key forever. Return the new state instead of writing it.'
     )
-
-
-def _overloaded(waiters: int, wanted: str) -> Overloaded:
-    return Overloaded(f'{waiters:,} callers wait for {wanted} already; this one was rejected. Retry later.')

@@ -7,7 +7,7 @@ import functools
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Unpack
 
@@ -53,11 +53,16 @@ class QueuedStore(Store):
             counts=self._write_counts.setdefault(threading.get_ident(), WriteCounts()),
             announce=self._announce_batch,
             listeners=self.listeners,
+            call_soon=self._call_soon(),
         )
 
     def _max_requests(self) -> int:
         """Return how many requests the next batch of the running event loop has at most."""
         return self.MAX_REQUESTS
+
+    def _call_soon(self) -> Callable[[Callable[[], None]], object]:
+        """Return what calls something in the next tick of the running event loop."""
+        return asyncio.get_running_loop().call_soon
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

@@ -111,6 +111,7 @@ class WriteQueue(RequestQueue):
         counts: where what is written is counted.
         announce: called with the batches that are answered, while there are listeners.
         listeners: those that want to know what is written.
+        call_soon: calls something in the next tick; by default as the event loop does.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class WriteQueue(RequestQueue):
         counts: WriteCounts | None = None,
         announce: OnBatchDone = lambda batch: None,
         listeners: Collection[object] = (),
+        call_soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._counts = WriteCounts() if counts is None else counts
         self._write_batch = write_batch
@@ -133,6 +135,7 @@ class WriteQueue(RequestQueue):
         self._listeners = listeners
         self._now = now
         self._loop = asyncio.get_running_loop()
+        self._call_soon = self._loop.call_soon if call_soon is None else call_soon
         self._waiting: deque[WriteRequest] = deque()
         self._bytes = 0
         self._in_flight: WriteBatch | None = None
@@ -156,7 +159,7 @@ class WriteQueue(RequestQueue):
         self._bytes = size
         if not self._scheduled and self._in_flight is None:
             self._scheduled = True
-            self._loop.call_soon(self._send)
+            self._call_soon(self._send)
 
     def backlog(self) -> tuple[int, int]:
         """Return what waits to be sent; see :meth:`RequestQueue.backlog`."""
@@ -236,7 +239,10 @@ class WriteQueue(RequestQueue):
         self._in_flight = None
         ended_at = self._now()
         self._counts.seconds += ended_at - self._sent_at
-        failed = [request for request in batch if request.error is not None and _may_recover(request.error)]
+        failed: list[WriteRequest] = []
+        for request in batch:
+            if request.error is not None and _may_recover(request.error):
+                failed.append(request)  # noqa: PERF401  (a list that is nearly always empty)
         if failed:
             batch = self._put_back(batch, failed)
         else:

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
+from click.testing import CliRunner
 from pytest_aiohttp.plugin import AiohttpClient
 
 import learning_observer_kvs
+from learning_observer_kvs.cli.main import main
 from learning_observer_kvs.settings import read_settings
 from tests.project.documentation import EXAMPLES, PAGES, ROOT, blocks, examples_of, run
 from tests.support.redis_server import RedisServer
@@ -71,13 +73,20 @@ def install(directory: Path) -> None:
 
 
 @pytest.mark.parametrize('file', [str(path.relative_to(EXAMPLES)) for path in sorted(EXAMPLES.rglob('*.yaml'))])
-def test_configurations_have_no_problem(directory_of: Callable[[str], Path], file: str) -> None:
+def test_configurations_have_no_problem(
+    directory_of: Callable[[str], Path], file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, _, config = file.partition('/')
     directory = directory_of(name)
+    assert read_settings(directory / config)
     if name == 'write-a-store':
         install(directory)
-    assert read_settings(directory / config)
-    assert 'no problems' in run(directory, 'check', config)[0]
+        assert 'no problems' in run(directory, 'check', config)[0]
+    else:
+        monkeypatch.chdir(directory)
+        monkeypatch.syspath_prepend(directory)
+        checked = CliRunner().invoke(main, ['check', config])
+        assert (checked.exit_code, 'no problems' in checked.output) == (0, True), checked.output
 
 
 @pytest.mark.parametrize(

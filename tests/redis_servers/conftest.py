@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from learning_observer_kvs.stores.backend import Backend
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from tests.support.proxy import Proxy
 from tests.support.redis_fixtures import guarded, redis, redis_nodes, redis_server, sentinels, tls
@@ -30,14 +29,6 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
     """What stands before the server and makes faults."""
     async with Proxy(redis_server.port) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores made after this give up soon when no server answers, unless they say how long they wait."""
-    defaults = Backend.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, 'retry_timeout', 0.2)
 
 
 @pytest.fixture

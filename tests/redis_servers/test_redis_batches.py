@@ -245,6 +245,42 @@ async def test_a_writer_keeps_nothing_of_a_batch_that_is_done(redis: RedisConnec
     await writer.close()
 
 
+async def test_the_batch_that_is_asked_for_and_the_one_that_its_end_gives_are_written_in_one_task(
+    redis: RedisConnection,
+) -> None:
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    writer = RedisWriter(redis, Names(''), ValueError, 0)
+    tasks: list[Any] = []
+
+    def end(batch: Any) -> None:
+        tasks.append(asyncio.current_task())
+        done.set_result(None)
+
+    def go_on(batch: Any) -> None:
+        tasks.append(asyncio.current_task())
+        writer.write_batch([request({'b': b'2'}, {})], end)
+
+    def begin() -> None:
+        tasks.append(asyncio.current_task())
+        writer.write_batch([request({'a': b'1'}, {})], go_on)
+
+    writer.ask_soon(begin)
+    assert tasks == []
+    await done
+    assert len(tasks) == 3
+    assert len(set(tasks)) == 1
+    assert await redis.ask(['MGET', 'a', 'b']) == [[b'1', b'2']]
+    await writer.close()
+
+
+async def test_what_is_to_be_asked_soon_is_asked_although_the_writer_is_closed_before(redis: RedisConnection) -> None:
+    asked: list[int] = []
+    writer = RedisWriter(redis, Names(''), ValueError, 0)
+    writer.ask_soon(lambda: asked.append(1))
+    await writer.close()
+    assert asked == [1]
+
+
 @pytest.mark.parametrize('order', [['a', 'b', 'c'], ['c', 'a', 'b'], ['b', 'c', 'a']], ids=''.join)
 async def test_each_of_several_expected_texts_counts_whether_it_is_long_or_short(
     order: list[str], redis: RedisConnection

@@ -66,9 +66,11 @@ async def test_what_other_programs_do_is_announced(store: Store, direct: Redis) 
 async def test_a_key_that_expires_is_announced(redis: RedisConnection) -> None:
     async with EphemeralRedisKVS(0.05, connection=redis) as store, store.changes() as changes:
         await store.set('k', 1)
-        assert (await following(changes)).key == 'k'
         change = await following(changes)
-        assert (change.key, await change.value()) == ('k', None)
+        assert change.key == 'k'
+        while await change.value() is not None:  # where both come late they are one change
+            change = await following(changes)
+            assert change.key == 'k'
 
 
 async def test_a_key_that_is_evicted_is_announced() -> None:
@@ -186,8 +188,9 @@ async def test_a_server_that_restarts_is_one_resync() -> None:
 async def test_a_server_that_is_away_is_waited_for_and_then_an_error() -> None:
     with RedisServer() as server:
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.port})
-        async with PersistentRedisKVS(connection=connection, retry_timeout=0.2) as store:
+        async with PersistentRedisKVS(connection=connection) as store:
             await asyncio.to_thread(server.stop)
+            store.retry_timeout = 2
             with pytest.raises(StoreUnavailable, match='Is it running there'):
                 await store.changes().__aenter__()
             assert await nothing_left(store)

@@ -16,6 +16,7 @@ from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.proxy import Fault, Proxy
 from tests.support.redis_server import RedisServer
+from tests.support.watched import until
 
 ROUNDS = 20
 
@@ -80,7 +81,7 @@ async def test_what_uses_a_store_while_it_is_closed_waits_for_a_server_that_refu
 async def test_closing_has_one_timeout_for_the_events_and_for_the_writes_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 2.0)
+    monkeypatch.setattr(base, 'CLOSE_TIMEOUT', 3.0)
     with RedisServer() as server:
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': server.port})
         store = PersistentRedisKVS(connection=connection, retry_timeout=60)
@@ -90,8 +91,8 @@ async def test_closing_has_one_timeout_for_the_events_and_for_the_writes_under_w
         await asyncio.sleep(0)
         began = time.monotonic()
         await store.close()
-        assert time.monotonic() - began < 3.5
-        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 2)
+        assert time.monotonic() - began < 5.9  # with a timeout each it would be 6
+        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
         assert all(isinstance(outcome, Exception) for outcome in outcomes)
         server.resume()
         await connection.close()
@@ -104,9 +105,9 @@ async def test_a_read_that_waits_does_not_open_again_what_is_closed() -> None:
         await store.set('a', 1)
         server.pause()
         reading = asyncio.create_task(store['a'])
-        await asyncio.wait([reading], timeout=0.5)
+        await until(lambda: store._outages.here()._pause is not None)  # while a try is under way it may be answered
         server.resume()
         await store.close()
         with pytest.raises(StoreUnavailable, match='closed meanwhile'):
-            await reading
+            await asyncio.wait_for(reading, 10)
         await connection.close()

@@ -95,7 +95,7 @@ async def test_a_slot_that_moves_is_followed(store: Store, redis_nodes: RedisNod
 
 async def test_a_replica_that_takes_over_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invalidations, 'QUIET', 0.2)
-    with RedisNodes() as nodes:
+    with RedisNodes(tolerated=2) as nodes:
         key = key_of(range(SLOTS // 3))  # of the first node
         connection = RedisConnection({**settings_of(nodes), 'redis_port': nodes.nodes[1].port})
         async with PersistentRedisKVS(prefix='p:', connection=connection, retry_timeout=30) as store:

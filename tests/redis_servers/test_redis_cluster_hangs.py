@@ -20,7 +20,7 @@ from tests.support.redis_nodes import RedisNodes, settings_of
 from tests.support.redis_server import RedisServer
 from tests.support.watched import until
 
-PATIENT = 60
+PATIENT = 240
 """Seconds that a call waits for a node: longer than any of these tests has one hang."""
 
 STUDENTS = range(60)

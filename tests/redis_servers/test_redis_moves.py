@@ -43,9 +43,14 @@ async def moving() -> AsyncIterator[Moving]:
                 client.set('k', server.port)
         async with ScriptedSentinel(first.port) as sentinel:
             connection = RedisConnection(
-                {'redis_sentinels': [f'127.0.0.1:{sentinel.port}'], 'redis_service_name': SERVICE}
+                {
+                    'redis_sentinels': [f'127.0.0.1:{sentinel.port}'],
+                    'redis_service_name': SERVICE,
+                    'redis_timeout': 60,
+                }
             )
-            yield Moving(sentinel, first, second, connection, PersistentRedisKVS(connection=connection))
+            store = PersistentRedisKVS(connection=connection, retry_timeout=60)
+            yield Moving(sentinel, first, second, connection, store)
             await connection.close()
 
 
@@ -72,7 +77,7 @@ async def test_a_write_under_way_when_the_master_moves_is_applied_by_the_new_one
     moving.first.pause()
     write = asyncio.create_task(moving.store.set('written', 2))
     await moving.move()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):  # half of what a reply may take
         await write
     with moving.second.client() as client:
         assert client.get('written') == b'2'
@@ -105,6 +110,6 @@ async def test_an_aborted_connection_is_opened_again_before_anything_is_sent_on_
 async def test_a_read_on_a_connection_to_the_master_ends_in_the_time_that_redis_py_gives_it(moving: Moving) -> None:
     pool = moving.connection.client().connection_pool
     connection = await pool.get_connection()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         assert await connection.read_response(timeout=0.01) is None  # as a subscription polls
     await pool.release(connection)

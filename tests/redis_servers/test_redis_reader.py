@@ -247,7 +247,7 @@ async def test_an_error_that_no_server_sent_fails_the_reads_of_its_packet(
 
     monkeypatch.setattr(RedisConnection, 'exchange', fail)
     reader = make()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         outcomes = await asyncio.gather(*(reader.read(['k']) for _ in range(number)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [LookupError] * number
 

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from learning_observer_kvs.errors import KVSError, WriteUnclear
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.proxy import Fault, Proxy
@@ -178,7 +179,6 @@ async def test_what_was_not_sent_yet_is_applied_by_a_server_that_took_over_witho
         assert replica.get(f'{PREFIX}k') == b'["old","mark"]'
 
 
-@pytest.mark.usefixtures('short_retry_timeout')
 async def test_after_a_write_that_was_given_up_the_record_stays_and_late_copies_change_nothing(
     direct: Redis, proxy: Proxy
 ) -> None:
@@ -187,7 +187,7 @@ async def test_after_a_write_that_was_given_up_the_record_stays_and_late_copies_
         await store.set('k', 'old')
         before = records(direct)
         proxy.pause()
-        with pytest.raises(WriteUnclear):
+        with limited_to(0.2), pytest.raises(WriteUnclear):
             await store.set('k', 'given up')
         assert direct.get(f'{PREFIX}k') == b'"old"'
         async with Proxy(proxy.server_port) as other:

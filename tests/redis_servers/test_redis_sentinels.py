@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.redis import failover
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
@@ -107,7 +108,7 @@ async def test_servers_and_sentinels_may_have_different_passwords(guarded_sentin
 async def test_a_user_with_the_rights_that_the_documentation_names_may_follow_the_sentinels(
     guarded_sentinels: Sentinels, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, 'QUIET', 0.05)
+    monkeypatch.setattr(failover, 'QUIET', 1.0)
     user = {'redis_sentinel_username': 'limited', 'redis_sentinel_password': 'less', 'redis_password': 'for servers'}
     connection = RedisConnection(settings_of(guarded_sentinels, **user))
     async with PersistentRedisKVS(connection=connection) as store:
@@ -157,14 +158,13 @@ async def test_a_wrong_password_of_the_servers_is_an_error_that_names_its_option
 # A master that is not one
 
 
-@pytest.mark.usefixtures('short_retry_timeout')
 async def test_a_server_that_is_named_as_the_master_too_early_refuses_and_no_write_is_unclear(
     sentinels: Sentinels, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with ScriptedSentinel(sentinels.replica.port) as early:
         connection = RedisConnection({'redis_sentinels': [f'127.0.0.1:{early.port}'], 'redis_service_name': SERVICE})
         async with PersistentRedisKVS(connection=connection) as store:
-            with pytest.raises(StoreUnavailable, match='read only replica'):
+            with limited_to(0.2), pytest.raises(StoreUnavailable, match='read only replica'):
                 await store.set('k', 'refused')
             await early.until(followers=1)
             early.say(master=sentinels.master.port, epoch=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from learning_observer_kvs.errors import KVSError, StoreUnavailable, WriteUnclear
 from learning_observer_kvs.reducers import worker_of
 from learning_observer_kvs.stores.base import Store
+from learning_observer_kvs.stores.deadline import limited_to
 from learning_observer_kvs.stores.redis.connection import RedisConnection
 from learning_observer_kvs.stores.redis.store import PersistentRedisKVS
 from tests.support.redis_sentinels import SERVICE, Sentinels
@@ -25,13 +27,18 @@ def durable() -> Any:
 
 
 @pytest.fixture
-async def own(durable: RedisServer, short_retry_timeout: None) -> AsyncIterator[PersistentRedisKVS]:
-    """A store on it, with a short retry timeout."""
+async def own(durable: RedisServer) -> AsyncIterator[PersistentRedisKVS]:
+    """A store on it, which waits for a disk that is slow; where it is to fail soon, its test says so."""
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': durable.port, 'redis_timeout': 0.3})
-    async with PersistentRedisKVS(connection=connection) as store:
+    async with PersistentRedisKVS(connection=connection, retry_timeout=60) as store:
         await store.set('k', 'before')
         yield store
     await connection.close()
+
+
+def soon() -> AbstractContextManager[None]:
+    """Let the calls in a block give up soon."""
+    return limited_to(0.2)
 
 
 async def test_a_server_killed_and_started_again_is_used_again_and_has_what_was_acknowledged(
@@ -44,7 +51,7 @@ async def test_a_server_killed_and_started_again_is_used_again_and_has_what_was_
         lambda: own.keys(),
         lambda: own.update('k', str),
     ):
-        with pytest.raises(StoreUnavailable, match=f'Redis at 127.0.0.1:{durable.port} cannot be used'):
+        with soon(), pytest.raises(StoreUnavailable, match=f'Redis at 127.0.0.1:{durable.port} cannot be used'):
             await call()  # the closed connection is noticed before anything is sent
     durable.start()
     await asyncio.to_thread(durable.end_loading)
@@ -76,7 +83,8 @@ async def test_a_server_killed_under_load_loses_and_doubles_no_event(own: Store,
                 unclear.append(event)
                 failed.set()
 
-    sockets = asyncio.gather(*(socket(name) for name in 'abcd'))
+    with soon():
+        sockets = asyncio.gather(*(socket(name) for name in 'abcd'))
     await warm.wait()
     durable.stop()
     await failed.wait()
@@ -102,9 +110,9 @@ async def test_a_server_that_stands_still_is_an_error_and_applies_nothing_twice(
     await worker_of(own).process('n', 'x', step)
     durable.pause()
     try:
-        with pytest.raises(StoreUnavailable):
+        with soon(), pytest.raises(StoreUnavailable):
             await own['k']
-        with pytest.raises(WriteUnclear):
+        with soon(), pytest.raises(WriteUnclear):
             await worker_of(own).process('n', 'x', step)
     finally:
         durable.resume()
@@ -115,11 +123,11 @@ async def test_a_server_that_stands_still_is_an_error_and_applies_nothing_twice(
 
 async def test_a_server_that_is_loading_is_an_error_and_is_used_when_it_is_ready(durable: RedisServer) -> None:
     connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': durable.port})
-    async with PersistentRedisKVS(connection=connection, retry_timeout=0) as store:
+    async with PersistentRedisKVS(connection=connection, retry_timeout=60) as store:
         await store.set('k', 'before')
         await asyncio.to_thread(durable.start_loading)
         for call in (lambda: store['k'], lambda: store.set('k', 'refused'), lambda: store.keys()):
-            with pytest.raises(StoreUnavailable, match='still loading'):
+            with limited_to(0), pytest.raises(StoreUnavailable, match='still loading'):
                 await call()
         await asyncio.to_thread(durable.end_loading)
         assert await store['k'] == 'before'
@@ -130,7 +138,7 @@ async def test_a_server_without_memory_refuses_whole_writes_and_serves_reads(own
     with durable.client() as client:
         client.config_set('maxmemory', 1)
         for write in (own.set('k', 'refused'), own.multiset({'a': 1, 'k': 2}), own.update('k', lambda _: 3)):
-            with pytest.raises(StoreUnavailable, match='memory limit; raise maxmemory'):
+            with soon(), pytest.raises(StoreUnavailable, match='memory limit; raise maxmemory'):
                 await write
         assert await own.dump() == {'k': 'before'}
         assert await own.remove('nothing') is False
@@ -142,7 +150,7 @@ async def test_a_server_without_memory_refuses_whole_writes_and_serves_reads(own
 async def test_a_server_that_refuses_writes_is_an_error_with_its_reason(own: Store, durable: RedisServer) -> None:
     with durable.client() as client:
         client.config_set('min-replicas-to-write', 1)
-        with pytest.raises(StoreUnavailable, match=f'127.0.0.1:{durable.port} cannot be used: NOREPLICAS'):
+        with soon(), pytest.raises(StoreUnavailable, match=f'127.0.0.1:{durable.port} cannot be used: NOREPLICAS'):
             await own.set('k', 'refused')
         client.config_set('min-replicas-to-write', 0)
     assert await own['k'] == 'before'

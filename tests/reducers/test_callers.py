@@ -187,7 +187,7 @@ async def test_a_reducer_that_sends_an_event_to_its_own_key_raises_instead_of_wa
         await step(state)
         return await worker_of(watched).process(INTERNAL, EXTERNAL, count), 1
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         with pytest.raises(ReducerError, match=r"'Internal,r' is held by the reducer.*its own key"):
             await process(watched, again)
     assert await process(watched, count) == 1

@@ -173,7 +173,7 @@ async def test_what_befell_a_commit_is_known_at_once_while_the_store_is_closed(
     await until(lambda: len(answers) == 1)
     closing = asyncio.ensure_future(recording.close())
     await asyncio.sleep(0)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         for number in range(2):
             await until(lambda: len(answers) > number)  # noqa: B023
             answers[number](error)

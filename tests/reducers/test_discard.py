@@ -55,7 +55,7 @@ async def test_an_event_whose_reducer_runs_meanwhile_is_reduced_on_a_fresh_state
     await asyncio.sleep(0)
     kvs.clear()
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert (await running, await waiting) == (1, 2)
     await store.close()
     assert store._texts == {INTERNAL: b'2', EXTERNAL: b'2'}
@@ -78,7 +78,7 @@ async def test_events_that_are_reduced_again_meanwhile_are_forgotten_and_their_f
     await until(lambda: len(runs) > 1)
     kvs.clear()
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await flushed
     assert await store.dump() == {}
     assert nothing_is_left(store)
@@ -93,7 +93,7 @@ async def test_a_caller_that_waits_for_capacity_goes_on(monkeypatch: pytest.Monk
     await until(lambda: bool(answers))
     kvs.clear()
     answers[0](True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert await waiting == 1
 
 

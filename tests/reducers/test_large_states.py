@@ -27,7 +27,7 @@ async def test_small_states_do_not_count(watched: Watched) -> None:
         return await count(state)
 
     events = [send(watched, name, lambda state, n=n: wait_for_the_other(n, state)) for n, name in enumerate('ab')]
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await asyncio.gather(*events) == [1234567891] * 2
 
 
@@ -47,7 +47,7 @@ async def test_a_large_state_is_decoded_while_a_reducer_inside_one_of_a_large_st
     first = send(watched, 'a', outer)
     await until(lambda: worker_of(watched)._large.locked())
     large.append(send(watched, 'c', count))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await first == 'done'
         assert await large[0] == 12345678902
     assert watched.texts['Internal,b'] == b'12345678903'
@@ -60,6 +60,6 @@ async def test_a_large_state_of_another_key_is_decoded_inside_a_reducer_of_a_lar
         return await worker_of(watched).process('Internal,b', 'External,b', count), True
 
     watched.texts |= {'Internal,a': b'12345678901', 'Internal,b': b'12345678901'}
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await send(watched, 'a', outer) is True
     assert watched.texts['Internal,b'] == b'12345678902'

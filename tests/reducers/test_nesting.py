@@ -32,7 +32,7 @@ async def test_an_event_of_a_reducer_passes_those_that_wait_for_an_erasure(
     waiting = send(watched, 'b', count)
     await asyncio.sleep(0)
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await erased
         assert await first == await waiting == 1
     assert watched.busy_keys() == 0
@@ -54,7 +54,7 @@ async def test_a_caller_that_waits_behind_a_reducer_does_not_count_as_what_it_wa
         asyncio.get_running_loop().call_later(0.01, inner_goes_on.set)
         return await worker_of(watched).process('Internal,a', 'External,a', count)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         first = send(watched, 'a', outer)
         updated = asyncio.ensure_future(watched.update('other', update))
         await asyncio.sleep(0.01)
@@ -77,7 +77,7 @@ async def test_a_reducer_sends_an_event_to_a_key_that_others_wait_for(watched: W
 
     before = [send(watched, 'b', step) for step in (count_after(go_on), count)]
     await until(lambda: worker_of(watched)._queued == {'Internal,b': 1})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert await send(watched, 'a', outer) is None
         assert await asyncio.gather(*before) == [1, 2]
     assert await watched['Internal,a'] == 3
@@ -121,7 +121,7 @@ async def test_a_reducer_that_cancels_its_task_fails_its_own_event_alone(watched
     steps = [count, cancel, count_slowly]
     events = [process(watched, step) for step in steps]
     others = [send(watched, name, count_slowly) for name in 'bcd' for _ in range(3)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         outcomes = await asyncio.gather(*events, *others, return_exceptions=True)
     assert isinstance(outcomes.pop(1), asyncio.CancelledError)
     assert outcomes == [1, 2, *[1, 2, 3] * 3]
@@ -133,7 +133,7 @@ async def test_a_reducer_that_raises_stopiteration_fails_its_own_event_alone(wat
         raise StopIteration
 
     events = [process(watched, step) for step in (count, stop, count)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         first, failed, last = await asyncio.gather(*events, return_exceptions=True)
     assert (first, last) == (1, 2)
     assert isinstance(failed, RuntimeError)
@@ -175,7 +175,7 @@ async def test_reducers_of_large_states_that_wait_for_each_other_are_not_kept_by
     second = send(watched, 'b', count)
     await asyncio.sleep(0.01)
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert (await first, await second) == (1, 21)
     assert watched.busy_keys() == 0
     assert not worker_of(watched)._large.locked()
@@ -200,7 +200,7 @@ async def test_a_reducer_of_a_large_state_that_waits_for_a_key_lets_another_larg
     await asyncio.sleep(0.01)
     assert watched.commits == []
     go_on.set()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert (await first, await second) == (1, 21)
     assert watched.texts['Internal,b'] == b'5'
     assert watched.busy_keys() == 0

@@ -154,6 +154,8 @@ async def test_a_reducer_that_does_not_return_fails_its_own_event_alone(store: S
 
 
 async def test_a_reducer_that_returns_in_time_is_as_without_the_option(store: Store) -> None:
+    store.reducer_timeout = 20
+
     async def wait(state: Any) -> Any:
         await asyncio.sleep(0)
         return await count(state)
@@ -186,7 +188,10 @@ async def test_a_timeout_of_the_reducers_own_is_not_taken_for_ours(store: Store)
         await process(store, give_up)
 
 
-async def test_a_reducer_that_cleans_up_when_it_is_cancelled_is_waited_for(store: Store) -> None:
+async def test_a_reducer_that_cleans_up_when_it_is_cancelled_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limit, 'CANCEL_TIMEOUT', 20)
     cleaned_up = []
 
     async def clean_up(state: Any) -> Any:
@@ -229,6 +234,7 @@ async def test_a_reducer_that_ignores_its_cancellation_is_left_behind_and_what_i
 
 
 async def test_a_caller_that_is_cancelled_meanwhile_cancels_its_reducer(store: Store) -> None:
+    store.reducer_timeout = 20
     ended = []
 
     async def hang(state: Any) -> Any:

@@ -48,7 +48,7 @@ async def test_a_reducer_waits_for_a_key_whose_commit_was_begun_in_a_pass(watche
     other = send(watched, 'b', nested)
     await until(lambda: worker_of(watched)._queued == {'Internal,a': 1})
     watched.gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert (await event, await other) == ([b'2'], None)
     assert await watched['Internal,b'] == 3
 
@@ -64,7 +64,7 @@ async def test_a_reducer_that_waits_is_not_taken_for_the_caller_of_those_after_i
         go_on.set()
         return await worker_of(watched).process('Internal,a', 'External,a', count), None
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await together(watched, [run('a', count_after(go_on)), run('b', behind_a)])
     assert callers == [None]
     assert await watched['Internal,b'] == 3
@@ -115,7 +115,7 @@ async def test_the_end_of_a_pass_in_memory_is_the_end_of_its_task_and_of_closing
     await asyncio.sleep(0)
     [task] = worker_of(store)._server._tasks
     worker = worker_of(store)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await store.close()
         assert await event == [b'1'] * len(NAMES)
         await asyncio.wait([task])
@@ -161,7 +161,7 @@ async def cancel_while_it_waits(watched: Watched) -> tuple[asyncio.Task[list[Any
 
 async def test_a_reducer_whose_task_is_cancelled_fails_its_own_event(watched: Watched) -> None:
     event, _ = await cancel_while_it_waits(watched)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         [outcome] = await event
     assert isinstance(outcome, asyncio.CancelledError)
     assert await send(watched, 'a') == 2
@@ -170,7 +170,7 @@ async def test_a_reducer_whose_task_is_cancelled_fails_its_own_event(watched: Wa
 async def test_a_reducer_whose_task_and_caller_are_cancelled_is_given_up(watched: Watched) -> None:
     event, task = await cancel_while_it_waits(watched)
     event.cancel()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await asyncio.wait([event, task])
     assert event.cancelled()
     assert task.cancelled()
@@ -192,7 +192,7 @@ async def test_a_reducer_of_a_batch_whose_task_is_cancelled_fails_its_own_event_
     await begun.wait()
     [task] = worker_of(watched)._server._tasks
     task.cancel()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         first, second, third = await asyncio.gather(*events, return_exceptions=True)
     assert (first, type(second), third) == (1, asyncio.CancelledError, 2)
 
@@ -231,7 +231,7 @@ async def test_closing_waits_for_an_event_behind_what_is_not_an_event(watched: W
         closing = asyncio.ensure_future(worker.close(20))
         await asyncio.sleep(0.01)
         assert not closing.done()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await event == 1
         await closing
 

@@ -67,7 +67,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
             made = Away(flush_interval=NEVER)
         case _:
             made = InMemoryKVS(reducer_timeout=20)
-    async with asyncio.timeout(10), made:
+    async with asyncio.timeout(12), made:
         worker_of(made)
         yield made
 

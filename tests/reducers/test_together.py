@@ -151,7 +151,7 @@ async def test_inside_a_reducer_a_wait_for_its_own_key_raises_and_the_others_go_
         results = await results_of(watched, [run('r', count), run('b', count)])
         return state, [type(result).__name__ for result in results]
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert await process(watched, outer) == [ReducerError.__name__, 'int']
 
 

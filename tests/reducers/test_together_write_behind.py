@@ -24,7 +24,7 @@ async def buffered() -> AsyncIterator[Watched]:
 
 @STEPS
 async def test_an_event_is_answered_before_it_is_written(buffered: Watched, step: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         for number in (1, 2, 3):
             assert await results_of(buffered, [run('a', step), run('b', step)]) == [number, number]
     assert buffered.commits == []
@@ -41,7 +41,7 @@ async def test_behind_another_event_of_its_key_it_is_answered_before_it_is_writt
     event = together(buffered, [run('a', count), run('r', count)])
     await until(lambda: buffered.busy_keys() == 1)
     go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         assert await before == 1
         assert await event == [1, 2]
     assert buffered.commits == []
@@ -59,7 +59,7 @@ async def test_reduced_again_it_runs_in_the_callers_context(buffered: Watched, *
         await results_of(buffered, [run('r', count), run('b', count)])
         await buffered.flush()
     CALLER.set('the caller')
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await asyncio.create_task(results_of(buffered, [run('r', see), run('b', see)]))
     CALLER.set('the one that flushes')
     buffered.before = buffered.another_writes(b'70')

@@ -30,7 +30,7 @@ async def test_a_rejected_commit_fails_its_events_and_the_next_is_accepted(
 
     with monkeypatch.context() as patch:
         patch.setattr(worker_of(watched), '_submit', reject)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(12):
             outcomes = await asyncio.gather(*(process(watched, count) for _ in range(3)), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ['full'] * 3
     assert under_way(watched) == (0, 0, {})
@@ -110,7 +110,7 @@ async def test_withdrawn_events_do_not_count(watched: Watched) -> None:
     watched.gate.set()
     assert await asyncio.gather(events[0], *events[3:]) == [1, 2, 3]
     assert under_way(watched) == (0, 0, {})
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await watched.close()
 
 
@@ -125,7 +125,7 @@ async def test_closing_waits_for_events_and_rejects_others(watched: Watched, cap
     assert not any(closing.done() for closing in closings)
     watched.gate.set()
     assert await asyncio.gather(*events) == [1, 2, 3]
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await asyncio.gather(*closings)
     assert 'not saved' not in caplog.text
     assert await process(watched, count) == 4
@@ -202,7 +202,7 @@ async def test_events_that_are_withdrawn_when_their_key_is_granted_let_it_go(wat
     await asyncio.sleep(0)
     watched.gate.set()
     await running
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await process(watched, count) == 2
     assert all(event.cancelled() for event in others)
     assert len(watched.commits) == 2
@@ -227,7 +227,7 @@ async def test_a_queue_is_served_while_a_reducer_of_another_waits(watched: Watch
     events += [send(watched, 'a', wait), send(watched, 'b', let_go)]
     await asyncio.sleep(0)
     watched.gate.set()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await asyncio.gather(*events) == [1, 1, 2, 2]
     assert begun.is_set()
     assert under_way(watched) == (0, 0, {})
@@ -255,7 +255,7 @@ async def test_a_queue_is_served_while_the_state_of_another_is_read(
     events += [send(watched, 'a', count), send(watched, 'b', let_go)]
     await asyncio.sleep(0)
     watched.gate.set()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await asyncio.gather(*events) == [1, 1, 2, 2]
     assert under_way(watched) == (0, 0, {})
 

@@ -94,7 +94,7 @@ async def test_a_flush_goes_on_when_the_reducer_it_waits_for_is_cancelled(store:
     flushed = asyncio.ensure_future(store.flush())
     await spin()
     running.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await flushed
     assert store._texts[A[0]] == b'1'
 
@@ -108,7 +108,7 @@ async def test_a_flush_goes_on_when_the_write_it_waits_for_is_cancelled(store: H
     flushed = asyncio.ensure_future(store.flush())
     await spin()
     written.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await flushed
     running.cancel()
     await spin()
@@ -127,7 +127,7 @@ async def test_a_flush_goes_on_when_the_write_it_waits_for_is_cancelled_and_anot
     store.is_holding = False
     [carry_out] = store.held
     carry_out(None)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await flushed
     assert written.cancelled()
     assert store._texts == {A[0]: b'71', A[1]: b'71'}
@@ -167,7 +167,7 @@ async def test_what_becomes_pending_while_events_wait_for_capacity_is_flushed_at
     store.is_holding = False
     for carry_out in store.held:
         carry_out(None)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert await asyncio.gather(*before, waiting) == [1, 2, 1]
 
 
@@ -194,7 +194,7 @@ async def test_an_erasure_of_everything_is_not_passed_by_a_flush_that_begins_wit
     assert len(store.held) == 2  # once for each key
     for carry_out in store.held:
         carry_out(None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await asyncio.gather(running, erased, flushed)
     assert store._texts == {}
     assert store.busy_keys() == 0
@@ -212,7 +212,7 @@ async def test_a_reducer_that_runs_again_before_an_erasure_may_send_an_event_to_
     await store.flush()
     await process(store, A, send)
     store._texts[A[0]] = b'50'  # another process
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await (store.clear() if erase == 'clear' else store.multiset({A[0]: 7, B[0]: 8}))
     assert store.busy_keys() == 0
     assert await store.multiget([A[0], B[0]]) == ([None, None] if erase == 'clear' else [7, 8])
@@ -226,7 +226,7 @@ async def test_reducers_that_list_keys_at_once_do_not_wait_for_each_other_foreve
         await asyncio.sleep(0)
         return len(await store.keys()), 1
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await asyncio.gather(process(store, A, list_keys), process(store, B, list_keys))
     await store.flush()
     assert store.busy_keys() == 0
@@ -247,7 +247,7 @@ async def test_a_reducer_does_not_wait_for_capacity_that_its_own_key_takes(
     await first
     await until(lambda: worker_of(store)._is_full)
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert await second == 1
 
 
@@ -282,7 +282,7 @@ async def test_a_close_that_finds_nothing_to_flush_still_lets_the_loop_go_on(
     written = asyncio.ensure_future(store.multiset({A[0]: 1, 'other': 2}))
     await spin()
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         assert await updated == 3
         await written
 
@@ -321,7 +321,7 @@ async def test_a_key_is_held_until_the_flush_before_its_write_has_ended(store: H
     [carry_out] = store.held
     store.is_holding = False
     carry_out(None)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await asyncio.wait([written])
     assert written.cancelled() is cancelled
     assert store._texts == {A[0]: b'1' if cancelled else b'5', A[1]: b'1'}
@@ -338,7 +338,7 @@ async def test_a_flush_whose_caller_gave_up_is_carried_out_for_the_others(store:
     store.is_holding = False
     [carry_out] = store.held
     carry_out(None)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await flushes[1]
     assert flushes[0].cancelled()
     assert store._texts == {A[0]: b'1', A[1]: b'1'}

@@ -111,7 +111,7 @@ async def test_events_whose_state_cannot_be_read_fail(monkeypatch: pytest.Monkey
         raise StoreUnavailable('gone fishing')
 
     monkeypatch.setattr(store, 'read_bytes', down)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         outcomes = await asyncio.gather(*(event(number, store) for number in range(3)), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ['gone fishing'] * 3
     assert store.busy_keys() == 0

@@ -24,7 +24,7 @@ async def test_flushes_at_once_each_end_though_another_one_wrote_their_keys(monk
     monkeypatch.setattr(serving, 'TIME_SLICE', 0.0)
     store = Away(flush_interval=NEVER)
     await asyncio.gather(*(send(store, str(number)) for number in range(12)))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await asyncio.gather(*(store.flush() for _ in range(4)))
     assert len(store._texts) == 24
     assert store.busy_keys() == 0
@@ -68,7 +68,7 @@ async def test_a_flush_inside_a_reducer_of_a_large_state_lets_another_large_stat
     second = send(store, 'a')
     await spin()
     go_on.set()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         assert list(await asyncio.gather(first, second)) == [21, 12]
     assert not worker_of(store)._large.locked()
     await store.flush()
@@ -94,7 +94,7 @@ async def test_a_write_flushes_its_own_key_and_no_other() -> None:
     await store.set('k', 7)
     assert 'Internal,b' not in store._texts
     assert worker_of(store)._busy == 0
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await store.close()
     assert store._texts['Internal,b'] == b'1'
 

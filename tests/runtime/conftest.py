@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import configparser
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from learning_observer_kvs import __version__
+from tests.support.forks import Forks
 from tests.support.redis_fixtures import redis, redis_server
-from tests.support.runtime_host import Host
+from tests.support.runtime_host import NEEDS, Host
 
 __all__ = ['redis', 'redis_server']
 
@@ -33,7 +35,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope='session')
+def forks() -> Iterator[Forks]:
+    """What runs the scripts of hosts."""
+    with Forks(*NEEDS) as forks:
+        yield forks
+
+
 @pytest.fixture
-def host(tmp_path: Path, installed: Path) -> Host:
+def host(tmp_path: Path, installed: Path, forks: Forks) -> Host:
     """The host beside the tests, with this package installed, in an empty working directory."""
-    return Host(tmp_path, installed)
+    return Host(tmp_path, installed, forks)

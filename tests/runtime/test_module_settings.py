@@ -7,9 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from aiohttp.test_utils import unused_port
 
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, free_port
 from tests.support.runtime_host import ROOT, STUB, Host
 
 
@@ -88,7 +87,7 @@ def test_a_pmss_overlay_may_configure_a_store(host: Host) -> None:
 
 
 def test_an_unreachable_redis_stops_the_start(host: Host) -> None:
-    port = unused_port()
+    port = free_port()
     creds = f'kvs: {{default: {{type: redis}}}}\nredis_connection: {{redis_host: 127.0.0.1, redis_port: {port}}}\n'
     ended = host.end('start()', creds)
     assert ended.returncode == 1

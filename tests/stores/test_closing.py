@@ -112,7 +112,7 @@ async def test_a_store_whose_closing_does_not_end_is_named_and_given_up_and_the_
     started = time.monotonic()
     with caplog.at_level(logging.WARNING):
         await router.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     assert other.closed
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [
@@ -130,7 +130,7 @@ async def test_a_removed_store_whose_closing_does_not_end_does_not_hold_up_the_o
     router.remove_item('stuck')
     started = time.monotonic()
     await router.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     stuck.ends = True
     await asyncio.sleep(0.05)
 
@@ -151,7 +151,7 @@ async def test_a_router_whose_redis_does_not_answer_is_closed_in_time_and_says_w
         started = time.monotonic()
         with caplog.at_level(logging.WARNING):
             await router.close()
-        assert time.monotonic() - started < closing.CLOSING + 1
+        assert time.monotonic() - started < 2 * closing.CLOSING
         assert f'Closing waits for {store!r} (1 keys are busy)' in caplog.text
         for task in waiting:
             task.cancel()

@@ -25,8 +25,10 @@ from learning_observer_kvs.testing.calls import CallsContract
 from learning_observer_kvs.testing.contents import ContentsContract
 from learning_observer_kvs.testing.reducers import ReducersContract
 from learning_observer_kvs.testing.writes import WritesContract
+from tests.support.brief_contract import BriefContract
 from tests.support.redis_nodes import RedisNodes
 from tests.support.redis_sentinels import SERVICE
+from tests.support.redis_server import RedisServer
 
 
 async def write_raw_file(store: Store, key: str, text: bytes) -> None:
@@ -74,8 +76,18 @@ class TestEphemeralRedis(RedisContract):
             yield store
 
 
-class TestRedisByOtherRoads(StoreContract):
-    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel', 'valkey'])
+class TestValkey(RedisContract):
+    @pytest.fixture
+    async def store(self, valkey_server: RedisServer) -> AsyncIterator[Store]:
+        connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': valkey_server.port})
+        await connection.client().flushall()
+        async with PersistentRedisKVS(connection=connection) as store:
+            yield store
+        await connection.close()
+
+
+class TestRedisByOtherRoads(BriefContract):
+    @pytest.fixture(params=['unix socket', 'password', 'tls', 'sentinel'])
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         settings: dict[str, Any] = {}
         match request.param:
@@ -89,8 +101,6 @@ class TestRedisByOtherRoads(StoreContract):
             case 'sentinel':
                 addresses = request.getfixturevalue('sentinels').addresses()
                 settings = {'redis_sentinels': addresses, 'redis_service_name': SERVICE}
-            case 'valkey':
-                settings = {'redis_host': '127.0.0.1', 'redis_port': request.getfixturevalue('valkey_server').port}
         connection = RedisConnection(settings)
         await connection.client().flushall()
         async with PersistentRedisKVS(connection=connection) as store:
@@ -120,7 +130,7 @@ class Spread(PersistentRedisKVS):
             await self.set(key, value)
 
 
-class TestCluster(StoreContract):
+class TestCluster(BriefContract):
     # Several keys at once are promised for those of one slot only; see test_redis_cluster.
     test_readers_never_see_half_of_a_multiset = None  # type: ignore[assignment]
     test_what_is_moved_between_keys_is_never_doubled_or_lost = None  # type: ignore[assignment]

@@ -182,7 +182,7 @@ async def test_closing_ends_though_the_disk_hangs_and_says_what_it_waited_for(
         waiting = asyncio.ensure_future(store.set('l', 1))
         await asyncio.sleep(0)
         with caplog.at_level(logging.ERROR):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(12):
                 await store.close()
     [line] = caplog.messages
     assert line.startswith(f'{tmp_path}: closing does not wait any longer for kvs-writer')

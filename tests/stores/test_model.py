@@ -388,7 +388,7 @@ def test_a_store_is_a_dictionary_with_a_clock(backend: str, seed: int, request: 
     run_state_machine_as_test(
         seeded(seed)(model),
         settings=settings(
-            max_examples=300 if long else 20,
+            max_examples=300 if long else 15,
             stateful_step_count=60 if long else 30,
             database=None,
             phases=[Phase.generate, Phase.shrink],

@@ -8,7 +8,10 @@ from playwright.async_api import Page
 
 AXE = (files('axe_playwright_python') / 'axe.min.js').read_text(encoding='utf-8')
 
-VIOLATIONS = """async () => (await axe.run({ resultTypes: ['violations'], preload: false })).violations
+COLOURS = ['color-contrast', 'link-in-text-block']
+"""The rules of axe-core whose outcome depends on whether a page is light or dark."""
+
+VIOLATIONS = """async (only) => (await axe.run({ resultTypes: ['violations'], preload: false, ...only })).violations
   .map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(' ').slice(0, 400)}`)"""
 
 TEXTS = """({ isWhole, isPaper }) => {
@@ -69,10 +72,33 @@ FOCUSED = """() => {
 
 async def faults_of(page: Page) -> list[str]:
     """Return what keeps people from reading a page, as it stands in its window; none where all is well."""
+    return [*await violations(page), *await hidden_in_window(page)]
+
+
+async def violations(page: Page, *rules: str) -> list[str]:
+    """Return where a page breaks rules of axe-core; none where all is well.
+
+    Args:
+        page: the page, as it stands in its window.
+        rules: the rules; by default all.
+    """
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE)
+    await _settled(page)
+    found: list[str] = await page.evaluate(VIOLATIONS, {'runOnly': rules} if rules else {})
+    return found
+
+
+async def hidden_in_window(page: Page) -> list[str]:
+    """Return which texts of a page are cut or covered in its window; none where all is well."""
+    await _settled(page)
+    found: list[str] = await page.evaluate(TEXTS, {'isWhole': False, 'isPaper': False})
+    return found
+
+
+async def _settled(page: Page) -> None:
+    """Wait until what was changed of a window is drawn."""
     await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
-    return [*await page.evaluate(VIOLATIONS), *await page.evaluate(TEXTS, {'isWhole': False, 'isPaper': False})]
 
 
 async def hidden_in_whole(page: Page, *, on_paper: bool) -> list[str]:

@@ -15,10 +15,16 @@ SLOTS = 16384
 
 
 class RedisNodes:
-    """A context manager: starts three nodes, makes them a cluster, and stops them."""
+    """A context manager: starts three nodes, makes them a cluster, and stops them.
 
-    def __init__(self) -> None:
-        self.nodes = [_node() for _ in range(3)]
+    Args:
+        tolerated: seconds for which the nodes do without an answer of one before they take it to be gone; by default
+            for longer than a busy machine lets one wait, or a test has one stand still.
+    """
+
+    def __init__(self, tolerated: float = 120) -> None:
+        self._tolerated = tolerated
+        self.nodes = [self._node() for _ in range(3)]
         self._stack = contextlib.ExitStack()
 
     def move_slot(self, slot: int) -> int:
@@ -58,7 +64,7 @@ class RedisNodes:
     @contextlib.contextmanager
     def replica_of(self, master: RedisServer) -> Iterator[RedisServer]:
         """Run one more node, which takes over if a master is gone."""
-        with _node() as replica, replica.client() as client, master.client() as owner:
+        with self._node() as replica, replica.client() as client, master.client() as owner:
             client.execute_command('CLUSTER', 'MEET', '127.0.0.1', master.port)
             name = _id(owner)
             until(lambda: _knows(client, name), 'the new node to know its master')
@@ -102,6 +108,10 @@ class RedisNodes:
     ) -> None:
         self._stack.close()
 
+    def _node(self) -> RedisServer:
+        options = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-require-full-coverage']
+        return RedisServer(*options, 'no', '--cluster-node-timeout', str(int(self._tolerated * 1000)))
+
     def is_complete(self, node: RedisServer) -> bool:
         """Return whether a node sees all the others, with all the slots."""
         with node.client() as client:
@@ -114,11 +124,6 @@ class RedisNodes:
             mine: Any = client.cluster('NODES')
         bounds = [bounds for entry in mine.values() if 'myself' in entry['flags'] for bounds in entry['slots']]
         return {slot for some in bounds for slot in range(int(some[0]), int(some[-1]) + 1)}
-
-
-def _node() -> RedisServer:
-    options = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
-    return RedisServer(*options, '--cluster-require-full-coverage', 'no')
 
 
 def _knows(client: Redis, name: str, role: str = 'master') -> bool:

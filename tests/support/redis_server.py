@@ -28,7 +28,8 @@ USUAL = os.environ.get('REDIS_SERVER', REDIS)
 
 _WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
-_PORTS = range(10_000 + _WORKER, 20_000, _WORKERS)
+_FIRST, _LAST = (10_000, 17_000) if USUAL == REDIS else (17_000, 20_000)  # the runs on both may be at the same time
+_PORTS = range(_FIRST + _WORKER, _LAST, _WORKERS)
 _numbers = itertools.count(random.SystemRandom().randrange(len(_PORTS)))  # runs side by side begin at different ports
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.forks import Forks
 
 ROOT = Path(__file__).parent.parent.parent
 RUNTIME, MODULES = ROOT / 'tests/runtime/host/runtime', ROOT / 'tests/runtime/host/modules'
@@ -26,11 +27,13 @@ class Host:
     Args:
         folder: the working directory.
         installed: where this package is installed.
+        forks: what runs them; it has imported what the runtime needs of others.
     """
 
-    def __init__(self, folder: Path, installed: Path) -> None:
+    def __init__(self, folder: Path, installed: Path, forks: Forks) -> None:
         self.folder = folder
         self.installed = installed
+        self._forks = forks
 
     def run(self, script: str, creds: str, order: str = 'ours first') -> Any:
         """Run a script that must succeed, with :data:`PRELUDE` before it; the JSON that it prints last."""
@@ -42,27 +45,26 @@ class Host:
         """Run a script with :data:`PRELUDE` before it; its process, ended."""
         (self.folder / 'creds.yaml').write_text(creds)
         path = [self.installed, RUNTIME, MODULES] if order == 'ours first' else [RUNTIME, MODULES, self.installed]
-        return subprocess.run(
-            [sys.executable, '-W', 'error', *ALLOWED_WARNINGS, '-c', PRELUDE + script],
-            cwd=self.folder,
-            env=os.environ | {'PYTHONPATH': os.pathsep.join(map(str, path))},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        variables = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, path))}
+        return self._forks.run(
+            PRELUDE + script, folder=self.folder, variables=variables, path=path, warnings=['error', *ALLOWED_WARNINGS]
         )
 
 
-ALLOWED_WARNINGS = [
-    '-W',
-    'ignore:pkg_resources is deprecated',
-    '-W',
-    'ignore:Deprecated call to `pkg_resources',
-]
+ALLOWED_WARNINGS = ['ignore:pkg_resources is deprecated', 'ignore:Deprecated call to `pkg_resources']
+
+NEEDS = (
+    *('aiohttp.web', 'asyncio', 'ctypes', 'decimal', 'hiredis', 'importlib.metadata', 'json', 'msgspec', 'orjson'),
+    *('ormsgpack', 'pkg_resources', 'pmss', 'sortedcontainers', 'sqlite3', 'yaml'),
+)
+"""What the runtime and this package import of others."""
 
 PRELUDE = """
 import asyncio, json, sys
+import pkg_resources
 from aiohttp import ClientSession, web
+
+pkg_resources._initialize_master_working_set()  # it was imported with another path
 
 def start(*rulesets):
     from learning_observer import main

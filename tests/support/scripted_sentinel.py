@@ -8,6 +8,8 @@ from typing import Self
 
 from hiredis import Reader
 
+from tests.support.redis_server import free_port
+
 
 class ScriptedSentinel:
     """A context manager: listens on a free port of 127.0.0.1.
@@ -18,7 +20,7 @@ class ScriptedSentinel:
     """
 
     def __init__(self, master: int, epoch: int = 0) -> None:
-        self.port = 0
+        self.port = free_port()
         self.questions = 0
         """How often it was asked for the master."""
         self.followers = 0

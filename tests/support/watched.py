@@ -109,10 +109,12 @@ async def decline(state: Any) -> Any:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop go on until something is so."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  (what is looked at belongs to the store, which tells nobody)
-            await asyncio.sleep(0)
+    """Let the loop go on until something is so, here at once or in another process."""
+    turns = 0
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0 if turns < 1000 else 0.005)
+            turns += 1
 
 
 STEPS = pytest.mark.parametrize('step', [count, count_slowly], ids=['at once', 'waiting'])

@@ -68,7 +68,7 @@ async def test_thirty_students_at_once_end_in_the_expected_texts(
     aiohttp_server: AiohttpServer, browser: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     server = await aiohttp_server(make_app(settings(tmp_path)))
-    names = sorted(expected())[:30]
+    names = sorted(expected(), key=lambda name: expected()[name]['events'])[:30]  # the others are replayed elsewhere
 
     async def messages(name: str) -> AsyncIterator[Client]:
         for _, line in study_log.read(FOLDER / name):

@@ -74,7 +74,9 @@ def servers_of(request: pytest.FixtureRequest, kind: str) -> list[RedisServer]:
     return [server]
 
 
-@pytest.mark.parametrize('kind', STORES)
+@pytest.mark.parametrize(
+    'kind', [pytest.param(kind, marks=pytest.mark.long if kind == 'redis_ephemeral' else ()) for kind in STORES]
+)
 async def test_of_an_erased_student_nothing_is_left_and_nothing_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, kind: str
 ) -> None:

@@ -42,8 +42,14 @@ def settings_of(tmp_path: Path, redis_server: RedisServer) -> Any:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ('backend', 'files'),
-    [('sqlite', ALL[::2]), ('redis', ALL[1::2]), ('filesystem', ALL[:10])],  # in memory, below, all
-    ids=['sqlite', 'redis', 'filesystem'],
+    [  # in memory, below, all
+        ('sqlite', ALL[::4]),
+        ('redis', ALL[1::4]),
+        ('filesystem', ALL[:10]),
+        pytest.param('sqlite', ALL[2::4], marks=pytest.mark.long),
+        pytest.param('redis', ALL[3::4], marks=pytest.mark.long),
+    ],
+    ids=['sqlite', 'redis', 'filesystem', 'more on sqlite', 'more on redis'],
 )
 def test_replayed_sessions_end_in_the_expected_text(
     backend: str, files: list[str], settings_of: Any, tmp_path: Path

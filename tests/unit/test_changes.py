@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Collection
+import weakref
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from learning_observer_kvs.errors import Overloaded, StoreUnavailable
-from learning_observer_kvs.stores import change_feed, memory, polled
+from learning_observer_kvs.errors import StoreUnavailable
+from learning_observer_kvs.stores import change_feed, memory
 from learning_observer_kvs.stores.base import Store
-from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, Listener, Listeners
+from learning_observer_kvs.stores.change_feed import MAX_KEYS, ChangeFeed, InProcess, Listener, Listeners
+from learning_observer_kvs.stores.changes import Changes
 from learning_observer_kvs.stores.memory import InMemoryKVS
-from learning_observer_kvs.stores.polled import PolledChanges
 from learning_observer_kvs.testing.changes import following, nothing_left
+from tests.support.watched import Watched
 
 
 @pytest.fixture
@@ -41,6 +46,41 @@ async def test_keys_that_are_too_long_together_become_one_resync(store: Store, m
         await store.set('a' * 60, 1)
         await store.set('b' * 60, 1)
         assert [change.kind for change in await changes.together()] == ['resync']
+
+
+@pytest.fixture
+async def listener(monkeypatch: pytest.MonkeyPatch) -> Listener:
+    """What waits for a reader, of keys that have 100 characters together at most."""
+    monkeypatch.setattr(change_feed, 'MAX_CHARACTERS', 100)
+    return Listener(('',))
+
+
+async def test_keys_that_were_read_leave_their_space_to_others(listener: Listener) -> None:
+    listener.announce(['a' * 60])
+    assert listener.take() == 'a' * 60
+    listener.announce(['b' * 60])
+    assert listener.take_all() == ['b' * 60]
+    listener.announce(['c' * 60])
+    assert listener.take_all() == ['c' * 60]
+    listener.announce(['d' * 60])
+    listener.announce(['e' * 60])
+    assert listener.take_all() == [None]
+
+
+async def test_a_resync_is_given_once_and_stands_for_every_key_that_came_with_it(listener: Listener) -> None:
+    listener.announce(['a' * 60, 'b' * 60, 'c'])
+    assert listener.take_all() == [None]
+    assert listener.take_all() == []
+    listener.announce(['a' * 60, 'b' * 60, 'c'])
+    assert listener.take() is None
+    listener.announce(['d' * 60])
+    assert listener.take_all() == ['d' * 60]
+
+
+async def test_a_key_that_changes_again_takes_no_more_space(listener: Listener) -> None:
+    listener.announce(['a' * 60])
+    listener.announce(['a' * 60])
+    assert listener.take_all() == ['a' * 60]
 
 
 async def test_of_a_resync_there_is_no_value(store: Store) -> None:
@@ -71,6 +111,23 @@ async def test_what_a_loop_of_another_thread_writes_is_announced_here(store: Sto
         thread.join()
 
 
+async def test_a_store_that_sees_no_other_process_announces_what_it_has_written(watched: Watched) -> None:
+    async with watched.changes() as changes:
+        await watched.set('k', 1)
+        assert (await following(changes)).key == 'k'
+
+
+async def test_a_thread_without_a_loop_wakes_the_reader_through_its_loop(store: Store) -> None:
+    async with store.changes():
+        [listener] = store.listeners
+        thread = threading.Thread(target=store.announce, args=(['k'],))
+        thread.start()
+        thread.join()
+        assert listener.take_all() == []
+        await asyncio.sleep(0)
+        assert listener.take_all() == ['k']
+
+
 async def test_wiping_a_store_announces_its_keys(store: Store) -> None:
     await store.multiset({'a': 1, 'b': 1})
     async with store.changes('b') as changes:
@@ -89,6 +146,125 @@ async def test_a_forked_child_announces_nothing_to_the_iterators_of_its_parent(s
         assert [change.key for change in await changes.together()] == ['mine']
 
 
+async def test_an_iterator_of_another_process_gets_nothing(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as forked:
+        forked.setattr(os, 'getpid', lambda: -1)
+        listener.announce_from_anywhere(['k'])
+        listener.announce_from_anywhere(None)
+    await asyncio.sleep(0)
+    assert listener.take_all() == []
+
+
+async def test_an_iterator_begins_when_it_is_first_iterated_over(store: Store) -> None:
+    changes = store.changes()
+    waiting = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+    await store.set('k', 1)
+    assert (await waiting).key == 'k'
+    await changes.aclose()
+
+
+async def test_an_iterator_begins_once_however_often_it_is_entered(store: Store) -> None:
+    async with store.changes() as changes, changes, changes:
+        assert len(store.listeners) == 1
+
+
+async def test_an_iterator_that_was_closed_gives_nothing_more(store: Store) -> None:
+    async with store.changes() as changes:
+        await store.set('k', 1)
+    assert [change async for change in changes] == []
+
+
+async def read_nothing(key: str) -> Any:
+    raise AssertionError(key)
+
+
+async def test_an_iterator_that_was_closed_asks_for_no_changes() -> None:
+    def feed() -> ChangeFeed:
+        raise StoreUnavailable('away')
+
+    changes = Changes(feed, read_nothing, ('',))
+    await changes.aclose()
+    assert [change async for change in changes] == []
+
+
+class SlowSource(InProcess):
+    """A source that is not there before a test says so."""
+
+    def __init__(self) -> None:
+        self.is_there = asyncio.Event()
+        self.is_closed = False
+
+    async def cover(self) -> None:
+        await self.is_there.wait()
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.is_closed = True
+
+
+async def test_an_iterator_that_is_closed_while_it_begins_leaves_nothing_behind() -> None:
+    source = SlowSource()
+    listeners = Listeners()
+    feed = ChangeFeed(listeners, lambda feed: source)
+    changes = Changes(lambda: feed, read_nothing, ('',))
+    entering = asyncio.ensure_future(changes.__aenter__())
+    await asyncio.sleep(0)
+    await changes.aclose()
+    source.is_there.set()
+    await entering
+    await feed.closed()
+    assert (listeners, listeners.prefixes, feed.prefixes(), source.is_closed) == ({}, (), set(), True)
+
+
+async def test_a_beginning_that_is_cancelled_leaves_nothing_behind() -> None:
+    source = SlowSource()
+    listeners = Listeners()
+    feed = ChangeFeed(listeners, lambda feed: source)
+    entering = asyncio.ensure_future(feed.listen(('',)))
+    await asyncio.sleep(0)
+    assert feed.prefixes() == {''}
+    entering.cancel()
+    await asyncio.wait([entering])
+    await feed.closed()
+    assert (listeners, listeners.prefixes, feed.prefixes(), source.is_closed) == ({}, (), set(), True)
+
+
+async def test_a_source_is_closed_when_the_last_of_its_iterators_leaves() -> None:
+    source = SlowSource()
+    source.is_there.set()
+    feed = ChangeFeed(Listeners(), lambda feed: source)
+    first, last = await feed.listen(('a',)), await feed.listen(('b',))
+    feed.leave(first)
+    await feed.closed()
+    assert (feed.prefixes(), source.is_closed) == ({'b'}, False)
+    feed.leave(last)
+    await feed.closed()
+    assert source.is_closed
+
+
+async def test_the_task_that_closed_a_source_is_not_kept() -> None:
+    feed = ChangeFeed(Listeners(), lambda feed: InProcess())
+    feed.leave(await feed.listen(('',)))
+    [closing] = [weakref.ref(task) for task in asyncio.all_tasks() if task.get_name() == 'kvs changes: close']
+    await feed.closed()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert closing() is None
+    assert feed.prefixes() == set()
+
+
+async def test_an_iterator_that_ends_with_an_error_has_closed_everything_when_it_is_raised() -> None:
+    source = SlowSource()
+    source.is_there.set()
+    feed = ChangeFeed(Listeners(), lambda feed: source)
+    async with Changes(lambda: feed, read_nothing, ('',)) as changes:
+        feed.end(StoreUnavailable('replaced'))
+        with pytest.raises(StoreUnavailable, match='replaced'):
+            await anext(changes)
+        assert source.is_closed
+
+
 async def test_an_iterator_that_never_began_has_nothing_to_end(store: Store) -> None:
     changes = store.changes()
     await changes.aclose()
@@ -105,7 +281,9 @@ async def test_an_iterator_that_ends_while_it_is_waited_for_ends_the_loop(store:
         await asyncio.wait_for(asyncio.shield(waiting), 10)
 
 
-def test_a_loop_that_ended_with_an_iterator_open_hinders_no_other(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_loop_that_ended_with_an_iterator_open_hinders_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, 'unraisablehook', errors.append)
     store = InMemoryKVS()
     kept = []
 
@@ -118,90 +296,4 @@ def test_a_loop_that_ended_with_an_iterator_open_hinders_no_other(recwarn: pytes
     asyncio.run(begin())
     asyncio.run(write())
     kept.clear()
-    assert not recwarn.list
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log is looked at often."""
-    monkeypatch.setattr(polled, 'INTERVAL', 0.005)
-
-
-class ScriptedLog:
-    """A log that gives what a test puts in it; an error is raised."""
-
-    def __init__(self) -> None:
-        self.replies: asyncio.Queue[Collection[str] | Exception | None] = asyncio.Queue()
-        self.begun: list[Exception] = []
-        self.ended = False
-
-    async def begin(self) -> None:
-        if self.begun:
-            raise self.begun.pop()
-
-    async def read(self) -> Collection[str] | None:
-        reply = await self.replies.get()
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    async def end(self) -> None:
-        self.ended = True
-
-
-async def listening_to(log: ScriptedLog) -> tuple[ChangeFeed, Listener]:
-    feed = ChangeFeed(Listeners(), lambda feed: PolledChanges(feed, log, lambda begin: begin()))
-    return feed, await feed.listen(('',))
-
-
-async def next_of(listener: Listener) -> str | None:
-    async with asyncio.timeout(10):
-        await listener.wait()
-    return listener.take()
-
-
-@pytest.mark.usefixtures('quick')
-async def test_a_log_that_cannot_be_read_for_a_while_is_read_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(polled, 'LOGGED_AFTER', 0)
-    log = ScriptedLog()
-    feed, listener = await listening_to(log)
-    for reply in (StoreUnavailable('locked', retry=True), Overloaded('busy'), ['k'], None, ()):
-        log.replies.put_nowait(reply)
-    assert await next_of(listener) == 'k'
-    assert await next_of(listener) is None
-    assert [record.getMessage() for record in caplog.records] == [
-        'Changes are announced later, because their log cannot be read: locked'
-    ]
-    feed.leave(listener)
-    await feed.closed()
-    assert log.ended
-
-
-@pytest.mark.usefixtures('quick')
-async def test_a_log_that_cannot_be_read_any_more_ends_the_iterators_with_its_error() -> None:
-    log = ScriptedLog()
-    feed, listener = await listening_to(log)
-    log.replies.put_nowait(StoreUnavailable('replaced'))
-    with pytest.raises(StoreUnavailable, match='replaced'):
-        await next_of(listener)
-    with pytest.raises(StopAsyncIteration):
-        await next_of(listener)
-    await feed.closed()
-    assert log.ended
-
-
-@pytest.mark.usefixtures('quick')
-async def test_a_log_that_cannot_be_begun_is_an_error_at_once_and_may_be_begun_later() -> None:
-    log = ScriptedLog()
-    log.begun = [StoreUnavailable('read-only')]
-    feed = ChangeFeed(Listeners(), lambda feed: PolledChanges(feed, log, lambda begin: begin()))
-    with pytest.raises(StoreUnavailable, match='read-only'):
-        await feed.listen(('',))
-    await feed.closed()
-    listener = await feed.listen(('',))
-    log.replies.put_nowait(['k'])
-    assert await next_of(listener) == 'k'
-    feed.leave(listener)
-    await feed.closed()
+    assert not errors

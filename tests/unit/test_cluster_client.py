@@ -114,7 +114,9 @@ async def test_a_slot_that_no_node_has_concerns_its_own_commands_alone() -> None
 @pytest.mark.parametrize('refused', [OSError('Connection refused'), exceptions.BusyLoadingError('Redis is loading')])
 async def test_what_was_not_sent_is_not_lost(refused: Exception) -> None:
     cluster = Cluster(Connection(refused=refused))
-    assert [type(reply) for reply in await exchange(cluster, *get('a', 'b'))] == [StoreUnavailable] * 2
+    for reply in await exchange(cluster, *get('a', 'b')):
+        assert isinstance(reply, StoreUnavailable)
+        assert str(refused) in str(reply)
     assert cluster.released == 1
 
 

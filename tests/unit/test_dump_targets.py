@@ -26,7 +26,7 @@ async def read_fifo(path: Path) -> bytes:
         lambda: asyncio.StreamReaderProtocol(reader), pipe
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(12):
             first = await reader.readexactly(1)  # before a process writes, there is no end
             return first + await reader.read()
     finally:

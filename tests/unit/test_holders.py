@@ -50,7 +50,7 @@ async def test_a_task_that_outlives_an_inner_holder_still_belongs_to_the_outer_o
         async with locks.hold(['a']):
             pass
 
-    async with locks.hold(['a']) as outer, asyncio.timeout(3):
+    async with locks.hold(['a']) as outer, asyncio.timeout(12):
         with outer.running():
             async with locks.hold(['b']) as inner:
                 with inner.running():
@@ -135,7 +135,7 @@ async def test_a_cancelled_wait_for_a_caller_for_all_keys_withdraws_itself_alone
         await spin()
         assert [task.done() for task in tasks] == [False, True, False]
         assert tasks[1].cancelled()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(12):
         await asyncio.wait(tasks)
     assert began == ['x', 'z']
     assert locks.held == {}

@@ -287,7 +287,7 @@ async def test_holders_that_wait_for_one_another_raise_instead_of_waiting_foreve
     tasks = [record.block(str(n), [str(n)], wants(str((n + 1) % length))) for n in range(length)]
     for n in range(length):
         record.gates[str(n)].set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await asyncio.gather(*tasks)
     assert len(outcomes) == 1
     assert not record.locks.held
@@ -313,7 +313,7 @@ async def test_a_circle_over_two_stores_raises(record: Record) -> None:
 
     task = record.block('x', ['a'], wants_other)
     record.gates['x'].set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         outcomes = await asyncio.gather(task, second(), return_exceptions=True)
     assert sorted(map(type, outcomes), key=str) == sorted([type(None), ReducerError], key=str)
 
@@ -386,7 +386,7 @@ async def test_a_circle_through_a_block_inside_a_block_raises(record: Record) ->
         await settle()
         await hold('a')
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         blocks = (hold('a', lambda: hold('b', wait_for_c)), hold('c', wait_for_a))
         outcomes = await asyncio.gather(*blocks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [type(None), ReducerError]
@@ -408,7 +408,7 @@ async def test_holders_that_have_ended_are_not_kept_by_the_tasks_they_began(reco
         if following is not None:
             await following
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await begin(0)
     assert depth <= 2
 

@@ -106,7 +106,7 @@ def feed_of(tracker: Tracker) -> ChangeFeed:
 
 
 async def next_of(listener: Listener) -> str | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await listener.wait()
     return listener.take()
 
@@ -334,7 +334,7 @@ async def test_closing_ends_a_connection_that_is_being_made_again() -> None:
     server.gate.clear()
     server.open[0].messages.put_nowait(OSError('cut'))
     await until(lambda: server.made == 2)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(12):
         await tracker.close()
     assert not server.open
     assert not tasks()

@@ -55,10 +55,10 @@ async def test_a_server_that_hangs_is_named_and_others_are_searched(
     client: Client, server: RedisServer, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     assert (await searched(client, page))['not_searched'] == []
-    monkeypatch.setattr(search, 'SEARCH_SECONDS', 0.3)
+    monkeypatch.setattr(search, 'SEARCH_SECONDS', 1.0)
     server.pause()
     found = await searched(client, page)
-    assert found['not_searched'] == [{'store': 'red', 'error': 'It did not answer within 0.3 s.'}]
+    assert found['not_searched'] == [{'store': 'red', 'error': 'It did not answer within 1 s.'}]
     if page != 'find' and found['next_cursor']:
         found = await searched(client, page, cursor=found['next_cursor'])
     assert found['keys_seen'] == 2
@@ -92,12 +92,12 @@ class Hanging(InMemoryKVS):
 async def test_a_store_that_hangs_once_is_left_out_of_the_search(
     client: Client, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    monkeypatch.setattr(search, 'SEARCH_SECONDS', 0.3)
+    monkeypatch.setattr(search, 'SEARCH_SECONDS', 1.0)
     store = Hanging()
     KVS.add_item('hanging', store)
     await store.set(KEY, 1)
     found = await searched(client, page)
-    assert found['not_searched'] == [{'store': 'hanging', 'error': 'It did not answer within 0.3 s.'}]
+    assert found['not_searched'] == [{'store': 'hanging', 'error': 'It did not answer within 1 s.'}]
     assert (found['keys_seen'], found['next_cursor']) == (3 if page == 'find' else 4, None)
     assert store.scans <= 1
 
@@ -116,14 +116,16 @@ async def test_a_stream_waits_for_its_beginning_no_longer_than_a_page(
     async with client.get(STREAM, params={'key': KEY}) as answer:
         assert answer.status == 503
         assert text in (await answer.json())['error']
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     if state == 'hangs':
         server.resume()
     else:
         server.start()
+    monkeypatch.setattr(answers, 'RETRY_SECONDS', 3.0)
+    monkeypatch.setattr(answers, 'PAGE_SECONDS', 3.0)
     async with client.get(STREAM, params={'key': KEY}) as answer:
         assert answer.status == 200
-        for number in range(5):  # one is sent every 0.2 s: the stream lasts longer than it may take to begin
+        for number in range(18):  # one is sent every 0.2 s: the stream lasts longer than it may take to begin
             await KVS.red().set(KEY, number)
             await asyncio.wait_for(answer.content.readuntil(b'event: changed\n'), 20)
 

@@ -32,6 +32,7 @@ async def page(client: Client) -> AsyncIterator[Page]:
 async def test_one_reads_a_value_without_a_mouse(page: Page) -> None:
     await page.keyboard.press('/')
     await page.keyboard.type('237')
+    await expect(page.locator('#found li')).to_have_count(1)  # not yet those of '23'
     await page.locator('#found').get_by_role('link', name='$.items[237].number').press('Enter')
     await expect(page.locator('.row:focus')).to_have_text('number 237')
     await expect(page.locator('.path .at')).to_have_text('$.items[237].number')

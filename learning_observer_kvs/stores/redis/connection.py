@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hiredis import pack_command
@@ -51,6 +52,7 @@ class RedisConnection:
         self._permits = PerLoop(lambda: NodePermits(redis_options.value(self.settings, 'redis_max_connections')))
         self._trackers = PerLoop(lambda: Tracker(self, invalidations.QUIET))
         self._handed_in: Redis | RedisCluster | None = None
+        self._timeout: tuple[dict[str, Any], float] | None = None  # by settings, since each exchange asks for it
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Change the settings in place. What is under way goes on with those it began with.
@@ -96,7 +98,10 @@ class RedisConnection:
     @property
     def timeout(self) -> float:
         """Seconds to wait for the replies of an exchange."""
-        return float(redis_options.value(self.settings, 'redis_timeout'))
+        settings, known = self.settings, self._timeout
+        if known is None or known[0] is not settings:
+            known = self._timeout = settings, float(redis_options.value(settings, 'redis_timeout'))
+        return known[1]
 
     @property
     def connect_timeout(self) -> float:
@@ -287,6 +292,10 @@ class RedisConnection:
         return self._handed_in
 
 
+RESTED = 0.001
+"""Seconds without a reply after which a connection may have ended without notice."""
+
+
 class PinnedConnection:
     """One connection for one sender: what is sent on it arrives in order.
 
@@ -299,6 +308,7 @@ class PinnedConnection:
     def __init__(self, owner: RedisConnection) -> None:
         self._owner = owner
         self._taken: tuple[Any, Any] | None = None
+        self._used_at = 0.0  # when the last reply came
 
     async def exchange(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """Send commands in one packet and read their replies.
@@ -316,10 +326,13 @@ class PinnedConnection:
             UnicodeError, TypeError: a command cannot be put into bytes; nothing was sent.
         """
         # One deadline for all, and hiredis to pack: both are several times faster than what redis-py does itself.
-        packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+        packed = list(map(pack_command, map(tuple, commands)))  # type: ignore[arg-type]
         pool = self._owner.client().connection_pool
-        if self._taken is not None and (self._taken[0] is not pool or await has_unread_data(self._taken[1])):
-            await self.close()  # the settings have changed, or the server has closed it meanwhile
+        if self._taken is not None:
+            if monotonic() - self._used_at > RESTED:
+                await asyncio.sleep(0)  # the event loop notices that the server has closed it
+            if self._taken[0] is not pool or await has_unread_data(self._taken[1]):
+                await self.close()  # the settings have changed, or the server has closed it meanwhile
         if self._taken is None:
             try:
                 async with asyncio.timeout(timeout):
@@ -344,6 +357,7 @@ class PinnedConnection:
                 raise
             replies.append(refusal(error) or lost(error))
             replies += [lost(error)] * (len(commands) - len(replies))
+        self._used_at = monotonic()
         return replies
 
     async def drop(self) -> None:

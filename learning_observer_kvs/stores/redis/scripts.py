@@ -174,11 +174,10 @@ async def run(exchange: Exchange, script: Script, calls: Sequence[Sequence[Any]]
     """
     replies = await exchange([('EVALSHA', script.digest, *call) for call in calls])
     # A call that met a server without the script has not run. Those that other nodes of a cluster have answered have.
-    unknown = [
-        position
-        for position, reply in enumerate(replies)
-        if isinstance(reply, Exception) and isinstance(reply, redis_py.exceptions.NoScriptError)
-    ]
+    unknown: list[int] = []
+    for position, reply in enumerate(replies):
+        if isinstance(reply, Exception) and isinstance(reply, redis_py.exceptions.NoScriptError):
+            unknown.append(position)
     if unknown:
         again: list[Any]
         try:

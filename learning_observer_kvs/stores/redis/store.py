@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from learning_observer_kvs.config.options import Option
@@ -170,6 +170,9 @@ class RedisKVS(QueuedStore):
         overlay = self.overlays.peek()
         is_read = overlay is not None and overlay.urgent_reads
         return self.MAX_REQUESTS_BESIDE_READS if is_read else self.MAX_REQUESTS
+
+    def _call_soon(self) -> Callable[[Callable[[], None]], object]:
+        return lambda call: self._writers.here().ask_soon(call)
 
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         self._writers.here().write_batch(batch, on_batch_done)

@@ -12,10 +12,9 @@ that slot: the record moves with its slot, and the batch may be sent again to an
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import itertools
+import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from hiredis import pack_command
@@ -24,37 +23,22 @@ from learning_observer_kvs.errors import CrossSlot, KVSError, StoreUnavailable, 
 from learning_observer_kvs.stores.deadline import longest_try, pause_after
 from learning_observer_kvs.stores.keys import display_key
 from learning_observer_kvs.stores.redis import redis_py
+from learning_observer_kvs.stores.redis.commit_call import a_key_of, commit_call
 from learning_observer_kvs.stores.redis.connection import PinnedConnection, RedisConnection
 from learning_observer_kvs.stores.redis.errors import ReplyLost, is_loss, lost, may_recover, one_line
 from learning_observer_kvs.stores.redis.names import Names, slot_of
 from learning_observer_kvs.stores.redis.records import Records
 from learning_observer_kvs.stores.redis.scripts import (
-    ABSENT,
-    ANYTHING,
     APPLIED,
     COMMIT,
-    DELETE,
-    EQUAL_SHA1,
-    EQUAL_TEXT,
-    KEEP,
     NO_RECORD,
-    REFRESH_TTL,
     REFUSED,
-    SET,
-    SET_AGAIN,
     WRONG_TYPE,
     Exchange,
     run,
 )
 from learning_observer_kvs.stores.write_queue import OnBatchDone
 from learning_observer_kvs.stores.write_request import WriteBatch, WriteRequest
-
-MAX_COMPARED = 1 << 10
-"""Up to how many bytes an expected text is sent to be compared; of a longer one its SHA-1 is."""
-
-# The codes of an event's commit: its internal state is compared and set, and the external one set too.
-_BOTH = EQUAL_TEXT + SET + ANYTHING + SET
-_BOTH_ALIKE = EQUAL_TEXT + SET + ANYTHING + SET_AGAIN
 
 _UNCLEAR = 'The write may or may not have been applied; read the key to find out.'
 
@@ -92,6 +76,8 @@ class RedisWriter:
         self._pinned = PinnedConnection(connection)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_asking = False
+        self._given: tuple[WriteBatch, OnBatchDone] | None = None
 
     def write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
         """Begin to write a batch; only one at a time, or in a cluster one for each slot.
@@ -100,9 +86,21 @@ class RedisWriter:
             batch: the requests; each gets a result or an error.
             on_batch_done: called with the batch when they all have.
         """
-        task = self._loop.create_task(self._write(batch, on_batch_done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._is_asking and self._given is None:
+            self._given = batch, on_batch_done
+        else:
+            self._spawn(self._write_given((batch, on_batch_done)))
+
+    def ask_soon(self, ask: Callable[[], None]) -> None:
+        """Call something in the next tick, in the task that then writes the batch which that may give.
+
+        A task of its own for the batch would begin a tick later.
+
+        Args:
+            ask: calls :meth:`write_batch`, or does not.
+        """
+        to_ask = [ask]
+        self._spawn(self._write_asked(to_ask), to_ask)
 
     async def close(self) -> None:
         """Give the connection back. What is still under way is given up: its requests are unclear."""
@@ -113,7 +111,40 @@ class RedisWriter:
             await asyncio.wait(tasks)
         await self._pinned.close()
 
-    async def _write(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], to_ask: list[Callable[[], None]] | None = None) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(functools.partial(self._ended, to_ask))
+
+    def _ended(self, to_ask: list[Callable[[], None]] | None, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if to_ask:  # the task was cancelled before its first step
+            to_ask.pop()()
+
+    async def _write_asked(self, to_ask: list[Callable[[], None]]) -> None:
+        await self._write_given(self._asked(to_ask.pop()))
+
+    async def _write_given(self, given: tuple[WriteBatch, OnBatchDone] | None) -> None:
+        """Write a batch, then the one that its end gives, and so on."""
+        while given is not None:
+            batch, on_batch_done = given
+            try:
+                await self._write(batch)
+            except BaseException:
+                on_batch_done(batch)
+                raise
+            given = self._asked(functools.partial(on_batch_done, batch))
+
+    def _asked(self, ask: Callable[[], None]) -> tuple[WriteBatch, OnBatchDone] | None:
+        """Call something, and return the batch that it gives."""
+        self._is_asking = True
+        try:
+            ask()
+        finally:
+            given, self._given, self._is_asking = self._given, None, False
+        return given
+
+    async def _write(self, batch: WriteBatch) -> None:
         waiting: dict[int, list[WriteRequest]] = {0: list(batch)}
         try:
             if self._clustered:
@@ -126,8 +157,6 @@ class RedisWriter:
             for part in waiting.values():
                 self._settle(part, self._given_up())
             raise
-        finally:
-            on_batch_done(batch)
 
     def _by_slot(self, batch: WriteBatch) -> dict[int, list[WriteRequest]]:
         """Return the requests of each slot; those that have none, or more than one, get their outcome here."""
@@ -171,83 +200,7 @@ class RedisWriter:
     # What is sent
 
     def _call(self, slot: int, batch: WriteBatch) -> list[Any]:
-        """Return the call of ``COMMIT`` for a batch, with the next sequence of its slot."""
-        record = self._records[slot]
-        record.sequence += 1
-        redis_key = self._names.redis_key
-        keys: list[str | bytes | int] = [0, record.redis_key]
-        arguments: list[str | bytes | int] = [record.sequence, record.answered, self._expiry_ms, b'']
-        all_codes = b''
-        for request in batch:
-            if self._add_event(request, keys, arguments):
-                continue
-            writes, refresh = request.writes, request.refresh
-            codes = bytearray()  # adding to bytes takes a minute for a million keys
-            codes_position = len(arguments)
-            arguments.append(b'')
-            new_texts: list[bytes] = []
-            for key, text in request.expected.items():
-                keys.append(redis_key(key))
-                if text is None:
-                    codes += ABSENT
-                elif len(text) <= MAX_COMPARED:
-                    codes += EQUAL_TEXT
-                    arguments.append(text)
-                else:
-                    codes += EQUAL_SHA1
-                    arguments.append(hashlib.sha1(text, usedforsecurity=False).hexdigest())
-                if key in writes:
-                    codes += self._action(writes[key], new_texts)
-                else:
-                    codes += REFRESH_TTL if key in refresh else KEEP
-            for key, text in writes.items():
-                if key not in request.expected:
-                    keys.append(redis_key(key))
-                    codes += ANYTHING + self._action(text, new_texts)
-            for key in refresh:
-                if key not in request.expected:
-                    keys.append(redis_key(key))
-                    codes += ANYTHING + REFRESH_TTL
-            arguments[codes_position] = of_request = bytes(codes)
-            arguments += new_texts
-            all_codes += of_request
-        keys[0] = len(keys) - 1
-        arguments[3] = b''.join(action for action in (DELETE, REFRESH_TTL) if action in all_codes)
-        return keys + arguments
-
-    def _add_event(self, request: WriteRequest, keys: list[Any], arguments: list[Any]) -> bool:
-        """Add a request of the kind that nearly every event leads to; a shortcut.
-
-        Returns:
-            Whether it is of that kind; otherwise nothing was added.
-        """
-        expected, writes = request.expected, request.writes
-        if len(writes) != 2 or len(expected) != 1 or request.refresh:
-            return False
-        [(key, before)] = expected.items()
-        [(other, its_text), (last, text)] = writes.items()
-        if last != key or text is None or its_text is None or before is None or len(before) > MAX_COMPARED:
-            return False
-        keys += (self._names.redis_key(key), self._names.redis_key(other))
-        if its_text is text:
-            arguments += (_BOTH_ALIKE, before, text)
-        else:
-            arguments += (_BOTH, before, text, its_text)
-        return True
-
-    @staticmethod
-    def _action(text: bytes | None, new_texts: list[bytes]) -> bytes:
-        if text is None:
-            return DELETE
-        if new_texts and new_texts[-1] is text:
-            return SET_AGAIN  # both states of a reducer that returns one object twice
-        new_texts.append(text)
-        return SET
-
-    def _a_key_of(self, batch: WriteBatch) -> str:
-        request = batch[0]
-        key = next(itertools.chain(request.writes, request.expected, request.refresh), '')
-        return self._names.redis_key(key)
+        return commit_call(batch, self._records[slot], self._names.redis_key, self._expiry_ms)
 
     async def _send(
         self,
@@ -266,7 +219,9 @@ class RedisWriter:
         """
         exchange = self._exchange_within(timeout)
         replies = await self._exchange_batches(exchange, waiting, calls)
-        if without_record := [slot for slot, reply in replies.items() if reply == NO_RECORD and slot not in losses]:
+        if NO_RECORD in replies.values() and (
+            without_record := [slot for slot, reply in replies.items() if reply == NO_RECORD and slot not in losses]
+        ):
             for slot in without_record:
                 del self._records[slot], calls[slot]
             again: dict[int, list[Any]] = {}
@@ -278,14 +233,14 @@ class RedisWriter:
         self, exchange: Exchange, waiting: Mapping[int, WriteBatch], calls: dict[int, list[Any]]
     ) -> dict[int, Any]:
         """Lay down the records that are missing, add the calls that are missing, and send them all."""
-        new = [slot for slot in waiting if slot not in calls]
         replies: dict[int, Any] = {}
-        if missing := {slot: self._a_key_of(waiting[slot]) for slot in new if slot not in self._records}:
-            failed = await self._records.lay_down(exchange, self._names, missing)
+        if missing := waiting.keys() - calls.keys() - self._records.keys():
+            keys = {slot: self._names.redis_key(a_key_of(waiting[slot])) for slot in missing}
+            failed = await self._records.lay_down(exchange, self._names, keys)
             replies = {slot: self._connection.unavailable(error) for slot, error in failed.items()}
-        for slot in new:
-            if slot not in replies:
-                calls[slot] = self._call(slot, waiting[slot])
+        for slot, batch in waiting.items():
+            if slot not in calls and slot not in replies:
+                calls[slot] = self._call(slot, batch)
         if calls:
             try:
                 answers = await run(exchange, COMMIT, list(calls.values()))
@@ -424,7 +379,7 @@ class RedisWriter:
 
     def _exchange_within(self, timeout: float | None) -> Exchange:
         connection = self._connection.cluster_client() if self._clustered else self._pinned
-        return lambda commands: connection.exchange(commands, timeout)
+        return functools.partial(connection.exchange, timeout=timeout)
 
     def _given_up(self) -> WriteUnclear:
         return WriteUnclear(

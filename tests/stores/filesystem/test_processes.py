@@ -143,7 +143,7 @@ async def test_writes_that_wait_for_the_lock_of_a_stopped_process_fail_together(
         outcomes = await asyncio.gather(
             *(store.set(f'k{number}', number) for number in range(20)), return_exceptions=True
         )
-    assert loop.time() - began < 2
+    assert loop.time() - began < 5  # one after the other they would take 6
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
     await store.set('k1', 1)
     assert await store['k1'] == 1
