@@ -221,7 +221,7 @@ class Answering:
         if isinstance(page, File):
             return page.body()
         data = page.view()
-        return [self._templates.render(page.template, {**data, **page.only_html}) if as_html else as_json(data)]
+        return self._templates.render(page.template, {**data, **page.only_html}) if as_html else [as_json(data)]
 
     async def _close(self, app: web.Application) -> None:
         self._audit.close()

@@ -47,13 +47,13 @@ def step_text(step: Any) -> str:
     return str(step) if type(step) is int else json.dumps(step)
 
 
-def percent_encoded(value: object) -> str:
+def percent_encoded(value: object) -> Markup:
     """Return a value as a form of the pages sends it.
 
     Args:
         value: the value.
     """
-    return ''.join(query_of({'': piece})[1:] for piece in _pieces(str(value)))
+    return Markup(''.join(query_of({'': piece})[1:] for piece in _pieces(str(value))))
 
 
 def whole(text: str) -> Markup:

@@ -40,7 +40,7 @@ class Share:
     """
 
     def __init__(self, now: float) -> None:
-        self._due = now - BURST_SECONDS
+        self._allowed_from = now - BURST_SECONDS
 
     def charge(self, now: float, seconds: float) -> None:
         """Count work.
@@ -49,7 +49,7 @@ class Share:
             now: the time.
             seconds: how long it took.
         """
-        self._due = min(max(self._due, now - BURST_SECONDS) + seconds / SHARE, now + MAX_WAIT)
+        self._allowed_from = min(max(self._allowed_from, now - BURST_SECONDS) + seconds / SHARE, now + MAX_WAIT)
 
     def wait(self, now: float) -> float:
         """Return for how many seconds further work has to wait.
@@ -57,7 +57,7 @@ class Share:
         Args:
             now: the time.
         """
-        return max(0.0, self._due - now)
+        return max(0.0, self._allowed_from - now)
 
 
 class Load:

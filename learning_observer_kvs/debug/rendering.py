@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import jinja2
 
 
+PIECE = 1 << 16
+"""How many characters of a page are encoded in one call, and no more than one text besides."""
+
+
 class Templates:
     """The pages as HTML.
 
@@ -57,7 +61,7 @@ class Templates:
         templates.filters |= units.FILTERS
         return templates
 
-    def render(self, template: str, data: Mapping[str, Any]) -> bytes:
+    def render(self, template: str, data: Mapping[str, Any]) -> list[bytes]:
         """Return the data of a view as a page.
 
         Args:
@@ -65,13 +69,22 @@ class Templates:
             data: the data.
 
         Returns:
-            The page in UTF-8.
+            The page in UTF-8, in pieces: in one call for a page of many MB other threads would wait.
         """
-        return (
-            self._templates.get_template(template)
-            .render({'server': self.server, **data})
-            .encode('utf-8', 'backslashreplace')
-        )
+        pieces: list[bytes] = []
+        texts: list[str] = []
+        characters = 0
+        for text in self._templates.get_template(template).generate({'server': self.server, **data}):
+            texts.append(text)
+            characters += len(text)
+            if characters > PIECE:
+                pieces.append(_encoded(texts))
+                texts, characters = [], 0
+        return [*pieces, _encoded(texts)]
+
+
+def _encoded(texts: list[str]) -> bytes:
+    return ''.join(texts).encode('utf-8', 'backslashreplace')
 
 
 def by_document(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
