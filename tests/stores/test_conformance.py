@@ -55,28 +55,28 @@ class TestSQLite(StoreContract):
             yield store
 
 
-class RedisContract(StoreContract):
+class OwnConnection(CallsContract):
     async def leave_loop(self, store: Store) -> None:
         assert isinstance(store, RedisKVS)
         await store.close()
         await store.connection.close()
 
 
-class TestRedis(RedisContract):
+class TestRedis(OwnConnection, StoreContract):
     @pytest.fixture(params=['', 'lo*:'], ids=['bare', 'prefix'])
     async def store(self, redis: RedisConnection, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         async with PersistentRedisKVS(prefix=request.param, connection=redis) as store:
             yield store
 
 
-class TestEphemeralRedis(RedisContract):
+class TestEphemeralRedis(OwnConnection, BriefContract):
     @pytest.fixture
     async def store(self, redis: RedisConnection) -> AsyncIterator[Store]:
         async with EphemeralRedisKVS(600, connection=redis) as store:
             yield store
 
 
-class TestValkey(RedisContract):
+class TestValkey(OwnConnection, BriefContract):
     @pytest.fixture
     async def store(self, valkey_server: RedisServer) -> AsyncIterator[Store]:
         connection = RedisConnection({'redis_host': '127.0.0.1', 'redis_port': valkey_server.port})
