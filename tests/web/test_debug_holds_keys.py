@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -38,7 +39,7 @@ FORMS = {
     'many commas': f'{STATE}{"," * (MAX_KEY_BYTES - 50)}',
 }
 
-SHORT = ('signs', 'many commas')
+SHORT = (('signs', PAGE), ('many commas', JSON))
 
 LONG = pytest.mark.long
 
@@ -57,8 +58,10 @@ async def viewer(server: TestServer) -> AsyncIterator[Viewer]:
         yield viewer
 
 
-@pytest.mark.parametrize('accept', [JSON, PAGE])
-@pytest.mark.parametrize('form', [name if name in SHORT else pytest.param(name, marks=LONG) for name in FORMS])
+@pytest.mark.parametrize(
+    ('form', 'accept'),
+    [each if each in SHORT else pytest.param(*each, marks=LONG) for each in itertools.product(FORMS, (JSON, PAGE))],
+)
 async def test_no_page_of_a_long_key_holds_the_loop(viewer: Viewer, form: str, accept: str) -> None:
     key, too_long = FORMS[form], {}
     await KVS().set(key, {'words': 'find me'})
