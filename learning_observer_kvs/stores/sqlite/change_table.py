@@ -16,8 +16,11 @@ from contextlib import suppress
 from learning_observer_kvs.stores.change_feed import MAX_CHARACTERS
 from learning_observer_kvs.stores.sqlite.statements import quoted, writing
 
-KEPT = 10_000
-"""How many changes the log keeps."""
+KEPT = 40_000
+"""How many changes the log keeps, at least."""
+
+TRIMMED = 100
+"""After how many changes it is made as short again."""
 
 NOTED = KEPT // 4
 """After how many changes a reader's row is brought up to date: each time is a write."""
@@ -60,13 +63,14 @@ class ChangeTable:
                 f'CREATE TABLE IF NOT EXISTS {self._readers} (reader TEXT PRIMARY KEY, seen INTEGER NOT NULL)'
             )
             for event, key in _EVENTS.items():
-                # The last change is always kept, so that numbers only grow.
+                # The last change is always kept, so that numbers only grow. A condition on no column is looked at once.
+                too_old = f'last_insert_rowid() % {TRIMMED} = 0 AND {{}} last_insert_rowid() - {KEPT}'
                 connection.execute(
                     f'CREATE TRIGGER IF NOT EXISTS {self._triggers[event]} AFTER {event} ON {self._table} '
                     f'WHEN EXISTS (SELECT 1 FROM {self._readers}) BEGIN '
                     f'INSERT INTO {self._changes} (key) VALUES ({key}); '
-                    f'DELETE FROM {self._changes} WHERE number <= last_insert_rowid() - {KEPT}; '
-                    f'DELETE FROM {self._readers} WHERE seen < last_insert_rowid() - {KEPT}; END'
+                    f'DELETE FROM {self._changes} WHERE {too_old.format("number <=")}; '
+                    f'DELETE FROM {self._readers} WHERE {too_old.format("seen <")}; END'
                 )
             [[seen]] = connection.execute(f'SELECT coalesce(max(number), 0) FROM {self._changes}').fetchall()
             connection.execute(f'INSERT OR REPLACE INTO {self._readers} VALUES (?, ?)', (reader, seen))

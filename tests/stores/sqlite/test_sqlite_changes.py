@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable
-from learning_observer_kvs.stores.sqlite.change_table import KEPT, NOTED
+from learning_observer_kvs.stores.sqlite.change_table import KEPT, NOTED, TRIMMED
 from learning_observer_kvs.stores.sqlite.store import SQLiteKVS
 from learning_observer_kvs.testing.changes import following, keys_until
 from tests.support.programs import run
@@ -73,7 +73,7 @@ async def test_a_reader_that_is_far_behind_reads_everything_again_and_then_goes_
     store: SQLiteKVS, path: Path
 ) -> None:
     async with store.changes() as changes, SQLiteKVS(path) as other:
-        await other.multiset(dict.fromkeys(map(str, range(KEPT + 1)), 1))
+        await other.multiset(dict.fromkeys(map(str, range(KEPT + TRIMMED)), 1))
         assert (await following(changes)).kind == 'resync'
         await other.set('k', 1)
         assert await keys_until(changes, 'k') == ['k']
@@ -94,7 +94,7 @@ async def test_a_reader_that_was_killed_is_given_up_and_its_log_removed(path: Pa
     async with SQLiteKVS(path) as store:
         await store.set('k', 1)
         assert sql(path, 'SELECT count(*) FROM "changes of kvs sqlite"') == [(1,)]
-        for start in range(0, KEPT, 1000):
+        for start in range(0, KEPT + TRIMMED, 1000):
             await store.multiset(dict.fromkeys(map(str, range(start, start + 1000)), 1))
         assert sql(path, 'SELECT count(*) FROM "readers of changes of kvs sqlite"') == [(0,)]
         last = sql(path, 'SELECT max(number) FROM "changes of kvs sqlite"')
