@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
@@ -19,7 +20,7 @@ from learning_observer_kvs.errors import StoreUnavailable
 from learning_observer_kvs.json_codec import JSON
 from learning_observer_kvs.reducers.batch import Event, ReducerCall
 from learning_observer_kvs.reducers.batch_worker import BatchWorker
-from learning_observer_kvs.reducers.event_deadline import deadline_of
+from learning_observer_kvs.reducers.event_deadline import LONG, deadline_of, note_deadline
 from learning_observer_kvs.reducers.exclusive_access import ExclusiveAccess
 from learning_observer_kvs.reducers.joined import Pass, Run
 from learning_observer_kvs.reducers.tally import NOT_MEASURED, UNNAMED, Tally
@@ -64,7 +65,8 @@ class ReducerWorker(BatchWorker):
             null_text: the JSON text of the state that a key starts from. It is stored with the first event, even if
                 the reducer declines to write.
             deadline: until when it waits for a backend that is away, as the time of the monotonic clock; by default
-                the ``retry_timeout`` of the store from now, or from when the first of several reducers got the event.
+                the ``retry_timeout`` of the store from now, or from when the first of several reducers got the event
+                if one of them has waited long.
             may_wait: whether the reducer may wait for something; see :func:`~.driving.may_wait`.
             tally: what is counted of the reducer.
 
@@ -82,53 +84,59 @@ class ReducerWorker(BatchWorker):
 
         Whatever else is raised, by the reducer too, the event has changed neither state.
         """
-        if self._is_full:
-            if deadline is None:
-                deadline = deadline_of(call, self._store.retry_timeout)  # it counts from here
-            await self._wait_for_capacity()
-        locks, event = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait, tally)
-        if key in locks.held or (locks.barrier is not None and locks.is_barred()):
-            event.deadline = deadline_of(call, self._store.retry_timeout) if deadline is None else deadline
-            return await self._queued.wait(key, event)
-        locks.held[key] = RESERVED
-        server, now = self._server, monotonic()
-        if server.slice_ends is None:
-            server.begin_slice(now)
-            self._slices += 1
-            if not self._slices & NOT_MEASURED:
-                event.call = tally.time_call(call)
-        elif now > server.slice_ends:
-            event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
-            self._busy += 1
-            server.add(key, event)
-            return await event.wait(self._loop)
-        self._busy += 1
-        # Nothing is before it: it runs in its caller's own task.
+        locks, event, now = self._locks, Event(external_key, call, null_text, ONE_TRY, may_wait, tally), monotonic()
+        began = now if deadline is None else math.inf
         try:
-            batch = self._open(key)
-            if batch is None or self._commits_wait:
+            if self._is_full:
+                if deadline is None:
+                    deadline = event.deadline = deadline_of(call, self._store.retry_timeout, now)
+                await self._wait_for_capacity()
+                now = monotonic()
+            if key in locks.held or (locks.barrier is not None and locks.is_barred()):
                 event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
-            if batch is None:
-                batch = await self._read(key, event.deadline)
-            if (rest := self._reduce(key, batch, event)) is not None:
-                await rest
-        except BaseException as error:
-            if isinstance(error, Exception):
+                return await self._queued.wait(key, event)
+            locks.held[key] = RESERVED
+            server = self._server
+            if server.slice_ends is None:
+                server.begin_slice(now)
+                self._slices += 1
+                if not self._slices & NOT_MEASURED:
+                    event.call = tally.time_call(call)
+            elif now > server.slice_ends:
+                event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
+                self._busy += 1
+                server.add(key, event)
+                return await event.wait(self._loop)
+            self._busy += 1
+            # Nothing is before it: it runs in its caller's own task.
+            try:
+                batch = self._open(key)
+                if batch is None or self._commits_wait:
+                    event.deadline = deadline_of(call, self._store.retry_timeout, now) if deadline is None else deadline
+                if batch is None:
+                    batch = await self._read(key, event.deadline)
+                if (rest := self._reduce(key, batch, event)) is not None:
+                    await rest
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    tally.note_failed()
+                self._next(key, None)
+                raise
+            batch.events.append(event)
+            self._commit(key, batch, None)
+            if batch.outcome is True:
+                if event.error is not None:
+                    tally.failed += 1
+                    raise event.error
+                return event.result
+            if isinstance(batch.outcome, BaseException):
                 tally.note_failed()
-            self._next(key, None)
-            raise
-        batch.events.append(event)
-        self._commit(key, batch, None)
-        if batch.outcome is True:
-            if event.error is not None:
-                tally.failed += 1
-                raise event.error
-            return event.result
-        if isinstance(batch.outcome, BaseException):
-            tally.note_failed()
-            raise batch.outcome
-        # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
-        return await event.wait(self._loop)
+                raise batch.outcome
+            # The commit goes on whatever becomes of the caller: its outcome must be known before the key's next event.
+            return await event.wait(self._loop)
+        finally:
+            if event.deadline != ONE_TRY and monotonic() - began > LONG:
+                note_deadline(call, event.deadline)  # for the reducers that get the event after this one
 
     async def process_together(self, runs: Iterable[Run]) -> list[bytes | BaseException]:
         """Run many reducers in one pass, commit what they return in one batch, and wait once.

@@ -12,6 +12,7 @@ import pytest
 
 from learning_observer_kvs.errors import StoreUnavailable, WriteUnclear
 from learning_observer_kvs.reducers import serving, worker_of
+from learning_observer_kvs.reducers import worker as worker_module
 from tests.support.watched import EXTERNAL, INTERNAL, Texts, Watched, count, process, until
 
 HOUR = 3600.0
@@ -122,14 +123,37 @@ async def count_event_again(event: Any, state: Any) -> Any:
     return await count(state)
 
 
-async def test_the_reducers_of_an_event_share_the_deadline_of_the_first(recording: Recording) -> None:
+@pytest.mark.parametrize(('long', 'hours'), [(-1.0, 1), (HOUR, 9)], ids=['waited long', 'did not wait'])
+async def test_the_reducers_of_an_event_share_the_deadline_of_the_first_if_it_waited_long(
+    long: float, hours: int, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, 'LONG', long)
     event = {'n': 1}
     await worker_of(recording).process(INTERNAL, EXTERNAL, partial(count_event, event))
     recording.retry_timeout = 9 * HOUR
     await worker_of(recording).process(INTERNAL, EXTERNAL, partial(count_event_again, event))
     first, second = recording.commits_until
-    assert first == second
     assert first[0] == pytest.approx(monotonic() + HOUR, abs=60)
+    assert second[0] == pytest.approx(monotonic() + hours * HOUR, abs=60)
+    assert (first == second) == (hours == 1)
+
+
+async def test_after_a_reducer_that_waited_in_vain_the_next_one_of_the_event_has_no_longer(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, 'LONG', -1.0)
+    event = {'n': 1}
+
+    def fail() -> None:
+        raise StoreUnavailable('away')
+
+    recording.before = fail
+    with pytest.raises(StoreUnavailable):
+        await worker_of(recording).process(INTERNAL, EXTERNAL, partial(count_event, event))
+    recording.retry_timeout = 9 * HOUR
+    with pytest.raises(StoreUnavailable):
+        await worker_of(recording).process(INTERNAL, EXTERNAL, partial(count_event_again, event))
+    assert recording.commits_until[0] == recording.commits_until[1]
 
 
 async def keep_internal(state: Any) -> Any:

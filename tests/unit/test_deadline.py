@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from learning_observer_kvs.reducers.event_deadline import deadline_of
+from learning_observer_kvs.reducers.event_deadline import deadline_of, note_deadline
 from learning_observer_kvs.stores.deadline import (
     ONE_TRY,
     deadline_after,
@@ -43,13 +43,18 @@ def test_pauses_grow_with_the_outage_to_a_second() -> None:
     assert [pause_after(seconds) for seconds in (0, 0.3, 7)] == [0.05, 0.3, 1]
 
 
-def test_reducers_of_one_event_share_a_deadline_and_the_first_of_them_begins_another() -> None:
+def test_reducers_of_an_event_share_the_deadline_of_the_first_that_waited_and_that_one_begins_another() -> None:
     event = {'n': 1}
     one, two, three = (lambda event, number=number: number for number in range(3))
     first = deadline_of(partial(one, event), 15)
+    assert deadline_of(partial(two, event), 60) > first + 40  # the first has not waited
+    note_deadline(partial(one, event), first)
     assert deadline_of(partial(two, event), 60) == first
+    note_deadline(partial(two, event), first)
     assert deadline_of(partial(three, event), 60) == first
     assert deadline_of(partial(two, dict(event)), 60) > first + 40
     second = deadline_of(partial(one, event), 60)
     assert second > first + 40
+    note_deadline(partial(one, event), second)
+    assert deadline_of(partial(two, event), 200) == second
     assert deadline_of(partial(one, event), 120) > second + 40
