@@ -31,8 +31,10 @@ class DirectoryBefore:
 
     def read(self, paths: list[str]) -> list[bytes | None]:
         """Read files as of one moment; under the lock, if there is a journal."""
-        while not os.path.lexists(self.journal):
+        while True:
             count = self._count()
+            if os.path.lexists(self.journal):
+                break
             contents = [self._read(path) for path in paths]
             if self._count() == count:
                 return contents
