@@ -57,7 +57,7 @@ SMALL_TO_LARGE = ('0.3 KB', '3 KB', '50 KB')
 
 PLANS = {
     'default': Plan(0.25, 3, 1000, SMALL_TO_LARGE, (100_000,), 10_000, 50, 100),
-    'quick': Plan(0.1, 1, 1000, SMALL_TO_LARGE[:2], (20_000,), 2_000, 20, 50),
+    'quick': Plan(0.3, 1, 1000, SMALL_TO_LARGE[:2], (20_000,), 2_000, 20, 50),
     'full': Plan(0.5, 5, 1000, SMALL_TO_LARGE, (100_000, 1_000_000), 100_000, 10_000, 100_000),
     'tiny': Plan(0.001, 1, 5, ('0.3 KB',), (50,), 20, 1, 5),
 }
