@@ -32,9 +32,7 @@ def deadline_of(call: Any, retry_timeout: float, now: float | None = None) -> fl
         The time of the monotonic clock.
     """
     last = _LAST.get()
-    if last is not None and _is_of(call, last[0]) and last[1] is not call.func:
-        return last[2]
-    return deadline_after(retry_timeout, now)
+    return deadline_after(retry_timeout, now) if last is None or not _is_noted(call, last) else last[2]
 
 
 def note_deadline(call: Any, deadline: float) -> None:
@@ -45,9 +43,11 @@ def note_deadline(call: Any, deadline: float) -> None:
         deadline: what that returned.
     """
     last = _LAST.get()
-    if type(call) is partial and call.args and (last is None or last[0] is not call.args[0] or last[1] is call.func):
+    if type(call) is partial and call.args and (last is None or not _is_noted(call, last)):
         _LAST.set((call.args[0], call.func, deadline))
 
 
-def _is_of(call: Any, event: Any) -> bool:
-    return type(call) is partial and bool(call.args) and call.args[0] is event
+def _is_noted(call: Any, last: tuple[Any, Any, float]) -> bool:
+    """Return whether what was noted is of the same event, and of another reducer."""
+    event, reducer, _ = last
+    return type(call) is partial and bool(call.args) and call.args[0] is event and call.func is not reducer

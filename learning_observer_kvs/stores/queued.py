@@ -60,9 +60,9 @@ class QueuedStore(Store):
         """Return how many requests the next batch of the running event loop has at most."""
         return self.MAX_REQUESTS
 
-    def _call_soon(self) -> Callable[[Callable[[], None]], object]:
-        """Return what calls something in the next tick of the running event loop."""
-        return asyncio.get_running_loop().call_soon
+    def _call_soon(self) -> Callable[[Callable[[], None]], object] | None:
+        """Return what calls something in the next tick of the running event loop, where not the loop itself does."""
+        return None
 
     @abstractmethod
     def _write_batch(self, batch: WriteBatch, on_batch_done: OnBatchDone) -> None:

@@ -62,15 +62,15 @@ class ChangeTable:
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS {self._readers} (reader TEXT PRIMARY KEY, seen INTEGER NOT NULL)'
             )
+            # The last change is always kept, so that numbers only grow. A condition on no column is looked at once.
+            is_trimming, oldest = f'last_insert_rowid() % {TRIMMED} = 0', f'last_insert_rowid() - {KEPT}'
             for event, key in _EVENTS.items():
-                # The last change is always kept, so that numbers only grow. A condition on no column is looked at once.
-                too_old = f'last_insert_rowid() % {TRIMMED} = 0 AND {{}} last_insert_rowid() - {KEPT}'
                 connection.execute(
                     f'CREATE TRIGGER IF NOT EXISTS {self._triggers[event]} AFTER {event} ON {self._table} '
                     f'WHEN EXISTS (SELECT 1 FROM {self._readers}) BEGIN '
                     f'INSERT INTO {self._changes} (key) VALUES ({key}); '
-                    f'DELETE FROM {self._changes} WHERE {too_old.format("number <=")}; '
-                    f'DELETE FROM {self._readers} WHERE {too_old.format("seen <")}; END'
+                    f'DELETE FROM {self._changes} WHERE {is_trimming} AND number <= {oldest}; '
+                    f'DELETE FROM {self._readers} WHERE {is_trimming} AND seen < {oldest}; END'
                 )
             [[seen]] = connection.execute(f'SELECT coalesce(max(number), 0) FROM {self._changes}').fetchall()
             connection.execute(f'INSERT OR REPLACE INTO {self._readers} VALUES (?, ?)', (reader, seen))
